@@ -1,0 +1,234 @@
+"""/v1/docs: put documents in, look at them, take them out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Response
+from pydantic import BaseModel, Field
+
+from api.dependencies import After, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
+from api.routing import WritingRoute
+from errors import Invalid
+from models import Chunk
+from services.browsing import DocView
+from services.documents import Upserted
+from services.drafting import NewDoc
+from services.search import chunk_id
+
+router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)
+
+ETag = Annotated[str | None, Header(description="A document's content hash; else 412")]
+
+
+class DocIn(BaseModel):
+    """A document. What is left out has the default that is shown."""
+
+    tenant_id: str
+    namespace: str
+    doc_id: str
+    text: str
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back with every hit")
+    title: str | None = Field(None, max_length=1000)
+    source_type: Literal["upload", "url", "manual"] = "manual"
+    mime_type: str = Field("text/plain", max_length=255)
+    chunk_strategy: str = Field("default", description="One of GET /v1/chunking/strategies")
+    chunk_overlap: int = Field(0, ge=0, le=10_000, description="Characters that a chunk repeats of the one before")
+    enrich_context: bool = Field(False, description="Embed each chunk with its title and headings before it")
+
+    def to_doc(self, *, expected_hash: str | None = None, must_be_new: bool = False) -> NewDoc:
+        return NewDoc(**dict(self), expected_hash=expected_hash, must_be_new=must_be_new)
+
+
+class BatchIn(BaseModel):
+    docs: list[DocIn] = Field(min_length=1)
+    async_mode: bool = Field(False, description="Answer at once; a worker embeds and publishes")
+
+
+class UpsertOut(BaseModel):
+    """chunks_reused had a vector already, from an earlier revision or another document with the same text."""
+
+    accepted: int
+    upserted_docs: int
+    skipped_docs: int
+    chunks_created: int
+    job_id: str | None
+    chunks_embedded: int
+    chunks_reused: int
+
+
+class DeleteOut(BaseModel):
+    deleted: bool
+    doc_id: str
+    chunks_deleted: int
+    job_id: str
+
+
+class DocOut(BaseModel):
+    """status is how the newest accepted revision does; live_revision is what a search finds."""
+
+    tenant_id: str
+    namespace: str
+    doc_id: str
+    status: str
+    error: str | None
+    revision: int
+    live_revision: int | None
+    doc_hash: str
+    title: str | None
+    source_type: str
+    mime_type: str
+    metadata: dict[str, Any]
+    chunk_count: int
+    job_id: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class DocPage(BaseModel):
+    data: list[DocOut]
+    has_more: bool
+    next_cursor: str | None
+
+
+class ChunkOut(BaseModel):
+    chunk_id: str
+    chunk_index: int
+    text: str
+    header: str
+    section: str | None
+    page_start: int | None
+    page_end: int | None
+    char_start: int
+    char_end: int
+    token_count: int
+
+
+class ChunkPage(BaseModel):
+    data: list[ChunkOut]
+    has_more: bool
+    next_cursor: str | None
+
+
+@router.post("/upsert")
+def upsert(
+    body: DocIn, runtime: InRuntime, if_match: ETag = None, if_none_match: Annotated[str | None, Header()] = None
+) -> UpsertOut:
+    """Store, embed and publish one document; when the answer comes, it is found."""
+    if if_none_match not in (None, "*"):
+        raise Invalid(
+            "If-None-Match takes only * here: accept the document only if there is none.", param="If-None-Match"
+        )
+    doc = body.to_doc(expected_hash=unquoted_etag(if_match), must_be_new=if_none_match is not None)
+    return _upserted(runtime.documents.upsert([doc]), accepted=1)
+
+
+@router.post("/upsert/batch")
+def upsert_batch(body: BatchIn, runtime: InRuntime, response: Response) -> UpsertOut:
+    """Store many documents: all published when the answer comes, or by a worker after it (async_mode)."""
+    docs = [each.to_doc() for each in body.docs]
+    done = runtime.documents.accept(docs) if body.async_mode else runtime.documents.upsert(docs)
+    if done.job_id:
+        response.headers["Location"] = f"/v1/jobs/{done.job_id}"
+    return _upserted(done, accepted=len(docs))
+
+
+@router.get("")
+def list_documents(
+    tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, limit: Limit = 100, after: After = None
+) -> DocPage:
+    """The documents of a namespace, by doc_id."""
+    found = runtime.browsing.page(tenant_id, namespace, limit=limit + 1, after=after)
+    data = [_doc_out(tenant_id, namespace, view) for view in found[:limit]]
+    has_more = len(found) > limit
+    return DocPage(data=data, has_more=has_more, next_cursor=data[-1].doc_id if has_more else None)
+
+
+@router.get("/{doc_id:path}/chunks")
+def list_chunks(
+    doc_id: DocId,
+    tenant_id: TenantId,
+    namespace: Namespace,
+    runtime: InRuntime,
+    limit: Limit = 100,
+    after: Annotated[int | None, After] = None,
+) -> ChunkPage:
+    """The live chunks of a document, in its order."""
+    found = runtime.browsing.chunks(tenant_id, namespace, doc_id, limit=limit + 1, after=after)
+    has_more = len(found) > limit
+    data = [_chunk_out(chunk) for chunk in found[:limit]]
+    return ChunkPage(data=data, has_more=has_more, next_cursor=str(data[-1].chunk_index) if has_more else None)
+
+
+@router.get("/{doc_id:path}")
+def get_document(
+    doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, response: Response
+) -> DocOut:
+    view = runtime.browsing.get(tenant_id, namespace, doc_id)
+    response.headers["ETag"] = f'"{view.revision.doc_hash}"'
+    return _doc_out(tenant_id, namespace, view)
+
+
+@router.delete("/{doc_id:path}")
+def delete_document(
+    doc_id: DocId,
+    tenant_id: TenantId,
+    namespace: Namespace,
+    runtime: InRuntime,
+    response: Response,
+    if_match: ETag = None,
+) -> DeleteOut:
+    """Hide a document from every search at once; a rebuild takes its vectors out of the checkpoint later."""
+    done = runtime.documents.delete(tenant_id, namespace, doc_id, expected_hash=unquoted_etag(if_match))
+    response.headers["Location"] = f"/v1/jobs/{done.job_id}"
+    return DeleteOut(deleted=True, doc_id=doc_id, chunks_deleted=done.chunks_deleted, job_id=done.job_id)
+
+
+def _upserted(done: Upserted, *, accepted: int) -> UpsertOut:
+    return UpsertOut(
+        accepted=accepted,
+        upserted_docs=done.upserted_docs,
+        skipped_docs=done.skipped_docs,
+        chunks_created=done.chunks_created,
+        job_id=done.job_id,
+        chunks_embedded=done.chunks_embedded,
+        chunks_reused=done.chunks_reused,
+    )
+
+
+def _doc_out(tenant_id: str, namespace: str, view: DocView) -> DocOut:
+    doc, revision = view.doc, view.revision
+    return DocOut(
+        tenant_id=tenant_id,
+        namespace=namespace,
+        doc_id=doc.doc_id,
+        status=doc.status,
+        error=doc.error,
+        revision=doc.revision,
+        live_revision=doc.live_revision,
+        doc_hash=revision.doc_hash,
+        title=revision.title,
+        source_type=revision.source_type,
+        mime_type=revision.mime_type,
+        metadata=revision.doc_metadata,
+        chunk_count=revision.chunk_count,
+        job_id=revision.job_id,
+        created_at=doc.created_at,
+        updated_at=doc.updated_at,
+    )
+
+
+def _chunk_out(chunk: Chunk) -> ChunkOut:
+    return ChunkOut(
+        chunk_id=chunk_id(chunk.doc_id, chunk.chunk_index),
+        chunk_index=chunk.chunk_index,
+        text=chunk.text,
+        header=chunk.header,
+        section=chunk.section,
+        page_start=chunk.page_start,
+        page_end=chunk.page_end,
+        char_start=chunk.char_start,
+        char_end=chunk.char_end,
+        token_count=chunk.token_count,
+    )

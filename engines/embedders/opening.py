@@ -1,0 +1,99 @@
+"""Opens the embedder that a configuration asks for."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from engines.embedders.base import Embedder
+from engines.embedders.export_cache import CannotExport, exported
+from engines.embedders.model_folder import Prompts, find_model, read_prompts
+from engines.embedders.openvino_embedder import OpenVinoEmbedder, Precision
+from engines.embedders.remote_embedder import RemoteEmbedder
+from engines.embedders.torch_embedder import TorchEmbedder
+
+Backend = Literal["auto", "openvino", "torch", "remote"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedderConfig:
+    """A prompt of None is the model's own; an empty one is none at all."""
+
+    model_name: str
+    backend: Backend = "auto"
+    batch_size: int = 16
+    precision: Precision = "auto"
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    cache_dir: Path = Path("~/.cache/ai3-datafactory")
+    base_url: str = ""
+    api_key: str = field(default="", repr=False)
+    timeout_seconds: float = 60.0
+
+
+def open_embedder(config: EmbedderConfig) -> Embedder:
+    """Blocks while weights are fetched and, once per machine, exported. Raises ModelUnavailable.
+
+    Auto is torch where torch can use a GPU, else OpenVINO, else (a model that OpenVINO cannot run) torch again:
+    the same model with the same vectors in any case.
+    """
+    if config.backend == "remote":
+        return _open_remote(config)
+    folder = find_model(config.model_name)
+    prompts = _prompts(config, read_prompts(folder))
+    if config.backend == "torch" or (config.backend == "auto" and _torch_has_a_gpu()):
+        return _open_torch(folder, config, prompts)
+    try:
+        return _open_openvino(folder, config, prompts)
+    except CannotExport:
+        if config.backend == "openvino":
+            raise
+        return _open_torch(folder, config, prompts)
+
+
+def _open_remote(config: EmbedderConfig) -> RemoteEmbedder:
+    prompts = _prompts(config, Prompts())
+    return RemoteEmbedder(
+        config.base_url,
+        model=config.model_name,
+        api_key=config.api_key,
+        timeout_seconds=config.timeout_seconds,
+        query_prompt=prompts.query,
+        document_prompt=prompts.document,
+    )
+
+
+def _open_torch(folder: Path, config: EmbedderConfig, prompts: Prompts) -> TorchEmbedder:
+    return TorchEmbedder(
+        folder, batch_size=config.batch_size, query_prompt=prompts.query, document_prompt=prompts.document
+    )
+
+
+def _open_openvino(folder: Path, config: EmbedderConfig, prompts: Prompts) -> OpenVinoEmbedder:
+    return OpenVinoEmbedder(
+        exported(folder, config.cache_dir),
+        batch_size=config.batch_size,
+        precision=config.precision,
+        query_prompt=prompts.query,
+        document_prompt=prompts.document,
+    )
+
+
+def _prompts(config: EmbedderConfig, own: Prompts) -> Prompts:
+    return Prompts(
+        query=own.query if config.query_prompt is None else config.query_prompt,
+        document=own.document if config.document_prompt is None else config.document_prompt,
+    )
+
+
+def _torch_has_a_gpu() -> bool:
+    """Told without importing torch. A torch built for the CPU would be slower beside a GPU than OpenVINO."""
+    try:
+        is_cpu_build = "+cpu" in version("torch")
+    except PackageNotFoundError:
+        return False
+    has_nvidia = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    return has_nvidia and not is_cpu_build

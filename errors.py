@@ -1,0 +1,112 @@
+"""What can go wrong, in the service's own words. The HTTP face decides the status of each."""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Base of every error that the service raises on purpose. The message is for whoever asked.
+
+    *param* names the field of the request that is to blame, where there is one.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class NotFound(ServiceError):
+    """There is no such thing in this tenant's namespace."""
+
+    code = "not_found"
+
+
+class Invalid(ServiceError):
+    """The request can never succeed as it stands."""
+
+    code = "invalid_request"
+
+
+class TooLarge(ServiceError):
+    """The request is over a limit that the operator can set."""
+
+    code = "too_large"
+
+
+class Conflict(ServiceError):
+    """The request does not fit the state that things are in."""
+
+    code = "conflict"
+
+
+class PreconditionFailed(ServiceError):
+    """If-Match or If-None-Match was not met."""
+
+    code = "precondition_failed"
+
+
+class VersionUnavailable(Conflict):
+    """A namespace is indexed under an embedding version that this process cannot make vectors of."""
+
+    code = "embedding_version_unavailable"
+
+
+class ModelUnavailable(ServiceError):
+    """The embedding model cannot be had: no weights, no network, or a server that does not answer."""
+
+    code = "model_unavailable"
+
+
+class EmbeddingRefused(ServiceError):
+    """The embedding server refuses these texts for good; asking again would not help."""
+
+    code = "embedding_refused"
+
+
+class DatabaseUnavailable(ServiceError):
+    """The database cannot be opened, read or written now."""
+
+    code = "database_unavailable"
+
+
+class StorageFull(ServiceError):
+    """There is not enough free disk to accept more; deleting still works."""
+
+    code = "storage_full"
+
+
+class LostLease(ServiceError):
+    """The job was given to another worker, or cancelled, while this one still held it."""
+
+    code = "lost_lease"
+
+
+class JobCancelled(ServiceError):
+    """Somebody asked for this job to be cancelled."""
+
+    code = "cancelled"
+
+
+class WorkerStopping(ServiceError):
+    """The worker was told to stop: the job goes back to the queue."""
+
+    code = "stopping"
+
+
+class DamagedIndex(ServiceError):
+    """A checkpoint's file is missing, or is not what its row says. It is never opened then."""
+
+    code = "damaged_index"
+
+
+class IndexStoreUnavailable(ServiceError):
+    """The folder of checkpoints cannot be made or written."""
+
+    code = "index_store_unavailable"
+
+
+class Overloaded(ServiceError):
+    """More is asked for than can be answered now."""
+
+    code = "overloaded"

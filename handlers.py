@@ -1,0 +1,24 @@
+"""What each type of job does. A handler is a line or two: the work is a service's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from job_queue import Lease
+from models import Json
+from runtime import Runtime
+from services.documents import INGEST
+from services.publishing import REBUILD
+
+Handler = Callable[[Runtime, Lease], Json]
+
+
+def ingest_docs(runtime: Runtime, lease: Lease) -> Json:
+    return runtime.ingesting.ingest(lease)
+
+
+def rebuild_index(runtime: Runtime, lease: Lease) -> Json:
+    return runtime.indexing.rebuild(lease)
+
+
+HANDLERS: Mapping[str, Handler] = {INGEST: ingest_docs, REBUILD: rebuild_index}

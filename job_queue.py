@@ -1,0 +1,354 @@
+"""The job queue: a table, a lease, and few verbs.
+
+create_job and cancel join the caller's transaction. Every write of a worker is one statement on the condition
+that the job is still that worker's, in that attempt: one that was only slow cannot overwrite its successor. A
+worker that dies holds nothing but a lease, which runs out.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Event, Thread
+from typing import Any
+
+from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from database import Database, epoch_now, insert_or_ignore
+from errors import JobCancelled, LostLease, NotFound, ServiceError, WorkerStopping
+from models import Job, JobStatus, Json, Project, Team, WorkerRow, utc_now
+
+log = logging.getLogger(__name__)
+
+FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+LONGEST_PAUSE_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job in the hands of one worker, for one attempt. *result* is what earlier attempts left."""
+
+    team_id: int
+    job_id: str
+    project_id: int
+    type: str
+    payload: Json
+    attempt: int
+    worker: str
+    result: Json
+
+
+class JobQueue:
+    """Hands each job to one worker at a time, for as long as the lease lasts."""
+
+    def __init__(self, database: Database, *, lease_seconds: float, max_attempts: int, retry_seconds: float) -> None:
+        self.database = database
+        self.lease_seconds = lease_seconds
+        self.max_attempts = max_attempts
+        self.retry_seconds = retry_seconds
+        self._last_team = -1
+
+    # Asking for work
+
+    def create_job(
+        self,
+        session: Session,
+        type: str,
+        payload: Mapping[str, Any],
+        *,
+        project: Project,
+        dedupe_key: str | None = None,
+    ) -> str:
+        """Ask for work in the caller's transaction. Returns the id of the job, or of the one that already waits.
+
+        Jobs with the same *dedupe_key* in a project are one job for as long as it is waiting.
+        """
+        values = {
+            "team_id": project.team_id,
+            "project_id": project.id,
+            "job_id": str(uuid.uuid4()),
+            "type": type,
+            "payload_json": dict(payload),
+            "dedupe_key": dedupe_key,
+            "run_after": epoch_now(),
+        }
+        session.flush()  # the project may be new: its row goes first
+        if dedupe_key is None:
+            return session.scalars(insert(Job).values(**values).returning(Job.job_id)).one()
+        same = and_(Job.team_id == project.team_id, Job.project_id == project.id, Job.dedupe_key == dedupe_key)
+        created = session.scalar(insert_or_ignore(session, Job).values(**values).returning(Job.job_id))
+        return created or session.scalars(select(Job.job_id).where(same, Job.status == JobStatus.PENDING)).one()
+
+    def cancel(self, session: Session, job_id: str) -> Job:
+        """A waiting job is cancelled at once, a running one at its next step, a finished one stays as it is."""
+        is_waiting = Job.status == JobStatus.PENDING
+        change = {
+            "status": case((is_waiting, JobStatus.CANCELLED), else_=Job.status),
+            "completed_at": case((is_waiting, utc_now()), else_=Job.completed_at),
+            "cancel_requested": True,
+            "updated_at": utc_now(),
+        }
+        session.execute(update(Job).where(Job.job_id == job_id, Job.status.not_in(FINISHED)).values(**change))
+        job = session.scalar(select(Job).where(Job.job_id == job_id))
+        if job is None:
+            raise _no_such_job(job_id)
+        return job
+
+    # Looking at it
+
+    def get(self, job_id: str) -> tuple[Job, Project, Team]:
+        with self.database.read() as session:
+            found = session.execute(_with_place().where(Job.job_id == job_id)).one_or_none()
+        if found is None:
+            raise _no_such_job(job_id)
+        return tuple(found)
+
+    def page(
+        self,
+        *,
+        limit: int,
+        after: str | None = None,
+        status: str | None = None,
+        type: str | None = None,
+        tenant_id: str | None = None,
+        namespace: str | None = None,
+    ) -> list[tuple[Job, Project, Team]]:
+        """The newest jobs first, from behind the job *after* on; at most *limit* of them."""
+        wanted = {Job.status: status, Job.type: type, Team.name: tenant_id, Project.name: namespace}
+        query = _with_place().where(*(column == value for column, value in wanted.items() if value is not None))
+        with self.database.read() as session:
+            if after is not None:
+                last = session.scalar(select(Job).where(Job.job_id == after))
+                if last is None:
+                    raise NotFound(f"The cursor {after!r} is no job any more: start again without it.", param="after")
+                older = and_(Job.created_at == last.created_at, Job.job_id < last.job_id)
+                query = query.where(or_(Job.created_at < last.created_at, older))
+            newest_first = query.order_by(Job.created_at.desc(), Job.job_id.desc()).limit(limit)
+            return [tuple(row) for row in session.execute(newest_first)]
+
+    def stats(self) -> dict[str, int]:
+        with self.database.read() as session:
+            rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
+            counted: dict[str, int] = {status: count for status, count in rows}
+        return {status.value: counted.get(status.value, 0) for status in JobStatus}
+
+    # Doing it
+
+    def claim(self, worker: str) -> Claim | None:
+        """Take the oldest job that can run, of the tenant whose turn it is; or one whose worker fell silent.
+
+        Turns go round the tenants that have jobs waiting, so that a long queue of one does not starve another.
+        An idle poll reads one index and writes nothing.
+        """
+        with self.database.read() as session:
+            if session.scalar(select(Job.job_id).where(or_(_waits(), _is_abandoned())).limit(1)) is None:
+                return None
+        whose_turn = (_is_abandoned(), _waits() & (Job.team_id > self._last_team), _waits())
+        with self.database.write() as session:
+            taken = (_take(session, which, worker, self.lease_seconds) for which in whose_turn)
+            job = next((job for job in taken if job is not None), None)
+        if job is None:
+            return None
+        self._last_team = job.team_id
+        return Claim(
+            team_id=job.team_id,
+            job_id=job.job_id,
+            project_id=job.project_id,
+            type=job.type,
+            payload=job.payload_json,
+            attempt=job.attempts,
+            worker=worker,
+            result=job.result_json or {},
+        )
+
+    def renew(self, claim: Claim) -> bool:
+        """Hold the job for another lease. Returns whether somebody wants it cancelled; raises LostLease."""
+        with self.database.write() as session:
+            query = _held(claim).values(lease_until=epoch_now() + self.lease_seconds)
+            cancel_requested: bool | None = session.scalar(query.returning(Job.cancel_requested))
+        if cancel_requested is None:
+            raise _lost(claim)
+        return cancel_requested
+
+    @contextmanager
+    def step(self, claim: Claim, *, progress: int, result: Json) -> Iterator[Session]:
+        """A transaction of the job's work, kept only if the job is still this worker's.
+
+        *progress* (0 to 100, never falling) and *result* so far are kept with it.
+        """
+        with self.database.write() as session:
+            shown = case((Job.progress < progress, progress), else_=Job.progress)
+            _write(session, claim, {"progress": shown, "result_json": result})
+            yield session
+
+    @contextmanager
+    def finish(
+        self, claim: Claim, status: JobStatus, *, result: Json | None = None, error: str | None = None
+    ) -> Iterator[Session]:
+        """The job's last transaction: what it does is committed together with how the job ended."""
+        values: dict[str, Any] = {"status": status, "error": error, "lease_until": None, "completed_at": utc_now()}
+        if result is not None:
+            values["result_json"] = result
+        if status == JobStatus.COMPLETED:
+            values["progress"] = 100
+        with self.database.write() as session:
+            _write(session, claim, values)
+            yield session
+
+    def retry(self, claim: Claim, error: str) -> float:
+        """Give the job back for another try. Returns the pause before it, in seconds: it doubles each time."""
+        pause = min(self.retry_seconds * 2.0 ** (claim.attempt - 1), LONGEST_PAUSE_SECONDS)
+        with self.database.write() as session:
+            _write(session, claim, {**_UNHELD, "error": error, "run_after": epoch_now() + pause})
+        return pause
+
+    def give_back(self, claim: Claim) -> None:
+        """Let another worker go on at once, because this one stops. It does not count as a try."""
+        with self.database.write() as session:
+            _write(session, claim, {**_UNHELD, "attempts": Job.attempts - 1})
+
+    @contextmanager
+    def lease(self, claim: Claim, stopping: Event) -> Iterator[Lease]:
+        """Keep the claim alive by a thread of its own for as long as the body runs."""
+        lease = Lease(self, claim, stopping)
+        heart = Thread(target=lease.beat, name=f"heartbeat-{claim.job_id}", daemon=True)
+        heart.start()
+        try:
+            yield lease
+        finally:
+            lease.is_over.set()
+            heart.join()
+
+    # Keeping the house
+
+    def prune(self, keep_days: float) -> int:
+        """Forget jobs that were finished longer ago than that. Returns how many."""
+        before = utc_now() - timedelta(days=keep_days)
+        with self.database.write() as session:
+            done = session.execute(delete(Job).where(Job.status.in_(FINISHED), Job.completed_at < before))
+        assert isinstance(done, CursorResult)
+        return done.rowcount
+
+    def report_worker(self, name: str) -> None:
+        """Note that a worker is alive, for whoever asks why jobs wait."""
+        with self.database.write() as session:
+            row = session.get(WorkerRow, name) or WorkerRow(name=name, started_at=utc_now())
+            row.seen_at = utc_now()
+            session.add(row)
+            session.execute(delete(WorkerRow).where(WorkerRow.seen_at < utc_now() - timedelta(days=1)))
+
+    def forget_worker(self, name: str) -> None:
+        with self.database.write() as session:
+            session.execute(delete(WorkerRow).where(WorkerRow.name == name))
+
+    def workers(self) -> list[WorkerRow]:
+        """The workers that were seen in the last day and did not say goodbye, the one seen last first."""
+        with self.database.read() as session:
+            return list(session.scalars(select(WorkerRow).order_by(WorkerRow.seen_at.desc())))
+
+
+class Lease:
+    """A claim that is kept alive. Whoever does the work asks it at every step whether to go on."""
+
+    def __init__(self, queue: JobQueue, claim: Claim, stopping: Event) -> None:
+        self.queue = queue
+        self.claim = claim
+        self.stopping = stopping
+        self.is_over = Event()
+        self._why_not: ServiceError | None = None
+
+    def check(self) -> None:
+        """Raise LostLease, JobCancelled or WorkerStopping when the work should end here."""
+        if self._why_not is not None:
+            raise self._why_not
+        if self.stopping.is_set():
+            raise WorkerStopping(f"The worker stops; job {self.claim.job_id} goes back to the queue.")
+
+    @contextmanager
+    def step(self, progress: int, result: Json) -> Iterator[Session]:
+        """As JobQueue.step, after check()."""
+        self.check()
+        with self.queue.step(self.claim, progress=progress, result=result) as session:
+            yield session
+
+    def beat(self) -> None:
+        """Renew at a third of the lease, until the work is over or the job is lost."""
+        while not self.is_over.wait(self.queue.lease_seconds / 3):
+            try:
+                if self.queue.renew(self.claim):
+                    self._why_not = JobCancelled("Cancelled on request.")
+            except LostLease as error:
+                self._why_not = error
+                return
+            except Exception:
+                # The next beat may succeed; if none does, another worker takes the job and the next step says so.
+                log.exception("could not renew the lease of job %s", self.claim.job_id)
+
+
+# Without its key: a newer job may be waiting under it by now.
+_UNHELD: Mapping[str, Any] = {"status": JobStatus.PENDING, "worker": None, "lease_until": None, "dedupe_key": None}
+
+
+def _with_place() -> Any:
+    place = and_(Project.team_id == Job.team_id, Project.id == Job.project_id)
+    return select(Job, Project, Team).join(Project, place).join(Team, Team.id == Job.team_id)
+
+
+def _waits() -> ColumnElement[bool]:
+    return and_(Job.status == JobStatus.PENDING, Job.run_after <= epoch_now())
+
+
+def _is_abandoned() -> ColumnElement[bool]:
+    return and_(Job.status == JobStatus.RUNNING, Job.lease_until < epoch_now())
+
+
+def _take(session: Session, which: ColumnElement[bool], worker: str, lease_seconds: float) -> Job | None:
+    """One conditional statement: of two workers that see the same job, one gets it."""
+    oldest = (
+        select(Job.job_id)
+        .where(which)
+        .order_by(Job.team_id, Job.created_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    change = {
+        "status": JobStatus.RUNNING,
+        "worker": worker,
+        "attempts": Job.attempts + 1,
+        "lease_until": epoch_now() + lease_seconds,
+        "started_at": func.coalesce(Job.started_at, utc_now()),
+        "updated_at": utc_now(),
+    }
+    query = update(Job).where(Job.job_id == oldest, which).values(**change).returning(Job)
+    return session.scalar(query, execution_options={"synchronize_session": False})
+
+
+def _held(claim: Claim) -> Any:
+    return update(Job).where(
+        Job.team_id == claim.team_id,
+        Job.job_id == claim.job_id,
+        Job.attempts == claim.attempt,
+        Job.worker == claim.worker,
+        Job.status == JobStatus.RUNNING,
+    )
+
+
+def _write(session: Session, claim: Claim, values: Mapping[str, Any]) -> None:
+    done = session.execute(_held(claim).values(updated_at=utc_now(), **values))
+    assert isinstance(done, CursorResult)
+    if done.rowcount == 0:
+        raise _lost(claim)
+
+
+def _lost(claim: Claim) -> LostLease:
+    return LostLease(f"Job {claim.job_id} belongs to another worker now.")
+
+
+def _no_such_job(job_id: str) -> NotFound:
+    return NotFound(f"There is no job {job_id!r}. Finished jobs are forgotten after a while.", param="job_id")

@@ -1,0 +1,329 @@
+"""Every table, on one page: the schema's one source of truth.
+
+Keys of what a tenant owns start with the team, so that one statement per table shards by tenant. Numbers
+of projects and of chunks are handed out by the parent's row, never by a sequence of the database.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = dict[str, Any]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time in UTC on every database; SQLite forgets the zone, so it is put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class DocStatus(StrEnum):
+    """uploaded -> processing -> ready | failed: how the newest accepted revision of a doc is doing."""
+
+    UPLOADED = "uploaded"
+    PROCESSING = "processing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class RevisionStatus(StrEnum):
+    """pending -> live -> retired; or, never seen by a search, superseded, failed or cancelled."""
+
+    PENDING = "pending"
+    LIVE = "live"
+    RETIRED = "retired"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobStatus(StrEnum):
+    """pending -> running -> completed, failed or cancelled; back to pending when a try failed."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix__%(table_name)s__%(column_0_N_name)s",
+            "uq": "uq__%(table_name)s__%(column_0_N_name)s",
+            "fk": "fk__%(table_name)s__%(referred_table_name)s",
+            "pk": "pk__%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, Json: JSON, bytes: LargeBinary}
+
+
+# An integer that SQLite can count up by itself as a primary key, and that is 64 bits wide elsewhere.
+TeamId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Team(Base):
+    """A tenant. In the data API it is the string ``tenant_id``, which is the *name* here."""
+
+    __tablename__ = "teams"
+
+    id: Mapped[int] = mapped_column(TeamId, primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    next_project_id: Mapped[int] = mapped_column(BigInteger, default=1)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Project(Base):
+    """A namespace of a tenant, and the counters of everything in it.
+
+    *seq* counts publications: a chunk is visible at S when live_seq <= S and dead_seq is null or > S.
+    *next_faiss_id* numbers chunks densely. Both are taken by UPDATE ... RETURNING, whose row lock makes the
+    numbers follow the order of commits.
+    """
+
+    __tablename__ = "projects"
+    __table_args__ = (UniqueConstraint("team_id", "name"),)
+
+    team_id: Mapped[int] = mapped_column(ForeignKey("teams.id"), primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str]
+    embedding_version: Mapped[str] = mapped_column(ForeignKey("embedding_versions.name"))
+    seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    next_faiss_id: Mapped[int] = mapped_column(BigInteger, default=0)
+    live_docs: Mapped[int] = mapped_column(BigInteger, default=0)
+    live_chunks: Mapped[int] = mapped_column(BigInteger, default=0)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class EmbeddingVersion(Base):
+    """What a version's name stands for. Written once, at its first use; the same for every tenant."""
+
+    __tablename__ = "embedding_versions"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str]
+    is_remote: Mapped[bool]
+    query_prompt: Mapped[str | None]
+    document_prompt: Mapped[str | None]
+    dimension: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Doc(Base):
+    """One document of a namespace. *revision* counts what was accepted, deletions included."""
+
+    __tablename__ = "docs"
+    __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    doc_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    live_revision: Mapped[int | None] = mapped_column(BigInteger)
+    status: Mapped[str] = mapped_column(default=DocStatus.PROCESSING)
+    error: Mapped[str | None]
+    deleted_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Revision(Base):
+    """One accepted content of a doc, and how far it got. The text is kept as it was sent.
+
+    *text* stands last in the row: reading the metadata of a hit does not walk through it.
+    """
+
+    __tablename__ = "revisions"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id", "doc_id"], ["docs.team_id", "docs.project_id", "docs.doc_id"]),
+        Index(None, "job_id", "status"),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    doc_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    status: Mapped[str]
+    error: Mapped[str | None]
+    job_id: Mapped[str | None]
+    doc_hash: Mapped[str]
+    recipe: Mapped[str]
+    title: Mapped[str | None]
+    source_type: Mapped[str] = mapped_column(default="manual")
+    mime_type: Mapped[str] = mapped_column(default="text/plain")
+    blob_uri: Mapped[str | None]
+    doc_metadata: Mapped[Json] = mapped_column("metadata")
+    chunk_count: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    text: Mapped[str]
+
+
+class Chunk(Base):
+    """A piece of a revision. *faiss_id* is its number in its project and in every index of it.
+
+    *header* is the context that was put before the text when it was embedded, and *embed_hash* the hash of
+    both: the key under which the vector is found.
+    """
+
+    __tablename__ = "chunks"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["team_id", "project_id", "doc_id", "revision"],
+            ["revisions.team_id", "revisions.project_id", "revisions.doc_id", "revisions.revision"],
+        ),
+        Index(None, "team_id", "project_id", "doc_id", "revision", "chunk_index", unique=True),
+        Index(None, "team_id", "project_id", "live_seq"),
+        Index(None, "team_id", "project_id", "dead_seq"),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    faiss_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    doc_id: Mapped[str]
+    revision: Mapped[int] = mapped_column(BigInteger)
+    chunk_index: Mapped[int]
+    text: Mapped[str]
+    header: Mapped[str] = mapped_column(default="")
+    section: Mapped[str | None]
+    chunk_hash: Mapped[str]
+    embed_hash: Mapped[bytes]
+    chunk_metadata: Mapped[Json | None] = mapped_column("metadata")
+    page_start: Mapped[int | None]
+    page_end: Mapped[int | None]
+    char_start: Mapped[int]
+    char_end: Mapped[int]
+    token_count: Mapped[int]
+    live_seq: Mapped[int | None] = mapped_column(BigInteger)
+    dead_seq: Mapped[int | None] = mapped_column(BigInteger)
+    deleted_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Embedding(Base):
+    """A vector, once per tenant, version and embedded text: little-endian float32, unit length."""
+
+    __tablename__ = "embeddings"
+
+    team_id: Mapped[int] = mapped_column(ForeignKey("teams.id"), primary_key=True)
+    embedding_version: Mapped[str] = mapped_column(ForeignKey("embedding_versions.name"), primary_key=True)
+    embed_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    vector: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class IndexRow(Base):
+    """A partition's checkpoint. The commit that names a file is the swap to it.
+
+    *faiss_path* is relative to the folder of indices; null: there is no checkpoint, the tail is everything.
+    *problem* is what was wrong with the file when somebody last tried to read it.
+    """
+
+    __tablename__ = "indices"
+    __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    embedding_version: Mapped[str] = mapped_column(ForeignKey("embedding_versions.name"), primary_key=True)
+    dimension: Mapped[int]
+    faiss_path: Mapped[str | None]
+    checksum: Mapped[str | None]
+    covered_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    ntotal: Mapped[int] = mapped_column(BigInteger, default=0)
+    changes: Mapped[int] = mapped_column(BigInteger, default=0)
+    problem: Mapped[str | None]
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Job(Base):
+    """A unit of long work, written in the transaction of the change that asks for it.
+
+    So a document is never stored without the job that indexes it, nor a job left for a document that was
+    rolled back. *dedupe_key*: at most one waiting job of a project per key.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        Index(None, "job_id"),
+        Index(None, "status", "team_id", "created_at"),
+        Index(
+            "uq__jobs__waiting",
+            "team_id",
+            "project_id",
+            "dedupe_key",
+            unique=True,
+            sqlite_where=text("status = 'pending' AND dedupe_key IS NOT NULL"),
+            postgresql_where=text("status = 'pending' AND dedupe_key IS NOT NULL"),
+        ),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger)
+    type: Mapped[str]
+    status: Mapped[str] = mapped_column(default=JobStatus.PENDING)
+    payload_json: Mapped[Json]
+    result_json: Mapped[Json | None]
+    progress: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None]
+    dedupe_key: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    worker: Mapped[str | None]
+    lease_until: Mapped[float | None]
+    run_after: Mapped[float]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now)
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+
+
+class WorkerRow(Base):
+    """A worker process that was seen: for whoever asks why jobs wait."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+
+class IdempotencyKey(Base):
+    """The answer that was given to a keyed request; null while the first one is still at work."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_hash: Mapped[str]
+    status_code: Mapped[int | None]
+    response_headers: Mapped[str | None]
+    response_body: Mapped[bytes | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -1,0 +1,115 @@
+"""The one place where the parts are joined. Read it to know what a process is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from database import Database
+from engines.embedders.opening import EmbedderConfig
+from index_manager import IndexManager
+from job_queue import JobQueue
+from migrations.upgrade import bring_up_to_date
+from services.browsing import BrowsingService
+from services.documents import DocumentService
+from services.drafting import Limits
+from services.embedding import EmbeddingService
+from services.idempotency import IdempotencyService
+from services.indexing import IndexingService
+from services.ingesting import IngestingService
+from services.jobs import JobService
+from services.observing import ObservingService
+from services.partitions import PartitionService
+from services.publishing import Publisher, RebuildPolicy
+from services.query_executor import QueryExecutor
+from services.search import SearchService
+from services.verifying import VerifyingService
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What one process holds open. Made by open_runtime, handed on, never looked up."""
+
+    settings: Settings
+    database: Database
+    queue: JobQueue
+    embedding: EmbeddingService
+    documents: DocumentService
+    browsing: BrowsingService
+    ingesting: IngestingService
+    indexing: IndexingService
+    jobs: JobService
+    searching: SearchService
+    questions: QueryExecutor
+    idempotency: IdempotencyService
+    observing: ObservingService
+    verifying: VerifyingService
+
+
+@contextmanager
+def open_runtime(settings: Settings) -> Iterator[Runtime]:
+    """Open the database, bring its schema up to date, and join the parts. The model is not loaded yet."""
+    with Database.open(settings.database_url, min_free_bytes=settings.min_free_disk_mb << 20) as database:
+        bring_up_to_date(database)
+        indexes = IndexManager(
+            settings.index_dir,
+            exact_up_to=settings.index_exact_up_to,
+            memory_bytes=settings.index_memory_mb << 20,
+        )
+        queue = JobQueue(
+            database,
+            lease_seconds=settings.job_lease_seconds,
+            max_attempts=settings.job_max_attempts,
+            retry_seconds=settings.job_retry_seconds,
+        )
+        policy = RebuildPolicy(min_changes=settings.rebuild_min_changes, share=settings.rebuild_share)
+        publisher = Publisher(queue, policy)
+        embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
+        partitions = PartitionService(database, indexes, publisher)
+        searching = SearchService(database, embedding, partitions)
+        with QueryExecutor.running(searching) as questions:
+            yield Runtime(
+                settings=settings,
+                database=database,
+                queue=queue,
+                embedding=embedding,
+                documents=DocumentService(
+                    database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens
+                ),
+                browsing=BrowsingService(database),
+                ingesting=IngestingService(database, embedding, publisher),
+                indexing=IndexingService(database, indexes, embedding, publisher),
+                jobs=JobService(database, queue, embedding, publisher),
+                searching=searching,
+                questions=questions,
+                idempotency=IdempotencyService(database),
+                observing=ObservingService(database, indexes, queue, embedding),
+                verifying=VerifyingService(database, indexes),
+            )
+
+
+def _embedder_config(settings: Settings) -> EmbedderConfig:
+    return EmbedderConfig(
+        model_name=settings.embed_model_name,
+        backend=settings.embed_backend,
+        batch_size=settings.embed_batch_size,
+        precision=settings.embed_precision,
+        query_prompt=settings.embed_query_prompt,
+        document_prompt=settings.embed_document_prompt,
+        cache_dir=settings.model_cache_dir.expanduser(),
+        base_url=settings.embed_base_url,
+        api_key=settings.embed_api_key.get_secret_value(),
+        timeout_seconds=settings.embed_timeout_seconds,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        text_chars=settings.max_text_chars,
+        metadata_bytes=settings.max_metadata_bytes,
+        batch_docs=settings.max_batch_docs,
+        name_chars=settings.max_name_chars,
+        doc_id_chars=settings.max_doc_id_chars,
+    )

@@ -1,0 +1,204 @@
+"""From a document as it was sent to what is stored of it: checked, compared, cut into chunks. Writes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from domain import CountTokens, Span
+from errors import Invalid, TooLarge
+from models import Doc, Json, Project, Revision, RevisionStatus
+from text.chunkers import chunk
+from text.enrich import embedded_text, header
+from text.hashing import clean, doc_hash, embed_hash
+
+DEEPEST_METADATA = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one document may be, each a setting."""
+
+    text_chars: int
+    metadata_bytes: int
+    batch_docs: int
+    name_chars: int
+    doc_id_chars: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewDoc:
+    """A document as it was sent. *expected_hash* and *must_be_new* are the preconditions of the request."""
+
+    tenant_id: str
+    namespace: str
+    doc_id: str
+    text: str
+    metadata: Json
+    title: str | None = None
+    source_type: str = "manual"
+    mime_type: str = "text/plain"
+    chunk_strategy: str = "default"
+    chunk_overlap: int = 0
+    enrich_context: bool = False
+    expected_hash: str | None = None
+    must_be_new: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.tenant_id, self.namespace, self.doc_id
+
+    @property
+    def heading(self) -> str | None:
+        """What an enriched chunk is headed with: the title, or the file's name."""
+        named = self.title or self.metadata.get("title") or self.metadata.get("filename")
+        return str(named) if named and self.enrich_context else None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document that was cut: its chunks with the texts that are embedded for them."""
+
+    doc: NewDoc
+    doc_hash: str
+    recipe: str
+    spans: tuple[Span, ...]
+    headers: tuple[str, ...]
+
+    @property
+    def texts(self) -> dict[bytes, str]:
+        """What has to be embedded, by its hash."""
+        texts = (embedded_text(span.text, head) for span, head in zip(self.spans, self.headers, strict=True))
+        return {embed_hash(text): text for text in texts}
+
+
+def checked(doc: NewDoc, limits: Limits) -> NewDoc:
+    """The document as it will be stored. Raises Invalid or TooLarge, naming the field."""
+    for field in ("tenant_id", "namespace"):
+        check_name(field, getattr(doc, field), limits.name_chars)
+    check_name("doc_id", doc.doc_id, limits.doc_id_chars)
+    if len(doc.text) > limits.text_chars:
+        raise TooLarge(
+            f"The text of {doc.doc_id!r} has {len(doc.text)} characters; at most {limits.text_chars} are "
+            "accepted (MAX_TEXT_CHARS). Split it into several documents.",
+            param="text",
+        )
+    text = clean(doc.text)
+    if not text.strip():
+        raise Invalid(f"The text of {doc.doc_id!r} is empty: there is nothing to search for in it.", param="text")
+    _check_metadata(doc, limits)
+    return doc if text == doc.text else replace(doc, text=text)
+
+
+def _check_metadata(doc: NewDoc, limits: Limits) -> None:
+    try:
+        size = len(json.dumps(doc.metadata, ensure_ascii=False).encode())
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise Invalid(f"The metadata of {doc.doc_id!r} cannot be kept as JSON: {error}.", param="metadata") from error
+    if size > limits.metadata_bytes:
+        raise TooLarge(
+            f"The metadata of {doc.doc_id!r} takes {size} bytes as JSON; at most {limits.metadata_bytes} are "
+            "accepted (MAX_METADATA_BYTES).",
+            param="metadata",
+        )
+    if _depth(doc.metadata) > DEEPEST_METADATA:
+        raise Invalid(f"The metadata of {doc.doc_id!r} is nested deeper than {DEEPEST_METADATA}.", param="metadata")
+
+
+def _depth(value: Any) -> int:
+    """How many containers stand in one another."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
+
+
+def check_name(field: str, value: str, longest: int) -> None:
+    if not value.strip():
+        raise Invalid(f"{field} is empty.", param=field)
+    if len(value) > longest:
+        raise Invalid(f"{field} has {len(value)} characters; at most {longest} are accepted.", param=field)
+    if "\x00" in value:
+        raise Invalid(f"{field} has a NUL character in it.", param=field)
+
+
+def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
+    """How the text is cut and headed. The same text by another recipe is another revision."""
+    told = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens, doc.heading, doc.enrich_context]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def draft(doc: NewDoc, *, chunk_tokens: int, count_tokens: CountTokens) -> Draft:
+    spans = chunk(
+        doc.text,
+        doc.chunk_strategy,
+        max_tokens=chunk_tokens,
+        overlap_chars=doc.chunk_overlap,
+        count_tokens=count_tokens,
+    )
+    headers = tuple(
+        header(doc.heading, span.section, count_tokens=count_tokens) if doc.enrich_context else "" for span in spans
+    )
+    return Draft(doc, doc_hash(doc.text), recipe_of(doc, chunk_tokens), tuple(spans), headers)
+
+
+def says_the_same(revision: Revision, doc: NewDoc, recipe: str) -> bool:
+    """Would accepting the document change which chunks there are?"""
+    return revision.recipe == recipe and revision.doc_hash == doc_hash(doc.text)
+
+
+def describes_the_same(revision: Revision, doc: NewDoc) -> bool:
+    """Is everything about the document that is not its text the same too?"""
+    told = (revision.doc_metadata, revision.title, revision.source_type, revision.mime_type)
+    return told == (doc.metadata, doc.title, doc.source_type, doc.mime_type)
+
+
+def revision_row(draft: Draft, project: Project, row: Doc, *, job_id: str | None) -> Revision:
+    doc = draft.doc
+    return Revision(
+        team_id=project.team_id,
+        project_id=project.id,
+        doc_id=doc.doc_id,
+        revision=row.revision,
+        status=RevisionStatus.PENDING,
+        job_id=job_id,
+        doc_hash=draft.doc_hash,
+        recipe=draft.recipe,
+        title=doc.title,
+        source_type=doc.source_type,
+        mime_type=doc.mime_type,
+        doc_metadata=doc.metadata,
+        chunk_count=len(draft.spans),
+        text=doc.text,
+    )
+
+
+def chunk_rows(draft: Draft, revision: Revision, *, first_id: int, live_seq: int | None) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = []
+    for index, (span, head) in enumerate(zip(draft.spans, draft.headers, strict=True)):
+        rows.append(
+            {
+                "team_id": revision.team_id,
+                "project_id": revision.project_id,
+                "faiss_id": first_id + index,
+                "doc_id": revision.doc_id,
+                "revision": revision.revision,
+                "chunk_index": index,
+                "text": span.text,
+                "header": head,
+                "section": " > ".join(span.section) or None,
+                "chunk_hash": hashlib.sha256(span.text.encode()).hexdigest(),
+                "embed_hash": embed_hash(embedded_text(span.text, head)),
+                "page_start": span.page_start,
+                "page_end": span.page_end,
+                "char_start": span.start,
+                "char_end": span.end,
+                "token_count": span.token_count,
+                "live_seq": live_seq,
+            }
+        )
+    return rows

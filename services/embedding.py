@@ -1,0 +1,174 @@
+"""Which model makes the vectors of which version, and the vectors themselves: made once, kept, found again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from threading import Lock, Thread
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from database import Database, insert_or_ignore
+from engines.embedders.base import Embedder
+from engines.embedders.opening import EmbedderConfig, open_embedder
+from errors import ModelUnavailable, VersionUnavailable
+from models import Embedding, EmbeddingVersion
+
+log = logging.getLogger(__name__)
+
+HASHES_PER_QUERY = 500
+
+
+class EmbeddingService:
+    """Opens each version's model once per process, when it is first needed."""
+
+    def __init__(self, database: Database, config: EmbedderConfig, version: str) -> None:
+        self.database = database
+        self.config = config
+        self.version = version
+        self.problem: str | None = None
+        self._open: dict[str, Embedder] = {}
+        self._opening = Lock()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.version in self._open
+
+    def start_loading(self) -> None:
+        """Load the process's own model in the background, so that the first request finds it there."""
+        Thread(target=self._load_quietly, name="model-loader", daemon=True).start()
+
+    def embedder(self, version: str) -> Embedder:
+        """The model behind a version; it is loaded if it was not.
+
+        Raises ModelUnavailable for the process's own version, VersionUnavailable for another one.
+        """
+        opened = self._open.get(version)
+        if opened is not None:
+            return opened
+        with self._opening:
+            if version not in self._open:
+                self._open[version] = self._load_own() if version == self.version else self._load_other(version)
+            return self._open[version]
+
+    def has_version(self, version: str) -> bool:
+        with self.database.read() as session:
+            return session.get(EmbeddingVersion, version) is not None
+
+    def ensure_registered(self, version: str) -> Embedder:
+        """The embedder of *version*; a name that is new is given to the process's own model, for good."""
+        if version != self.version and not self.has_version(version):
+            own = self.embedder(self.version)
+            self._register(version, own)
+        return self.embedder(version)
+
+    def missing(self, session: Session, team_id: int, version: str, hashes: Iterable[bytes]) -> set[bytes]:
+        """Those of *hashes* that have no vector yet."""
+        wanted = list(dict.fromkeys(hashes))
+        known: set[bytes] = set()
+        for start in range(0, len(wanted), HASHES_PER_QUERY):
+            some = wanted[start : start + HASHES_PER_QUERY]
+            query = select(Embedding.embed_hash).where(
+                Embedding.team_id == team_id, Embedding.embedding_version == version, Embedding.embed_hash.in_(some)
+            )
+            known.update(session.scalars(query))
+        return set(wanted) - known
+
+    def embed(self, version: str, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        """The vectors of *texts*, by the same hashes, as they are stored: little-endian float32."""
+        vectors = self.embedder(version).embed_documents(list(texts.values()))
+        return {key: row.astype("<f4").tobytes() for key, row in zip(texts, vectors, strict=True)}
+
+    def store(self, session: Session, team_id: int, version: str, vectors: Mapping[bytes, bytes]) -> None:
+        if vectors:
+            rows = [
+                {"team_id": team_id, "embedding_version": version, "embed_hash": key, "vector": vector}
+                for key, vector in vectors.items()
+            ]
+            session.execute(insert_or_ignore(session, Embedding), rows)
+
+    def _load_quietly(self) -> None:
+        try:
+            self.embedder(self.version)
+        except (ModelUnavailable, VersionUnavailable) as error:
+            log.error("%s", error)
+        except Exception:
+            log.exception("could not load the embedding model")
+
+    def _load_own(self) -> Embedder:
+        try:
+            embedder = open_embedder(self.config)
+            self._register(self.version, embedder)
+        except Exception as error:
+            self.problem = str(error)
+            raise
+        self.problem = None
+        return embedder
+
+    def _load_other(self, version: str) -> Embedder:
+        with self.database.read() as session:
+            row = session.get(EmbeddingVersion, version)
+        if row is None:
+            raise VersionUnavailable(f"There is no embedding version {version!r}.", param="embedding_version")
+        if _is_same(row, self.config, row.dimension) and self.is_ready:
+            return self._open[self.version]
+        try:
+            return open_embedder(_config_of(row, self.config))
+        except ModelUnavailable as error:
+            raise VersionUnavailable(
+                f"This namespace is indexed under embedding version {version!r} (model {row.model!r}), which this "
+                f"process cannot load; it runs {self.version!r} (model {self.config.model_name!r}). Make that model "
+                f"available, or rebuild the namespace with reembed=true and new_embedding_version={self.version!r}. "
+                f"Why it could not be loaded: {error}",
+                param="embedding_version",
+            ) from error
+
+    def _register(self, version: str, embedder: Embedder) -> None:
+        """Bind the name to the model, once and for all tenants."""
+        config, dimension = self.config, embedder.dimension
+        with self.database.read() as session:
+            row = session.get(EmbeddingVersion, version)
+        if row is None:
+            values = {
+                "name": version,
+                "model": config.model_name,
+                "is_remote": config.backend == "remote",
+                "query_prompt": config.query_prompt,
+                "document_prompt": config.document_prompt,
+                "dimension": dimension,
+            }
+            with self.database.write() as session:
+                session.execute(insert_or_ignore(session, EmbeddingVersion).values(**values))
+                row = session.get_one(EmbeddingVersion, version)
+        if not _is_same(row, config, dimension):
+            raise VersionUnavailable(
+                f"EMBEDDING_VERSION {version!r} stands for model {row.model!r} ({row.dimension} dimensions, its own "
+                f"prompts) in this database, but this process is set to {config.model_name!r} ({dimension}). Give the "
+                "new model another EMBEDDING_VERSION, or set EMBED_MODEL_NAME and the prompts back.",
+                param="embedding_version",
+            )
+
+
+def to_matrix(vectors: Iterable[bytes], dimension: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Stored vectors as float32, shape ``(n, dimension)``."""
+    return np.frombuffer(b"".join(vectors), "<f4").astype(np.float32).reshape(-1, dimension)
+
+
+def _is_same(row: EmbeddingVersion, config: EmbedderConfig, dimension: int) -> bool:
+    told = (row.model, row.is_remote, row.query_prompt, row.document_prompt, row.dimension)
+    is_remote = config.backend == "remote"
+    return told == (config.model_name, is_remote, config.query_prompt, config.document_prompt, dimension)
+
+
+def _config_of(row: EmbeddingVersion, own: EmbedderConfig) -> EmbedderConfig:
+    backend = "remote" if row.is_remote else ("auto" if own.backend == "remote" else own.backend)
+    return replace(
+        own,
+        model_name=row.model,
+        backend=backend,
+        query_prompt=row.query_prompt,
+        document_prompt=row.document_prompt,
+    )

@@ -1,0 +1,182 @@
+"""The worker's side of an asynchronous batch: embed what was accepted, publish it document by document."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, defer
+
+from database import Database
+from errors import EmbeddingRefused
+from job_queue import Claim, Lease
+from models import Chunk, Doc, DocStatus, Json, Project, Revision, RevisionStatus, utc_now
+from services.embedding import EmbeddingService
+from services.publishing import Publisher, chunks_of, drop
+from text.enrich import embedded_text
+
+log = logging.getLogger(__name__)
+
+TEXTS_PER_STEP = 128
+ERRORS_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A revision that waits, and the texts of its chunks by the hash of what is embedded."""
+
+    revision: Revision
+    texts: dict[bytes, str]
+
+
+@dataclass(frozen=True)
+class IngestingService:
+    database: Database
+    embedding: EmbeddingService
+    publisher: Publisher
+
+    def ingest(self, lease: Lease) -> Json:
+        """Embed and publish every revision that the job is for. Returns the job's result.
+
+        A step embeds at most TEXTS_PER_STEP texts and commits them, with whatever documents they complete.
+        So a worker that dies loses one step, and the next one goes on behind it.
+        """
+        counts: Counter[str] = Counter(lease.claim.result.get("counts", {}))
+        while waiting := self._next_step(lease.claim):
+            lease.check()
+            self._do_step(lease, waiting, counts)
+        return self._result(lease.claim, counts)
+
+    def _next_step(self, claim: Claim) -> list[Waiting]:
+        """The oldest waiting documents that make up a step; one that is larger than a step comes alone."""
+        with self.database.read() as session:
+            query = select(Revision).where(Revision.job_id == claim.job_id, Revision.status == RevisionStatus.PENDING)
+            query = query.order_by(Revision.team_id, Revision.project_id, Revision.doc_id).options(defer(Revision.text))
+            chosen: list[Revision] = []
+            total = 0
+            for revision in session.scalars(query.limit(TEXTS_PER_STEP)):
+                is_same_place = not chosen or _place(revision) == _place(chosen[0])
+                if chosen and (not is_same_place or total + revision.chunk_count > TEXTS_PER_STEP):
+                    break
+                chosen.append(revision)
+                total += revision.chunk_count
+            return [Waiting(revision, _texts(session, revision)) for revision in chosen]
+
+    def _do_step(self, lease: Lease, waiting: Sequence[Waiting], counts: Counter[str]) -> None:
+        project = self._project(waiting[0].revision)
+        texts = {key: text for each in waiting for key, text in each.texts.items()}
+        with self.database.read() as session:
+            missing = self.embedding.missing(session, project.team_id, project.embedding_version, texts)
+        todo = [key for key in texts if key in missing]
+        step = todo[:TEXTS_PER_STEP]
+        try:
+            vectors = self.embedding.embed(project.embedding_version, {key: texts[key] for key in step})
+        except EmbeddingRefused as error:
+            return self._refused(lease, waiting, counts, error)
+        counts["chunks_embedded"] += len(step)
+        with lease.step(self._progress(lease.claim), self._told(counts)) as session:
+            self.embedding.store(session, project.team_id, project.embedding_version, vectors)
+            if len(step) == len(todo):
+                self._publish(session, project, [each.revision for each in waiting])
+        return None
+
+    def _publish(self, session: Session, project: Project, waiting: Sequence[Revision]) -> None:
+        """Publish each revision that is still the newest of its doc. The version may have moved: then not yet."""
+        current, _ = self.publisher.next_numbers(session, project)
+        if current.embedding_version != project.embedding_version:
+            return
+        for seen in waiting:
+            revision = session.merge(seen, load=True)
+            doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id))
+            if revision.status != RevisionStatus.PENDING:
+                continue
+            if doc.revision != revision.revision:
+                drop(session, revision, RevisionStatus.SUPERSEDED)
+                continue
+            self.publisher.publish(session, current, revision)
+
+    def _refused(self, lease: Lease, waiting: Sequence[Waiting], counts: Counter[str], error: EmbeddingRefused) -> None:
+        """One text that the model refuses costs its own document and no other: take them one by one."""
+        if len(waiting) > 1:
+            for each in waiting:
+                self._do_step(lease, [each], counts)
+            return
+        with lease.step(self._progress(lease.claim), self._told(counts)) as session:
+            revision = session.get_one(Revision, _key(waiting[0].revision))
+            if revision.status == RevisionStatus.PENDING:
+                _give_up(session, revision, RevisionStatus.FAILED, str(error))
+
+    def _project(self, revision: Revision) -> Project:
+        with self.database.read() as session:
+            return session.get_one(Project, (revision.team_id, revision.project_id))
+
+    def _progress(self, claim: Claim) -> int:
+        by_status = self._count(claim)
+        total = sum(by_status.values()) or 1
+        return 100 * (total - by_status[RevisionStatus.PENDING]) // total
+
+    def _count(self, claim: Claim) -> Counter[str]:
+        with self.database.read() as session:
+            query = select(Revision.status, func.count()).where(Revision.job_id == claim.job_id)
+            rows = session.execute(query.group_by(Revision.status))
+            return Counter({status: count for status, count in rows})
+
+    def _told(self, counts: Counter[str]) -> Json:
+        return {"counts": dict(counts)}
+
+    def _result(self, claim: Claim, counts: Counter[str]) -> Json:
+        """What was done, document by document where some were not published."""
+        by_status = self._count(claim)
+        published = by_status[RevisionStatus.LIVE] + by_status[RevisionStatus.RETIRED]
+        with self.database.read() as session:
+            of_job = Revision.job_id == claim.job_id
+            is_published = Revision.status.in_((RevisionStatus.LIVE, RevisionStatus.RETIRED))
+            created = session.scalar(select(func.sum(Revision.chunk_count)).where(of_job, is_published)) or 0
+            failed = session.execute(
+                select(Revision.doc_id, Revision.error)
+                .where(of_job, Revision.status == RevisionStatus.FAILED)
+                .limit(ERRORS_KEPT)
+            )
+            errors = [{"doc_id": doc_id, "error": error} for doc_id, error in failed]
+        return {
+            "docs": sum(by_status.values()),
+            "published": published,
+            "superseded": by_status[RevisionStatus.SUPERSEDED],
+            "failed": by_status[RevisionStatus.FAILED],
+            "errors": errors,
+            "chunks_created": created,
+            "chunks_embedded": counts["chunks_embedded"],
+            "chunks_reused": max(created - counts["chunks_embedded"], 0),
+            "counts": dict(counts),
+        }
+
+
+def abandon(session: Session, job_id: str, error: str, status: RevisionStatus) -> None:
+    """The job ends without them: its waiting revisions are dropped, and their docs say why."""
+    query = select(Revision).where(Revision.job_id == job_id, Revision.status == RevisionStatus.PENDING)
+    for revision in session.scalars(query.options(defer(Revision.text))):
+        _give_up(session, revision, status, error)
+
+
+def _give_up(session: Session, revision: Revision, status: RevisionStatus, error: str) -> None:
+    """The previous revision, if there is one, goes on being found."""
+    drop(session, revision, status, error)
+    doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id))
+    if doc.revision == revision.revision:
+        doc.status, doc.error, doc.updated_at = DocStatus.FAILED, error, utc_now()
+
+
+def _texts(session: Session, revision: Revision) -> dict[bytes, str]:
+    query = select(Chunk.embed_hash, Chunk.text, Chunk.header).where(chunks_of(revision)).order_by(Chunk.chunk_index)
+    return {key: embedded_text(text, head) for key, text, head in session.execute(query)}
+
+
+def _place(revision: Revision) -> tuple[int, int]:
+    return revision.team_id, revision.project_id
+
+
+def _key(revision: Revision) -> tuple[int, int, str, int]:
+    return revision.team_id, revision.project_id, revision.doc_id, revision.revision

@@ -1,0 +1,52 @@
+"""What users may do with jobs beyond looking: ask for a rebuild, cancel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from database import Database
+from errors import Invalid
+from job_queue import Claim, JobQueue
+from models import Job, JobStatus, RevisionStatus
+from services import namespaces
+from services.embedding import EmbeddingService
+from services.ingesting import abandon
+from services.publishing import REBUILD, Publisher
+
+
+@dataclass(frozen=True)
+class JobService:
+    database: Database
+    queue: JobQueue
+    embedding: EmbeddingService
+    publisher: Publisher
+
+    def rebuild(self, tenant_id: str, namespace: str, *, reembed: bool, new_version: str | None) -> str:
+        """Queue a rebuild and return its job_id; that of the one that waits already, if one does."""
+        if new_version is not None and not reembed:
+            raise Invalid(
+                "new_embedding_version needs reembed=true: vectors of another version have to be made first.",
+                param="new_embedding_version",
+            )
+        with self.database.write() as session:
+            project = namespaces.require(session, tenant_id, namespace)
+            if not reembed:
+                return self.publisher.ask_for_rebuild(session, project)
+            version = new_version or self.embedding.version
+            payload = {"reembed": True, "new_embedding_version": version}
+            key = f"{REBUILD}:{version}"
+            return self.queue.create_job(session, REBUILD, payload, project=project, dedupe_key=key)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job that waits, and whatever waits for it; ask a running one to end at its next step."""
+        with self.database.write() as session:
+            job = self.queue.cancel(session, job_id)
+            if job.status == JobStatus.CANCELLED:
+                abandon(session, job_id, "Its job was cancelled.", RevisionStatus.CANCELLED)
+            return job
+
+    def end(self, claim: Claim, status: JobStatus, error: str) -> None:
+        """A job ends without success: in the same commit its documents learn why."""
+        became = RevisionStatus.CANCELLED if status == JobStatus.CANCELLED else RevisionStatus.FAILED
+        with self.queue.finish(claim, status, error=error) as session:
+            abandon(session, claim.job_id, error, became)

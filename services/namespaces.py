@@ -1,0 +1,46 @@
+"""Who owns what: from the words of the API to the rows that everything else is keyed by."""
+
+from __future__ import annotations
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from database import Database, insert_or_ignore
+from errors import NotFound
+from models import IndexRow, Project, Team
+
+
+def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
+    query = select(Project).join(Team, Team.id == Project.team_id)
+    return session.scalar(query.where(Team.name == tenant_id, Project.name == namespace))
+
+
+def require(session: Session, tenant_id: str, namespace: str) -> Project:
+    project = find(session, tenant_id, namespace)
+    if project is None:
+        raise NotFound(missing(tenant_id, namespace), param="namespace")
+    return project
+
+
+def missing(tenant_id: str, namespace: str) -> str:
+    return (
+        f"Tenant {tenant_id!r} has no namespace {namespace!r}: check both names; "
+        "a namespace comes into being with its first document."
+    )
+
+
+def create(database: Database, tenant_id: str, namespace: str, *, embedding_version: str, dimension: int) -> Project:
+    """The namespace, made with its tenant and its first index if it was not there."""
+    with database.write() as session:
+        session.execute(insert_or_ignore(session, Team).values(name=tenant_id))
+        project = find(session, tenant_id, namespace)
+        if project is not None:
+            return project
+        numbering = update(Team).where(Team.name == tenant_id).values(next_project_id=Team.next_project_id + 1)
+        team_id, next_id = session.execute(numbering.returning(Team.id, Team.next_project_id)).one()
+        project = Project(team_id=team_id, id=next_id - 1, name=namespace, embedding_version=embedding_version)
+        session.add(project)
+        session.flush()
+        key = {"team_id": team_id, "project_id": project.id, "embedding_version": embedding_version}
+        session.add(IndexRow(**key, dimension=dimension))
+        return project

@@ -1,0 +1,76 @@
+"""Every setting, read from the environment once, by an entry point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Built by app_v1, worker and manage; handed to open_runtime and to nobody else."""
+
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
+
+    database_url: str = Field("sqlite:///./ai3_rag.db", description="Database connection string")
+    index_dir: Path = Field(Path("./faiss_indices"), description="Directory for FAISS index files")
+
+    embed_model_name: str = Field(
+        "BAAI/bge-m3", description="Embedding model: a name on the hub, a folder, or what the remote server calls it"
+    )
+    embedding_version: str = Field("", description="Embedding model version identifier; empty: the model's name")
+    embed_backend: Literal["auto", "openvino", "torch", "remote"] = Field(
+        "auto", description="What runs the model; auto: torch on a GPU, else OpenVINO"
+    )
+    embed_batch_size: Positive = Field(16, description="Texts per batch of a local model; 8 to 16 is best on a CPU")
+    embed_precision: Literal["auto", "bf16", "f32"] = Field(
+        "auto", description="OpenVINO arithmetic; auto: bf16 where the processor has it"
+    )
+    embed_query_prompt: str | None = Field(None, description="Put before every query; unset: the model's own")
+    embed_document_prompt: str | None = Field(None, description="Put before every chunk; unset: the model's own")
+    model_cache_dir: Path = Field(
+        Path("~/.cache/ai3-datafactory"), description="Where exported models are kept, shared by processes"
+    )
+    embed_base_url: str = Field("", description="OpenAI-compatible server for EMBED_BACKEND=remote, up to /v1")
+    embed_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for that server")
+    embed_timeout_seconds: float = Field(60.0, gt=0, description="Patience with that server, per request")
+
+    chunk_tokens: Positive = Field(200, description="Most tokens in a chunk, enriched header not counted")
+
+    index_exact_up_to: int = Field(
+        50_000, ge=0, description="Largest checkpoint, in vectors, that is searched exactly; beyond, an HNSW graph"
+    )
+    index_memory_mb: Positive = Field(4096, description="Memory that a process gives to open partitions")
+    rebuild_share: float = Field(
+        0.1, gt=0, description="Share of a checkpoint that may change before a rebuild is queued by itself"
+    )
+    rebuild_min_changes: Positive = Field(1000, description="Changes below which no rebuild is queued by itself")
+
+    job_lease_seconds: float = Field(30.0, gt=0, description="How long a silent worker keeps its job")
+    job_max_attempts: Positive = Field(5, description="Tries before a job is failed")
+    job_retry_seconds: float = Field(2.0, ge=0, description="Pause before the second try; it doubles with each")
+    job_keep_days: float = Field(7.0, ge=0, description="How long finished jobs are kept")
+    worker_nice: int = Field(19, ge=0, le=19, description="Niceness of the worker, so that searches keep their pace")
+    worker_stop_seconds: float = Field(20.0, gt=0, description="Time a stopping worker gives its current job")
+
+    max_body_mb: Positive = Field(64, description="Largest request body")
+    max_text_chars: Positive = Field(10_000_000, description="Longest text of one document")
+    max_metadata_bytes: Positive = Field(65_536, description="Largest metadata of one document, as JSON")
+    max_batch_docs: Positive = Field(1000, description="Most documents in one batch")
+    max_top_k: Positive = Field(1000, description="Largest top_k")
+    max_query_chars: Positive = Field(10_000, description="Longest query")
+    max_name_chars: Positive = Field(256, description="Longest tenant_id, namespace or embedding version")
+    max_doc_id_chars: Positive = Field(1024, description="Longest doc_id")
+    min_free_disk_mb: int = Field(
+        200, ge=0, description="Free disk below which new documents are refused; deleting still works"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged")
+
+    @property
+    def version(self) -> str:
+        """The embedding version that this process runs."""
+        return self.embedding_version or self.embed_model_name

@@ -1,0 +1,3 @@
+from tests.service import service
+
+__all__ = ["service"]

@@ -1,0 +1,131 @@
+"""The service as a test holds it: its HTTP face in this process, and a worker that works when it is told to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app_v1 import create_app
+from handlers import HANDLERS
+from runtime import Runtime, open_runtime
+from settings import Settings
+from worker import Worker
+
+PLACE = {"tenant_id": "acme", "namespace": "project_001"}
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+class Service:
+    def __init__(self, settings: Settings, client: TestClient, runtime: Runtime) -> None:
+        self.settings, self.client, self.runtime = settings, client, runtime
+        self.worker = Worker(runtime, HANDLERS, name="test")
+
+    def post(self, path: str, body: dict[str, Any], *, status: int = 200, **kwargs: Any) -> Any:
+        return _checked(self.client.post(path, json=body, **kwargs), status)
+
+    def get(self, path: str, *, status: int = 200, **params: Any) -> Any:
+        return _checked(self.client.get(path, params=params), status)
+
+    def upsert(self, doc_id: str, text: str, *, status: int = 200, **more: Any) -> Any:
+        return self.post("/v1/docs/upsert", {**PLACE, "doc_id": doc_id, "text": text, **more}, status=status)
+
+    def batch(self, docs: dict[str, str], **more: Any) -> Any:
+        sent = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
+        return self.post("/v1/docs/upsert/batch", {"docs": sent, **more})
+
+    def delete(self, doc_id: str, *, status: int = 200, **place: str) -> Any:
+        return _checked(self.client.delete(f"/v1/docs/{doc_id}", params={**PLACE, **place}), status)
+
+    def doc(self, doc_id: str, *, status: int = 200) -> Any:
+        return self.get(f"/v1/docs/{doc_id}", status=status, **PLACE)
+
+    def chunks(self, doc_id: str) -> Any:
+        return self.get(f"/v1/docs/{doc_id}/chunks", limit=1000, **PLACE)["data"]
+
+    def search(self, query: str, *, status: int = 200, **more: Any) -> Any:
+        return self.post("/v1/search", {**PLACE, "query": query, **more}, status=status)
+
+    def found(self, query: str, **more: Any) -> list[str]:
+        """The doc_ids of the hits, nearest first."""
+        return [chunk["doc_id"] for chunk in self.search(query, **more)["chunks"]]
+
+    def job(self, job_id: str) -> Any:
+        return self.get(f"/v1/jobs/{job_id}")
+
+    def work(self) -> int:
+        """Run every job that can run. Returns how many."""
+        done = 0
+        while self.worker.run_one():
+            done += 1
+        return done
+
+    def rebuild(self, **more: Any) -> Any:
+        """A rebuild that was asked for and done; its job."""
+        job_id = self.post("/v1/index/rebuild", {**PLACE, **more})["job_id"]
+        self.work()
+        return self.job(job_id)
+
+    def stats(self) -> Any:
+        [index] = self.get("/v1/index/stats", **PLACE)["indices"]
+        return index
+
+    def index_files(self) -> list[Path]:
+        return sorted(self.settings.index_dir.rglob("*.faiss"))
+
+    def problems(self) -> list[str]:
+        """Everything that verify has to say against any namespace."""
+        return [problem for verdict in self.runtime.verifying.verify() for problem in verdict.problems]
+
+    @contextmanager
+    def restarted(self, **changed: Any) -> Iterator[Service]:
+        """Another process on the same files, as far as one process can be another."""
+        with open_service(Settings(**{**self.settings.model_dump(), **changed})) as service:
+            yield service
+
+
+@contextmanager
+def open_service(settings: Settings) -> Iterator[Service]:
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client, open_runtime(settings) as runtime:
+        yield Service(settings, client, runtime)
+
+
+def settings_in(folder: Path, **changed: Any) -> Settings:
+    """The embedded default with the bundled model, everything in one folder."""
+    given = {
+        "database_url": f"sqlite:///{folder}/rag.db",
+        "index_dir": folder / "indices",
+        "embed_model_name": MODEL,
+        "min_free_disk_mb": 0,
+        "job_retry_seconds": 0.0,
+    }
+    return Settings(**{**given, **changed})
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with open_service(settings_in(tmp_path)) as service:
+        yield service
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as the environment of a real process."""
+    told = {
+        "DATABASE_URL": settings.database_url,
+        "INDEX_DIR": str(settings.index_dir),
+        "EMBED_MODEL_NAME": settings.embed_model_name,
+        "JOB_LEASE_SECONDS": str(settings.job_lease_seconds),
+        "JOB_RETRY_SECONDS": str(settings.job_retry_seconds),
+        "MIN_FREE_DISK_MB": str(settings.min_free_disk_mb),
+    }
+    return {**os.environ, **told}
+
+
+def _checked(answer: Any, status: int) -> Any:
+    assert answer.status_code == status, answer.text
+    return answer.json()

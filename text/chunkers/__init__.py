@@ -1,0 +1,113 @@
+"""From a text to its spans. A strategy says what stays together; one packer makes chunks of it."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from domain import CountTokens, Span
+from errors import Invalid
+from text.chunkers.base import Run, Source
+from text.chunkers.packing import pack
+from text.chunkers.pages import Page, by_page, pages
+from text.chunkers.prose import by_sentence, conversation
+from text.chunkers.structure import default, markdown
+from text.chunkers.table import table
+
+_REMEMBERED_COUNTS = 4_096
+_WORD = re.compile(r"(?<=\s)\S|(?<=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u9fff\uff00-\uffef])\S")
+"""Where an overlap may begin: at a word, or after any character of a script that puts no space between words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A way of chunking. *description* is one sentence for users; *function* gives the runs of a source."""
+
+    name: str
+    description: str
+    function: Callable[[Source], Iterable[Run]]
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy("default", "Sections, then paragraphs, then sentences: for any text.", default),
+        Strategy("markdown", "Markdown's headings are sections, and fenced code stays whole.", markdown),
+        Strategy("sentences", "Whole sentences of any language, whatever the layout.", by_sentence),
+        Strategy("pages", "Like default, but no chunk crosses a page (form feed, [page 3], --- page 3 ---).", by_page),
+        Strategy("conversation", "Turns (Name: …, [12:03] Name: …) stay whole.", conversation),
+        Strategy("table", "Rows of CSV, TSV or markdown tables stay whole, under a repeated header.", table),
+    )
+}
+
+
+def chunk(text: str, strategy: str, *, max_tokens: int, overlap_chars: int, count_tokens: CountTokens) -> list[Span]:
+    """The chunks of *text* in order; together they hold every character that is not white space, page mark or
+    repeated header.
+
+    With ``overlap_chars == 0`` no chunk has more than *max_tokens* (a single code point that has more is not
+    cut). An overlap comes on top: up to that many characters of the chunk before, from a word on (in a table from
+    a row on), where that is of the same section, page or table.
+
+    Offsets count code points: ``text[start:end] == span.text``, after the header where a table repeats it.
+    Page numbers are set where the text marks pages, and always by ``pages``.
+
+    Raises Invalid for an unknown strategy, for ``max_tokens < 1`` and for ``overlap_chars < 0``.
+    """
+    _check(strategy, max_tokens=max_tokens, overlap_chars=overlap_chars)
+    source = Source(text, max_tokens, lru_cache(_REMEMBERED_COUNTS)(count_tokens))
+    spans: list[Span] = []
+    for run in STRATEGIES[strategy].function(source):
+        spans += _overlapping(source, run, overlap_chars)
+    found = pages(text)
+    return _numbered(spans, found) if len(found) > 1 or strategy == "pages" else spans
+
+
+def _check(strategy: str, *, max_tokens: int, overlap_chars: int) -> None:
+    if strategy not in STRATEGIES:
+        message = f"unknown chunking strategy {strategy!r}; there are {', '.join(STRATEGIES)}"
+        raise Invalid(message, param="chunk_strategy")
+    if max_tokens < 1:
+        raise Invalid(f"a chunk must have room for at least 1 token, not {max_tokens}", param="max_tokens")
+    if overlap_chars < 0:
+        raise Invalid(f"an overlap cannot be {overlap_chars} characters", param="overlap_chars")
+
+
+def _overlapping(source: Source, run: Run, overlap_chars: int) -> Iterator[Span]:
+    """Back to the start of the chunk before at the most, so that the answer stays linear in the document."""
+    floor: int | None = None
+    for span in pack(source, run):
+        lowest = max(span.start - overlap_chars, span.start if floor is None else floor)
+        start = lowest if lowest == floor else _border(source.text, run, lowest, span.start)
+        yield span if start == span.start else _from(source, span, start)
+        floor = span.start
+
+
+def _border(text: str, run: Run, lowest: int, start: int) -> int:
+    """The first unit or word from *lowest* on; *start*, where there is none before it."""
+    if run.whole_overlap:
+        return run.units[bisect_left(run.units, lowest, key=lambda unit: unit.start)].start
+    word = _WORD.search(text, lowest, start)
+    return word.start() if word else start
+
+
+def _from(source: Source, span: Span, start: int) -> Span:
+    prefix = span.text[: len(span.text) - (span.end - span.start)]
+    text = prefix + source.text[start : span.end]
+    return replace(span, start=start, text=text, token_count=source.count_tokens(text))
+
+
+def _numbered(spans: Iterable[Span], found: list[Page]) -> list[Span]:
+    """A mark that a strategy keeps as text counts to the page that it begins."""
+    ends = [page.end for page in found[:-1]]
+    return [
+        replace(
+            span,
+            page_start=found[bisect_right(ends, span.start)].number,
+            page_end=found[bisect_right(ends, span.end - 1)].number,
+        )
+        for span in spans
+    ]

@@ -1,0 +1,124 @@
+"""What every strategy is made of: a source, units that stay whole, and runs of units that may share a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from semantic_text_splitter import TextSplitter
+
+from domain import CountTokens
+from text.chunkers.borders import Border, trimmed
+
+CHARS_PER_TOKEN = 32
+"""A chunk has at most this many characters per token that it may have. WordPiece counts a word of more than
+100 characters as one unknown token, so tokens alone would let a megabyte of base64 be a single chunk."""
+
+_WINDOW = 2_000
+"""TextSplitter's time grows with the square of its text (measured): long text goes to it in windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The smallest piece that the packer moves. *weight* is in tokens, at least 1; see Source.weight."""
+
+    start: int
+    end: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Units that may share a chunk: one section, one page or one table. No chunk crosses two runs.
+
+    *prefix* is put before the text of each chunk (a table's header). *whole_overlap*: an overlap takes whole
+    units only.
+    """
+
+    units: list[Unit] = field(default_factory=list)
+    section: tuple[str, ...] = ()
+    prefix: str = ""
+    whole_overlap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A document and what a chunk of it may hold."""
+
+    text: str
+    max_tokens: int
+    count_tokens: CountTokens
+
+    def weight(self, start: int, end: int) -> int:
+        """Tokens of a stretch, or its share of the characters that a chunk may have, whichever is more."""
+        return max(self.count_tokens(self.text[start:end]), (end - start) // CHARS_PER_TOKEN)
+
+    def beside(self, prefix: str) -> Source:
+        """The same document with the room that *prefix* leaves in each chunk."""
+        return replace(self, max_tokens=self.max_tokens - self.count_tokens(prefix)) if prefix else self
+
+
+def units_between(source: Source, start: int, end: int, borders: tuple[Border, ...]) -> Iterator[Unit]:
+    """The stretch as one unit if it fits a chunk, else cut at the first kind of border, then at the next kind.
+
+    What still does not fit is cut between words, then graphemes, then code points. Only a single code point
+    can be heavier than a chunk may be.
+    """
+    start, end = trimmed(source.text, start, end)
+    if start == end:
+        return
+    unit = _whole(source, start, end)
+    if unit:
+        yield unit
+    elif borders:
+        for first, last in borders[0](source.text, start, end):
+            yield from units_between(source, first, last, borders[1:])
+    else:
+        yield from _fragments(source, start, end)
+
+
+def units_of(source: Source, stretches: Iterable[tuple[int, int]], borders: tuple[Border, ...]) -> list[Unit]:
+    """The units of several stretches, in order."""
+    return [unit for start, end in stretches for unit in units_between(source, start, end, borders)]
+
+
+def _whole(source: Source, start: int, end: int) -> Unit | None:
+    if end - start >= (source.max_tokens + 1) * CHARS_PER_TOKEN:
+        return None  # too long whatever its tokens: counting them would cost the time of a whole document
+    weight = source.weight(start, end)
+    return Unit(start, end, max(1, weight)) if weight <= source.max_tokens else None
+
+
+def _fragments(source: Source, start: int, end: int) -> Iterator[Unit]:
+    """Pieces of about half a chunk, so that the packer still has a choice."""
+    while start < end:
+        stop = min(end, start + _WINDOW)
+        fair = (stop - start) * source.max_tokens // (2 * max(1, source.weight(start, stop)))
+        size = max(1, min(fair, _WINDOW // 2))
+        pieces = _pieces(source.text, start, stop, size)
+        if stop < end:
+            stop = pieces.pop()[0]  # the window, not the text, ended this piece: the next window has it whole
+        for first, last in pieces:
+            yield from _fitting(source, first, last)
+        start = stop
+
+
+def _fitting(source: Source, start: int, end: int) -> Iterator[Unit]:
+    start, end = trimmed(source.text, start, end)
+    if start == end:
+        return
+    unit = _whole(source, start, end)
+    if unit:
+        yield unit
+    elif end - start == 1:
+        yield Unit(start, end, source.max_tokens)
+    else:
+        for first, last in _pieces(source.text, start, end, (end - start) // 2):
+            yield from _fitting(source, first, last)
+
+
+def _pieces(text: str, start: int, end: int, size: int) -> list[tuple[int, int]]:
+    """Adjoining pieces of *size* characters at most, at the best border in their later half."""
+    splitter = TextSplitter(((size + 1) // 2, size), trim=False)
+    found = splitter.chunk_indices(text[start:end])
+    return [(start + offset, start + offset + len(piece)) for offset, piece in found]

@@ -1,0 +1,68 @@
+"""Where a text can be cut: lines, paragraphs and sentences of any language.
+
+A border function takes ``(text, start, end)`` and yields ``(start, end)`` pairs, in order, that together cover
+every character of that stretch but white space. All run in linear time, on hostile text too: no pattern here
+may look at a run of the same characters from each of its positions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+Stretch = tuple[int, int]
+Border = Callable[[str, int, int], Iterator[Stretch]]
+
+_LINE = re.compile(r"\r\n?|[\n\f\v\x85\u2028\u2029]")
+BLANK_LINE = re.compile(r"\f|(?:\r\n|\r(?!\n)|\n)[^\S\r\n\f]*+(?:\r\n?|\n)")
+
+_CLOSING = "[\"'”’»)\\]」』）】》]*+"  # noqa: RUF001 (these very marks are meant)
+_SENTENCE_END = re.compile(
+    # Latin marks end a sentence only before white space: not in 3.14, not in a.b.c, not in example.org.
+    rf"(?<![.!?…])[.!?…]++{_CLOSING}(?=\s)"
+    # CJK, Indic, Arabic, Armenian, Ethiopic, Tibetan, Burmese and Khmer marks end it wherever they stand.
+    rf"|(?<![。！？｡।॥؟۔։።།။។])[。！？｡।॥؟۔։።།။។]++{_CLOSING}"  # noqa: RUF001 (likewise)
+    rf"|{BLANK_LINE.pattern}"
+)
+
+
+def trimmed(text: str, start: int, end: int) -> Stretch:
+    """The same stretch without white space at its ends; ``start == end`` where there is nothing else."""
+    piece = text[start:end]
+    start += len(piece) - len(piece.lstrip())
+    return start, max(start, start + len(piece.strip()))
+
+
+def lines(text: str, start: int, end: int) -> Iterator[Stretch]:
+    yield from _between(text, start, end, at=(found.end() for found in _LINE.finditer(text, start, end)))
+
+
+def paragraphs(text: str, start: int, end: int) -> Iterator[Stretch]:
+    """What stands between blank lines or form feeds."""
+    yield from _between(text, start, end, at=(found.end() for found in BLANK_LINE.finditer(text, start, end)))
+
+
+def sentences(text: str, start: int, end: int) -> Iterator[Stretch]:
+    """Sentences by their closing marks. A full stop before a small letter is an abbreviation's."""
+    ends = (found.end() for found in _SENTENCE_END.finditer(text, start, end) if not _is_abbreviation(text, found))
+    yield from _between(text, start, end, at=ends)
+
+
+def full_stops(text: str, start: int, end: int) -> Iterator[Stretch]:
+    """Sentences where none need begin with a capital, for what ``sentences`` takes for one long sentence."""
+    yield from _between(text, start, end, at=(found.end() for found in _SENTENCE_END.finditer(text, start, end)))
+
+
+PROSE: tuple[Border, ...] = (sentences, full_stops)
+
+
+def _is_abbreviation(text: str, found: re.Match[str]) -> bool:
+    return found.group()[0] == "." and text[found.end() + 1 : found.end() + 2].islower()
+
+
+def _between(text: str, start: int, end: int, *, at: Iterator[int]) -> Iterator[Stretch]:
+    for border in (*at, end):
+        first, last = trimmed(text, start, border)
+        if first < last:
+            yield first, last
+        start = border

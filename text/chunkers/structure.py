@@ -1,0 +1,162 @@
+"""Documents with headings: each section is a run, and its heading stands with the text below it.
+
+A heading is markdown's ``# Title``, a line underlined with ``===`` or ``---``, and for the default strategy
+also a line that stands alone and is in CAPITALS or begins with a number of two levels (``2.3 Title``; one level
+would make a heading of every item of a list). Lines in fenced code are never headings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from text.chunkers.base import Run, Source, Unit, units_between
+from text.chunkers.borders import BLANK_LINE, PROSE, Border, Stretch, lines
+
+_ATX = re.compile(r"(#{1,6})[ \t]++([^\r\n]*[^\s#])")
+_UNDERLINE = re.compile(r"=++\Z|--++\Z")
+_NUMBER = re.compile(r"\d{1,3}((?:\.\d{1,3}){1,5})\.?[ \t]+[^\W\d_]")
+_FENCE = re.compile(r"`{3,}+(?![^\r\n]*`)|~{3,}+")
+_ITEM = re.compile(r"[|>]|[-*+•][ \t]|\d{1,9}[.)][ \t]")
+_LONGEST_PLAIN_HEADING = 80
+
+_Path = tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A heading of *level* 1 to 6, or a body (level 0): a paragraph or fenced code, cut at *borders*."""
+
+    start: int
+    end: int
+    level: int = 0
+    title: str = ""
+    borders: tuple[Border, ...] = PROSE
+
+
+def default(source: Source) -> Iterator[Run]:
+    yield from sections(source, [(0, len(source.text))], plain_headings=True)
+
+
+def markdown(source: Source) -> Iterator[Run]:
+    yield from sections(source, [(0, len(source.text))], plain_headings=False)
+
+
+def sections(source: Source, stretches: Iterable[Stretch], *, plain_headings: bool) -> Iterator[Run]:
+    """The sections of each stretch. A section that goes on in the next stretch is two runs, one path."""
+    path: _Path = ()
+    for start, end in stretches:
+        found = list(lines(source.text, start, end))
+        blocks = _Lines(source.text, found, plain_headings=plain_headings).blocks()
+        for headings, bodies in _with_their_headings(blocks):
+            for heading in headings:
+                path = (*(above for above in path if above[0] < heading.level), (heading.level, heading.title))
+            yield Run(_units(source, headings, bodies), tuple(title for _, title in path))
+
+
+def _with_their_headings(blocks: Iterable[_Block]) -> Iterator[tuple[list[_Block], list[_Block]]]:
+    """Headings with nothing between them belong to the same section, that of the last."""
+    headings: list[_Block] = []
+    bodies: list[_Block] = []
+    for block in blocks:
+        if block.level and bodies:
+            yield headings, bodies
+            headings, bodies = [], []
+        (headings if block.level else bodies).append(block)
+    if headings or bodies:
+        yield headings, bodies
+
+
+def _units(source: Source, headings: Sequence[_Block], bodies: Sequence[_Block]) -> list[Unit]:
+    """The first body has the headings in front, so that no chunk is a heading alone."""
+    if not bodies:
+        return list(units_between(source, headings[0].start, headings[-1].end, (lines,)))
+    units: list[Unit] = []
+    for body in bodies:
+        start = headings[0].start if headings and not units else body.start
+        units += units_between(source, start, body.end, body.borders)
+    return units
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The lines of a stretch that are not blank, and what they form."""
+
+    text: str
+    lines: list[Stretch]
+    plain_headings: bool
+
+    def blocks(self) -> Iterator[_Block]:
+        at = 0
+        while at < len(self.lines):
+            block, at = self._fenced(at) or self._heading(at) or self._paragraph(at)
+            yield block
+
+    def _fenced(self, at: int) -> tuple[_Block, int] | None:
+        """Up to the fence that closes it; to the end where none does, as CommonMark has it."""
+        fence = _FENCE.match(self.text, *self.lines[at])
+        if fence is None:
+            return None
+        last = at + 1
+        while last < len(self.lines) and not self._closes(last, fence.group()):
+            last += 1
+        last = min(last, len(self.lines) - 1)
+        return self._body(at, last, (lines,)), last + 1
+
+    def _closes(self, at: int, fence: str) -> bool:
+        line = self._line(at)
+        return len(line) >= len(fence) and not line.strip(fence[0])
+
+    def _heading(self, at: int) -> tuple[_Block, int] | None:
+        found = _ATX.match(self.text, *self.lines[at])
+        if found:
+            return self._titled(at, at, len(found.group(1)), found.group(2)), at + 1
+        if self._is_underlined(at):
+            level = 1 if self._line(at + 1)[0] == "=" else 2
+            return self._titled(at, at + 1, level, self._line(at)), at + 2
+        level = self._plain_level(at) if self.plain_headings else 0
+        return (self._titled(at, at, level, self._line(at)), at + 1) if level else None
+
+    def _is_underlined(self, at: int) -> bool:
+        if self._ends_paragraph(at) or not _UNDERLINE.match(self.text, *self.lines[at + 1]):
+            return False
+        return any(letter.isalnum() for letter in self._line(at))
+
+    def _plain_level(self, at: int) -> int:
+        """1 for CAPITALS, the count of its numbers for ``2.3 Title``, 0 for what is no heading."""
+        start, end = self.lines[at]
+        if end - start > _LONGEST_PLAIN_HEADING or not self._ends_paragraph(at):
+            return 0
+        line = self.text[start:end]
+        if line[-1] in ".,;!?":
+            return 0
+        number = _NUMBER.match(line)
+        if number:
+            return 1 + number.group(1).count(".")
+        return 1 if line.isupper() and sum(letter.isupper() for letter in line) >= 4 else 0
+
+    def _paragraph(self, at: int) -> tuple[_Block, int]:
+        last = at
+        while not self._ends_paragraph(last):
+            last += 1
+        borders = (lines, *PROSE) if _ITEM.match(self.text, *self.lines[at]) else PROSE
+        return self._body(at, last, borders), last + 1
+
+    def _ends_paragraph(self, at: int) -> bool:
+        if at + 1 == len(self.lines):
+            return True
+        end, start = self.lines[at][1], self.lines[at + 1][0]
+        if BLANK_LINE.search(self.text, end, start):
+            return True
+        return bool(_ATX.match(self.text, start) or _FENCE.match(self.text, start))
+
+    def _body(self, first: int, last: int, borders: tuple[Border, ...]) -> _Block:
+        return _Block(self.lines[first][0], self.lines[last][1], borders=borders)
+
+    def _titled(self, first: int, last: int, level: int, title: str) -> _Block:
+        return _Block(self.lines[first][0], self.lines[last][1], level, title.strip())
+
+    def _line(self, at: int) -> str:
+        start, end = self.lines[at]
+        return self.text[start:end]

@@ -1,0 +1,41 @@
+"""When are two texts the same text, and which characters may a text have? Pure: no IO, no clock."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+from errors import Invalid
+
+_NEWLINES = re.compile(r"\r\n?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def normalize(text: str) -> str:
+    """The same words, however they were typed: NFC, one kind of newline, no trailing space on any line."""
+    lines = _NEWLINES.sub("\n", unicodedata.normalize("NFC", text)).split("\n")
+    return "\n".join(line.rstrip() for line in lines).strip()
+
+
+def doc_hash(text: str) -> str:
+    """The content hash of a document: SHA-256 of the normalised text, in hex."""
+    return hashlib.sha256(normalize(text).encode()).hexdigest()
+
+
+def embed_hash(text: str) -> bytes:
+    """The key of a vector: SHA-256 (32 bytes) of exactly the text that is embedded."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def clean(text: str) -> str:
+    """*text* without NUL characters, which Postgres cannot store and no reader would miss.
+
+    Raises Invalid for a lone surrogate: it is no character, and guessing another would change the text.
+    """
+    found = _SURROGATE.search(text)
+    if found:
+        code = f"U+{ord(found.group()):04X}"
+        message = f"the text has a lone surrogate ({code}) at character {found.start()}, which is not Unicode text"
+        raise Invalid(message, param="text")
+    return text.replace("\x00", "")

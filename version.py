@@ -1,0 +1,3 @@
+"""What this release is called."""
+
+VERSION = "1.0.0"

@@ -1,0 +1,171 @@
+"""The worker process: claim a job, run its handler, say how it went, again.
+
+    python worker.py --poll-interval 2.0 --database-url sqlite:///./my_rag.db
+
+Start as many as there are cores to spare. SIGTERM and Ctrl-C let the job at hand finish, or give it back when
+it takes too long; a second one ends the process at once, which loses nothing either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from threading import Event, Timer
+
+from errors import (
+    EmbeddingRefused,
+    Invalid,
+    JobCancelled,
+    LostLease,
+    NotFound,
+    ServiceError,
+    VersionUnavailable,
+    WorkerStopping,
+)
+from handlers import HANDLERS, Handler
+from job_queue import Claim, Lease
+from models import JobStatus, Json
+from runtime import Runtime, open_runtime
+from settings import Settings
+
+log = logging.getLogger(__name__)
+
+PERMANENT = (Invalid, NotFound, EmbeddingRefused, VersionUnavailable)
+HOUSEKEEPING_SECONDS = 60.0
+
+
+class Worker:
+    """Runs jobs one at a time until it is told to stop."""
+
+    def __init__(self, runtime: Runtime, handlers: Mapping[str, Handler], *, name: str) -> None:
+        self.runtime = runtime
+        self.handlers = handlers
+        self.name = name
+        self.is_stopping = Event()
+        self.must_give_back = Event()
+        self._next_housekeeping = 0.0
+
+    def run(self, poll_interval: float) -> None:
+        while not self.is_stopping.is_set():
+            try:
+                self._keep_house()
+                did_something = self.run_one()
+            except ServiceError as error:
+                log.error("%s", error)
+                did_something = False
+            if not did_something:
+                self.is_stopping.wait(poll_interval)
+        self.runtime.queue.forget_worker(self.name)
+
+    def run_one(self) -> bool:
+        """Run the next job, if there is one. Tests call this instead of waiting."""
+        claim = self.runtime.queue.claim(self.name)
+        if claim is None:
+            return False
+        started = time.monotonic()
+        outcome = self._run(claim)
+        log.info("%s %s %s in %.1f s%s", claim.type, claim.job_id, outcome, time.monotonic() - started, _attempt(claim))
+        return True
+
+    def stop(self, within_seconds: float) -> None:
+        """Take no further job; the one at hand has so long to finish before it is given back."""
+        if self.is_stopping.is_set():
+            os._exit(1)
+        self.is_stopping.set()
+        timer = Timer(within_seconds, self.must_give_back.set)
+        timer.daemon = True
+        timer.start()
+
+    def _run(self, claim: Claim) -> str:
+        """Do the job and write down how it ended. Returns the same in a few words."""
+        queue = self.runtime.queue
+        try:
+            with queue.lease(claim, self.must_give_back) as lease:
+                result = self._handle(lease)
+            with queue.finish(claim, JobStatus.COMPLETED, result=result):
+                return f"completed: {_in_words(result)}"
+        except LostLease:
+            return "was taken over by another worker"
+        except WorkerStopping:
+            queue.give_back(claim)
+            return "given back, because this worker stops"
+        except JobCancelled as error:
+            self.runtime.jobs.end(claim, JobStatus.CANCELLED, str(error))
+            return "cancelled"
+        except Exception as error:
+            return self._failed(claim, error)
+
+    def _handle(self, lease: Lease) -> Json:
+        claim = lease.claim
+        if claim.attempt > self.runtime.queue.max_attempts:
+            raise Invalid(f"Given up: {claim.attempt - 1} workers died or fell silent over it.")
+        if claim.type not in self.handlers:
+            raise Invalid(f"This worker knows no job of type {claim.type!r}: is it older than the API?")
+        return self.handlers[claim.type](self.runtime, lease)
+
+    def _failed(self, claim: Claim, error: Exception) -> str:
+        is_expected = isinstance(error, ServiceError)
+        told = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        if not is_expected:
+            log.error("job %s", claim.job_id, exc_info=error)
+        try:
+            if isinstance(error, PERMANENT) or claim.attempt >= self.runtime.queue.max_attempts:
+                self.runtime.jobs.end(claim, JobStatus.FAILED, told)
+                return f"failed: {told}"
+            pause = self.runtime.queue.retry(claim, told)
+        except LostLease:
+            return "was taken over by another worker"
+        return f"will be tried again in {pause:.0f} s: {told}"
+
+    def _keep_house(self) -> None:
+        """Once a minute: say that this worker lives, forget old jobs."""
+        if time.monotonic() < self._next_housekeeping:
+            return
+        self._next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
+        self.runtime.queue.report_worker(self.name)
+        self.runtime.queue.prune(self.runtime.settings.job_keep_days)
+
+
+def _attempt(claim: Claim) -> str:
+    return f" (try {claim.attempt})" if claim.attempt > 1 else ""
+
+
+def _in_words(result: Json) -> str:
+    return ", ".join(f"{key} {value}" for key, value in result.items() if isinstance(value, int | str))
+
+
+def _name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--poll-interval", type=float, default=1.0, metavar="SECONDS")
+    parser.add_argument("--database-url", metavar="URL", help="instead of DATABASE_URL")
+    arguments = parser.parse_args()
+    given = {"database_url": arguments.database_url} if arguments.database_url else {}
+    settings = Settings(**given)
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    os.nice(settings.worker_nice)
+    try:
+        with open_runtime(settings) as runtime:
+            worker = Worker(runtime, HANDLERS, name=_name())
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: worker.stop(settings.worker_stop_seconds))
+            runtime.embedding.start_loading()
+            log.info("worker %s waits for jobs", worker.name)
+            worker.run(arguments.poll_interval)
+            log.info("worker %s stopped", worker.name)
+    except ServiceError as error:
+        sys.exit(f"worker: {error}")
+
+
+if __name__ == "__main__":
+    main()
