@@ -8,6 +8,7 @@ automatic checkpoints are off. The lock also makes writers queue in the kernel i
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from errors import DatabaseUnavailable, StorageFull
 
 WAL_BYTES_BEFORE_CHECKPOINT = 4 << 20
 BUSY_TIMEOUT_MS = 10_000
+RESERVE_BYTES = 16 << 20
 
 
 class epoch_now(GenericFunction[float]):
@@ -68,7 +70,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One snapshot of the database. Changes made in it are never kept."""
-        with _plain_errors(self.engine), Session(self.engine, expire_on_commit=False) as session:
+        with self._plain_errors(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -78,7 +80,7 @@ class Database:
         On SQLite the write lock is taken here, at the start: a reader that
         turns into a writer half-way is refused at once, whatever the timeout.
         """
-        with _plain_errors(self.engine), self.exclusively(), self.engine.connect() as connection:
+        with self._plain_errors(), self.exclusively(), self.engine.connect() as connection:
             connection = connection.execution_options(begin="IMMEDIATE")
             with Session(connection, expire_on_commit=False) as session, session.begin():
                 yield session
@@ -86,7 +88,7 @@ class Database:
 
     def refuse_when_nearly_full(self) -> None:
         """Raise StorageFull below the low-water mark. Deleting does not ask: it must go on working."""
-        if self.file is None:
+        if self.file is None or not self.min_free_bytes:
             return
         free = shutil.disk_usage(self.file.parent).free
         if free < self.min_free_bytes:
@@ -94,6 +96,20 @@ class Database:
                 f"Only {free >> 20} MB of disk are free and {self.min_free_bytes >> 20} MB are kept in reserve "
                 "(MIN_FREE_DISK_MB): nothing new is accepted until there is more. Deleting still works."
             )
+
+    def keep_reserve(self) -> None:
+        """Hold some disk back in a file of its own, for make_room_to_delete()."""
+        reserve = Path(f"{self.file}-reserve")
+        if self.file is None or not self.min_free_bytes or _size(reserve) >= RESERVE_BYTES:
+            return
+        if shutil.disk_usage(self.file.parent).free > self.min_free_bytes + RESERVE_BYTES:
+            with open(reserve, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+
+    def make_room_to_delete(self) -> None:
+        """Even a deletion writes to the log first, so on a full disk it needs what was held back."""
+        if self.file is not None and shutil.disk_usage(self.file.parent).free < RESERVE_BYTES:
+            Path(f"{self.file}-reserve").unlink(missing_ok=True)
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -119,6 +135,23 @@ class Database:
         driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         self._checkpoint_at = _size(log) + WAL_BYTES_BEFORE_CHECKPOINT
+
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        """What the driver says, in words that an operator can act on."""
+        try:
+            yield
+        except DBAPIError as error:
+            told = str(error.orig).lower()
+            if "disk is full" in told:
+                raise StorageFull("The disk is full: free some space. Nothing of this request was kept.") from error
+            if "disk i/o error" in told:
+                self.engine.dispose()  # what the handle holds may not be what is on disk: never use it again
+            for sign, advice in _SQLITE_ADVICE.items():
+                if self.file is not None and sign in told:
+                    raise DatabaseUnavailable(f"{advice} ({error.orig})") from error
+            raise
 
 
 def _size(path: Path) -> int:
@@ -181,16 +214,7 @@ def _teach_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
 
 
-@contextmanager
-def _plain_errors(engine: Engine) -> Iterator[None]:
-    """What the driver says, in words that an operator can act on."""
-    try:
-        yield
-    except DBAPIError as error:
-        told = str(error.orig).lower()
-        if "disk is full" in told:
-            raise StorageFull("The disk is full: free some space. Nothing of this request was kept.") from error
-        for sign, advice in _SQLITE_ADVICE.items():
+_SQLITE_ADVICE.items():
             if engine.dialect.name == "sqlite" and sign in told:
                 raise DatabaseUnavailable(f"{advice} ({error.orig})") from error
         raise

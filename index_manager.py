@@ -272,17 +272,20 @@ class IndexManager:
         ids = np.frombuffer(body, "<i8", checkpoint.ntotal).astype(np.int64)
         return faiss.deserialize_index(np.frombuffer(body, np.uint8, offset=ids.nbytes)), ids
 
-    def sweep(self, partition: Partition, keep: Checkpoint | None) -> int:
-        """Unlink the partition's files that are older than *keep*; all of them without it. Returns how many.
+    def sweep(self, partition: Partition, keep: Checkpoint | None) -> None:
+        """Unlink the partition's files up to *keep*; without it all of them, because the partition is no more.
 
-        Files of a later sequence number stay: another worker may be about to commit their name.
+        Files of a later sequence number than *keep* stay: another worker may be about to commit their name.
         """
-        folder = self.root / _key(partition).hex()
+        kept = Path(keep.name).name if keep else ""
         latest = f"{keep.covered_seq:012d}" if keep else "~"
-        old = [path for path in folder.glob("*.*") if path.name.partition("-")[0] < latest]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+        for path in (self.root / _key(partition).hex()).glob("*.*"):
+            if path.name != kept and path.name.partition("-")[0] <= latest:
+                path.unlink(missing_ok=True)
+
+    def discard(self, checkpoint: Checkpoint) -> None:
+        """Unlink a file whose name was not committed."""
+        (self.root / checkpoint.name).unlink(missing_ok=True)
 
 
 def _key(partition: Partition) -> bytes:

@@ -53,6 +53,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
     """Open the database, bring its schema up to date, and join the parts. The model is not loaded yet."""
     with Database.open(settings.database_url, min_free_bytes=settings.min_free_disk_mb << 20) as database:
         bring_up_to_date(database)
+        database.keep_reserve()
         indexes = IndexManager(
             settings.index_dir,
             exact_up_to=settings.index_exact_up_to,

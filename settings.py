@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     rebuild_min_changes: Positive = Field(1000, description="Changes below which no rebuild is queued by itself")
 
     job_lease_seconds: float = Field(30.0, gt=0, description="How long a silent worker keeps its job")
-    job_max_attempts: Positive = Field(5, description="Tries before a job is failed")
+    job_max_attempts: Positive = Field(12, description="Tries before a job is failed")
     job_retry_seconds: float = Field(2.0, ge=0, description="Pause before the second try; it doubles with each")
     job_keep_days: float = Field(7.0, ge=0, description="How long finished jobs are kept")
     worker_nice: int = Field(19, ge=0, le=19, description="Niceness of the worker, so that searches keep their pace")

@@ -60,6 +60,9 @@ class Worker:
             except ServiceError as error:
                 log.error("%s", error)
                 did_something = False
+            except Exception:
+                log.exception("could not look for work; trying again")
+                did_something = False
             if not did_something:
                 self.is_stopping.wait(poll_interval)
         self.runtime.queue.forget_worker(self.name)

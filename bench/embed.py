@@ -175,9 +175,11 @@ def _chunks(embedder: Embedder, count: int) -> list[str]:
 
 
 def _words() -> Iterator[str]:
-    """Of the descriptions of what is installed."""
+    """Of the descriptions of what is installed, without their links and tables."""
     for distribution in sorted(distributions(), key=lambda each: each.metadata["Name"]):
-        yield from (distribution.read_text("METADATA") or "").split()
+        for word in (distribution.read_text("METADATA") or "").split():
+            if word.rstrip(".,:;").isalpha():
+                yield word
 
 
 def _options() -> argparse.Namespace:

@@ -84,6 +84,7 @@ class DocumentService:
 
     def delete(self, tenant_id: str, namespace: str, doc_id: str, *, expected_hash: str | None = None) -> Deleted:
         """Hide the document from every search at once; its vectors leave the checkpoint with the next rebuild."""
+        self.database.make_room_to_delete()
         with self.database.write() as session:
             project = namespaces.require(session, tenant_id, namespace)
             project, _ = self.publisher.next_numbers(session, project)

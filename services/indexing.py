@@ -6,16 +6,17 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from database import Database, insert_or_ignore
 from domain import Partition
+from errors import DamagedIndex
 from index_manager import Checkpoint, IndexManager
 from job_queue import Lease
 from models import Chunk, EmbeddingVersion, IndexRow, Json, Project, utc_now
 from services.embedding import EmbeddingService
-from services.partitions import has_vector, is_live, vectors_of
+from services.partitions import checkpoint_of, has_vector, is_live, vectors_of
 from services.publishing import Publisher
 from text.enrich import embedded_text
 
@@ -37,14 +38,31 @@ class IndexingService:
             return self._reembed(lease, str(lease.claim.payload["new_embedding_version"]))
         project = self._project(lease)
         version = project.embedding_version
+        standing = self._standing(project)
+        if standing is not None:
+            return {**_told(version, standing), "unchanged": True}
         built = self._build(lease, project, version)
         with lease.step(99, _told(version, built)) as session:
             current, _ = self.publisher.next_numbers(session, project, publications=0)
-            is_current = current.embedding_version == version
-            if is_current:
-                _name(session, current, built)
-        self.indexes.sweep(_key(project, version), built if is_current else None)
+            is_named = current.embedding_version == version and _name(session, current, built)
+        if is_named:
+            self.indexes.sweep(_key(project, version), built)
+        else:
+            self.indexes.discard(built)
         return _told(version, built)
+
+    def _standing(self, project: Project) -> Checkpoint | None:
+        """The checkpoint, if nothing has changed since it and its file is as it should be."""
+        with self.database.read() as session:
+            index = session.get(IndexRow, (project.team_id, project.id, project.embedding_version))
+        checkpoint = checkpoint_of(index) if index is not None and not index.changes else None
+        if checkpoint is None:
+            return None
+        try:
+            self.indexes.load(_key(project, project.embedding_version), checkpoint)
+        except DamagedIndex:
+            return None
+        return checkpoint
 
     def _reembed(self, lease: Lease, version: str) -> Json:
         """Make all vectors of *version* beside the ones that serve, then switch in one commit.
@@ -64,8 +82,8 @@ class IndexingService:
             }
             if self._switch(lease, project, version, built, told):
                 break
-        for old in {project.embedding_version, version}:
-            self.indexes.sweep(_key(project, old), built if old == version else None)
+        for swept in {project.embedding_version, version}:
+            self.indexes.sweep(_key(project, swept), built if swept == version else None)
         return told
 
     def _project(self, lease: Lease) -> Project:
@@ -110,18 +128,20 @@ class IndexingService:
             return True
 
 
-def _name(session: Session, project: Project, checkpoint: Checkpoint) -> None:
-    """The swap: let the serving partition's row name the new file. Only an older checkpoint is replaced."""
+def _name(session: Session, project: Project, checkpoint: Checkpoint) -> bool:
+    """The swap: let the serving partition's row name the new file, if the one it names is older or damaged."""
     version = project.embedding_version
     since = or_(Chunk.live_seq > checkpoint.covered_seq, Chunk.dead_seq > checkpoint.covered_seq)
     in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
     changes = session.scalar(select(func.count()).where(in_project, since)) or 0
     key = {"team_id": project.team_id, "project_id": project.id, "embedding_version": version}
     session.execute(insert_or_ignore(session, IndexRow).values(**key, dimension=checkpoint.dimension))
-    is_older = and_(_row_of(project, version), IndexRow.covered_seq <= checkpoint.covered_seq)
-    session.execute(
+    is_behind = or_(
+        IndexRow.faiss_path.is_(None), IndexRow.covered_seq < checkpoint.covered_seq, IndexRow.problem.is_not(None)
+    )
+    done = session.execute(
         update(IndexRow)
-        .where(is_older)
+        .where(_row_of(project, version), is_behind)
         .values(
             faiss_path=checkpoint.name,
             checksum=checkpoint.checksum,
@@ -132,6 +152,8 @@ def _name(session: Session, project: Project, checkpoint: Checkpoint) -> None:
             updated_at=utc_now(),
         )
     )
+    assert isinstance(done, CursorResult)
+    return done.rowcount > 0
 
 
 def _without_vector(project: Project, version: str) -> Any:

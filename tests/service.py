@@ -26,30 +26,30 @@ class Service:
         self.settings, self.client, self.runtime = settings, client, runtime
         self.worker = Worker(runtime, HANDLERS, name="test")
 
-    def post(self, path: str, body: dict[str, Any], *, status: int = 200, **kwargs: Any) -> Any:
-        return _checked(self.client.post(path, json=body, **kwargs), status)
+    def post(self, path: str, body: dict[str, Any], *, expect: int = 200, **kwargs: Any) -> Any:
+        return _checked(self.client.post(path, json=body, **kwargs), expect)
 
-    def get(self, path: str, *, status: int = 200, **params: Any) -> Any:
-        return _checked(self.client.get(path, params=params), status)
+    def get(self, path: str, *, expect: int = 200, **params: Any) -> Any:
+        return _checked(self.client.get(path, params=params), expect)
 
-    def upsert(self, doc_id: str, text: str, *, status: int = 200, **more: Any) -> Any:
-        return self.post("/v1/docs/upsert", {**PLACE, "doc_id": doc_id, "text": text, **more}, status=status)
+    def upsert(self, doc_id: str, text: str, *, expect: int = 200, **more: Any) -> Any:
+        return self.post("/v1/docs/upsert", {**PLACE, "doc_id": doc_id, "text": text, **more}, expect=expect)
 
     def batch(self, docs: dict[str, str], **more: Any) -> Any:
         sent = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
         return self.post("/v1/docs/upsert/batch", {"docs": sent, **more})
 
-    def delete(self, doc_id: str, *, status: int = 200, **place: str) -> Any:
-        return _checked(self.client.delete(f"/v1/docs/{doc_id}", params={**PLACE, **place}), status)
+    def delete(self, doc_id: str, *, expect: int = 200, **place: str) -> Any:
+        return _checked(self.client.delete(f"/v1/docs/{doc_id}", params={**PLACE, **place}), expect)
 
-    def doc(self, doc_id: str, *, status: int = 200) -> Any:
-        return self.get(f"/v1/docs/{doc_id}", status=status, **PLACE)
+    def doc(self, doc_id: str, *, expect: int = 200) -> Any:
+        return self.get(f"/v1/docs/{doc_id}", expect=expect, **PLACE)
 
     def chunks(self, doc_id: str) -> Any:
         return self.get(f"/v1/docs/{doc_id}/chunks", limit=1000, **PLACE)["data"]
 
-    def search(self, query: str, *, status: int = 200, **more: Any) -> Any:
-        return self.post("/v1/search", {**PLACE, "query": query, **more}, status=status)
+    def search(self, query: str, *, expect: int = 200, **more: Any) -> Any:
+        return self.post("/v1/search", {**PLACE, "query": query, **more}, expect=expect)
 
     def found(self, query: str, **more: Any) -> list[str]:
         """The doc_ids of the hits, nearest first."""
@@ -114,18 +114,11 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The settings as the environment of a real process."""
-    told = {
-        "DATABASE_URL": settings.database_url,
-        "INDEX_DIR": str(settings.index_dir),
-        "EMBED_MODEL_NAME": settings.embed_model_name,
-        "JOB_LEASE_SECONDS": str(settings.job_lease_seconds),
-        "JOB_RETRY_SECONDS": str(settings.job_retry_seconds),
-        "MIN_FREE_DISK_MB": str(settings.min_free_disk_mb),
-    }
-    return {**os.environ, **told}
+    """The settings that are not the default, as the environment of a real process."""
+    told = settings.model_dump(exclude_defaults=True, exclude={"embed_api_key"})
+    return {**os.environ, **{name.upper(): str(value) for name, value in told.items()}}
 
 
-def _checked(answer: Any, status: int) -> Any:
-    assert answer.status_code == status, answer.text
+def _checked(answer: Any, expect: int) -> Any:
+    assert answer.status_code == expect, answer.text
     return answer.json()

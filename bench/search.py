@@ -1,0 +1,198 @@
+"""POST /v1/search against what cannot be saved: ``python -m bench.search [--chunks 10000 50000]``.
+
+The floor is the embedding of the same query by the same embedder and the FAISS search of the same checkpoint, in
+this process, on one thread, in turns with the HTTP requests. The steps are the server's own timings (explain),
+and the rest is what HTTP took beyond their sum. For 16 clients the floor takes 16 queries at once. Machines are
+noisy: believe the ratios. Stored vectors are synthetic (bench/corpus.py), queries are embedded for real.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import faiss
+
+from bench.corpus import TENANT, Writer, add, bury, fill, live_chunks, workplace
+from bench.server import Client, client, p50_and_p95, percentile, request, served
+from engines.embedders.base import Embedder
+from runtime import Runtime
+from services.partitions import checkpoint_of, snapshot
+
+TOP_K = 5
+CLIENTS = 16
+CHANGED = 500
+PER_TURN = 10
+WARM_UP = 30
+STEPS = ("embed_ms", "catch_up_ms", "index_ms", "fetch_ms")
+
+_HEADINGS = "  ".join(f"{step:>8}" for step in ("embed", "catch_up", "index", "fetch", "rest"))
+
+
+def main() -> None:
+    options = _options()
+    print(f"Stored vectors are synthetic, queries are embedded for real; top_k {TOP_K}. Times in ms, p50 / p95.")
+    with workplace() as (folder, runtime):
+        for chunks in options.chunks:
+            print(f"filling a namespace with {chunks:,} chunks", flush=True)
+            fill(runtime, _name(chunks), chunks=chunks)
+        with served(runtime.settings, folder) as port:
+            _report(runtime, port, options)
+
+
+@dataclass
+class Floor:
+    """What any search by this embedder and this index costs."""
+
+    embedder: Embedder
+    index: faiss.Index
+
+    @classmethod
+    def of(cls, runtime: Runtime, namespace: str) -> Floor:
+        with runtime.database.read() as session:
+            seen = snapshot(session, TENANT, namespace)
+        assert seen is not None
+        checkpoint = checkpoint_of(seen.index)
+        assert checkpoint is not None
+        index, _ = runtime.indexing.indexes.load(seen.key, checkpoint)
+        return cls(runtime.embedding.embedder(seen.key.embedding_version), index)
+
+    def search(self, questions: Sequence[str]) -> None:
+        faiss.omp_set_num_threads(1)
+        self.index.search(self.embedder.embed_queries(questions), TOP_K)
+
+
+@dataclass
+class Measured:
+    """Milliseconds: of requests, of the floor in between, and of the server's own steps."""
+
+    http: list[float] = field(default_factory=list)
+    floor: list[float] = field(default_factory=list)
+    steps: dict[str, list[float]] = field(default_factory=lambda: {step: [] for step in STEPS})
+
+    def __str__(self) -> str:
+        p50 = percentile(self.http, 50)
+        steps = [percentile(self.steps[step], 50) for step in STEPS]
+        told = "  ".join(f"{step:8.2f}" for step in [*steps, p50 - sum(steps)])
+        ratio = p50 / percentile(self.floor, 50)
+        return f"{p50_and_p95(self.http):>15} {p50_and_p95(self.floor):>15} {ratio:7.2f}  {told}"
+
+
+def _report(runtime: Runtime, port: int, options: argparse.Namespace) -> None:
+    floors = {chunks: Floor.of(runtime, _name(chunks)) for chunks in options.chunks}
+    print(f"\n{'one client':40} {'HTTP':>15} {'floor':>15} {'ratio':>7}  {_HEADINGS}")
+    for chunks, floor in floors.items():
+        measured = _one_client(port, _name(chunks), floor, options.requests)
+        print(f"{f'{chunks:,} chunks':40} {measured}", flush=True)
+    largest = max(options.chunks)
+    _change(runtime, _name(largest))
+    first = _first_search(port, _name(largest))
+    measured = _one_client(port, _name(largest), floors[largest], options.requests)
+    print(f"{f'{largest:,}, {CHANGED} in the tail, {CHANGED} dead':40} {measured}")
+    print(f"{'  the first search after that change':40} {first:15.2f}", flush=True)
+    print(f"\n{f'{CLIENTS} clients':40} {'searches/s':>15} {'p50 / p95':>15} {'floor/s':>7}  ratio")
+    for chunks, floor in floors.items():
+        told = _many_clients(port, _name(chunks), floor, options.seconds)
+        print(f"{f'{chunks:,} chunks':40} {told}", flush=True)
+
+
+def _one_client(port: int, namespace: str, floor: Floor, requests: int) -> Measured:
+    writer, measured = Writer.seeded(1), Measured()
+    with client(port) as asking:
+        for _ in range(WARM_UP):
+            _ask(asking, namespace, writer.question())
+            floor.search([writer.question()])
+        for _ in range(requests // PER_TURN):
+            _one_turn(asking, namespace, floor, [writer.question() for _ in range(PER_TURN)], measured)
+    return measured
+
+
+def _one_turn(asking: Client, namespace: str, floor: Floor, questions: Sequence[str], measured: Measured) -> None:
+    for question in questions:
+        took, answer = _ask(asking, namespace, question)
+        measured.http.append(took)
+        for step in STEPS:
+            measured.steps[step].append(answer["timings"][step])
+    for question in questions:
+        measured.floor.append(_ms(lambda question=question: floor.search([question])))  # type: ignore[misc]
+
+
+def _ask(asking: Client, namespace: str, question: str) -> tuple[float, dict[str, dict[str, float]]]:
+    """Milliseconds until the answer was here, and the answer. Parsing it is the client's own affair."""
+    sent = _request(namespace, question)
+    start = time.perf_counter()
+    body = asking.exchange(sent)
+    took = 1000 * (time.perf_counter() - start)
+    answer = json.loads(body)
+    assert len(answer["chunks"]) == TOP_K
+    return took, answer
+
+
+def _request(namespace: str, question: str) -> bytes:
+    body = {"tenant_id": TENANT, "namespace": namespace, "query": question, "top_k": TOP_K, "explain": True}
+    return request("POST", "/v1/search", body)
+
+
+def _change(runtime: Runtime, namespace: str) -> None:
+    """As many live chunks as before: some deleted, as many others published, and no new checkpoint."""
+    before = live_chunks(runtime, namespace)
+    add(runtime, namespace, chunks=CHANGED, seed=2)
+    bury(runtime, namespace, chunks=CHANGED)  # last: it asks for a rebuild, which no worker is there to do
+    assert live_chunks(runtime, namespace) == before
+
+
+def _first_search(port: int, namespace: str) -> float:
+    with client(port) as asking:
+        return _ask(asking, namespace, Writer.seeded(3).question())[0]
+
+
+def _many_clients(port: int, namespace: str, floor: Floor, seconds: float) -> str:
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        until = time.perf_counter() + seconds
+        running = [pool.submit(_ask_until, port, namespace, seed, until) for seed in range(CLIENTS)]
+        times = [took for each in running for took in each.result()]
+    rate, bare = len(times) / seconds, _batches_a_second(floor, seconds / 2) * CLIENTS
+    return f"{rate:15.0f} {p50_and_p95(times):>15} {bare:7.0f}  {rate / bare:.2f}"
+
+
+def _ask_until(port: int, namespace: str, seed: int, until: float) -> list[float]:
+    writer, times = Writer.seeded(seed), list[float]()
+    with client(port) as asking:
+        while time.perf_counter() < until:
+            sent = _request(namespace, writer.question())
+            times.append(_ms(lambda sent=sent: asking.exchange(sent)))  # type: ignore[misc]
+    return times
+
+
+def _batches_a_second(floor: Floor, seconds: float) -> float:
+    writer, count, start = Writer.seeded(4), 0, time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        floor.search([writer.question() for _ in range(CLIENTS)])
+        count += 1
+    return count / (time.perf_counter() - start)
+
+
+def _ms(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - start)
+
+
+def _name(chunks: int) -> str:
+    return f"of-{chunks}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--chunks", type=int, nargs="+", default=[10_000, 50_000], help="sizes of the namespaces")
+    parser.add_argument("--requests", type=int, default=400, help="of one client, per size")
+    parser.add_argument("--seconds", type=float, default=6.0, help=f"that {CLIENTS} clients ask, per size")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""Files of this machine become documents: which files, under which doc_id, in batches where none stops another.
+
+The doc_id is the file's path from the parent of the given PATH on: ``docs/guide/a.md`` for the PATH ``docs``,
+``/srv/docs`` or, from inside it, ``.``. So it is the same whichever way the folder is named, in every run.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, StorageFull, VersionUnavailable
+from services.documents import DocumentService, Upserted
+from services.drafting import NewDoc, check_name
+from text.chunkers import STRATEGIES
+
+MIME_TYPES = {
+    ".txt": "text/plain",
+    ".text": "text/plain",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".rst": "text/x-rst",
+}
+BARE_NAMES = ("LICENSE", "COPYING", "README")
+BATCH_DOCS = 16
+BATCH_CHARS = 200_000
+
+# No other file would fare better, and trying each against a server that is away takes hours.
+OF_NO_FILE = (ModelUnavailable, VersionUnavailable, DatabaseUnavailable, StorageFull)
+
+NOTHING = Upserted()
+_BYTES_PER_CHAR = 4  # at the most, in UTF-8 and in UTF-16
+_CONTROLS = re.compile("[\x00-\x07\x0e-\x1a\x1c-\x1f]")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    path: Path
+    doc_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """*name* is the doc_id, or the path of what did not get one."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of some files. *empty* ones are passed over; what was stored under their doc_id stays."""
+
+    done: Upserted = NOTHING
+    empty: tuple[str, ...] = ()
+    failed: tuple[Failure, ...] = ()
+
+    @property
+    def files(self) -> int:
+        return self.done.upserted_docs + self.done.skipped_docs + len(self.empty) + len(self.failed)
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(self.done + other.done, self.empty + other.empty, self.failed + other.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the documents go, and how they are cut. No strategy: the one that fits each file's type."""
+
+    tenant_id: str
+    namespace: str
+    strategy: str | None = None
+    enrich: bool = True
+
+
+def find_files(paths: Sequence[Path], patterns: Sequence[str] = ()) -> tuple[list[File], list[Failure]]:
+    """The files to take, each once, and what cannot be taken.
+
+    A path that is no folder is taken whatever it is called. In folders those that match one of *patterns*, by their
+    name or by their path from the folder on, or without patterns the usual text files; nothing hidden, and no folder
+    behind a symbolic link.
+    """
+    files: dict[str, File] = {}
+    failed: list[Failure] = []
+    seen: set[Path] = set()
+    for given in paths:
+        root = Path(os.path.normpath(given.absolute()))  # not resolve(): a link goes by the name that was given
+        for found in _walk(root, patterns):
+            if isinstance(found, Failure):
+                failed.append(found)
+            elif found not in seen:
+                seen.add(found)
+                doc_id = found.relative_to(root.parent).as_posix()
+                first = files.setdefault(doc_id, File(found, doc_id))
+                if first.path != found:
+                    failed.append(Failure(str(found), f"{first.path} has the same doc_id: ingest a folder above both."))
+    return list(files.values()), failed
+
+
+@dataclass(frozen=True)
+class FileIngestingService:
+    documents: DocumentService
+
+    def ingest(self, files: Sequence[File], target: Target) -> Iterator[Outcome]:
+        """Read, embed and publish, batch by batch; each outcome is kept when it comes.
+
+        Raises Invalid for the target, and the errors of OF_NO_FILE.
+        """
+        self._check(target)
+        batch: list[NewDoc] = []
+        for file in files:
+            try:
+                doc = self._read(file, target)
+            except Invalid as error:
+                yield Outcome(failed=(Failure(file.doc_id, str(error)),))
+                continue
+            if not doc.text.strip():
+                yield Outcome(empty=(file.doc_id,))
+                continue
+            if batch and not self._has_room(batch, doc):
+                yield from self._upsert(batch)
+                batch = []
+            batch.append(doc)
+        if batch:
+            yield from self._upsert(batch)
+
+    def _check(self, target: Target) -> None:
+        """What is wrong for every file alike is said once."""
+        check_name("tenant", target.tenant_id, self.documents.limits.name_chars)
+        check_name("namespace", target.namespace, self.documents.limits.name_chars)
+        if target.strategy is not None and target.strategy not in STRATEGIES:
+            raise Invalid(f"There is no strategy {target.strategy!r}; there are {', '.join(STRATEGIES)}.")
+
+    def _read(self, file: File, target: Target) -> NewDoc:
+        try:
+            file.doc_id.encode()
+        except UnicodeEncodeError as error:
+            raise Invalid("Its name is not valid UTF-8: rename it.") from error
+        mime_type = MIME_TYPES.get(file.path.suffix.lower(), "text/plain")
+        return NewDoc(
+            tenant_id=target.tenant_id,
+            namespace=target.namespace,
+            doc_id=file.doc_id,
+            text=decode(_content(file.path, most_bytes=_BYTES_PER_CHAR * self.documents.limits.text_chars)),
+            metadata={"filename": file.path.name},
+            title=file.path.name,
+            source_type="upload",
+            mime_type=mime_type,
+            chunk_strategy=target.strategy or ("markdown" if mime_type == "text/markdown" else "default"),
+            enrich_context=target.enrich,
+        )
+
+    def _has_room(self, batch: Sequence[NewDoc], doc: NewDoc) -> bool:
+        chars = sum(len(each.text) for each in batch)
+        return len(batch) < min(BATCH_DOCS, self.documents.limits.batch_docs) and chars + len(doc.text) <= BATCH_CHARS
+
+    def _upsert(self, docs: Sequence[NewDoc]) -> Iterator[Outcome]:
+        """All at once; one by one if that fails, so that the guilty one is found and the others are kept."""
+        try:
+            yield Outcome(self.documents.upsert(docs))
+        except OF_NO_FILE:
+            raise
+        except ServiceError as error:
+            if len(docs) == 1:
+                yield Outcome(failed=(Failure(docs[0].doc_id, str(error)),))
+                return
+            for doc in docs:
+                yield from self._upsert([doc])
+
+
+def decode(content: bytes) -> str:
+    """A file's text: UTF-16 where its byte order mark says so, else UTF-8 with or without one, else Latin-1.
+
+    Raises Invalid for what is no text: a NUL in it or, as every byte is a letter in Latin-1, another control character.
+    """
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+        is_binary = "\x00" in text
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+        is_binary = is_utf16 or _CONTROLS.search(text) is not None
+    if is_binary:
+        raise Invalid("It is a binary file, or damaged: it has bytes that no text has.")
+    return text
+
+
+def _content(path: Path, *, most_bytes: int) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Invalid("It is not a regular file.")  # and reading a pipe would wait for ever
+        if status.st_size > most_bytes:
+            raise Invalid(f"It has {status.st_size} bytes, more than any text that is accepted (MAX_TEXT_CHARS).")
+        return path.read_bytes()
+    except OSError as error:
+        raise Invalid(f"It cannot be read: {error.strerror}.") from error
+
+
+def _walk(root: Path, patterns: Sequence[str]) -> Iterator[Path | Failure]:
+    try:
+        is_folder = root.is_dir()
+    except OSError as error:
+        yield _unreadable(error, root)
+        return
+    if not is_folder:
+        yield root
+        return
+    errors: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=errors.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if not name.startswith(".") and _is_wanted(path.relative_to(root).as_posix(), patterns):
+                yield path
+    yield from (_unreadable(error, root) for error in errors)
+
+
+def _is_wanted(path: str, patterns: Sequence[str]) -> bool:
+    name = Path(path).name
+    if not patterns:
+        return Path(name).suffix.lower() in MIME_TYPES or ("." not in name and name.upper().startswith(BARE_NAMES))
+    # fnmatch lets * cross folders; taking **/ away as well lets it stand for no folder at all
+    several = {each for pattern in patterns for each in (pattern, pattern.replace("**/", ""))}
+    return any(fnmatchcase(path, each) or fnmatchcase(name, each) for each in several)
+
+
+def _unreadable(error: OSError, root: Path) -> Failure:
+    return Failure(str(error.filename or root), f"It cannot be read: {error.strerror}.")

@@ -1,0 +1,111 @@
+"""Real processes on a real port: what a test of crashes and of several processes needs."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from settings import Settings
+from tests.service import PLACE, environment
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_SECONDS = 60.0
+
+
+def until(what: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until it is so; fail when it does not become so in time."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+class Api:
+    """A client of one API process."""
+
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        answer = self.client.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def get(self, path: str, **params: Any) -> Any:
+        answer = self.client.get(path, params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def upsert(self, doc_id: str, text: str) -> Any:
+        return self.post("/v1/docs/upsert", {**PLACE, "doc_id": doc_id, "text": text})
+
+    def batch(self, docs: dict[str, str]) -> str:
+        sent = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
+        job_id: str = self.post("/v1/docs/upsert/batch", {"docs": sent, "async_mode": True})["job_id"]
+        return job_id
+
+    def delete(self, doc_id: str) -> Any:
+        return self.client.delete(f"/v1/docs/{doc_id}", params=PLACE).raise_for_status().json()
+
+    def search(self, query: str, top_k: int = 5) -> list[dict[str, Any]]:
+        chunks: list[dict[str, Any]] = self.post("/v1/search", {**PLACE, "query": query, "top_k": top_k})["chunks"]
+        return chunks
+
+    def job(self, job_id: str) -> Any:
+        return self.get(f"/v1/jobs/{job_id}")
+
+    def wait(self, job_id: str) -> Any:
+        until(lambda: self.job(job_id)["status"] not in ("pending", "running"))
+        return self.job(job_id)
+
+
+@contextmanager
+def api_process(settings: Settings) -> Iterator[Api]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "app_v1:app", "--host", "127.0.0.1", "--port", str(port)]
+    with _process([*command, "--log-level", "warning"], settings) as process:
+        api = Api(port, process)
+        until(lambda: _is_ready(api))
+        yield api
+        api.client.close()
+
+
+@contextmanager
+def worker_process(settings: Settings, *, poll_interval: float = 0.1) -> Iterator[subprocess.Popen[bytes]]:
+    with _process([sys.executable, "worker.py", "--poll-interval", str(poll_interval)], settings) as process:
+        yield process
+
+
+@contextmanager
+def _process(command: list[str], settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """Ends with the test, however that ends."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(settings))
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _is_ready(api: Api) -> bool:
+    try:
+        return bool(api.client.get("/v1/health").json()["model"] == "ready")
+    except httpx.TransportError:
+        return False

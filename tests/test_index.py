@@ -1,0 +1,136 @@
+"""Checkpoint, tail and the dead: searches are right whatever the files say."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.service import PLACE, Service
+from tests.test_documents import prose
+
+
+def fill(service: Service, count: int) -> None:
+    service.batch({f"doc-{number:02d}": prose(number) for number in range(count)})
+
+
+def test_a_stopped_worker_never_makes_a_search_wrong_or_short(service: Service) -> None:
+    fill(service, 50)
+    service.rebuild()
+    deleted = {f"doc-{number:02d}" for number in range(0, 40, 2)}
+    jobs = {service.delete(doc_id)["job_id"] for doc_id in deleted}
+    assert len(jobs) == 1
+    for top_k in (1, 5, 30, 40):
+        found = service.found("stone garden winter", top_k=top_k)
+        assert len(found) == min(top_k, 30)
+        assert not deleted & set(found)
+    assert service.problems() == []
+    assert service.work() == 1
+    assert service.stats()["dirty"] is False
+    assert len(service.found("stone garden winter", top_k=50)) == 30
+    assert service.problems() == []
+
+
+def test_hits_and_scores_are_those_of_an_exact_search(service: Service) -> None:
+    fill(service, 40)
+    service.rebuild()
+    for number in range(0, 40, 3):
+        service.delete(f"doc-{number:02d}")
+    service.batch({f"doc-{number:02d}": prose(number) for number in range(40, 60)})
+    embedder = service.runtime.embedding.embedder(service.settings.version)
+    texts = {n: prose(n) for n in range(60) if n >= 40 or n % 3}
+    vectors = embedder.embed_documents(list(texts.values()))
+    query = "copper window harbour"
+    scores = vectors @ embedder.embed_queries([query])[0]
+    expected = sorted(zip(scores.tolist(), (f"doc-{n:02d}" for n in texts), strict=True), reverse=True)[:10]
+    chunks = service.search(query, top_k=10)["chunks"]
+    assert [chunk["doc_id"] for chunk in chunks] == [doc_id for _, doc_id in expected]
+    assert [chunk["score"] for chunk in chunks] == pytest.approx([score for score, _ in expected], abs=1e-3)
+
+
+def test_asking_again_for_a_rebuild_gives_the_one_that_waits(service: Service) -> None:
+    service.upsert("cats", "Cats sleep.")
+    first = service.post("/v1/index/rebuild", PLACE)
+    assert first == service.post("/v1/index/rebuild", PLACE)
+    assert service.work() == 1
+
+
+def test_no_request_writes_a_file_and_old_ones_are_swept(service: Service) -> None:
+    fill(service, 5)
+    service.rebuild()
+    [first] = service.index_files()
+    service.upsert("more", "More text.")
+    service.delete("doc-00")
+    service.search("text")
+    assert service.index_files() == [first]
+    service.rebuild()
+    [second] = service.index_files()
+    assert first != second
+
+
+def test_many_changes_ask_for_a_rebuild_by_themselves(service: Service) -> None:
+    with service.restarted(rebuild_min_changes=10) as small:
+        fill(small, 10)
+        assert small.get("/v1/queue/stats")["total"] == 0
+        small.upsert("one-more", "One more.")
+        [job] = small.get("/v1/jobs")["data"]
+        assert (job["type"], job["status"]) == ("rebuild_index", "pending")
+
+
+def damage(file: Path, how: str) -> None:
+    content = bytearray(file.read_bytes())
+    match how:
+        case "missing":
+            file.unlink()
+            return
+        case "empty":
+            content.clear()
+        case "cut short":
+            del content[len(content) // 2 :]
+        case "noise":
+            content[:] = random.Random(1).randbytes(len(content))
+        case "one bit of the vectors":
+            content[-100] ^= 1
+        case "one bit of the header":
+            content[3] ^= 1
+        case "one byte more":
+            content.append(0)
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["missing", "empty", "cut short", "noise", "one bit of the vectors", "one bit of the header", "one byte more"],
+)
+def test_a_damaged_file_is_reported_and_rebuilt_while_searches_stay_right(service: Service, how: str) -> None:
+    fill(service, 12)
+    service.rebuild()
+    service.upsert("later", "Something later.")
+    before = service.found("winter garden", top_k=13)
+    [file] = service.index_files()
+    damage(file, how)
+    with service.restarted() as after:
+        assert after.found("winter garden", top_k=13) == before
+        assert after.stats()["problem"]
+        assert any(file.name in problem for problem in after.problems())
+        assert after.get("/v1/queue/stats")["pending"] == 1
+        after.work()
+        assert after.stats()["problem"] is None
+        assert after.problems() == []
+        assert after.found("winter garden", top_k=13) == before
+
+
+def test_a_large_checkpoint_is_a_graph_that_still_fills_top_k(service: Service) -> None:
+    with service.restarted(index_exact_up_to=20) as graph:
+        fill(graph, 60)
+        assert graph.search("winter")["index"]["exact"] is True
+        graph.rebuild()
+        exact = graph.search("winter", top_k=60)
+        for number in range(55):
+            graph.delete(f"doc-{number:02d}")
+        answer = graph.search("winter", top_k=60)
+        assert answer["index"]["exact"] is False
+        kept = [c["doc_id"] for c in exact["chunks"] if c["doc_id"] >= "doc-55"]
+        assert [chunk["doc_id"] for chunk in answer["chunks"]] == kept
+        assert graph.problems() == []

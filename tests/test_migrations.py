@@ -1,0 +1,102 @@
+"""The schema that migrations make is the one that models.py says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+
+from database import Database
+from errors import DatabaseUnavailable
+from migrations.upgrade import HEAD, bring_up_to_date, current_revision
+from models import Base
+
+ROOT = Path(__file__).parent.parent
+NOT_OWNED = {"teams", "embedding_versions", "workers", "idempotency_keys"}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with Database.open(f"sqlite:///{tmp_path}/rag.db") as database:
+        yield database
+
+
+def test_an_empty_database_brought_to_head_equals_the_models(database: Database) -> None:
+    bring_up_to_date(database)
+    assert current_revision(database) == HEAD
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_head_named_in_the_code_is_the_last_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_down_to_nothing_and_up_again(database: Database) -> None:
+    bring_up_to_date(database)
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+    bring_up_to_date(database)
+    assert current_revision(database) == HEAD
+
+
+def test_processes_that_start_together_migrate_once(tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            with Database.open(f"sqlite:///{tmp_path}/rag.db") as database:
+                bring_up_to_date(database)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
+    bring_up_to_date(database)
+    with database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseUnavailable, match="9999, which this code does not know"):
+        bring_up_to_date(database)
+
+
+def test_keys_of_what_a_tenant_owns_start_with_the_team() -> None:
+    for table in Base.metadata.tables.values():
+        if table.name in NOT_OWNED:
+            continue
+        assert next(iter(table.primary_key.columns)).name == "team_id", table.name
+        for foreign in table.foreign_key_constraints:
+            if foreign.referred_table.name != "embedding_versions":
+                assert foreign.column_keys[0] == "team_id", (table.name, foreign.name)
+        for index in table.indexes:
+            assert not index.unique or "team_id" in index.columns, index.name
+
+
+def test_names_fit_every_database() -> None:
+    names = re.findall(
+        r'"((?:ix|uq|fk|pk)__\w+)"', "".join(p.read_text() for p in ROOT.glob("migrations/versions/*.py"))
+    )
+    assert names
+    assert max(map(len, names)) <= 63

@@ -1,0 +1,123 @@
+"""A worker ends every job one way or the other, and says so."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from errors import ServiceError
+from tests.processes import api_process, until, worker_process
+from tests.service import PLACE, Service
+from tests.test_documents import prose
+from worker import Worker
+
+
+class Hiccup(ServiceError):
+    """Something that may go better next time."""
+
+
+def failing(times: int, error: Exception):
+    left = [times]
+
+    def handler(_runtime, _lease):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise error
+        return {"tries": times + 1}
+
+    return {"rebuild_index": handler}
+
+
+def asked(service: Service) -> str:
+    service.upsert("cats", "Cats sleep.")
+    return service.post("/v1/index/rebuild", PLACE)["job_id"]
+
+
+def run(service: Service, handlers) -> None:
+    worker = Worker(service.runtime, handlers, name="test")
+    while worker.run_one():
+        pass
+
+
+def test_a_job_that_fails_for_a_while_is_tried_until_it_succeeds(service: Service) -> None:
+    job_id = asked(service)
+    run(service, failing(2, Hiccup("not now")))
+    job = service.job(job_id)
+    assert (job["status"], job["attempts"], job["result"], job["error"]) == ("completed", 3, {"tries": 3}, None)
+
+
+def test_a_job_that_always_fails_ends_failed_with_its_error(service: Service) -> None:
+    job_id = asked(service)
+    run(service, failing(99, RuntimeError("broken for good")))
+    job = service.job(job_id)
+    assert (job["status"], job["attempts"]) == ("failed", service.settings.job_max_attempts)
+    assert job["error"] == "RuntimeError: broken for good"
+
+
+def test_a_failed_batch_tells_its_documents_why(service: Service) -> None:
+    job_id = service.batch({"doc": "Cats sleep."}, async_mode=True)["job_id"]
+    worker = Worker(service.runtime, {}, name="older")
+    assert worker.run_one()
+    assert service.job(job_id)["status"] == "failed"
+    doc = service.doc("doc")
+    assert doc["status"] == "failed"
+    assert "knows no job of type 'ingest_docs'" in doc["error"]
+
+
+def test_a_job_that_kills_its_workers_is_given_up(service: Service) -> None:
+    job_id = asked(service)
+    with service.restarted(job_lease_seconds=0.01, job_max_attempts=2) as fatal:
+        for _ in range(2):
+            assert fatal.runtime.queue.claim("dies at once") is not None
+            time.sleep(0.05)
+        fatal.work()
+        job = fatal.job(job_id)
+    assert job["status"] == "failed"
+    assert "2 workers died" in job["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_to_stop_finishes_its_job_and_exits_well(service: Service, number: int) -> None:
+    with worker_process(service.settings) as worker:
+        job_id = service.batch({f"doc-{n}": prose(n) for n in range(40)}, async_mode=True)["job_id"]
+        until(lambda: service.job(job_id)["status"] == "running")
+        worker.send_signal(number)
+        assert worker.wait(30) == 0
+    assert service.job(job_id)["status"] == "completed"
+
+
+def test_a_new_job_starts_within_the_poll_interval(service: Service) -> None:
+    with worker_process(service.settings, poll_interval=0.2):
+        until(lambda: service.runtime.queue.workers() != [])
+        job = service.job(service.batch({"doc": "Cats sleep."}, async_mode=True)["job_id"])
+        until(lambda: service.job(job["job_id"])["status"] == "completed")
+
+
+def test_a_cancelled_running_batch_keeps_what_was_published(service: Service) -> None:
+    with worker_process(service.settings.model_copy(update={"job_lease_seconds": 0.5})):
+        job_id = service.batch({f"doc-{n:03d}": prose(n, 60) for n in range(100)}, async_mode=True)["job_id"]
+        until(lambda: 0 < service.job(job_id)["progress"] < 100)
+        service.post(f"/v1/jobs/{job_id}/cancel", {})
+        until(lambda: service.job(job_id)["status"] == "cancelled")
+    docs = service.get("/v1/docs", limit=1000, **PLACE)["data"]
+    by_status = {status: [d for d in docs if d["status"] == status] for status in ("ready", "failed")}
+    assert len(by_status["ready"]) + len(by_status["failed"]) == 100
+    assert by_status["ready"]
+    assert all(doc["error"] == "Cancelled on request." for doc in by_status["failed"])
+    assert service.problems() == []
+
+
+def test_two_apis_and_a_worker_see_each_other_in_the_next_request(service: Service) -> None:
+    settings = service.settings
+    with api_process(settings) as one, api_process(settings) as two, worker_process(settings):
+        for number in range(10):
+            one.upsert("doc", f"Text number {number}.")
+            assert [chunk["text"] for chunk in two.search("text")] == [f"Text number {number}."]
+            two.delete("doc")
+            assert one.search("text") == []
+        job = one.batch({f"doc-{n}": prose(n) for n in range(20)})
+        assert two.wait(job)["status"] == "completed"
+        assert len(one.search("winter", top_k=30)) == 20
+    assert service.problems() == []
