@@ -136,7 +136,6 @@ class Database:
         driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         self._checkpoint_at = _size(log) + WAL_BYTES_BEFORE_CHECKPOINT
 
-
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
         """What the driver says, in words that an operator can act on."""
@@ -212,12 +211,6 @@ def _teach_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
         connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
-
-
-_SQLITE_ADVICE.items():
-            if engine.dialect.name == "sqlite" and sign in told:
-                raise DatabaseUnavailable(f"{advice} ({error.orig})") from error
-        raise
 
 
 _SQLITE_ADVICE = {

@@ -87,6 +87,8 @@ def ingest(
                     show(total.files - len(failed))
         finally:  # what was stored before the disk was full, or somebody lost patience, stays stored
             _summarize(total, len(files) + len(failed), time.monotonic() - started)
+    if not total.files:
+        typer.echo("There is no such file: name files, or say with --glob which ones to take.", err=True)
     if total.failed:
         raise typer.Exit(1)
 
@@ -334,12 +336,12 @@ def _show_verdict(verdict: Verdict) -> bool:
 
 
 def _show_table(titles: list[str], rows: Sequence[tuple[object, ...]]) -> None:
-    """As wide as it needs to be where nobody looks at it but a program."""
+    """What does not fit a narrow terminal is wrapped by it: ids and statuses cut short are of no use."""
     console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 1000
-    table = Table(*titles, box=None, pad_edge=False, header_style="bold")
-    table.columns[0].no_wrap = True
+    console.width = max(console.width, 140) if console.is_terminal else 1000
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, no_wrap=title != titles[-1])
     for row in rows:
         table.add_row(*(_printable(" ".join(str(each).split())) for each in row))
     console.print(table)

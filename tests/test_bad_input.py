@@ -217,8 +217,9 @@ def test_a_password_in_the_database_url_is_not_shown() -> None:
 )
 def test_a_database_that_cannot_be_used_is_told_at_the_start(tmp_path: Path, url: str, told: str) -> None:
     (tmp_path / "notes.txt").write_text("These are notes and no database, for sure. " * 100)
-    with pytest.raises(DatabaseUnavailable, match=told), open_runtime(
-        settings_in(tmp_path, database_url=url.format(tmp_path))
+    with (
+        pytest.raises(DatabaseUnavailable, match=told),
+        open_runtime(settings_in(tmp_path, database_url=url.format(tmp_path))),
     ):
         pass
 

@@ -229,6 +229,17 @@ def test_an_unknown_model_is_a_clear_error_within_seconds(name: str, cache_dir: 
     assert str(Path.home()) not in str(error.value)
 
 
+def test_a_hub_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:
+    script = (
+        "import os, socket, sys; silent = socket.create_server(('127.0.0.1', 0), backlog=50);"
+        "os.environ.update(HF_ENDPOINT='http://127.0.0.1:%d' % silent.getsockname()[1], HF_HOME=sys.argv[1]);"
+        "from engines.embedders.model_folder import *\ntry: find_model('BAAI/bge-m3')\n"
+        "except ModelUnavailable as error: print(error)"
+    )
+    out, _ = in_a_process(script, str(tmp_path)).communicate(timeout=60)
+    assert "the hub cannot be reached" in out
+
+
 def test_a_folder_that_is_no_model_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"no config\.json"):
         open_embedder(EmbedderConfig(model_name=str(tmp_path), cache_dir=tmp_path))

@@ -17,7 +17,8 @@ _BUNDLED_NAMES = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
 
 # Module folders ("2_Dense") may hold their weights as .bin beside a safetensors model; they are small.
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "[0-9]_*/*.bin"]
-_OTHER_WEIGHTS = ["pytorch_model*.bin"]
+_OTHER_WEIGHTS = ["pytorch_model*.bin", "*/pytorch_model*.bin"]
+_HUB_SECONDS = 5.0
 _DUPLICATES = ["onnx/*", "openvino/*", "tf/*", "flax/*", "coreml/*", "gguf/*", "*/onnx/*", "*/openvino/*"]
 _MAKES_VECTORS = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
@@ -92,38 +93,31 @@ def _bundled_folder() -> Path | None:
 
 
 def _from_hub(name: str) -> Path:
-    cached = _snapshot(name, is_offline=True)
+    cached = _cached(name)
     return cached if cached and _has_all_weights(cached) else _downloaded(name)
 
 
-def _snapshot(name: str, *, is_offline: bool, weights: tuple[str, ...] = ()) -> Path | None:
-    """None where the cache has nothing of *name* and the hub may not be asked."""
+def _cached(name: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(
-            name,
-            allow_patterns=[*_WANTED, *weights],
-            ignore_patterns=_DUPLICATES,
-            local_files_only=is_offline,
-            etag_timeout=5,
-        )
+        return Path(snapshot_download(name, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
-        if is_offline:
-            return None
-        raise
-    return Path(folder)
+        return None
 
 
 def _downloaded(name: str) -> Path:
+    """The list of files is asked for first: that call has a timeout, the download waits for a silent hub for ever."""
+    from huggingface_hub import model_info, snapshot_download
+
     try:
-        folder = _snapshot(name, is_offline=False)
-        if folder and not _has_all_weights(folder):
-            folder = _snapshot(name, is_offline=False, weights=tuple(_OTHER_WEIGHTS))
+        files = [file.rfilename for file in model_info(name, timeout=_HUB_SECONDS).siblings or []]
+        weights = [] if any(file.endswith(".safetensors") for file in files if "/" not in file) else _OTHER_WEIGHTS
+        folder = Path(snapshot_download(name, allow_patterns=[*_WANTED, *weights], ignore_patterns=_DUPLICATES))
     except Exception as error:  # the hub's client raises those of three libraries
         raise ModelUnavailable(_why_not(name, error)) from error
-    if folder is None or not _has_all_weights(folder):
+    if not _has_all_weights(folder):
         raise ModelUnavailable(f"The model {name!r} on the hub has no weights as safetensors or PyTorch files.")
     return folder
 

@@ -1,0 +1,90 @@
+"""An asynchronous batch through one worker against the bare embedder: ``python -m bench.ingest [--docs 2000]``.
+
+Documents of one chunk are sent over HTTP with async_mode; a real worker process, started as the README starts it,
+embeds and publishes them. The clock runs from the first request until the last job is completed. The floor is the
+same embedder on a share of the same texts, in this process, before and after, while the worker waits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+from bench.corpus import TENANT, Writer, workplace
+from bench.server import Client, client, running, served
+from runtime import Runtime
+from services.ingesting import TEXTS_PER_STEP
+
+NAMESPACE = "ingested"
+DOCS_PER_REQUEST = 1000
+FLOOR_TEXTS = 512
+GIVE_UP_SECONDS = 600.0
+WORKER = ("worker.py", "--poll-interval", "0.2")
+
+
+def main() -> None:
+    options = _options()
+    writer = Writer.seeded(20)
+    texts = [writer.paragraph() for _ in range(options.docs)]
+    with (
+        workplace() as (folder, runtime),
+        served(runtime.settings, folder) as port,
+        running(WORKER, runtime.settings, folder / "worker.log"),
+    ):
+        _ingest(port, [writer.paragraph()], "warm-up")
+        before = _bare_rate(runtime, texts)
+        accepted, done = _ingest(port, texts, "doc")
+        after = _bare_rate(runtime, texts)
+    bare, rate = (before + after) / 2, options.docs / done
+    print(f"{options.docs:,} documents of one chunk: accepted after {accepted:.2f} s, found after {done:.1f} s")
+    print(f"one worker: {rate:.1f} documents a second")
+    print(f"floor, the bare embedder: {bare:.1f} chunks a second ({before:.1f} before, {after:.1f} after)")
+    print(f"the worker reaches {rate / bare:.2f} of the floor")
+
+
+def _ingest(port: int, texts: Sequence[str], name: str) -> tuple[float, float]:
+    """Seconds until the last request was answered, and until the last job was completed."""
+    with client(port) as asking:
+        start = time.perf_counter()
+        jobs = [_send(asking, texts, first, name) for first in range(0, len(texts), DOCS_PER_REQUEST)]
+        accepted = time.perf_counter() - start
+        for job_id in jobs:
+            _wait(asking, job_id)
+        return accepted, time.perf_counter() - start
+
+
+def _send(asking: Client, texts: Sequence[str], first: int, name: str) -> str:
+    place = {"tenant_id": TENANT, "namespace": NAMESPACE}
+    some = texts[first : first + DOCS_PER_REQUEST]
+    docs = [{**place, "doc_id": f"{name}-{first + number}", "text": text} for number, text in enumerate(some)]
+    job_id: str = asking.post("/v1/docs/upsert/batch", {"docs": docs, "async_mode": True})["job_id"]
+    return job_id
+
+
+def _wait(asking: Client, job_id: str) -> None:
+    give_up = time.monotonic() + GIVE_UP_SECONDS
+    while (job := asking.get(f"/v1/jobs/{job_id}"))["status"] != "completed":
+        assert job["status"] in ("pending", "running"), job
+        assert time.monotonic() < give_up, job
+        time.sleep(0.2)
+
+
+def _bare_rate(runtime: Runtime, texts: Sequence[str]) -> float:
+    embedder = runtime.embedding.embedder(runtime.embedding.version)
+    some = texts[:FLOOR_TEXTS]
+    embedder.embed_documents(some[:16])
+    start = time.perf_counter()
+    for first in range(0, len(some), TEXTS_PER_STEP):
+        embedder.embed_documents(some[first : first + TEXTS_PER_STEP])
+    return len(some) / (time.perf_counter() - start)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--docs", type=int, default=2000)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
