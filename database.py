@@ -172,6 +172,8 @@ def _create_engine(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             _require_a_place(parsed.database)
         return create_engine(parsed)
+    except ModuleNotFoundError as error:
+        raise DatabaseUnavailable(f"This kind of database needs the Python package {error.name}.") from error
     except (ArgumentError, NoSuchModuleError) as error:
         raise DatabaseUnavailable(
             "DATABASE_URL is not a database URL that this service knows; "

@@ -171,6 +171,7 @@ class JobQueue:
         with self.database.write() as session:
             query = _held(claim).values(lease_until=epoch_now() + self.lease_seconds)
             cancel_requested: bool | None = session.scalar(query.returning(Job.cancel_requested))
+            session.execute(update(WorkerRow).where(WorkerRow.name == claim.worker).values(seen_at=utc_now()))
         if cancel_requested is None:
             raise _lost(claim)
         return cancel_requested

@@ -162,7 +162,7 @@ def main() -> None:
             worker = Worker(runtime, HANDLERS, name=_name())
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: worker.stop(settings.worker_stop_seconds))
-            runtime.embedding.start_loading()
+            runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_documents(["warm"]))
             log.info("worker %s waits for jobs", worker.name)
             worker.run(arguments.poll_interval)
             log.info("worker %s stopped", worker.name)

@@ -41,7 +41,7 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_strictly(request: Request) -> Response:
-            return await handle(StrictRequest(request.scope, request.receive))
+            return await handle(_strict(request))
 
         return handle_strictly
 
@@ -56,9 +56,14 @@ class WritingRoute(StrictRoute):
             key = request.headers.get("idempotency-key")
             if key is None or request.method != "POST":
                 return await handle(request)
-            return await _handle_keyed(request, handle, key)
+            return await _handle_keyed(_strict(request), handle, key)
 
         return handle_once
+
+
+def _strict(request: Request) -> StrictRequest:
+    """Once only: the body of a request can be received once."""
+    return request if isinstance(request, StrictRequest) else StrictRequest(request.scope, request.receive)
 
 
 async def _handle_keyed(request: Request, handle: Handler, key: str) -> Response:

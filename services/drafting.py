@@ -13,7 +13,7 @@ from errors import Invalid, TooLarge
 from models import Doc, Json, Project, Revision, RevisionStatus
 from text.chunkers import chunk
 from text.enrich import embedded_text, header
-from text.hashing import clean, doc_hash, embed_hash
+from text.hashing import UNSTORABLE, clean, doc_hash, embed_hash
 
 DEEPEST_METADATA = 32
 
@@ -122,8 +122,8 @@ def check_name(field: str, value: str, longest: int) -> None:
         raise Invalid(f"{field} is empty.", param=field)
     if len(value) > longest:
         raise Invalid(f"{field} has {len(value)} characters; at most {longest} are accepted.", param=field)
-    if "\x00" in value:
-        raise Invalid(f"{field} has a NUL character in it.", param=field)
+    if UNSTORABLE.search(value):
+        raise Invalid(f"{field} has a NUL character or half of a surrogate pair in it.", param=field)
 
 
 def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:

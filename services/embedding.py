@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from threading import Lock, Thread
 
@@ -37,9 +37,12 @@ class EmbeddingService:
     def is_ready(self) -> bool:
         return self.version in self._open
 
-    def start_loading(self) -> None:
-        """Load the process's own model in the background, so that the first request finds it there."""
-        Thread(target=self._load_quietly, name="model-loader", daemon=True).start()
+    def start_loading(self, *, warm_up: Callable[[Embedder], object]) -> None:
+        """Load the process's own model in the background, so that the first request finds it there.
+
+        *warm_up* is the first use that the process will make of it; a remote model is not asked.
+        """
+        Thread(target=self._load_quietly, args=(warm_up,), name="model-loader", daemon=True).start()
 
     def embedder(self, version: str) -> Embedder:
         """The model behind a version; it is loaded if it was not.
@@ -90,9 +93,11 @@ class EmbeddingService:
             ]
             session.execute(insert_or_ignore(session, Embedding), rows)
 
-    def _load_quietly(self) -> None:
+    def _load_quietly(self, warm_up: Callable[[Embedder], object]) -> None:
         try:
-            self.embedder(self.version)
+            embedder = self.embedder(self.version)
+            if self.config.backend != "remote":
+                warm_up(embedder)
         except (ModelUnavailable, VersionUnavailable) as error:
             log.error("%s", error)
         except Exception:

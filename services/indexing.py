@@ -158,7 +158,7 @@ def _name(session: Session, project: Project, checkpoint: Checkpoint) -> bool:
 
 def _without_vector(project: Project, version: str) -> Any:
     in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
-    is_visible = and_(Chunk.live_seq.is_not(None), Chunk.dead_seq.is_(None))
+    is_visible = and_((Chunk.live_seq + 0).is_not(None), (Chunk.dead_seq + 0).is_(None))  # in the order of faiss_id
     query = select(Chunk.faiss_id, Chunk.embed_hash, Chunk.text, Chunk.header)
     return query.where(in_project, is_visible, ~has_vector(version))
 

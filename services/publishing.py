@@ -55,8 +55,8 @@ class Publisher:
 
         Its chunks carry live_seq already, or get it here.
         """
-        retired = self._retire(session, project, revision.doc_id)
         doc = session.get_one(Doc, (project.team_id, project.id, revision.doc_id))
+        retired = self._retire(session, project, doc)
         session.execute(update(Chunk).where(chunks_of(revision), Chunk.live_seq.is_(None)).values(live_seq=project.seq))
         project.live_docs += 1 if doc.live_revision is None else 0
         project.live_chunks += revision.chunk_count
@@ -67,7 +67,7 @@ class Publisher:
 
     def withdraw(self, session: Session, project: Project, doc: Doc) -> int:
         """Hide the doc from every search. Returns how many chunks went."""
-        retired = self._retire(session, project, doc.doc_id)
+        retired = self._retire(session, project, doc)
         project.live_docs -= 1 if doc.live_revision is not None else 0
         doc.live_revision = None
         self._count_changes(session, project, retired)
@@ -77,14 +77,23 @@ class Publisher:
         """The id of the partition's one waiting rebuild job."""
         return self.queue.create_job(session, REBUILD, {}, project=project, dedupe_key=REBUILD)
 
-    def _retire(self, session: Session, project: Project, doc_id: str) -> int:
-        """Mark the doc's live chunks dead, and its live revision retired."""
-        in_doc = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id, Chunk.doc_id == doc_id)
-        is_live = and_(Chunk.live_seq.is_not(None), Chunk.dead_seq.is_(None), Chunk.live_seq < project.seq)
-        dying = update(Chunk).where(in_doc, is_live).values(dead_seq=project.seq, deleted_at=utc_now())
+    def _retire(self, session: Session, project: Project, doc: Doc) -> int:
+        """Mark the doc's live revision retired, and its chunks dead.
+
+        They are named by revision: by live_seq and dead_seq SQLite would walk through the whole project.
+        """
+        if doc.live_revision is None:
+            return 0
+        is_live = and_(
+            Chunk.team_id == project.team_id,
+            Chunk.project_id == project.id,
+            Chunk.doc_id == doc.doc_id,
+            Chunk.revision == doc.live_revision,
+        )
+        dying = update(Chunk).where(is_live).values(dead_seq=project.seq, deleted_at=utc_now())
         done = session.execute(dying, execution_options={"synchronize_session": False})
         assert isinstance(done, CursorResult)
-        was_live = and_(of_doc(project, doc_id), Revision.status == RevisionStatus.LIVE)
+        was_live = and_(of_doc(project, doc.doc_id), Revision.revision == doc.live_revision)
         session.execute(update(Revision).where(was_live).values(status=RevisionStatus.RETIRED))
         project.live_chunks -= done.rowcount
         return done.rowcount

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from database import Database
@@ -142,25 +142,33 @@ def _fetch(session: Session, seen: Snapshot, hits: list[list[Hit]]) -> list[list
     wanted = {hit.faiss_id for found in hits for hit in found}
     if not wanted:
         return [[] for _ in hits]
-    same = and_(
-        Revision.team_id == Chunk.team_id,
-        Revision.project_id == Chunk.project_id,
-        Revision.doc_id == Chunk.doc_id,
-        Revision.revision == Chunk.revision,
-    )
-    columns = (
+    place = {"team_id": seen.project.team_id, "project_id": seen.project.id, "seq": seen.project.seq}
+    rows = {row.faiss_id: row for row in session.execute(_ROWS, {**place, "wanted": list(wanted)})}
+    return [[_passage(rows[hit.faiss_id], hit.score) for hit in found if hit.faiss_id in rows] for found in hits]
+
+
+_ROWS = (
+    select(
         Chunk.faiss_id, Chunk.doc_id, Chunk.chunk_index, Chunk.text, Chunk.section, Chunk.page_start, Chunk.page_end,
         Chunk.char_start, Chunk.char_end, Chunk.token_count, Chunk.revision, Revision.doc_metadata, Revision.title,
-    )  # fmt: skip
-    query = select(*columns).join(Revision, same).where(
-        Chunk.team_id == seen.project.team_id,
-        Chunk.project_id == seen.project.id,
-        Chunk.faiss_id.in_(wanted),
+    )
+    .join(
+        Revision,
+        and_(
+            Revision.team_id == Chunk.team_id,
+            Revision.project_id == Chunk.project_id,
+            Revision.doc_id == Chunk.doc_id,
+            Revision.revision == Chunk.revision,
+        ),
+    )
+    .where(
+        Chunk.team_id == bindparam("team_id"),
+        Chunk.project_id == bindparam("project_id"),
+        Chunk.faiss_id.in_(bindparam("wanted", expanding=True)),
         Chunk.deleted_at.is_(None),
-        is_live(seen.project.seq),
-    )  # fmt: skip
-    rows = {row.faiss_id: row for row in session.execute(query)}
-    return [[_passage(rows[hit.faiss_id], hit.score) for hit in found if hit.faiss_id in rows] for found in hits]
+        is_live(bindparam("seq")),
+    )
+)  # fmt: skip
 
 
 def _passage(row: Any, score: float) -> Passage:

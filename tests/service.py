@@ -29,7 +29,7 @@ class Service:
     def post(self, path: str, body: dict[str, Any], *, expect: int = 200, **kwargs: Any) -> Any:
         return _checked(self.client.post(path, json=body, **kwargs), expect)
 
-    def get(self, path: str, *, expect: int = 200, **params: Any) -> Any:
+    def get(self, path: str, params: dict[str, Any] | None = None, *, expect: int = 200) -> Any:
         return _checked(self.client.get(path, params=params), expect)
 
     def upsert(self, doc_id: str, text: str, *, expect: int = 200, **more: Any) -> Any:
@@ -43,10 +43,10 @@ class Service:
         return _checked(self.client.delete(f"/v1/docs/{doc_id}", params={**PLACE, **place}), expect)
 
     def doc(self, doc_id: str, *, expect: int = 200) -> Any:
-        return self.get(f"/v1/docs/{doc_id}", expect=expect, **PLACE)
+        return self.get(f"/v1/docs/{doc_id}", PLACE, expect=expect)
 
     def chunks(self, doc_id: str) -> Any:
-        return self.get(f"/v1/docs/{doc_id}/chunks", limit=1000, **PLACE)["data"]
+        return self.get(f"/v1/docs/{doc_id}/chunks", {**PLACE, "limit": 1000})["data"]
 
     def search(self, query: str, *, expect: int = 200, **more: Any) -> Any:
         return self.post("/v1/search", {**PLACE, "query": query, **more}, expect=expect)
@@ -72,7 +72,7 @@ class Service:
         return self.job(job_id)
 
     def stats(self) -> Any:
-        [index] = self.get("/v1/index/stats", **PLACE)["indices"]
+        [index] = self.get("/v1/index/stats", PLACE)["indices"]
         return index
 
     def index_files(self) -> list[Path]:

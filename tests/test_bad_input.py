@@ -142,7 +142,7 @@ def test_one_bad_document_refuses_its_batch_before_anything_is_kept(service: Ser
         docs = [DOC, {**DOC, "doc_id": "bad", "text": " "}]
         problem = service.post("/v1/docs/upsert/batch", {"docs": docs, "async_mode": async_mode}, expect=422)
         assert "'bad'" in problem["detail"]
-    assert service.get("/v1/docs", **PLACE)["data"] == []
+    assert service.get("/v1/docs", PLACE)["data"] == []
     assert service.get("/v1/queue/stats")["total"] == 0
 
 
@@ -157,8 +157,8 @@ def test_what_is_not_there_is_a_404_that_says_so(service: Service) -> None:
     assert "'typo'" in service.delete("doc", namespace="typo", expect=404)["detail"]
     assert service.get("/v1/nowhere", expect=404)["detail"].startswith("There is no GET /v1/nowhere")
     assert service.client.put("/v1/search").status_code == 405
-    assert service.get("/v1/jobs", after="no-job", expect=404)["error"]["param"] == "after"
-    assert service.get("/v1/jobs", status="asleep", expect=422)["error"]["param"] == "status"
+    assert service.get("/v1/jobs", {"after": "no-job"}, expect=404)["error"]["param"] == "after"
+    assert service.get("/v1/jobs", {"status": "asleep"}, expect=422)["error"]["param"] == "status"
 
 
 def test_a_search_of_a_namespace_that_does_not_exist_says_so(service: Service) -> None:
@@ -241,7 +241,7 @@ def test_a_model_that_cannot_be_had_is_told_by_health_and_by_the_call_that_needs
         problem = service.upsert("doc", "Cats sleep.", expect=503)
         assert problem["error"]["code"] == "model_unavailable"
         assert service.get("/v1/health", expect=503)["model"] == "failed"
-        assert service.get("/v1/docs", **PLACE)["data"] == []
+        assert service.get("/v1/docs", PLACE)["data"] == []
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

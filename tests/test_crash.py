@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -30,7 +31,7 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(service:
             for kill in range(KILLS):
                 with worker_process(settings) as worker:
                     before = len(server.asked)
-                    until(lambda before=before: len(server.asked) > before)
+                    until(partial(lambda seen: len(server.asked) > seen, before))
                     time.sleep(random.Random(kill).uniform(0, 0.5))
                     worker.kill()
             kept = stored(remote_service)
@@ -38,7 +39,7 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(service:
             with worker_process(settings):
                 until(lambda: remote_service.job(job_id)["status"] == "completed")
             job = remote_service.job(job_id)
-            listed = remote_service.get("/v1/docs", limit=1000, **PLACE)["data"]
+            listed = remote_service.get("/v1/docs", {**PLACE, "limit": 1000})["data"]
             assert [doc["doc_id"] for doc in listed] == sorted(docs)
             assert all(doc["status"] == "ready" and doc["revision"] == 1 for doc in listed)
             assert (job["result"]["published"], job["result"]["failed"]) == (200, 0)
@@ -62,7 +63,7 @@ def test_workers_killed_in_a_rebuild_leave_the_old_index_serving(service: Servic
         expected = service.found("winter garden", top_k=20)
         job_id = service.post("/v1/index/rebuild", PLACE)["job_id"]
         with worker_process(settings) as worker:
-            until(lambda job_id=job_id: service.job(job_id)["status"] != "pending")
+            until(partial(lambda asked: service.job(asked)["status"] != "pending", job_id))
             time.sleep(rng.uniform(0, 0.08))
             worker.kill()
         assert service.found("winter garden", top_k=20) == expected

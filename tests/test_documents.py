@@ -95,8 +95,8 @@ def test_a_doc_id_of_any_characters_works_in_the_url(service: Service, doc_id: s
 
     service.upsert(doc_id, "Foxes run.")
     path = quote(doc_id, safe="").replace(".", "%2E")
-    assert service.get(f"/v1/docs/{path}", **PLACE)["doc_id"] == doc_id
-    assert len(service.get(f"/v1/docs/{path}/chunks", **PLACE)["data"]) == 1
+    assert service.get(f"/v1/docs/{path}", PLACE)["doc_id"] == doc_id
+    assert len(service.get(f"/v1/docs/{path}/chunks", PLACE)["data"]) == 1
     assert service.delete(path)["doc_id"] == doc_id
     assert service.found("foxes") == []
 
@@ -106,7 +106,7 @@ def test_lists_are_paged_by_cursor(service: Service) -> None:
     seen: list[str] = []
     after: dict[str, str] = {}
     while True:
-        page = service.get("/v1/docs", limit=3, **PLACE, **after)
+        page = service.get("/v1/docs", {**PLACE, "limit": 3, **after})
         seen += [doc["doc_id"] for doc in page["data"]]
         if not page["has_more"]:
             break

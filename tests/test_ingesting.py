@@ -75,9 +75,9 @@ def test_jobs_can_be_listed_by_status_and_type(service: Service) -> None:
     service.delete("cats")
     service.batch({"dogs": "Dogs bark."}, async_mode=True)
     assert {job["type"] for job in service.get("/v1/jobs")["data"]} == {"ingest_docs", "rebuild_index"}
-    [only] = service.get("/v1/jobs", type="ingest_docs", status="pending")["data"]
+    [only] = service.get("/v1/jobs", {"type": "ingest_docs", "status": "pending"})["data"]
     assert (only["tenant_id"], only["namespace"]) == (PLACE["tenant_id"], PLACE["namespace"])
-    assert service.get("/v1/jobs", status="failed")["data"] == []
+    assert service.get("/v1/jobs", {"status": "failed"})["data"] == []
     assert service.get("/v1/queue/stats") == {
         "total": 2, "pending": 2, "running": 0, "completed": 0, "failed": 0, "cancelled": 0,
     }  # fmt: skip

@@ -6,10 +6,15 @@ import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from handlers import HANDLERS
+from index_manager import Checkpoint
+from job_queue import Lease
+from models import Json
+from runtime import Runtime
 from tests.service import PLACE, Service
 from tests.test_documents import prose
 from worker import Worker
@@ -64,19 +69,17 @@ def test_what_is_published_between_embedding_and_switch_is_embedded_too(service:
     service.upsert("one", "Cats sleep.")
     service.post("/v1/index/rebuild", {**PLACE, "reembed": True, "new_embedding_version": "v2"})
 
-    def interrupted(runtime, lease):
+    def interrupted(runtime: Runtime, lease: Lease) -> Json:
         build, upserts = runtime.indexing.indexes.build, iter(["two", "three"])
 
-        def build_and_upsert(*args, **kwargs):
+        def build_and_upsert(*args: Any, **kwargs: Any) -> Checkpoint:
             if (doc_id := next(upserts, None)) is not None:
                 service.upsert(doc_id, f"{doc_id} came in between.")
             return build(*args, **kwargs)
 
-        runtime.indexing.indexes.build = build_and_upsert
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(runtime.indexing.indexes, "build", build_and_upsert)
             return HANDLERS["rebuild_index"](runtime, lease)
-        finally:
-            del runtime.indexing.indexes.build
 
     assert Worker(service.runtime, {"rebuild_index": interrupted}, name="test").run_one()
     assert service.search("in between")["index"]["embedding_version"] == "v2"

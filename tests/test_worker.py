@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Mapping
 
 import pytest
 
 from errors import ServiceError
+from handlers import Handler
+from job_queue import Lease
+from models import Json
+from runtime import Runtime
 from tests.processes import api_process, until, worker_process
 from tests.service import PLACE, Service
 from tests.test_documents import prose
@@ -18,10 +23,10 @@ class Hiccup(ServiceError):
     """Something that may go better next time."""
 
 
-def failing(times: int, error: Exception):
+def failing(times: int, error: Exception) -> Mapping[str, Handler]:
     left = [times]
 
-    def handler(_runtime, _lease):
+    def handler(_runtime: Runtime, _lease: Lease) -> Json:
         left[0] -= 1
         if left[0] >= 0:
             raise error
@@ -32,10 +37,10 @@ def failing(times: int, error: Exception):
 
 def asked(service: Service) -> str:
     service.upsert("cats", "Cats sleep.")
-    return service.post("/v1/index/rebuild", PLACE)["job_id"]
+    return str(service.post("/v1/index/rebuild", PLACE)["job_id"])
 
 
-def run(service: Service, handlers) -> None:
+def run(service: Service, handlers: Mapping[str, Handler]) -> None:
     worker = Worker(service.runtime, handlers, name="test")
     while worker.run_one():
         pass
@@ -101,7 +106,7 @@ def test_a_cancelled_running_batch_keeps_what_was_published(service: Service) ->
         until(lambda: 0 < service.job(job_id)["progress"] < 100)
         service.post(f"/v1/jobs/{job_id}/cancel", {})
         until(lambda: service.job(job_id)["status"] == "cancelled")
-    docs = service.get("/v1/docs", limit=1000, **PLACE)["data"]
+    docs = service.get("/v1/docs", {**PLACE, "limit": 1000})["data"]
     by_status = {status: [d for d in docs if d["status"] == status] for status in ("ready", "failed")}
     assert len(by_status["ready"]) + len(by_status["failed"]) == 100
     assert by_status["ready"]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import openvino as ov
 from tokenizers import Tokenizer
 
 from engines.embedders.base import Vectors
@@ -104,7 +103,11 @@ class _Lane:
     """One compiled copy of the graph, used by one batch at a time, on all cores."""
 
     def __init__(self, exported: ExportedModel, precision: Precision) -> None:
-        core = ov.Core()
+        # Imported here: a process that only shows its help, or runs another kind, need not load it.
+        from openvino import Core, Tensor
+
+        self._tensor = Tensor
+        core = Core()
         # Unpinned, or two lanes fight over the same cores while others are idle: a query beside an upsert then
         # takes 8 ms instead of 3.
         compiled = core.compile_model(
@@ -138,8 +141,8 @@ class _Lane:
         """The arrays that the request reads are kept: handing over new ones takes a tenth of a query's time."""
         if self._ids.shape != shape:
             self._ids, self._mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-            self._request.set_tensor("input_ids", ov.Tensor(self._ids, shared_memory=True))
-            self._request.set_tensor("attention_mask", ov.Tensor(self._mask, shared_memory=True))
+            self._request.set_tensor("input_ids", self._tensor(self._ids, shared_memory=True))
+            self._request.set_tensor("attention_mask", self._tensor(self._mask, shared_memory=True))
 
     def _width(self, longest: int) -> int:
         """Multiples of a tile: attention over 208 tokens is faster than over 202, by a tenth of the whole. And

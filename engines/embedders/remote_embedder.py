@@ -123,6 +123,8 @@ class RemoteEmbedder:
             response = self._client.post(self._url, json=body)
         except httpx.TransportError as error:
             raise Unready(type(error).__name__) from error
+        except httpx.InvalidURL as error:
+            raise ModelUnavailable(f"EMBED_BASE_URL is not a URL: {error}") from error
         require_success(response, longest_wait_seconds=_LONGEST_WAIT_SECONDS)
         return read_vectors(response, len(texts))
 
