@@ -26,8 +26,8 @@ from job_queue import FINISHED
 from migrations.upgrade import bring_up_to_date, current_revision
 from models import Job, JobStatus, utc_now
 from runtime import Runtime, open_runtime
-from services.diagnosing import NO_WORKER, DiagnosingService, Finding, versions, without_secrets
-from services.ingesting_files import FileIngestingService, Outcome, Target, find_files
+from services.diagnosing import NO_WORKER, Finding, versions, without_secrets
+from services.ingesting_files import Outcome, Target, find_files
 from services.search import Passage, Question
 from services.verifying import Verdict
 from settings import Settings
@@ -82,7 +82,7 @@ def ingest(
         target = Target(tenant, namespace, strategy, enrich)
         try:
             with _progress("files", len(files)) as show:
-                for outcome in FileIngestingService(runtime.documents).ingest(files, target):
+                for outcome in runtime.files.ingest(files, target):
                     total += outcome
                     show(total.files - len(failed))
         finally:  # what was stored before the disk was full, or somebody lost patience, stays stored
@@ -356,7 +356,6 @@ def _age(seconds: float) -> str:
 
 def _wait(runtime: Runtime, job_id: str) -> Job:
     """The job once it has ended. Whoever stops waiting does not stop the job."""
-    diagnosing = _diagnosing(runtime)
     has_complained = False
     with _progress("rebuild", 100) as show:
         while True:
@@ -364,15 +363,10 @@ def _wait(runtime: Runtime, job_id: str) -> Job:
             show(job.progress)
             if job.status in FINISHED:
                 return job
-            if job.status == JobStatus.PENDING and not has_complained and not diagnosing.has_worker():
+            if job.status == JobStatus.PENDING and not has_complained and not runtime.diagnosing.has_worker():
                 typer.echo(NO_WORKER, err=True)
                 has_complained = True
             time.sleep(POLL_SECONDS)
-
-
-def _diagnosing(runtime: Runtime) -> DiagnosingService:
-    observing = runtime.observing
-    return DiagnosingService(runtime.database, observing.indexes, runtime.queue, runtime.embedding)
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
@@ -385,7 +379,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("versions", versions())
     try:
         with open_runtime(settings) as runtime:
-            yield from _diagnosing(runtime).examine()
+            yield from runtime.diagnosing.examine()
     except ServiceError as error:
         yield Finding("database", str(error), is_ok=False)
     except Exception as error:

@@ -12,12 +12,14 @@ from index_manager import IndexManager
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date
 from services.browsing import BrowsingService
+from services.diagnosing import DiagnosingService
 from services.documents import DocumentService
 from services.drafting import Limits
 from services.embedding import EmbeddingService
 from services.idempotency import IdempotencyService
 from services.indexing import IndexingService
 from services.ingesting import IngestingService
+from services.ingesting_files import FileIngestingService
 from services.jobs import JobService
 from services.observing import ObservingService
 from services.partitions import PartitionService
@@ -44,7 +46,9 @@ class Runtime:
     searching: SearchService
     questions: QueryExecutor
     idempotency: IdempotencyService
+    files: FileIngestingService
     observing: ObservingService
+    diagnosing: DiagnosingService
     verifying: VerifyingService
 
 
@@ -70,23 +74,24 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
         partitions = PartitionService(database, indexes, publisher)
         searching = SearchService(database, embedding, partitions)
+        documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
         with QueryExecutor.running(searching) as questions:
             yield Runtime(
                 settings=settings,
                 database=database,
                 queue=queue,
                 embedding=embedding,
-                documents=DocumentService(
-                    database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens
-                ),
+                documents=documents,
                 browsing=BrowsingService(database),
                 ingesting=IngestingService(database, embedding, publisher),
                 indexing=IndexingService(database, indexes, embedding, publisher),
                 jobs=JobService(database, queue, embedding, publisher),
                 searching=searching,
                 questions=questions,
+                files=FileIngestingService(documents),
                 idempotency=IdempotencyService(database),
                 observing=ObservingService(database, indexes, queue, embedding),
+                diagnosing=DiagnosingService(database, indexes, queue, embedding),
                 verifying=VerifyingService(database, indexes),
             )
 

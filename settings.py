@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     embed_backend: Literal["auto", "openvino", "torch", "remote"] = Field(
         "auto", description="What runs the model; auto: torch on a GPU, else OpenVINO"
     )
-    embed_batch_size: Positive = Field(16, description="Texts per batch of a local model; 8 to 16 is best on a CPU")
+    embed_batch_size: Positive = Field(8, description="Texts per batch of a local model; 8 to 16 is best on a CPU")
     embed_precision: Literal["auto", "bf16", "f32"] = Field(
         "auto", description="OpenVINO arithmetic; auto: bf16 where the processor has it"
     )

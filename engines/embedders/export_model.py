@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # nothing is reported to anyone
+
 import numpy as np
 import openvino as ov
 import torch

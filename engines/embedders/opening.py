@@ -24,7 +24,7 @@ class EmbedderConfig:
 
     model_name: str
     backend: Backend = "auto"
-    batch_size: int = 16
+    batch_size: int = 8
     precision: Precision = "auto"
     query_prompt: str | None = None
     document_prompt: str | None = None
