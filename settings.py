@@ -17,6 +17,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
 
     database_url: str = Field("sqlite:///./ai3_rag.db", description="Database connection string")
+    auth_mode: Literal["open"] = Field(
+        "open", description="Who may do what; there are no accounts yet, so everybody who reaches the port everything"
+    )
     index_dir: Path = Field(Path("./faiss_indices"), description="Directory for FAISS index files")
 
     embed_model_name: str = Field(

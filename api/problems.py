@@ -83,7 +83,8 @@ async def _http_error(request: Request, error: Exception) -> Problem:
         detail = f"There is no {request.method} {request.url.path}: see /docs for what there is."
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.url.path} does not take {request.method}: see /docs for what it takes."
-    answer = problem(request, error.status_code, detail, code=HTTPStatus(error.status_code).name.lower())
+    code = "too_large" if error.status_code == 413 else HTTPStatus(error.status_code).name.lower()
+    answer = problem(request, error.status_code, detail, code=code)
     answer.headers.update(error.headers or {})
     return answer
 

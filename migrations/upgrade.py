@@ -32,11 +32,12 @@ def current_revision(database: Database) -> str | None:
 
 
 def _run(database: Database, found: str | None) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its plugins when it is imported
+
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     try:

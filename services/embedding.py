@@ -61,12 +61,10 @@ class EmbeddingService:
         with self.database.read() as session:
             return session.get(EmbeddingVersion, version) is not None
 
-    def ensure_registered(self, version: str) -> Embedder:
-        """The embedder of *version*; a name that is new is given to the process's own model, for good."""
-        if version != self.version and not self.has_version(version):
-            own = self.embedder(self.version)
-            self._register(version, own)
-        return self.embedder(version)
+    def ensure_registered(self, version: str) -> None:
+        """Give a name that is new to the process's own model, for good."""
+        if not self.has_version(version):
+            self._register(version, self.embedder(self.version))
 
     def missing(self, session: Session, team_id: int, version: str, hashes: Iterable[bytes]) -> set[bytes]:
         """Those of *hashes* that have no vector yet."""

@@ -69,7 +69,7 @@ class IndexingService:
 
         What is published meanwhile lacks the new vectors: the switch finds that out and goes round again.
         """
-        self.embedding.ensure_registered(version)
+        self.embedding.embedder(version)  # one that cannot be loaded could not answer questions either
         embedded = int(lease.claim.result.get("chunks_embedded", 0))
         while True:
             project = self._project(lease)

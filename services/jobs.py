@@ -22,17 +22,24 @@ class JobService:
     publisher: Publisher
 
     def rebuild(self, tenant_id: str, namespace: str, *, reembed: bool, new_version: str | None) -> str:
-        """Queue a rebuild and return its job_id; that of the one that waits already, if one does."""
+        """Queue a rebuild and return its job_id; that of the one that waits already, if one does.
+
+        A version whose name is new is given to this process's own model, here and for good.
+        """
         if new_version is not None and not reembed:
             raise Invalid(
                 "new_embedding_version needs reembed=true: vectors of another version have to be made first.",
                 param="new_embedding_version",
             )
+        with self.database.read() as session:
+            namespaces.require(session, tenant_id, namespace)
+        version = new_version or self.embedding.version
+        if reembed:
+            self.embedding.ensure_registered(version)
         with self.database.write() as session:
             project = namespaces.require(session, tenant_id, namespace)
             if not reembed:
                 return self.publisher.ask_for_rebuild(session, project)
-            version = new_version or self.embedding.version
             payload = {"reembed": True, "new_embedding_version": version}
             key = f"{REBUILD}:{version}"
             return self.queue.create_job(session, REBUILD, payload, project=project, dedupe_key=key)
