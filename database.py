@@ -8,8 +8,10 @@ automatic checkpoints are off. The lock also makes writers queue in the kernel i
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import GenericFunction
 
 from errors import DatabaseUnavailable, StorageFull
+
+log = logging.getLogger(__name__)
 
 WAL_BYTES_BEFORE_CHECKPOINT = 4 << 20
 BUSY_TIMEOUT_MS = 10_000
@@ -117,7 +121,13 @@ class Database:
         if self.file is None:
             yield
             return
-        with open(f"{self.file}-lock", "wb") as lock:
+        try:
+            lock = open(f"{self.file}-lock", "wb")  # noqa: SIM115  # the with below closes it
+        except OSError as error:
+            raise DatabaseUnavailable(
+                f"The lock file beside the database cannot be opened: {error.strerror}."
+            ) from error
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # let go of by the close
             yield
 
@@ -126,15 +136,19 @@ class Database:
 
         The size of the log tells when, since a whole checkpoint cuts it to nothing.
         """
-        log = Path(f"{self.file}-wal")
-        if self.file is None or _size(log) < self._checkpoint_at:
+        wal = Path(f"{self.file}-wal")
+        if self.file is None or _size(wal) < self._checkpoint_at:
             return
         driver = connection.connection.driver_connection
         assert driver is not None
-        driver.execute("PRAGMA busy_timeout = 0")
-        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        self._checkpoint_at = _size(log) + WAL_BYTES_BEFORE_CHECKPOINT
+        try:
+            driver.execute("PRAGMA busy_timeout = 0")
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:  # the commit before it stands all the same
+            log.error("the log could not be moved into the database file: %s", error)
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        self._checkpoint_at = _size(wal) + WAL_BYTES_BEFORE_CHECKPOINT
 
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:

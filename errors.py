@@ -52,6 +52,12 @@ class VersionUnavailable(Conflict):
     code = "embedding_version_unavailable"
 
 
+class VersionMismatch(Conflict):
+    """The question is for another embedding version than the one that serves."""
+
+    code = "embedding_version_mismatch"
+
+
 class ModelUnavailable(ServiceError):
     """The embedding model cannot be had: no weights, no network, or a server that does not answer."""
 

@@ -9,6 +9,7 @@ byte can crash FAISS or, worse, give wrong neighbours silently.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import struct
 import uuid
@@ -63,7 +64,7 @@ class OpenPartition:
         self.dimension = dimension
         self.lock = RLock()
         self.checkpoint: Checkpoint | None = None
-        self.refused: Checkpoint | None = None
+        self.refused: Checkpoint | None = None  # the one that was damaged when somebody last looked
         self.seen_seq = 0
         self._base: faiss.Index | None = None
         self._base_ids: Ids = np.empty(0, np.int64)
@@ -98,16 +99,13 @@ class OpenPartition:
         ids = np.concatenate([self._base_ids[self._is_alive()], self._tail_ids[: self._tail_size]])
         return np.concatenate([base, self._tail_vectors[: self._tail_size]])[np.argsort(ids)]
 
-    def refuse(self, checkpoint: Checkpoint) -> None:
-        """Go on without a damaged checkpoint, from where this stands; do not try it again."""
-        self.refused = checkpoint
-
     def start_from(self, checkpoint: Checkpoint, base: faiss.Index, ids: Ids) -> None:
         """Forget everything and stand where the checkpoint stands. *ids* are those of the rows of *base*."""
         self.checkpoint, self._base, self._base_ids = checkpoint, base, ids
         self.seen_seq = checkpoint.covered_seq
         self._base_dead, self._alive = 0, np.empty(0, np.uint8)
-        self._tail_size = 0
+        self._tail_ids, self._tail_size = np.empty(0, np.int64), 0
+        self._tail_vectors = np.empty((0, self.dimension), np.float32)
 
     def apply(self, *, appeared: Ids, vectors: Vectors, disappeared: Ids, seq: int) -> None:
         """Take over what was published after *seen_seq*, up to *seq*.
@@ -164,7 +162,9 @@ class OpenPartition:
             self._tail_vectors[:kept] = self._tail_vectors[: self._tail_size][is_kept]
             self._tail_ids[:kept] = self._tail_ids[: self._tail_size][is_kept]
             self._tail_size = kept
-        places = np.flatnonzero(np.isin(self._base_ids, dead))
+        places = np.searchsorted(self._base_ids, dead)
+        places = places[places < len(self._base_ids)]
+        places = places[np.isin(self._base_ids[places], dead)]
         if len(places):
             alive = self._is_alive()
             alive[places] = False
@@ -233,11 +233,9 @@ class IndexManager:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _unusable(self.root, error) from error
+            raise _unusable(error) from error
         if not os.access(self.root, os.W_OK | os.X_OK):
-            raise IndexStoreUnavailable(
-                f"The folder {self.root} (INDEX_DIR) cannot be written: check its owner and mode."
-            )
+            raise IndexStoreUnavailable("INDEX_DIR cannot be written: check its owner and mode.")
 
     def partition(self, key: Partition, dimension: int) -> OpenPartition:
         """The partition in memory, empty if it was not open. The ones used longest ago make room."""
@@ -264,15 +262,17 @@ class IndexManager:
         for start in range(0, count, BUILD_SLICE):
             check()
             index.add(vectors[start : start + BUILD_SLICE])
-        body = ids.astype("<i8").tobytes() + faiss.serialize_index(index).tobytes()
-        digest = hashlib.sha256(body).digest()
-        head = HEADER.pack(MAGIC, _key(partition), FORMAT, dimension, count, len(body), digest)
+        body = (ids.astype("<i8").data.cast("B"), faiss.serialize_index(index).data)
+        digest = hashlib.sha256(body[0])
+        digest.update(body[1])
+        length = sum(len(part) for part in body)
+        head = HEADER.pack(MAGIC, _key(partition), FORMAT, dimension, count, length, digest.digest())
         name = f"{_key(partition).hex()}/{covered_seq:012d}-{uuid.uuid4().hex[:12]}.faiss"
         try:
-            _write_durably(self.root / name, head, body)
+            _write_durably(self.root / name, head, *body)
         except OSError as error:
-            raise _unusable(self.root, error) from error
-        return Checkpoint(name, digest.hex(), covered_seq, count, dimension)
+            raise _unusable(error) from error
+        return Checkpoint(name, digest.hexdigest(), covered_seq, count, dimension)
 
     def load(self, partition: Partition, checkpoint: Checkpoint) -> tuple[faiss.Index, Ids]:
         """The FAISS index of a checkpoint and the ids of its rows.
@@ -291,17 +291,19 @@ class IndexManager:
         if hashlib.sha256(body).digest() != digest:
             raise DamagedIndex("The file's checksum is not the one in its row.")
         ids = np.frombuffer(body, "<i8", checkpoint.ntotal).astype(np.int64)
-        return faiss.deserialize_index(np.frombuffer(body, np.uint8, offset=ids.nbytes)), ids
+        try:
+            return faiss.deserialize_index(np.frombuffer(body, np.uint8, offset=ids.nbytes)), ids
+        except RuntimeError as error:
+            raise DamagedIndex("FAISS does not read the file: was it written by a newer version?") from error
 
     def sweep(self, partition: Partition, keep: Checkpoint | None) -> None:
-        """Unlink the partition's files up to *keep*; without it all of them, because the partition is no more.
+        """Unlink the partition's files that are older than *keep*; without it all: the partition is no more.
 
-        Files of a later sequence number than *keep* stay: another worker may be about to commit their name.
+        A younger file stays: another worker may be about to commit its name.
         """
-        kept = Path(keep.name).name if keep else ""
-        latest = f"{keep.covered_seq:012d}" if keep else "~"
+        kept = _written_at(self.root / keep.name) if keep else math.inf
         for path in (self.root / _key(partition).hex()).glob("*.*"):
-            if path.name != kept and path.name.partition("-")[0] <= latest:
+            if _written_at(path) < kept:
                 path.unlink(missing_ok=True)
 
     def discard(self, checkpoint: Checkpoint) -> None:
@@ -315,11 +317,19 @@ def _key(partition: Partition) -> bytes:
     return hashlib.sha256("\x00".join(words).encode()).digest()
 
 
-def _unusable(root: Path, error: OSError) -> IndexStoreUnavailable:
-    return IndexStoreUnavailable(f"Cannot write into {root} (INDEX_DIR): {error.strerror}. Searches go on without it.")
+def _written_at(path: Path) -> float:
+    """Seconds since 1970; of a file that is gone, before all others."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
-def _write_durably(path: Path, *parts: bytes) -> None:
+def _unusable(error: OSError) -> IndexStoreUnavailable:
+    return IndexStoreUnavailable(f"INDEX_DIR cannot be written: {error.strerror}. Searches go on without it.")
+
+
+def _write_durably(path: Path, *parts: bytes | memoryview) -> None:
     """All or nothing under *path*, also when the power goes: file, then name, then folder reach the disk."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ worker that dies holds nothing but a lease, which runs out.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from threading import Event, Thread
 from typing import Any
 
 from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, insert, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from database import Database, epoch_now, insert_or_ignore
 from errors import JobCancelled, LostLease, NotFound, ServiceError, WorkerStopping
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 LONGEST_PAUSE_SECONDS = 300.0
+CANCELLED = "Cancelled on request."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Claim:
     attempt: int
     worker: str
     result: Json
+    cancel_requested: bool
 
 
 class JobQueue:
@@ -164,6 +167,7 @@ class JobQueue:
             attempt=job.attempts,
             worker=worker,
             result=job.result_json or {},
+            cancel_requested=job.cancel_requested,
         )
 
     def renew(self, claim: Claim) -> bool:
@@ -198,20 +202,20 @@ class JobQueue:
         if status == JobStatus.COMPLETED:
             values["progress"] = 100
         with self.database.write() as session:
-            _write(session, claim, values)
+            _write(session, claim, values, is_last=True)
             yield session
 
     def retry(self, claim: Claim, error: str) -> float:
         """Give the job back for another try. Returns the pause before it, in seconds: it doubles each time."""
         pause = min(self.retry_seconds * 2.0 ** (claim.attempt - 1), LONGEST_PAUSE_SECONDS)
         with self.database.write() as session:
-            _write(session, claim, {**_UNHELD, "error": error, "run_after": epoch_now() + pause})
+            _release(session, claim, {"error": error, "run_after": epoch_now() + pause})
         return pause
 
     def give_back(self, claim: Claim) -> None:
         """Let another worker go on at once, because this one stops. It does not count as a try."""
         with self.database.write() as session:
-            _write(session, claim, {**_UNHELD, "attempts": Job.attempts - 1})
+            _release(session, claim, {"attempts": Job.attempts - 1})
 
     @contextmanager
     def lease(self, claim: Claim, stopping: Event) -> Iterator[Lease]:
@@ -278,21 +282,23 @@ class Lease:
             yield session
 
     def beat(self) -> None:
-        """Renew at a third of the lease, until the work is over or the job is lost."""
+        """Renew at a third of the lease, until the work is over or the job is lost.
+
+        A lease that could not be renewed for its whole length is as good as lost: another worker may have it.
+        """
+        renewed_at = time.monotonic()
         while not self.is_over.wait(self.queue.lease_seconds / 3):
             try:
                 if self.queue.renew(self.claim):
-                    self._why_not = JobCancelled("Cancelled on request.")
+                    self._why_not = JobCancelled(CANCELLED)
+                renewed_at = time.monotonic()
             except LostLease as error:
                 self._why_not = error
                 return
             except Exception:
-                # The next beat may succeed; if none does, another worker takes the job and the next step says so.
                 log.exception("could not renew the lease of job %s", self.claim.job_id)
-
-
-# Without its key: a newer job may be waiting under it by now.
-_UNHELD: Mapping[str, Any] = {"status": JobStatus.PENDING, "worker": None, "lease_until": None, "dedupe_key": None}
+                if time.monotonic() - renewed_at > self.queue.lease_seconds:
+                    self._why_not = _lost(self.claim)
 
 
 def _with_place() -> Any:
@@ -340,11 +346,29 @@ def _held(claim: Claim) -> Any:
     )
 
 
-def _write(session: Session, claim: Claim, values: Mapping[str, Any]) -> None:
-    done = session.execute(_held(claim).values(updated_at=utc_now(), **values))
-    assert isinstance(done, CursorResult)
-    if done.rowcount == 0:
+def _write(session: Session, claim: Claim, values: Mapping[str, Any], *, is_last: bool = False) -> None:
+    """Raises LostLease; and JobCancelled, unless this is how the job ends."""
+    query = _held(claim).values(updated_at=utc_now(), **values).returning(Job.cancel_requested)
+    cancel_requested = session.scalar(query, execution_options={"synchronize_session": False})
+    if cancel_requested is None:
         raise _lost(claim)
+    if cancel_requested and not is_last:
+        raise JobCancelled(CANCELLED)
+
+
+def _release(session: Session, claim: Claim, values: Mapping[str, Any]) -> None:
+    """Back to waiting. Where a newer job waits under the same key, that one does the work and this one ends."""
+    waiting: dict[str, Any] = {"status": JobStatus.PENDING, "worker": None, "lease_until": None}
+    own = aliased(Job)
+    newer = session.scalar(
+        select(Job.job_id)
+        .join(own, and_(own.team_id == Job.team_id, own.project_id == Job.project_id, own.dedupe_key == Job.dedupe_key))
+        .where(own.team_id == claim.team_id, own.job_id == claim.job_id, Job.status == JobStatus.PENDING)
+    )
+    if newer is not None:
+        told = f"Job {newer} waits to do the same."
+        waiting |= {"status": JobStatus.CANCELLED, "completed_at": utc_now(), "error": told}
+    _write(session, claim, {**values, **waiting})
 
 
 def _lost(claim: Claim) -> LostLease:

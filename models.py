@@ -273,6 +273,7 @@ class Job(Base):
     __table_args__ = (
         ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
         Index(None, "job_id"),
+        Index(None, "created_at", "job_id"),
         Index(None, "status", "team_id", "created_at"),
         Index(
             "uq__jobs__waiting",

@@ -30,7 +30,7 @@ from errors import (
     WorkerStopping,
 )
 from handlers import HANDLERS, Handler
-from job_queue import Claim, Lease
+from job_queue import CANCELLED, Claim, Lease
 from models import JobStatus, Json
 from runtime import Runtime, open_runtime
 from settings import Settings
@@ -78,13 +78,16 @@ class Worker:
         return True
 
     def stop(self, within_seconds: float) -> None:
-        """Take no further job; the one at hand has so long to finish before it is given back."""
+        """Take no further job. The one at hand may finish, is given back at its next step after three quarters of
+        the time, and is left to its lease at the end of it: a model at work hears nothing.
+        """
         if self.is_stopping.is_set():
             os._exit(1)
         self.is_stopping.set()
-        timer = Timer(within_seconds, self.must_give_back.set)
-        timer.daemon = True
-        timer.start()
+        for seconds, act in ((0.75 * within_seconds, self.must_give_back.set), (within_seconds, _leave)):
+            timer = Timer(seconds, act)
+            timer.daemon = True
+            timer.start()
 
     def _run(self, claim: Claim) -> str:
         """Do the job and write down how it ended. Returns the same in a few words."""
@@ -96,36 +99,48 @@ class Worker:
                 return f"completed: {_in_words(result)}"
         except LostLease:
             return "was taken over by another worker"
-        except WorkerStopping:
-            queue.give_back(claim)
-            return "given back, because this worker stops"
-        except JobCancelled as error:
-            self.runtime.jobs.end(claim, JobStatus.CANCELLED, str(error))
-            return "cancelled"
         except Exception as error:
-            return self._failed(claim, error)
+            return self._end(claim, error)
 
     def _handle(self, lease: Lease) -> Json:
         claim = lease.claim
+        if claim.cancel_requested:
+            raise JobCancelled(CANCELLED)
         if claim.attempt > self.runtime.queue.max_attempts:
             raise Invalid(f"Given up: {claim.attempt - 1} workers died or fell silent over it.")
         if claim.type not in self.handlers:
             raise Invalid(f"This worker knows no job of type {claim.type!r}: is it older than the API?")
         return self.handlers[claim.type](self.runtime, lease)
 
-    def _failed(self, claim: Claim, error: Exception) -> str:
-        is_expected = isinstance(error, ServiceError)
-        told = str(error) if is_expected else f"{type(error).__name__}: {error}"
-        if not is_expected:
-            log.error("job %s", claim.job_id, exc_info=error)
+    def _end(self, claim: Claim, error: Exception) -> str:
+        """Write down that the job did not get done. Somebody may have cancelled or taken it meanwhile."""
         try:
-            if isinstance(error, PERMANENT) or claim.attempt >= self.runtime.queue.max_attempts:
-                self.runtime.jobs.end(claim, JobStatus.FAILED, told)
-                return f"failed: {told}"
-            pause = self.runtime.queue.retry(claim, told)
+            return self._give_up_or_retry(claim, error)
+        except JobCancelled as cancelled:
+            self.runtime.jobs.end(claim, JobStatus.CANCELLED, str(cancelled))
+            return "cancelled"
         except LostLease:
             return "was taken over by another worker"
+
+    def _give_up_or_retry(self, claim: Claim, error: Exception) -> str:
+        if isinstance(error, JobCancelled):
+            raise error
+        if isinstance(error, WorkerStopping):
+            self.runtime.queue.give_back(claim)
+            return "given back, because this worker stops"
+        told = self._tell(claim, error)
+        if isinstance(error, PERMANENT) or claim.attempt >= self.runtime.queue.max_attempts:
+            self.runtime.jobs.end(claim, JobStatus.FAILED, told)
+            return f"failed: {told}"
+        pause = self.runtime.queue.retry(claim, told)
         return f"will be tried again in {pause:.0f} s: {told}"
+
+    def _tell(self, claim: Claim, error: Exception) -> str:
+        """What clients may read of it: what the service did not say on purpose stays in the log."""
+        if isinstance(error, ServiceError):
+            return str(error)
+        log.error("job %s", claim.job_id, exc_info=error)
+        return f"{type(error).__name__} inside the service: the worker's log has it under this job's id."
 
     def _keep_house(self) -> None:
         """Once a minute: say that this worker lives, forget old jobs."""
@@ -134,6 +149,12 @@ class Worker:
         self._next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
         self.runtime.queue.report_worker(self.name)
         self.runtime.queue.prune(self.runtime.settings.job_keep_days)
+        self.runtime.idempotency.prune()
+
+
+def _leave() -> None:
+    log.warning("the job at hand did not end in time; another worker takes it when its lease has run out")
+    os._exit(0)
 
 
 def _attempt(claim: Claim) -> str:

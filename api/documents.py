@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
 from api.dependencies import After, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
@@ -152,7 +152,7 @@ def list_chunks(
     namespace: Namespace,
     runtime: InRuntime,
     limit: Limit = 100,
-    after: Annotated[int | None, After] = None,
+    after: Annotated[int | None, Query(ge=0, le=2**31, description="next_cursor of the page before")] = None,
 ) -> ChunkPage:
     """The live chunks of a document, in its order."""
     found = runtime.browsing.chunks(tenant_id, namespace, doc_id, limit=limit + 1, after=after)

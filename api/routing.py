@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from errors import Invalid
-from runtime import Runtime
+from services.idempotency import GivenAnswer
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LONGEST_KEY = 255
@@ -66,24 +66,35 @@ def _strict(request: Request) -> StrictRequest:
     return request if isinstance(request, StrictRequest) else StrictRequest(request.scope, request.receive)
 
 
-async def _handle_keyed(request: Request, handle: Handler, key: str) -> Response:
+async def _handle_keyed(request: StrictRequest, handle: Handler, key: str) -> Response:
     if not 0 < len(key) <= LONGEST_KEY:
         raise Invalid(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key")
-    runtime: Runtime = request.state.runtime
+    idempotency = request.state.runtime.idempotency
+    try:
+        whose = _tenant(await request.json())
+    except json.JSONDecodeError:
+        whose = ""  # the route says what is wrong with it
     body = await request.body()
-    told = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body
-    given = await run_in_threadpool(runtime.idempotency.begin, key, hashlib.sha256(told).hexdigest())
+    told = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body).hexdigest()
+    key = hashlib.sha256(f"{request.url.path}\n{whose}\n{key}".encode()).hexdigest()
+    given = await run_in_threadpool(idempotency.begin, key, told)
     if given is not None:
-        headers = {**given.headers, "Idempotency-Replayed": "true"}
-        return Response(given.body, given.status_code, headers)
+        return Response(given.body, given.status_code, {**given.headers, "Idempotency-Replayed": "true"})
     try:
         answer = await handle(request)
     except BaseException:
-        await run_in_threadpool(runtime.idempotency.release, key)
+        await run_in_threadpool(idempotency.release, key, told)
         raise
     headers = {name: value for name, value in answer.headers.items() if name in ("content-type", "location", "etag")}
-    await run_in_threadpool(runtime.idempotency.keep, key, answer.status_code, bytes(answer.body), headers)
+    await run_in_threadpool(idempotency.keep, key, told, GivenAnswer(answer.status_code, bytes(answer.body), headers))
     return answer
+
+
+def _tenant(body: Any) -> str:
+    """Two tenants may choose the same key."""
+    if isinstance(body, dict) and isinstance(body.get("docs"), list) and body["docs"]:
+        body = body["docs"][0]
+    return str(body.get("tenant_id", "")) if isinstance(body, dict) else ""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import flag_modified
 
 from database import Database
 from errors import Conflict, TooLarge
@@ -204,6 +205,7 @@ class DocumentService:
             if doc.revision != wanted.seen_revision or doc.deleted_at is not None:
                 raise _Overtaken
             revision.doc_metadata, revision.title = wanted.doc.metadata, wanted.doc.title
+            flag_modified(revision, "doc_metadata")  # to Python 1 and True are the same
             revision.source_type, revision.mime_type = wanted.doc.source_type, wanted.doc.mime_type
             doc.updated_at = utc_now()
         return project, first_id

@@ -95,8 +95,8 @@ def checked(doc: NewDoc, limits: Limits) -> NewDoc:
 
 def _check_metadata(doc: NewDoc, limits: Limits) -> None:
     try:
-        size = len(json.dumps(doc.metadata, ensure_ascii=False).encode())
-    except (RecursionError, UnicodeEncodeError) as error:
+        size = len(json.dumps(doc.metadata, ensure_ascii=False, allow_nan=False).encode())
+    except (RecursionError, ValueError) as error:
         raise Invalid(f"The metadata of {doc.doc_id!r} cannot be kept as JSON: {error}.", param="metadata") from error
     if size > limits.metadata_bytes:
         raise TooLarge(
@@ -153,8 +153,13 @@ def says_the_same(revision: Revision, doc: NewDoc, recipe: str) -> bool:
 
 def describes_the_same(revision: Revision, doc: NewDoc) -> bool:
     """Is everything about the document that is not its text the same too?"""
-    told = (revision.doc_metadata, revision.title, revision.source_type, revision.mime_type)
-    return told == (doc.metadata, doc.title, doc.source_type, doc.mime_type)
+    told = (_as_json(revision.doc_metadata), revision.title, revision.source_type, revision.mime_type)
+    return told == (_as_json(doc.metadata), doc.title, doc.source_type, doc.mime_type)
+
+
+def _as_json(value: Json) -> str:
+    """To Python 1, 1.0 and True are the same; to whoever sent them they are not."""
+    return json.dumps(value, sort_keys=True)
 
 
 def revision_row(draft: Draft, project: Project, row: Doc, *, job_id: str | None) -> Revision:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from threading import Lock, Thread
@@ -14,12 +16,13 @@ from sqlalchemy.orm import Session
 from database import Database, insert_or_ignore
 from engines.embedders.base import Embedder
 from engines.embedders.opening import EmbedderConfig, open_embedder
-from errors import ModelUnavailable, VersionUnavailable
+from errors import ModelUnavailable, ServiceError, VersionUnavailable
 from models import Embedding, EmbeddingVersion
 
 log = logging.getLogger(__name__)
 
 HASHES_PER_QUERY = 500
+RETRY_SECONDS = 10.0
 
 
 class EmbeddingService:
@@ -31,6 +34,7 @@ class EmbeddingService:
         self.version = version
         self.problem: str | None = None
         self._open: dict[str, Embedder] = {}
+        self._failed: dict[str, tuple[float, ServiceError]] = {}
         self._opening = Lock()
 
     @property
@@ -54,7 +58,7 @@ class EmbeddingService:
             return opened
         with self._opening:
             if version not in self._open:
-                self._open[version] = self._load_own() if version == self.version else self._load_other(version)
+                self._open[version] = self._load(version)
             return self._open[version]
 
     def has_version(self, version: str) -> bool:
@@ -100,6 +104,17 @@ class EmbeddingService:
             log.error("%s", error)
         except Exception:
             log.exception("could not load the embedding model")
+
+    def _load(self, version: str) -> Embedder:
+        """A model that could not be loaded is not tried again at once: whoever asks in vain should not wait for it."""
+        failed_at, error = self._failed.get(version, (-math.inf, None))
+        if error is not None and time.monotonic() - failed_at < RETRY_SECONDS:
+            raise error
+        try:
+            return self._load_own() if version == self.version else self._load_other(version)
+        except (ModelUnavailable, VersionUnavailable) as error:
+            self._failed[version] = (time.monotonic(), error)
+            raise
 
     def _load_own(self) -> Embedder:
         try:
@@ -157,7 +172,7 @@ class EmbeddingService:
 
 def to_matrix(vectors: Iterable[bytes], dimension: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Stored vectors as float32, shape ``(n, dimension)``."""
-    return np.frombuffer(b"".join(vectors), "<f4").astype(np.float32).reshape(-1, dimension)
+    return np.frombuffer(b"".join(vectors), "<f4").astype(np.float32, copy=False).reshape(-1, dimension)
 
 
 def _is_same(row: EmbeddingVersion, config: EmbedderConfig, dimension: int) -> bool:

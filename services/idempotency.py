@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, update
+from sqlalchemy import ColumnElement, and_, delete, update
 
 from database import Database, insert_or_ignore
 from errors import Conflict, Invalid
@@ -33,7 +33,6 @@ class IdempotencyService:
         Raises Invalid when the key belongs to another request, Conflict while the first one is still at work.
         """
         with self.database.write() as session:
-            session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < utc_now() - KEPT))
             is_left_over = IdempotencyKey.status_code.is_(None) & (
                 IdempotencyKey.created_at < utc_now() - UNFINISHED_KEPT
             )
@@ -48,12 +47,25 @@ class IdempotencyService:
             raise Conflict("The first request with this Idempotency-Key is still at work: ask again in a moment.")
         return GivenAnswer(row.status_code, row.response_body, json.loads(row.response_headers or "{}"))
 
-    def keep(self, key: str, status_code: int, body: bytes, headers: dict[str, str]) -> None:
-        given = {"status_code": status_code, "response_body": body, "response_headers": json.dumps(headers)}
+    def keep(self, key: str, request_hash: str, answer: GivenAnswer) -> None:
+        given = {
+            "status_code": answer.status_code,
+            "response_body": answer.body,
+            "response_headers": json.dumps(answer.headers),
+        }
         with self.database.write() as session:
-            session.execute(update(IdempotencyKey).where(IdempotencyKey.key == key).values(**given))
+            session.execute(update(IdempotencyKey).where(_unanswered(key, request_hash)).values(**given))
 
-    def release(self, key: str) -> None:
+    def release(self, key: str, request_hash: str) -> None:
         """The request failed: the next one with this key is tried afresh."""
         with self.database.write() as session:
-            session.execute(delete(IdempotencyKey).where(IdempotencyKey.key == key))
+            session.execute(delete(IdempotencyKey).where(_unanswered(key, request_hash)))
+
+    def prune(self) -> None:
+        with self.database.write() as session:
+            session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < utc_now() - KEPT))
+
+
+def _unanswered(key: str, request_hash: str) -> ColumnElement[bool]:
+    same = and_(IdempotencyKey.key == key, IdempotencyKey.request_hash == request_hash)
+    return same & IdempotencyKey.status_code.is_(None)

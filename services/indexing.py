@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from database import Database, insert_or_ignore
@@ -34,67 +34,87 @@ class IndexingService:
 
     def rebuild(self, lease: Lease) -> Json:
         """Write a checkpoint of the partition as it is now, or first move it to another embedding version."""
-        if lease.claim.payload.get("reembed"):
-            return self._reembed(lease, str(lease.claim.payload["new_embedding_version"]))
         project = self._project(lease)
+        if lease.claim.payload.get("reembed"):
+            return self._reembed(lease, project, str(lease.claim.payload["new_embedding_version"]))
         version = project.embedding_version
         standing = self._standing(project)
         if standing is not None:
             return {**_told(version, standing), "unchanged": True}
-        built = self._build(lease, project, version)
+        built, _ = self._complete(lease, project, version)
         with lease.step(99, _told(version, built)) as session:
             current, _ = self.publisher.next_numbers(session, project, publications=0)
-            is_named = current.embedding_version == version and _name(session, current, built)
-        if is_named:
-            self.indexes.sweep(_key(project, version), built)
-        else:
+            if current.embedding_version == version:
+                _name(session, current, built)
+        if self._sweep(project, version) != built:
             self.indexes.discard(built)
         return _told(version, built)
+
+    def _reembed(self, lease: Lease, project: Project, version: str) -> Json:
+        """Make all vectors of *version* beside the ones that serve, then switch in one commit.
+
+        What is published after the checkpoint's snapshot is its tail; the switch waits until that has vectors too.
+        """
+        self.embedding.embedder(version)  # one that cannot be loaded could not answer questions either
+        built, embedded = self._complete(lease, project, version)
+        while True:
+            told = {**_told(version, built), "chunks_embedded": embedded}
+            told["chunks_reused"] = max(built.ntotal - embedded, 0)
+            left = self._switch(lease, project, version, built, told)
+            if left is not None:
+                break
+            embedded = self._embed_missing(lease, project, version, embedded)
+        if self._sweep(project, version) != built:
+            self.indexes.discard(built)
+        if left != version:
+            self._sweep(project, left)
+        return told
+
+    def _complete(self, lease: Lease, project: Project, version: str) -> tuple[Checkpoint, int]:
+        """A checkpoint of *version* that lacks no live chunk, and how many texts were embedded for it."""
+        embedded = int(lease.claim.result.get("chunks_embedded", 0))
+        while True:
+            embedded = self._embed_missing(lease, project, version, embedded)
+            built = self._build(lease, project, version)
+            if built is not None:
+                return built, embedded
+
+    def _sweep(self, project: Project, version: str) -> Checkpoint | None:
+        """Unlink what the row does not name now. Returns what it does."""
+        with self.database.read() as session:
+            row = session.get(IndexRow, (project.team_id, project.id, version))
+        named = checkpoint_of(row) if row is not None else None
+        if row is None or named is not None:
+            self.indexes.sweep(_key(project, version), named)
+        return named
 
     def _standing(self, project: Project) -> Checkpoint | None:
         """The checkpoint, if nothing has changed since it and its file is as it should be."""
         with self.database.read() as session:
             index = session.get(IndexRow, (project.team_id, project.id, project.embedding_version))
-        checkpoint = checkpoint_of(index) if index is not None and not index.changes else None
+        checkpoint = checkpoint_of(index) if index is not None and not (index.changes or index.problem) else None
         if checkpoint is None:
             return None
         try:
             self.indexes.load(_key(project, project.embedding_version), checkpoint)
-        except DamagedIndex:
+        except DamagedIndex as error:
+            with self.database.write() as session:
+                damaged = and_(_row_of(project, project.embedding_version), IndexRow.faiss_path == checkpoint.name)
+                session.execute(update(IndexRow).where(damaged).values(problem=str(error)))
             return None
         return checkpoint
-
-    def _reembed(self, lease: Lease, version: str) -> Json:
-        """Make all vectors of *version* beside the ones that serve, then switch in one commit.
-
-        What is published meanwhile lacks the new vectors: the switch finds that out and goes round again.
-        """
-        self.embedding.embedder(version)  # one that cannot be loaded could not answer questions either
-        embedded = int(lease.claim.result.get("chunks_embedded", 0))
-        while True:
-            project = self._project(lease)
-            embedded = self._embed_missing(lease, project, version, embedded)
-            built = self._build(lease, project, version)
-            told = {
-                **_told(version, built),
-                "chunks_embedded": embedded,
-                "chunks_reused": max(built.ntotal - embedded, 0),
-            }
-            if self._switch(lease, project, version, built, told):
-                break
-        for swept in {project.embedding_version, version}:
-            self.indexes.sweep(_key(project, swept), built if swept == version else None)
-        return told
 
     def _project(self, lease: Lease) -> Project:
         with self.database.read() as session:
             return session.get_one(Project, (lease.claim.team_id, lease.claim.project_id))
 
-    def _build(self, lease: Lease, project: Project, version: str) -> Checkpoint:
-        """Collect the live vectors of one snapshot, then write them without holding it."""
+    def _build(self, lease: Lease, project: Project, version: str) -> Checkpoint | None:
+        """Collect the live vectors of one snapshot, then write them without holding it; None: some lack one."""
         key = _key(project, version)
         with self.database.read() as session:
             row = session.get_one(Project, (project.team_id, project.id))
+            if session.execute(_without_vector(row, version).limit(1)).first() is not None:
+                return None
             dimension = session.get_one(EmbeddingVersion, version).dimension
             ids, vectors = vectors_of(session, key, is_live(row.seq), dimension)
         return self.indexes.build(key, ids, vectors, covered_seq=row.seq, check=lease.check)
@@ -115,31 +135,38 @@ class IndexingService:
             with lease.step(progress, {"chunks_embedded": embedded}) as session:
                 self.embedding.store(session, project.team_id, version, vectors)
 
-    def _switch(self, lease: Lease, project: Project, version: str, built: Checkpoint, told: Json) -> bool:
-        """Let the new version serve, if every live chunk has its vector. The old index goes in the same commit."""
+    def _switch(self, lease: Lease, project: Project, version: str, built: Checkpoint, told: Json) -> str | None:
+        """Let *version* serve; the old index goes in the same commit. Returns the version that served before.
+
+        None: something was published after *built* whose vectors are not there yet.
+        """
         with lease.step(99, told) as session:
             current, _ = self.publisher.next_numbers(session, project)
-            if session.execute(_without_vector(current, version).limit(1)).first() is not None:
-                return False
-            if current.embedding_version != version:
-                session.execute(delete(IndexRow).where(_row_of(current, current.embedding_version)))
+            came_later = _without_vector(current, version).where(Chunk.live_seq > built.covered_seq)
+            if session.execute(came_later.limit(1)).first() is not None:
+                return None
+            left = current.embedding_version
+            if left != version:
+                session.execute(delete(IndexRow).where(_row_of(current, left)))
                 current.embedding_version = version
             _name(session, current, built)
-            return True
+            return left
 
 
-def _name(session: Session, project: Project, checkpoint: Checkpoint) -> bool:
+def _name(session: Session, project: Project, checkpoint: Checkpoint) -> None:
     """The swap: let the serving partition's row name the new file, if the one it names is older or damaged."""
     version = project.embedding_version
-    since = or_(Chunk.live_seq > checkpoint.covered_seq, Chunk.dead_seq > checkpoint.covered_seq)
     in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
-    changes = session.scalar(select(func.count()).where(in_project, since)) or 0
+    changes = sum(
+        session.scalar(select(func.count()).where(in_project, stamp > checkpoint.covered_seq)) or 0
+        for stamp in (Chunk.live_seq, Chunk.dead_seq)  # one by one, each has its index
+    )
     key = {"team_id": project.team_id, "project_id": project.id, "embedding_version": version}
     session.execute(insert_or_ignore(session, IndexRow).values(**key, dimension=checkpoint.dimension))
     is_behind = or_(
         IndexRow.faiss_path.is_(None), IndexRow.covered_seq < checkpoint.covered_seq, IndexRow.problem.is_not(None)
     )
-    done = session.execute(
+    session.execute(
         update(IndexRow)
         .where(_row_of(project, version), is_behind)
         .values(
@@ -152,8 +179,6 @@ def _name(session: Session, project: Project, checkpoint: Checkpoint) -> bool:
             updated_at=utc_now(),
         )
     )
-    assert isinstance(done, CursorResult)
-    return done.rowcount > 0
 
 
 def _without_vector(project: Project, version: str) -> Any:

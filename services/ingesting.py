@@ -26,10 +26,10 @@ ERRORS_KEPT = 100
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A revision that waits, and the texts of its chunks by the hash of what is embedded."""
+    """A revision that waits, and the hashes of what is to be embedded for its chunks."""
 
     revision: Revision
-    texts: dict[bytes, str]
+    hashes: list[bytes]
 
 
 @dataclass(frozen=True)
@@ -63,40 +63,35 @@ class IngestingService:
                     break
                 chosen.append(revision)
                 total += revision.chunk_count
-            return [Waiting(revision, _texts(session, revision)) for revision in chosen]
+            return [Waiting(revision, _hashes(session, revision)) for revision in chosen]
 
     def _do_step(self, lease: Lease, waiting: Sequence[Waiting], counts: Counter[str]) -> None:
         project = self._project(waiting[0].revision)
-        texts = {key: text for each in waiting for key, text in each.texts.items()}
+        hashes = [key for each in waiting for key in each.hashes]
         with self.database.read() as session:
-            missing = self.embedding.missing(session, project.team_id, project.embedding_version, texts)
-        todo = [key for key in texts if key in missing]
-        step = todo[:TEXTS_PER_STEP]
+            missing = self.embedding.missing(session, project.team_id, project.embedding_version, hashes)
+            step = list(dict.fromkeys(key for key in hashes if key in missing))[:TEXTS_PER_STEP]
+            texts = _texts(session, [each.revision for each in waiting], step)
         try:
-            vectors = self.embedding.embed(project.embedding_version, {key: texts[key] for key in step})
+            vectors = self.embedding.embed(project.embedding_version, texts)
         except EmbeddingRefused as error:
             return self._refused(lease, waiting, counts, error)
         counts["chunks_embedded"] += len(step)
-        with lease.step(self._progress(lease.claim), self._told(counts)) as session:
+        with lease.step(self._progress(lease.claim), {"counts": dict(counts)}) as session:
             self.embedding.store(session, project.team_id, project.embedding_version, vectors)
-            if len(step) == len(todo):
+            if len(step) == len(missing):
                 self._publish(session, project, [each.revision for each in waiting])
         return None
 
     def _publish(self, session: Session, project: Project, waiting: Sequence[Revision]) -> None:
-        """Publish each revision that is still the newest of its doc. The version may have moved: then not yet."""
+        """Publish each revision that still waits; what came later has ended it. The version may have moved: not yet."""
         current, _ = self.publisher.next_numbers(session, project)
         if current.embedding_version != project.embedding_version:
             return
         for seen in waiting:
-            revision = session.merge(seen, load=True)
-            doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id))
-            if revision.status != RevisionStatus.PENDING:
-                continue
-            if doc.revision != revision.revision:
-                drop(session, revision, RevisionStatus.SUPERSEDED)
-                continue
-            self.publisher.publish(session, current, revision)
+            revision = session.get_one(Revision, _key(seen), options=[defer(Revision.text)])
+            if revision.status == RevisionStatus.PENDING:
+                self.publisher.publish(session, current, revision)
 
     def _refused(self, lease: Lease, waiting: Sequence[Waiting], counts: Counter[str], error: EmbeddingRefused) -> None:
         """One text that the model refuses costs its own document and no other: take them one by one."""
@@ -104,7 +99,7 @@ class IngestingService:
             for each in waiting:
                 self._do_step(lease, [each], counts)
             return
-        with lease.step(self._progress(lease.claim), self._told(counts)) as session:
+        with lease.step(self._progress(lease.claim), {"counts": dict(counts)}) as session:
             revision = session.get_one(Revision, _key(waiting[0].revision))
             if revision.status == RevisionStatus.PENDING:
                 _give_up(session, revision, RevisionStatus.FAILED, str(error))
@@ -123,9 +118,6 @@ class IngestingService:
             query = select(Revision.status, func.count()).where(Revision.job_id == claim.job_id)
             rows = session.execute(query.group_by(Revision.status))
             return Counter({status: count for status, count in rows})
-
-    def _told(self, counts: Counter[str]) -> Json:
-        return {"counts": dict(counts)}
 
     def _result(self, claim: Claim, counts: Counter[str]) -> Json:
         """What was done, document by document where some were not published."""
@@ -169,9 +161,18 @@ def _give_up(session: Session, revision: Revision, status: RevisionStatus, error
         doc.status, doc.error, doc.updated_at = DocStatus.FAILED, error, utc_now()
 
 
-def _texts(session: Session, revision: Revision) -> dict[bytes, str]:
-    query = select(Chunk.embed_hash, Chunk.text, Chunk.header).where(chunks_of(revision)).order_by(Chunk.chunk_index)
-    return {key: embedded_text(text, head) for key, text, head in session.execute(query)}
+def _hashes(session: Session, revision: Revision) -> list[bytes]:
+    return list(session.scalars(select(Chunk.embed_hash).where(chunks_of(revision)).order_by(Chunk.chunk_index)))
+
+
+def _texts(session: Session, revisions: Sequence[Revision], wanted: Sequence[bytes]) -> dict[bytes, str]:
+    """What is embedded under the *wanted* hashes."""
+    texts: dict[bytes, str] = {}
+    for revision in revisions if wanted else []:
+        query = select(Chunk.embed_hash, Chunk.text, Chunk.header).where(chunks_of(revision))
+        rows = session.execute(query.where(Chunk.embed_hash.in_(wanted)))
+        texts |= {key: embedded_text(text, head) for key, text, head in rows}
+    return texts
 
 
 def _place(revision: Revision) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from database import Database
 from domain import Partition
-from errors import DamagedIndex
+from errors import DamagedIndex, ServiceError
 from index_manager import Checkpoint, IndexManager, OpenPartition
 from models import Chunk, Embedding, IndexRow, Project, Team
 from services.embedding import to_matrix
@@ -79,25 +79,32 @@ class PartitionService:
     def _stand_on_checkpoint(self, seen: Snapshot, opened: OpenPartition) -> None:
         """Load the checkpoint that the row names, if it is another. A damaged one is reported, not opened."""
         wanted = checkpoint_of(seen.index)
-        if wanted is None or wanted in (opened.checkpoint, opened.refused):
+        is_known_bad = wanted == opened.refused and seen.index.problem is not None
+        if wanted is None or wanted == opened.checkpoint or is_known_bad:
             return
         try:
             base, ids = self.indexes.load(seen.key, wanted)
         except DamagedIndex as error:
-            opened.refuse(wanted)
-            self.report_damage(seen, str(error))
+            self._report_damage(seen, str(error))
+            opened.refused = wanted
         else:
             opened.start_from(wanted, base, ids)
 
-    def report_damage(self, seen: Snapshot, problem: str) -> None:
-        """Note it in the row and queue a rebuild, unless a new checkpoint has come meanwhile."""
+    def _report_damage(self, seen: Snapshot, problem: str) -> None:
+        """Note it in the row and queue a rebuild, unless a new checkpoint has come meanwhile.
+
+        The search that found it goes on in any case; if this fails, the next one reports it.
+        """
         project, index = seen.project, seen.index
         log.error("checkpoint %s of %s/%s: %s", index.faiss_path, project.team_id, project.id, problem)
-        with self.database.write() as session:
-            row = session.get(IndexRow, (index.team_id, index.project_id, index.embedding_version))
-            if row is not None and row.faiss_path == index.faiss_path:
-                row.problem = problem
-                self.publisher.ask_for_rebuild(session, project)
+        try:
+            with self.database.write() as session:
+                row = session.get(IndexRow, (index.team_id, index.project_id, index.embedding_version))
+                if row is not None and row.faiss_path == index.faiss_path:
+                    row.problem = problem
+                    self.publisher.ask_for_rebuild(session, project)
+        except ServiceError as error:
+            log.error("could not queue its rebuild: %s", error)
 
 
 def replay(session: Session, seen: Snapshot, opened: OpenPartition) -> None:

@@ -81,6 +81,6 @@ def _check_preconditions(doc: NewDoc, revision: Revision | None) -> None:
 
 
 def check_hash(doc_id: str, revision: Revision | None, expected: str | None) -> None:
-    if expected is not None and (revision is None or revision.doc_hash != expected):
+    if expected is not None and (revision is None or expected not in ("*", revision.doc_hash)):
         told = f"has the hash {revision.doc_hash}" if revision else "does not exist"
         raise PreconditionFailed(f"Document {doc_id!r} {told}, not {expected} (If-Match).", param="doc_id")

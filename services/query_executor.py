@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from errors import Overloaded, ServiceError
+from errors import Overloaded
 from services.search import Answer, Question, SearchService
 
 MOST_AT_ONCE = 16
@@ -74,7 +74,7 @@ class QueryExecutor:
                 future.set_exception(error)
             return
         for (_, future), answer in zip(wanted, answers, strict=True):
-            if isinstance(answer, ServiceError):
+            if isinstance(answer, Exception):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from database import Database
 from domain import Hit
-from errors import Conflict, NotFound, ServiceError
+from errors import EmbeddingRefused, NotFound, VersionMismatch
 from models import Chunk, Json, Revision
 from services.embedding import EmbeddingService
 from services.namespaces import missing
@@ -72,23 +72,31 @@ class SearchService:
 
     def search(self, question: Question) -> Answer:
         [answer] = self.search_many([question])
-        if isinstance(answer, ServiceError):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def search_many(self, questions: Sequence[Question]) -> list[Answer | ServiceError]:
+    def search_many(self, questions: Sequence[Question]) -> list[Answer | Exception]:
         """One answer, or the error, per question, in order. Questions of one namespace share the work."""
-        answers: dict[int, Answer | ServiceError] = {}
+        answers: dict[int, Answer | Exception] = {}
         by_place: dict[tuple[str, str], list[int]] = defaultdict(list)
         for number, question in enumerate(questions):
             by_place[question.place].append(number)
         for place, numbers in by_place.items():
-            asked = [questions[number] for number in numbers]
-            try:
-                answers.update(zip(numbers, self._search_namespace(*place, asked), strict=True))
-            except ServiceError as error:
-                answers.update(dict.fromkeys(numbers, error))
+            found = self._answers(place, [questions[number] for number in numbers])
+            answers.update(zip(numbers, found, strict=True))
         return [answers[number] for number in range(len(questions))]
+
+    def _answers(self, place: tuple[str, str], asked: list[Question]) -> Sequence[Answer | Exception]:
+        """What is wrong with one namespace is not another's trouble, nor one question's that of those beside it."""
+        try:
+            return self._search_namespace(*place, asked)
+        except (VersionMismatch, EmbeddingRefused) as error:
+            if len(asked) == 1:
+                return [error]
+            return [answer for question in asked for answer in self._answers(place, [question])]
+        except Exception as error:
+            return [error] * len(asked)
 
     def _search_namespace(self, tenant_id: str, namespace: str, asked: list[Question]) -> list[Answer]:
         with self.database.read() as session:
@@ -130,7 +138,7 @@ class SearchService:
 def _check_version(asked: Sequence[Question], version: str) -> None:
     for question in asked:
         if question.embedding_version not in (None, version):
-            raise Conflict(
+            raise VersionMismatch(
                 f"This namespace is served under embedding version {version!r}, not {question.embedding_version!r}. "
                 "Leave embedding_version out, or rebuild with reembed=true and that new_embedding_version first.",
                 param="embedding_version",

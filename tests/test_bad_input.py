@@ -192,6 +192,21 @@ def test_the_same_idempotency_key_gives_the_same_answer_again(service: Service) 
     assert service.search("x")["chunks"][0]["text"] == "Cats sleep."
 
 
+def test_two_tenants_may_choose_the_same_idempotency_key(service: Service) -> None:
+    key = {"Idempotency-Key": "1"}
+    for tenant in ("one", "two"):
+        service.post("/v1/docs/upsert", {**DOC, "tenant_id": tenant}, headers=key)
+    assert service.client.post("/v1/docs/upsert", content=b"{", headers=key).status_code == 422
+
+
+def test_numbers_out_of_range_are_refused(service: Service) -> None:
+    service.upsert("doc", "Cats sleep.")
+    service.get("/v1/docs/doc/chunks", {**PLACE, "after": str(10**30)}, expect=422)
+    body = json.dumps({**DOC, "metadata": {"x": "BIG"}}).replace('"BIG"', "1e400")
+    answer = service.client.post("/v1/docs/upsert", content=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "metadata")
+
+
 def test_a_keyed_request_that_failed_can_be_sent_again(service: Service) -> None:
     key = {"Idempotency-Key": "k1"}
     service.post("/v1/index/rebuild", PLACE, headers=key, expect=404)

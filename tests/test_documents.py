@@ -158,3 +158,16 @@ def test_names_never_meet_in_one_partition_file_or_row(service: Service) -> None
     assert len({file.parent for file in files}) == len(files) == len(NAMES)
     assert all(file.parent.parent == service.settings.index_dir for file in files)
     assert service.problems() == []
+
+
+def test_metadata_that_python_takes_for_equal_is_told_apart(service: Service) -> None:
+    service.upsert("doc", "Cats sleep.", metadata={"x": 1})
+    assert service.upsert("doc", "Cats sleep.", metadata={"x": True})["upserted_docs"] == 1
+    assert service.doc("doc")["metadata"]["x"] is True
+
+
+def test_if_match_with_a_star_means_any_document_that_is_there(service: Service) -> None:
+    body = {**PLACE, "doc_id": "doc", "text": "First."}
+    service.post("/v1/docs/upsert", body, headers={"If-Match": "*"}, expect=412)
+    service.upsert("doc", "First.")
+    service.post("/v1/docs/upsert", {**body, "text": "Second."}, headers={"If-Match": "*"})

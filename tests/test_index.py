@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import faiss
+import numpy as np
 import pytest
 
+from index_manager import Checkpoint, OpenPartition
 from tests.service import PLACE, Service
 from tests.test_documents import prose
 
@@ -119,6 +122,31 @@ def test_a_damaged_file_is_reported_and_rebuilt_while_searches_stay_right(servic
         assert after.stats()["problem"] is None
         assert after.problems() == []
         assert after.found("winter garden", top_k=13) == before
+
+
+def test_a_file_that_came_back_is_trusted_only_after_a_rebuild(service: Service) -> None:
+    fill(service, 3)
+    service.rebuild()
+    [file] = service.index_files()
+    file.rename(file.with_suffix(".aside"))
+    with service.restarted() as after:
+        after.search("winter")
+        file.with_suffix(".aside").rename(file)
+        after.work()
+        assert after.stats()["problem"] is None
+        assert len(after.found("winter")) == 3
+        assert after.problems() == []
+
+
+def test_a_checkpoint_gives_the_tails_memory_back() -> None:
+    vectors = np.zeros((1000, 8), np.float32)
+    base = faiss.IndexFlatIP(8)
+    base.add(vectors)
+    opened = OpenPartition(8)
+    opened.apply(appeared=np.arange(1000), vectors=vectors, disappeared=np.empty(0, np.int64), seq=1)
+    tail = opened.nbytes
+    opened.start_from(Checkpoint("a", "b", 1, 1000, 8), base, np.arange(1000))
+    assert opened.nbytes < 1.5 * tail
 
 
 def test_a_large_checkpoint_is_a_graph_that_still_fills_top_k(service: Service) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pytest
+
 from tests.service import PLACE, Service
 from tests.test_documents import prose
 
@@ -81,3 +85,19 @@ def test_jobs_can_be_listed_by_status_and_type(service: Service) -> None:
     assert service.get("/v1/queue/stats") == {
         "total": 2, "pending": 2, "running": 0, "completed": 0, "failed": 0, "cancelled": 0,
     }  # fmt: skip
+
+
+def test_metadata_that_is_sent_while_a_document_is_embedded_is_kept(service: Service) -> None:
+    service.batch({"doc": "Cats sleep."}, async_mode=True)
+    embed = service.runtime.embedding.embed
+
+    def embed_slowly(version: str, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        docs = [{**PLACE, "doc_id": "doc", "text": "Cats sleep.", "metadata": {"v": 2}}]
+        service.post("/v1/docs/upsert/batch", {"docs": docs, "async_mode": True})
+        return embed(version, texts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service.runtime.ingesting.embedding, "embed", embed_slowly)
+        service.work()
+    assert service.search("cats")["chunks"][0]["metadata"] == {"v": 2}
+    assert service.problems() == []

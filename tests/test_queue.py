@@ -185,8 +185,21 @@ def test_the_same_key_waits_once_and_may_be_asked_again_once_it_runs(queue: JobQ
     running = claimed(queue)
     [second] = ask(queue, project, dedupe_key="k")
     assert second != first
-    queue.retry(running, "back beside the newer one")
-    assert status(queue, first) == "pending"
+    queue.retry(running, "the newer one does it")
+    assert (status(queue, first), status(queue, second)) == ("cancelled", "pending")
+    assert second in (queue.get(first)[0].error or "")
+
+
+def test_a_cancelled_job_is_not_tried_again(queue: JobQueue, database: Database) -> None:
+    [job_id] = ask(queue, tenant(database, "a"))
+    claim = claimed(queue)
+    with database.write() as session:
+        queue.cancel(session, job_id)
+    for verb in (lambda: queue.retry(claim, "no luck"), lambda: queue.give_back(claim)):
+        with pytest.raises(JobCancelled):
+            verb()
+    with pytest.raises(JobCancelled), queue.step(claim, progress=10, result={}):
+        raise AssertionError("the step began")
 
 
 def test_pauses_between_tries_grow(database: Database) -> None:

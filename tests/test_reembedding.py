@@ -83,7 +83,7 @@ def test_what_is_published_between_embedding_and_switch_is_embedded_too(service:
 
     assert Worker(service.runtime, {"rebuild_index": interrupted}, name="test").run_one()
     assert service.search("in between")["index"]["embedding_version"] == "v2"
-    assert sorted(service.found("in between")) == ["one", "three", "two"]
+    assert sorted(service.found("in between")) == ["one", "two"]
     assert service.problems() == []
 
 
@@ -142,3 +142,32 @@ def test_a_reembedding_to_a_model_that_cannot_be_loaded_fails_and_the_old_one_se
         job = fresh.rebuild(reembed=True, new_embedding_version="cls")
         assert job["status"] == "failed"
         assert fresh.search("cats")["index"]["embedding_version"] == service.settings.version
+
+
+def test_reembedding_to_the_version_that_serves_leaves_a_whole_index(service: Service) -> None:
+    service.upsert("doc", "Cats sleep.")
+    service.rebuild()
+    for _ in range(2):
+        job = service.rebuild(reembed=True)
+        assert (job["status"], job["result"]["chunks_embedded"]) == ("completed", 0)
+        assert service.problems() == []
+    assert len(service.index_files()) == 1
+
+
+def test_steady_writes_do_not_keep_a_reembedding_from_ending(service: Service) -> None:
+    service.upsert("doc", "Cats sleep.")
+    service.post("/v1/index/rebuild", {**PLACE, "reembed": True, "new_embedding_version": "v2"})
+    build = service.runtime.indexing.indexes.build
+    builds: list[Any] = []
+
+    def build_while_others_write(*args: Any, **kwargs: Any) -> Checkpoint:
+        builds.append(service.upsert(f"doc-{len(builds)}", f"Number {len(builds)} came in between."))
+        return build(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service.runtime.indexing.indexes, "build", build_while_others_write)
+        service.work()
+    assert len(builds) == 1
+    assert sorted(service.found("in between")) == ["doc", "doc-0"]
+    assert service.search("cats")["index"]["embedding_version"] == "v2"
+    assert service.problems() == []
