@@ -17,6 +17,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
 
     database_url: str = Field("sqlite:///./ai3_rag.db", description="Database connection string")
+    database_pool_size: Positive = Field(
+        10, description="Connections that a process keeps to a Postgres; it takes as many again under load"
+    )
     index_dir: Path = Field(Path("./faiss_indices"), description="Directory for FAISS index files")
 
     embed_model_name: str = Field(
