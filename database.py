@@ -1,4 +1,4 @@
-"""One engine per process, and the two ways to use it: read() and write(). And what SQLite must be taught.
+"""One engine per process, and the two ways to use it: read() and write(). And how SQLite and Postgres differ.
 
 SQLite before 3.51.3 can corrupt a write-ahead log when a commit meets a checkpoint of another connection, and
 Python links older ones. So one lock file is held around every write transaction and every checkpoint, and
@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Float, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Float, create_engine, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InternalError, NoSuchModuleError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import GenericFunction
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 WAL_BYTES_BEFORE_CHECKPOINT = 4 << 20
 BUSY_TIMEOUT_MS = 10_000
 RESERVE_BYTES = 16 << 20
+POOL_TIMEOUT_SECONDS = 10
+MIGRATION_LOCK = 0x0AD15EED
+CONNECT_TIMEOUT_SECONDS = 5
 
 
 class epoch_now(GenericFunction[float]):
@@ -55,15 +58,19 @@ class Database:
 
     def __init__(self, engine: Engine, *, min_free_bytes: int) -> None:
         self.engine = engine
+        # On SQLite every transaction reads one snapshot; Postgres has to be asked for it.
+        is_sqlite = engine.dialect.name == "sqlite"
+        self._snapshots = engine if is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         self.min_free_bytes = min_free_bytes
-        file = engine.url.database if engine.dialect.name == "sqlite" else None
+        file = engine.url.database if is_sqlite else None
         self.file = Path(file).absolute() if file else None
         self._checkpoint_at = WAL_BYTES_BEFORE_CHECKPOINT
 
     @classmethod
     @contextmanager
-    def open(cls, url: str, *, min_free_bytes: int = 0) -> Iterator[Database]:
-        engine = _create_engine(url)
+    def open(cls, url: str, *, min_free_bytes: int = 0, pool_size: int = 10) -> Iterator[Database]:
+        """*pool_size* counts the connections that a process keeps to a Postgres; under load it takes as many again."""
+        engine = _create_engine(url, pool_size)
         if engine.dialect.name == "sqlite":
             _teach_sqlite(engine)
         try:
@@ -74,7 +81,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One snapshot of the database. Changes made in it are never kept."""
-        with self._plain_errors(), Session(self.engine, expire_on_commit=False) as session:
+        with self._plain_errors(), Session(self._snapshots, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -89,6 +96,18 @@ class Database:
             with Session(connection, expire_on_commit=False) as session, session.begin():
                 yield session
             self._checkpoint_when_due(connection)
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """A transaction in which the schema may be changed: one at a time, across processes.
+
+        The lock of Postgres goes with the transaction: a pooler in between hands sessions around.
+        """
+        engine = self.engine.execution_options(begin="IMMEDIATE")
+        with self._plain_errors(), self.exclusively(), engine.begin() as connection:
+            if self.file is None:
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            yield connection
 
     def refuse_when_nearly_full(self) -> None:
         """Raise StorageFull below the low-water mark. Deleting does not ask: it must go on working."""
@@ -164,6 +183,8 @@ class Database:
             for sign, advice in _SQLITE_ADVICE.items():
                 if self.file is not None and sign in told:
                     raise DatabaseUnavailable(f"{advice} ({error.orig})") from error
+            if self.file is None and isinstance(error, OperationalError | InternalError):
+                raise DatabaseUnavailable(_postgres_advice(told)) from error
             raise
 
 
@@ -180,19 +201,39 @@ def insert_or_ignore(session: Session, table: type[Any]) -> Any:
     return (sqlite.insert if is_sqlite else postgresql.insert)(table).on_conflict_do_nothing()
 
 
-def _create_engine(url: str) -> Engine:
+def _create_engine(url: str, pool_size: int) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             _require_a_place(parsed.database)
-        return create_engine(parsed)
+            return create_engine(parsed)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.drivername == "postgresql+psycopg":
+            return create_engine(
+                parsed,
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_timeout=POOL_TIMEOUT_SECONDS,
+                pool_pre_ping=True,
+                # Prepared statements belong to a session, and a pooler in between hands sessions around.
+                connect_args={"prepare_threshold": None, "connect_timeout": CONNECT_TIMEOUT_SECONDS},
+            )
+        raise NoSuchModuleError(parsed.drivername)
     except ModuleNotFoundError as error:
         raise DatabaseUnavailable(f"This kind of database needs the Python package {error.name}.") from error
     except (ArgumentError, NoSuchModuleError) as error:
         raise DatabaseUnavailable(
-            "DATABASE_URL is not a database URL that this service knows; "
-            "the default is sqlite:///./ai3_rag.db, a file in the current folder."
+            "DATABASE_URL is not a database URL that this service knows: sqlite:///./ai3_rag.db (the default, a file "
+            "in the current folder) or postgresql://user:password@host/database."
         ) from error
+
+
+def _postgres_advice(told: str) -> str:
+    for sign, advice in _POSTGRES_ADVICE.items():
+        if sign in told:
+            return advice
+    return "Postgres does not answer: see that it runs and that DATABASE_URL names its host and port."
 
 
 def _require_a_place(file: str | None) -> None:
@@ -236,4 +277,11 @@ _SQLITE_ADVICE = {
     "malformed": "The database file is damaged: stop the service and restore it from a backup.",
     "disk i/o error": "The disk failed on the database file: restart once it is well again.",
     "locked": "Another program holds the database file: close it (a sqlite3 shell, a backup) and try again.",
+}
+
+_POSTGRES_ADVICE = {
+    "password authentication failed": "Postgres refuses the user or the password in DATABASE_URL.",
+    "does not exist": "Postgres has no such database or user: make it first, or correct DATABASE_URL.",
+    "too many": "Postgres has no connection left: raise max_connections, or lower DATABASE_POOL_SIZE.",
+    "timeout": "Postgres took too long: it is overloaded, or another session holds a lock.",
 }

@@ -55,7 +55,11 @@ class Runtime:
 @contextmanager
 def open_runtime(settings: Settings) -> Iterator[Runtime]:
     """Open the database, bring its schema up to date, and join the parts. The model is not loaded yet."""
-    with Database.open(settings.database_url, min_free_bytes=settings.min_free_disk_mb << 20) as database:
+    with Database.open(
+        settings.database_url,
+        min_free_bytes=settings.min_free_disk_mb << 20,
+        pool_size=settings.database_pool_size,
+    ) as database:
         bring_up_to_date(database)
         database.keep_reserve()
         indexes = IndexManager(

@@ -17,6 +17,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
 
     database_url: str = Field("sqlite:///./ai3_rag.db", description="Database connection string")
+    database_pool_size: Positive = Field(
+        10, description="Connections that a process keeps to a Postgres; it takes as many again under load"
+    )
     auth_mode: Literal["open"] = Field(
         "open", description="Who may do what; there are no accounts yet, so everybody who reaches the port everything"
     )

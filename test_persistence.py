@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.service import PLACE, Service, service
+from tests.service import PLACE, Service, database_url, postgres, service
 
-__all__ = ["service"]
+__all__ = ["database_url", "postgres", "service"]
 
 
 def test_upsert_then_retrieve_returns_chunks(service: Service) -> None:

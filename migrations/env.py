@@ -34,9 +34,5 @@ handed: Connection | None = context.config.attributes.get("connection")
 if handed is not None:
     migrate(handed)
 else:
-    with (
-        Database.open(Settings().database_url) as database,
-        database.exclusively(),
-        database.engine.connect() as connection,
-    ):
+    with Database.open(Settings().database_url) as database, database.migrating() as connection:
         migrate(connection)

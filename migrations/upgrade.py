@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from database import Database
 from errors import DatabaseUnavailable
@@ -17,21 +17,25 @@ def bring_up_to_date(database: Database) -> None:
     """Run what is missing, once, however many processes start together. Raises DatabaseUnavailable."""
     if current_revision(database) == HEAD:
         return
-    with database.exclusively():
-        found = current_revision(database)
+    with database.migrating() as connection:
+        found = _revision(connection)
         if found != HEAD:
-            _run(database, found)
+            _run(connection, found)
 
 
 def current_revision(database: Database) -> str | None:
     with database.read() as session:
-        if not inspect(session.connection()).has_table("alembic_version"):
-            return None
-        found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
-        return found
+        return _revision(session.connection())
 
 
-def _run(database: Database, found: str | None) -> None:
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _run(connection: Connection, found: str | None) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its plugins when it is imported
 
     from alembic import command
@@ -40,10 +44,9 @@ def _run(database: Database, found: str | None) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
     try:
-        with database.engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        command.upgrade(config, "head")
     except CommandError as error:
         raise DatabaseUnavailable(
             f"The database has schema {found}, which this code does not know (it knows up to {HEAD}): it was used by "

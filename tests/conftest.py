@@ -1,3 +1,3 @@
-from tests.service import service
+from tests.service import database_url, postgres, service
 
-__all__ = ["service"]
+__all__ = ["database_url", "postgres", "service"]

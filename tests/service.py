@@ -15,6 +15,7 @@ from app_v1 import create_app
 from handlers import HANDLERS
 from runtime import Runtime, open_runtime
 from settings import Settings
+from tests.postgres import PostgresServer, running_server
 from worker import Worker
 
 PLACE = {"tenant_id": "acme", "namespace": "project_001"}
@@ -107,9 +108,26 @@ def settings_in(folder: Path, **changed: Any) -> Settings:
     return Settings(**{**given, **changed})
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind: a test that takes it runs on both."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/rag.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield url
+
+
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    with open_service(settings_in(tmp_path)) as service:
+def service(tmp_path: Path, database_url: str) -> Iterator[Service]:
+    with open_service(settings_in(tmp_path, database_url=database_url)) as service:
         yield service
 
 

@@ -25,8 +25,8 @@ NOT_OWNED = {"teams", "embedding_versions", "workers", "idempotency_keys"}
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database.open(f"sqlite:///{tmp_path}/rag.db") as database:
+def database(database_url: str) -> Iterator[Database]:
+    with Database.open(database_url) as database:
         yield database
 
 
@@ -56,12 +56,12 @@ def test_down_to_nothing_and_up_again(database: Database) -> None:
     assert current_revision(database) == HEAD
 
 
-def test_processes_that_start_together_migrate_once(tmp_path: Path) -> None:
+def test_processes_that_start_together_migrate_once(database_url: str) -> None:
     failures: list[BaseException] = []
 
     def start() -> None:
         try:
-            with Database.open(f"sqlite:///{tmp_path}/rag.db") as database:
+            with Database.open(database_url) as database:
                 bring_up_to_date(database)
         except BaseException as error:
             failures.append(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from threading import Event, Thread
 
 import pytest
@@ -21,8 +20,8 @@ LEASE_SECONDS = 0.4
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database.open(f"sqlite:///{tmp_path}/rag.db") as database:
+def database(database_url: str) -> Iterator[Database]:
+    with Database.open(database_url) as database:
         bring_up_to_date(database)
         yield database
 
