@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 
 from database import Database
 from domain import Hit
-from errors import EmbeddingRefused, NotFound, VersionMismatch
+from engines.embedders.base import Vectors
+from errors import EmbeddingRefused, VersionMismatch
+from index_manager import OpenPartition
 from models import Chunk, Json, Revision
 from services.embedding import EmbeddingService
 from services.namespaces import missing
@@ -103,36 +105,52 @@ class SearchService:
             seen = snapshot(session, tenant_id, namespace)
         if seen is None:
             return [Answer([], hint=missing(tenant_id, namespace)) for _ in asked]
+        laps = _Laps()
         while True:
             version = seen.key.embedding_version
             _check_version(asked, version)
-            started = time.perf_counter()
             vectors = self.embedding.embedder(version).embed_queries([question.query for question in asked])
-            embedded = time.perf_counter()
+            laps.end("embed_ms")
             opened = self.partitions.opened(seen)
             with opened.lock, self.database.read() as session:
-                current = snapshot(session, tenant_id, namespace)
-                if current is None:
-                    raise NotFound(missing(tenant_id, namespace))
-                if current.key != seen.key:  # the namespace moved to another version in between
-                    seen = current
-                    continue
-                self.partitions.catch_up(session, current, opened)
-                caught_up = time.perf_counter()
-                hits = opened.search(vectors, max(question.top_k for question in asked))
-                searched = time.perf_counter()
-                passages = _fetch(session, current, hits)
-                is_exact = opened.is_exact
-            timings = {
-                "embed_ms": 1000 * (embedded - started),
-                "catch_up_ms": 1000 * (caught_up - embedded),
-                "index_ms": 1000 * (searched - caught_up),
-                "fetch_ms": 1000 * (time.perf_counter() - searched),
-            }
-            return [
-                Answer(found[: question.top_k], current.project.seq, version, is_exact, timings=timings)
-                for question, found in zip(asked, passages, strict=True)
-            ]
+                current = snapshot(session, tenant_id, namespace) or seen
+                if current.key == seen.key:
+                    return self._search_snapshot(session, current, opened, asked, vectors, laps)
+            seen = current  # the namespace moved to another version in between
+
+    def _search_snapshot(
+        self,
+        session: Session,
+        seen: Snapshot,
+        opened: OpenPartition,
+        asked: list[Question],
+        vectors: Vectors,
+        laps: _Laps,
+    ) -> list[Answer]:
+        self.partitions.catch_up(session, seen, opened)
+        laps.end("catch_up_ms")
+        hits = opened.search(vectors, max(question.top_k for question in asked))
+        laps.end("index_ms")
+        passages = _fetch(session, seen, hits)
+        laps.end("fetch_ms")
+        version, seq = seen.key.embedding_version, seen.project.seq
+        return [
+            Answer(found[: question.top_k], seq, version, opened.is_exact, timings=laps.ended)
+            for question, found in zip(asked, passages, strict=True)
+        ]
+
+
+class _Laps:
+    """How long each step took, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.ended: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def end(self, name: str) -> None:
+        now = time.perf_counter()
+        self.ended[name] = 1000 * (now - self._since)
+        self._since = now
 
 
 def _check_version(asked: Sequence[Question], version: str) -> None:
