@@ -8,6 +8,7 @@ It ends with 0 when all is well, 1 when something is not, 2 when a setting or th
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,9 +26,11 @@ from errors import ServiceError
 from job_queue import FINISHED
 from migrations.upgrade import bring_up_to_date, current_revision
 from models import Job, JobStatus, utc_now
-from runtime import Runtime, open_runtime
+from runtime import Runtime, open_move, open_runtime
+from services.comparing import Compared
 from services.diagnosing import NO_WORKER, Finding, versions, without_secrets
 from services.ingesting_files import Outcome, Target, find_files
+from services.moving import ROWS_PER_BATCH
 from services.search import Passage, Question
 from services.verifying import Verdict
 from settings import Settings
@@ -233,6 +236,35 @@ def migrate(context: typer.Context) -> None:
     _say(f"schema {after}: nothing to do" if before == after else f"schema {before or 'none'} -> {after}")
 
 
+@app.command()
+def move(
+    context: typer.Context,
+    *,
+    source: Annotated[str, typer.Option("--from", metavar="URL", help="The database that is there. Not changed.")],
+    target: Annotated[str, typer.Option("--to", metavar="URL", help="An empty database.")],
+    batch_rows: Annotated[int, typer.Option(min=1, help="Most rows to copy in one transaction.")] = ROWS_PER_BATCH,
+) -> None:
+    """Take the whole installation to another database, SQLite to Postgres or back. Nothing is embedded anew.
+
+    Stop API and workers first. A move that was cut goes on when the same command is run again. Index files stay
+    behind: rebuild jobs wait in the target, and searches answer from the start on. A password need not stand in a
+    URL: Postgres also takes PGPASSWORD or its password file.
+    """
+    started = time.monotonic()
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it remarks on a failed batch, which is told below
+    with _plain_errors(), open_move(_settings(context), source=source, target=target, batch_rows=batch_rows) as moving:
+        rows = moving.begin()
+        with _progress("rows copied", rows) as show:
+            for done in moving.copy():
+                show(done)
+        with _progress("rows compared", 2 * rows) as show:
+            compared = moving.compare(show)
+        _show_table(["part", "rows", "checksum", "in the target", "checksum", ""], [_row_of(part) for part in compared])
+        queued = moving.finish(compared)
+    _say(f"moved {rows} rows in {time.monotonic() - started:.1f} s; {queued} rebuild jobs wait for a worker")
+    _say("Now set DATABASE_URL to the target, and start the API and a worker.")
+
+
 def _settings(context: typer.Context) -> Settings:
     given = {"database_url": context.obj} if context.obj else {}
     try:
@@ -345,6 +377,11 @@ def _show_table(titles: list[str], rows: Sequence[tuple[object, ...]]) -> None:
     for row in rows:
         table.add_row(*(_printable(" ".join(str(each).split())) for each in row))
     console.print(table)
+
+
+def _row_of(part: Compared) -> tuple[object, ...]:
+    verdict = "same" if part.is_equal else "DIFFERS"
+    return part.part, part.source.rows, part.source, part.target.rows, part.target, verdict
 
 
 def _age(seconds: float) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from database import Database
 from engines.embedders.opening import EmbedderConfig
+from errors import DatabaseUnavailable, NotFound
 from index_manager import IndexManager
 from job_queue import JobQueue
-from migrations.upgrade import bring_up_to_date
+from migrations.upgrade import bring_up_to_date, current_revision
 from services.browsing import BrowsingService
 from services.diagnosing import DiagnosingService
 from services.documents import DocumentService
@@ -21,6 +22,7 @@ from services.indexing import IndexingService
 from services.ingesting import IngestingService
 from services.ingesting_files import FileIngestingService
 from services.jobs import JobService
+from services.moving import MovingService
 from services.observing import ObservingService
 from services.partitions import PartitionService
 from services.publishing import Publisher, RebuildPolicy
@@ -67,14 +69,8 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
             exact_up_to=settings.index_exact_up_to,
             memory_bytes=settings.index_memory_mb << 20,
         )
-        queue = JobQueue(
-            database,
-            lease_seconds=settings.job_lease_seconds,
-            max_attempts=settings.job_max_attempts,
-            retry_seconds=settings.job_retry_seconds,
-        )
-        policy = RebuildPolicy(min_changes=settings.rebuild_min_changes, share=settings.rebuild_share)
-        publisher = Publisher(queue, policy)
+        queue = _queue(database, settings)
+        publisher = _publisher(queue, settings)
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
         partitions = PartitionService(database, indexes, publisher)
         searching = SearchService(database, embedding, partitions)
@@ -98,6 +94,41 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                 diagnosing=DiagnosingService(database, indexes, queue, embedding),
                 verifying=VerifyingService(database, indexes),
             )
+
+
+@contextmanager
+def open_move(settings: Settings, *, source: str, target: str, batch_rows: int) -> Iterator[MovingService]:
+    """Open the databases that the URLs *source* and *target* name. Their errors speak of --from and --to."""
+    with ExitStack() as opened:
+        old = _reached(opened, "--from", source, settings)
+        new = _reached(opened, "--to", target, settings)
+        yield MovingService(old, new, _publisher(_queue(new, settings), settings), batch_rows)
+
+
+def _reached(opened: ExitStack, option: str, url: str, settings: Settings) -> Database:
+    """A source that is a file must be there: SQLite would make an empty one."""
+    try:
+        database = opened.enter_context(Database.open(url, min_free_bytes=settings.min_free_disk_mb << 20))
+        if option == "--from" and database.file is not None and not database.file.exists():
+            raise NotFound(f"There is no database file {database.file}: --from names the one to move.")
+        current_revision(database)
+    except DatabaseUnavailable as error:
+        raise DatabaseUnavailable(str(error).replace("DATABASE_URL", option)) from error
+    return database
+
+
+def _queue(database: Database, settings: Settings) -> JobQueue:
+    return JobQueue(
+        database,
+        lease_seconds=settings.job_lease_seconds,
+        max_attempts=settings.job_max_attempts,
+        retry_seconds=settings.job_retry_seconds,
+    )
+
+
+def _publisher(queue: JobQueue, settings: Settings) -> Publisher:
+    policy = RebuildPolicy(min_changes=settings.rebuild_min_changes, share=settings.rebuild_share)
+    return Publisher(queue, policy)
 
 
 def _embedder_config(settings: Settings) -> EmbedderConfig:

@@ -11,6 +11,8 @@ from database import Database
 from errors import DatabaseUnavailable
 
 HEAD = "0001"
+MOVING = f"move-{HEAD}"
+"""What a database says instead of HEAD while it is the target of a move: nobody is to work on half of it."""
 
 
 def bring_up_to_date(database: Database) -> None:
@@ -28,6 +30,10 @@ def current_revision(database: Database) -> str | None:
         return _revision(session.connection())
 
 
+def set_revision(connection: Connection, revision: str) -> None:
+    connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
@@ -36,6 +42,11 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _run(connection: Connection, found: str | None) -> None:
+    if found is not None and found.startswith("move-"):
+        raise DatabaseUnavailable(
+            "A move into this database has not ended, so it is not complete: run the same manage.py move again, "
+            "or take an empty database."
+        )
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its plugins when it is imported
 
     from alembic import command

@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 OWNER = "adf-postgres"
+STRANGER = "stranger"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def _started(folder: Path) -> Iterator[PostgresServer]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     _as_owner(programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+    rules = data / "pg_hba.conf"
+    rules.write_text(f"host all {STRANGER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")  # is asked for a password
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=200"
     _as_owner(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 
@@ -13,12 +14,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, make_url, select, text
 
 from database import Database
 from errors import DatabaseUnavailable
 from migrations.upgrade import HEAD, bring_up_to_date, current_revision
-from models import Base
+from models import Base, Team
+from tests.postgres import PostgresServer
 
 ROOT = Path(__file__).parent.parent
 NOT_OWNED = {"teams", "embedding_versions", "workers", "idempotency_keys"}
@@ -80,6 +82,19 @@ def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(DatabaseUnavailable, match="9999, which this code does not know"):
         bring_up_to_date(database)
+
+
+def test_times_are_in_utc_whatever_zone_a_postgres_keeps(postgres: PostgresServer) -> None:
+    now = datetime(2024, 2, 29, 23, 59, 59, 123456, UTC)
+    with postgres.database() as url:
+        postgres.run(f"ALTER DATABASE {make_url(url).database} SET timezone TO 'Asia/Kolkata'")
+        with Database.open(url) as database:
+            bring_up_to_date(database)
+            with database.write() as session:
+                session.add(Team(name="acme", created_at=now))
+            with database.read() as session:
+                found = session.scalars(select(Team.created_at)).one()
+    assert (found, found.tzinfo) == (now, UTC)
 
 
 def test_keys_of_what_a_tenant_owns_start_with_the_team() -> None:
