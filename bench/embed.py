@@ -113,7 +113,7 @@ def _sentence_transformers(folder: str) -> Embed:
     model = SentenceTransformer(folder, device="cpu", model_kwargs={"dtype": torch.float32})
 
     def encode(texts: list[str]) -> Vectors:
-        vectors: Any = model.encode(texts, batch_size=16, normalize_embeddings=True, show_progress_bar=False)
+        vectors: Any = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
     return encode
