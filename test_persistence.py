@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from tests.service import PLACE, Service, database_url, postgres, service
 
 __all__ = ["database_url", "postgres", "service"]
@@ -62,8 +65,5 @@ def test_index_files_can_be_deleted_at_any_time(service: Service) -> None:
 
 
 if __name__ == "__main__":
-    import sys
-
-    import pytest
-
-    sys.exit(pytest.main([__file__, "-v", "-s"]))
+    # In a process of its own: pytest wants to be there before what it watches is imported.
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", __file__, "-v", "-s", *sys.argv[1:]]))

@@ -75,7 +75,7 @@ class Writer:
 
 
 @contextmanager
-def workplace() -> Iterator[tuple[Path, Runtime]]:
+def scratch() -> Iterator[tuple[Path, Runtime]]:
     """A folder that goes away with everything in it, and a runtime on a database there, in this process."""
     stop_on_sigterm()
     with TemporaryDirectory(prefix="bench-") as name:

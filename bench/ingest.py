@@ -11,7 +11,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from bench.corpus import TENANT, Writer, workplace
+from bench.corpus import TENANT, Writer, scratch
 from bench.server import Client, client, running, served
 from runtime import Runtime
 from services.ingesting import TEXTS_PER_STEP
@@ -28,7 +28,7 @@ def main() -> None:
     writer = Writer.seeded(20)
     texts = [writer.paragraph() for _ in range(options.docs)]
     with (
-        workplace() as (folder, runtime),
+        scratch() as (folder, runtime),
         served(runtime.settings, folder) as port,
         running(WORKER, runtime.settings, folder / "worker.log"),
     ):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import faiss
 
-from bench.corpus import TENANT, Writer, add, bury, fill, live_chunks, workplace
+from bench.corpus import TENANT, Writer, add, bury, fill, live_chunks, scratch
 from bench.server import Client, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
 from runtime import Runtime
@@ -37,7 +37,7 @@ _HEADINGS = "  ".join(f"{step:>8}" for step in ("embed", "catch_up", "index", "f
 def main() -> None:
     options = _options()
     print(f"Stored vectors are synthetic, queries are embedded for real; top_k {TOP_K}. Times in ms, p50 / p95.")
-    with workplace() as (folder, runtime):
+    with scratch() as (folder, runtime):
         for chunks in options.chunks:
             print(f"filling a namespace with {chunks:,} chunks", flush=True)
             fill(runtime, _name(chunks), chunks=chunks)

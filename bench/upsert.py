@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.corpus import TENANT, Writer, fill, workplace
+from bench.corpus import TENANT, Writer, fill, scratch
 from bench.server import Client, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
 from runtime import Runtime
@@ -34,7 +34,7 @@ Listing = dict[str, tuple[int, int, int]]
 def main() -> None:
     options = _options()
     print("Stored vectors are synthetic, those of the upserts are real. Times in ms, p50 / p95.")
-    with workplace() as (folder, runtime):
+    with scratch() as (folder, runtime):
         for chunks in options.chunks:
             print(f"filling a namespace with {chunks:,} chunks", flush=True)
             fill(runtime, _name(chunks), chunks=chunks)

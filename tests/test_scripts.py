@@ -145,3 +145,11 @@ def _command(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return ""
+
+
+def test_the_promises_can_be_run_as_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "test_persistence.py", "-k", "health"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout

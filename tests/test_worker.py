@@ -116,11 +116,13 @@ def test_a_worker_that_is_told_to_stop_finishes_its_job_and_exits_well(service: 
     assert service.job(job_id)["status"] == "completed"
 
 
-def test_a_new_job_starts_within_the_poll_interval(service: Service) -> None:
+def test_an_idle_worker_is_seen_finds_a_new_job_by_itself_and_says_goodbye(service: Service) -> None:
     with worker_process(service.settings, poll_interval=0.2):
         until(lambda: service.runtime.queue.workers() != [])
-        job = service.job(service.batch({"doc": "Cats sleep."}, async_mode=True)["job_id"])
-        until(lambda: service.job(job["job_id"])["status"] == "completed")
+        job_id = service.batch({"doc": "Cats sleep."}, async_mode=True)["job_id"]
+        until(lambda: service.job(job_id)["status"] not in ("pending", "running"))
+        assert service.job(job_id)["status"] == "completed"
+    assert service.runtime.queue.workers() == []
 
 
 def test_a_cancelled_running_batch_keeps_what_was_published(service: Service) -> None:
