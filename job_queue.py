@@ -84,8 +84,11 @@ class JobQueue:
         if dedupe_key is None:
             return session.scalars(insert(Job).values(**values).returning(Job.job_id)).one()
         same = and_(Job.team_id == project.team_id, Job.project_id == project.id, Job.dedupe_key == dedupe_key)
-        created = session.scalar(insert_or_ignore(session, Job).values(**values).returning(Job.job_id))
-        return created or session.scalars(select(Job.job_id).where(same, Job.status == JobStatus.PENDING)).one()
+        waiting: str | None = None
+        while waiting is None:  # the one that waited may have been claimed before it could be read
+            waiting = session.scalar(insert_or_ignore(session, Job).values(**values).returning(Job.job_id))
+            waiting = waiting or session.scalar(select(Job.job_id).where(same, Job.status == JobStatus.PENDING))
+        return waiting
 
     def cancel(self, session: Session, job_id: str) -> Job:
         """A waiting job is cancelled at once, a running one at its next step, a finished one stays as it is."""

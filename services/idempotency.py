@@ -40,10 +40,10 @@ class IdempotencyService:
             created = insert_or_ignore(session, IdempotencyKey).values(key=key, request_hash=request_hash)
             if session.scalar(created.returning(IdempotencyKey.key)) is not None:
                 return None
-            row = session.get_one(IdempotencyKey, key)
-        if row.request_hash != request_hash:
+            row = session.get(IdempotencyKey, key)
+        if row is not None and row.request_hash != request_hash:
             raise Invalid("This Idempotency-Key was used for another request: take a new one.", param="Idempotency-Key")
-        if row.status_code is None or row.response_body is None:
+        if row is None or row.status_code is None or row.response_body is None:
             raise Conflict("The first request with this Idempotency-Key is still at work: ask again in a moment.")
         return GivenAnswer(row.status_code, row.response_body, json.loads(row.response_headers or "{}"))
 

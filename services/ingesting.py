@@ -156,7 +156,7 @@ def abandon(session: Session, job_id: str, error: str, status: RevisionStatus) -
 def _give_up(session: Session, revision: Revision, status: RevisionStatus, error: str) -> None:
     """The previous revision, if there is one, goes on being found."""
     drop(session, revision, status, error)
-    doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id))
+    doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id), with_for_update=True)
     if doc.revision == revision.revision:
         doc.status, doc.error, doc.updated_at = DocStatus.FAILED, error, utc_now()
 

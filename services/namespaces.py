@@ -33,6 +33,7 @@ def create(database: Database, tenant_id: str, namespace: str, *, embedding_vers
     """The namespace, made with its tenant and its first index if it was not there."""
     with database.write() as session:
         session.execute(insert_or_ignore(session, Team).values(name=tenant_id))
+        session.execute(select(Team.id).where(Team.name == tenant_id).with_for_update())  # one maker at a time
         project = find(session, tenant_id, namespace)
         if project is not None:
             return project

@@ -77,9 +77,9 @@ def api_process(settings: Settings) -> Iterator[Api]:
     command = [sys.executable, "-m", "uvicorn", "app_v1:app", "--host", "127.0.0.1", "--port", str(port)]
     with _process([*command, "--log-level", "warning"], settings) as process:
         api = Api(port, process)
-        until(lambda: _is_ready(api))
-        yield api
-        api.client.close()
+        with api.client:
+            until(lambda: _is_ready(api))
+            yield api
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -171,3 +172,12 @@ def test_if_match_with_a_star_means_any_document_that_is_there(service: Service)
     service.post("/v1/docs/upsert", body, headers={"If-Match": "*"}, expect=412)
     service.upsert("doc", "First.")
     service.post("/v1/docs/upsert", {**body, "text": "Second."}, headers={"If-Match": "*"})
+
+
+def test_a_namespace_that_many_make_at_once_is_made_once(service: Service) -> None:
+    service.upsert("warm", "The model is loaded.", tenant_id="acme", namespace="warm")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: service.upsert(f"doc-{number}", prose(number)), range(8)))
+    assert all(answer["upserted_docs"] == 1 for answer in answers)
+    assert service.stats()["live_docs"] == 8
+    assert service.problems() == []
