@@ -76,24 +76,27 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         searching = SearchService(database, embedding, partitions)
         documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
         with QueryExecutor.running(searching) as questions:
-            yield Runtime(
-                settings=settings,
-                database=database,
-                queue=queue,
-                embedding=embedding,
-                documents=documents,
-                browsing=BrowsingService(database),
-                ingesting=IngestingService(database, embedding, publisher),
-                indexing=IndexingService(database, indexes, embedding, publisher),
-                jobs=JobService(database, queue, embedding, publisher),
-                searching=searching,
-                questions=questions,
-                files=FileIngestingService(documents),
-                idempotency=IdempotencyService(database),
-                observing=ObservingService(database, indexes, queue, embedding),
-                diagnosing=DiagnosingService(database, indexes, queue, embedding),
-                verifying=VerifyingService(database, indexes),
-            )
+            try:
+                yield Runtime(
+                    settings=settings,
+                    database=database,
+                    queue=queue,
+                    embedding=embedding,
+                    documents=documents,
+                    browsing=BrowsingService(database),
+                    ingesting=IngestingService(database, embedding, publisher),
+                    indexing=IndexingService(database, indexes, embedding, publisher),
+                    jobs=JobService(database, queue, embedding, publisher),
+                    searching=searching,
+                    questions=questions,
+                    files=FileIngestingService(documents),
+                    idempotency=IdempotencyService(database),
+                    observing=ObservingService(database, indexes, queue, embedding),
+                    diagnosing=DiagnosingService(database, indexes, queue, embedding),
+                    verifying=VerifyingService(database, indexes),
+                )
+            finally:
+                embedding.close()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 HASHES_PER_QUERY = 500
 RETRY_SECONDS = 10.0
+CLOSING_SECONDS = 5.0
 
 
 class EmbeddingService:
@@ -36,6 +37,7 @@ class EmbeddingService:
         self._open: dict[str, Embedder] = {}
         self._failed: dict[str, tuple[float, ServiceError]] = {}
         self._opening = Lock()
+        self._loader: Thread | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -46,7 +48,13 @@ class EmbeddingService:
 
         *warm_up* is the first use that the process will make of it; a remote model is not asked.
         """
-        Thread(target=self._load_quietly, args=(warm_up,), name="model-loader", daemon=True).start()
+        self._loader = Thread(target=self._load_quietly, args=(warm_up,), name="model-loader", daemon=True)
+        self._loader.start()
+
+    def close(self) -> None:
+        """Let a model that is still being loaded come to its end, but do not wait for one that takes long."""
+        if self._loader is not None:
+            self._loader.join(CLOSING_SECONDS)
 
     def embedder(self, version: str) -> Embedder:
         """The model behind a version; it is loaded if it was not.
