@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from database import Database
 from engines.embedders.opening import EmbedderConfig
-from index_manager import IndexManager
+from engines.vectors.opening import VectorsConfig, open_store
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date
 from services.browsing import BrowsingService
@@ -22,8 +22,7 @@ from services.ingesting import IngestingService
 from services.ingesting_files import FileIngestingService
 from services.jobs import JobService
 from services.observing import ObservingService
-from services.partitions import PartitionService
-from services.publishing import Publisher, RebuildPolicy
+from services.publishing import Publisher
 from services.query_executor import QueryExecutor
 from services.search import SearchService
 from services.verifying import VerifyingService
@@ -62,22 +61,16 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
     ) as database:
         bring_up_to_date(database)
         database.keep_reserve()
-        indexes = IndexManager(
-            settings.index_dir,
-            exact_up_to=settings.index_exact_up_to,
-            memory_bytes=settings.index_memory_mb << 20,
-        )
+        vectors = open_store(database, _vectors_config(settings))
         queue = JobQueue(
             database,
             lease_seconds=settings.job_lease_seconds,
             max_attempts=settings.job_max_attempts,
             retry_seconds=settings.job_retry_seconds,
         )
-        policy = RebuildPolicy(min_changes=settings.rebuild_min_changes, share=settings.rebuild_share)
-        publisher = Publisher(queue, policy)
+        publisher = Publisher(queue, vectors)
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
-        partitions = PartitionService(database, indexes, publisher)
-        searching = SearchService(database, embedding, partitions)
+        searching = SearchService(database, embedding, vectors, publisher)
         documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
         with QueryExecutor.running(searching) as questions:
             yield Runtime(
@@ -88,15 +81,15 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                 documents=documents,
                 browsing=BrowsingService(database),
                 ingesting=IngestingService(database, embedding, publisher),
-                indexing=IndexingService(database, indexes, embedding, publisher),
+                indexing=IndexingService(database, vectors, embedding, publisher),
                 jobs=JobService(database, queue, embedding, publisher),
                 searching=searching,
                 questions=questions,
                 files=FileIngestingService(documents),
                 idempotency=IdempotencyService(database),
-                observing=ObservingService(database, indexes, queue, embedding),
-                diagnosing=DiagnosingService(database, indexes, queue, embedding),
-                verifying=VerifyingService(database, indexes),
+                observing=ObservingService(database, vectors, queue, embedding),
+                diagnosing=DiagnosingService(database, vectors, queue, embedding),
+                verifying=VerifyingService(database, vectors),
             )
 
 
@@ -112,6 +105,17 @@ def _embedder_config(settings: Settings) -> EmbedderConfig:
         base_url=settings.embed_base_url,
         api_key=settings.embed_api_key.get_secret_value(),
         timeout_seconds=settings.embed_timeout_seconds,
+    )
+
+
+def _vectors_config(settings: Settings) -> VectorsConfig:
+    return VectorsConfig(
+        kind=settings.vector_store,
+        index_dir=settings.index_dir,
+        exact_up_to=settings.index_exact_up_to,
+        memory_bytes=settings.index_memory_mb << 20,
+        rebuild_min_changes=settings.rebuild_min_changes,
+        rebuild_share=settings.rebuild_share,
     )
 
 

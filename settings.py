@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     )
     index_dir: Path = Field(Path("./faiss_indices"), description="Directory for FAISS index files")
 
+    vector_store: Literal["auto", "faiss", "pgvector"] = Field(
+        "auto", description="What searches the vectors; auto: pgvector on Postgres, else FAISS files"
+    )
+
     embed_model_name: str = Field(
         "BAAI/bge-m3", description="Embedding model: a name on the hub, a folder, or what the remote server calls it"
     )
@@ -45,7 +49,7 @@ class Settings(BaseSettings):
     chunk_tokens: Positive = Field(200, description="Most tokens in a chunk, enriched header not counted")
 
     index_exact_up_to: int = Field(
-        50_000, ge=0, description="Largest checkpoint, in vectors, that is searched exactly; beyond, an HNSW graph"
+        50_000, ge=0, description="Largest index, in vectors, that is searched exactly; beyond, an HNSW graph"
     )
     index_memory_mb: Positive = Field(4096, description="Memory that a process gives to open partitions")
     rebuild_share: float = Field(

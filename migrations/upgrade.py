@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from database import Database
 from errors import DatabaseUnavailable
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def bring_up_to_date(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,11 +14,15 @@ from sqlalchemy.orm import Session
 
 from database import Database
 from domain import Hit
+from engines.vectors.base import VectorStore
+from engines.vectors.truth import Snapshot, is_live, snapshot
 from errors import Conflict, NotFound, ServiceError
-from models import Chunk, Json, Revision
+from models import Chunk, IndexRow, Json, Revision
 from services.embedding import EmbeddingService
 from services.namespaces import missing
-from services.partitions import PartitionService, Snapshot, is_live, snapshot
+from services.publishing import Publisher
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ class Answer:
 class SearchService:
     database: Database
     embedding: EmbeddingService
-    partitions: PartitionService
+    vectors: VectorStore
+    publisher: Publisher
 
     def search(self, question: Question) -> Answer:
         [answer] = self.search_many([question])
@@ -101,20 +107,20 @@ class SearchService:
             started = time.perf_counter()
             vectors = self.embedding.embedder(version).embed_queries([question.query for question in asked])
             embedded = time.perf_counter()
-            opened = self.partitions.opened(seen)
-            with opened.lock, self.database.read() as session:
+            with self.vectors.opened(seen.key, seen.index.dimension) as opened, self.database.read() as session:
                 current = snapshot(session, tenant_id, namespace)
                 if current is None:
                     raise NotFound(missing(tenant_id, namespace))
                 if current.key != seen.key:  # the namespace moved to another version in between
                     seen = current
                     continue
-                self.partitions.catch_up(session, current, opened)
+                problem = opened.catch_up(session, current)
                 caught_up = time.perf_counter()
-                hits = opened.search(vectors, max(question.top_k for question in asked))
+                found = opened.search(session, current, vectors, k=max(question.top_k for question in asked))
                 searched = time.perf_counter()
-                passages = _fetch(session, current, hits)
-                is_exact = opened.is_exact
+                passages = _fetch(session, current, found.hits)
+            if problem is not None:
+                self._report(current, problem)
             timings = {
                 "embed_ms": 1000 * (embedded - started),
                 "catch_up_ms": 1000 * (caught_up - embedded),
@@ -122,9 +128,19 @@ class SearchService:
                 "fetch_ms": 1000 * (time.perf_counter() - searched),
             }
             return [
-                Answer(found[: question.top_k], current.project.seq, version, is_exact, timings=timings)
-                for question, found in zip(asked, passages, strict=True)
+                Answer(some[: question.top_k], current.project.seq, version, found.is_exact, timings=timings)
+                for question, some in zip(asked, passages, strict=True)
             ]
+
+    def _report(self, seen: Snapshot, problem: str) -> None:
+        """Note it in the row and queue a rebuild, unless one has come to its end meanwhile."""
+        project, index = seen.project, seen.index
+        log.error("index of %s/%s, %s: %s", project.team_id, project.id, index.faiss_path or "no file", problem)
+        with self.database.write() as session:
+            row = session.get(IndexRow, (index.team_id, index.project_id, index.embedding_version))
+            if row is not None and row.updated_at == index.updated_at:
+                row.problem = problem
+                self.publisher.ask_for_rebuild(session, project)
 
 
 def _check_version(asked: Sequence[Question], version: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import PLACE, Service
+from tests.service import PLACE, Service, every_faiss_store, every_store
 from tests.test_documents import prose
 
 
@@ -15,6 +15,7 @@ def fill(service: Service, count: int) -> None:
     service.batch({f"doc-{number:02d}": prose(number) for number in range(count)})
 
 
+@every_store
 def test_a_stopped_worker_never_makes_a_search_wrong_or_short(service: Service) -> None:
     fill(service, 50)
     service.rebuild()
@@ -32,6 +33,7 @@ def test_a_stopped_worker_never_makes_a_search_wrong_or_short(service: Service) 
     assert service.problems() == []
 
 
+@every_store
 def test_hits_and_scores_are_those_of_an_exact_search(service: Service) -> None:
     fill(service, 40)
     service.rebuild()
@@ -49,6 +51,7 @@ def test_hits_and_scores_are_those_of_an_exact_search(service: Service) -> None:
     assert [chunk["score"] for chunk in chunks] == pytest.approx([score for score, _ in expected], abs=1e-3)
 
 
+@every_store
 def test_asking_again_for_a_rebuild_gives_the_one_that_waits(service: Service) -> None:
     service.upsert("cats", "Cats sleep.")
     first = service.post("/v1/index/rebuild", PLACE)
@@ -56,6 +59,7 @@ def test_asking_again_for_a_rebuild_gives_the_one_that_waits(service: Service) -
     assert service.work() == 1
 
 
+@every_faiss_store
 def test_no_request_writes_a_file_and_old_ones_are_swept(service: Service) -> None:
     fill(service, 5)
     service.rebuild()
@@ -69,6 +73,7 @@ def test_no_request_writes_a_file_and_old_ones_are_swept(service: Service) -> No
     assert first != second
 
 
+@every_faiss_store
 def test_many_changes_ask_for_a_rebuild_by_themselves(service: Service) -> None:
     with service.restarted(rebuild_min_changes=10) as small:
         fill(small, 10)
@@ -103,6 +108,7 @@ def damage(file: Path, how: str) -> None:
     "how",
     ["missing", "empty", "cut short", "noise", "one bit of the vectors", "one bit of the header", "one byte more"],
 )
+@every_faiss_store
 def test_a_damaged_file_is_reported_and_rebuilt_while_searches_stay_right(service: Service, how: str) -> None:
     fill(service, 12)
     service.rebuild()
@@ -121,6 +127,7 @@ def test_a_damaged_file_is_reported_and_rebuilt_while_searches_stay_right(servic
         assert after.found("winter garden", top_k=13) == before
 
 
+@every_faiss_store
 def test_a_large_checkpoint_is_a_graph_that_still_fills_top_k(service: Service) -> None:
     with service.restarted(index_exact_up_to=20) as graph:
         fill(graph, 60)
