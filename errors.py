@@ -106,6 +106,10 @@ class DamagedIndex(ServiceError):
     code = "damaged_index"
 
 
+class MissingIndex(DamagedIndex):
+    """The file is not in this folder."""
+
+
 class IndexStoreUnavailable(ServiceError):
     """The folder of checkpoints cannot be made or written."""
 

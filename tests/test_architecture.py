@@ -20,8 +20,9 @@ FLOORS: list[set[str]] = [
     {"api", "handlers"},
     {"runtime"},
     {"services"},
-    {"job_queue", "index_manager"},
+    {"job_queue"},
     {"engines", "text"},
+    {"index_manager"},
     {"migrations"},
     {"database"},
     {"models"},
@@ -32,9 +33,10 @@ FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # Libraries, and one module, that belong to some rooms alone.
 ONLY = {
     "faiss": {"index_manager", "bench"},
+    "pgvector": {"models", "migrations"},
     "fastapi": {"app_v1", "api"},
     "starlette": {"app_v1", "api"},
-    "sqlalchemy": {"database", "models", "job_queue", "services", "migrations", "api", "bench"},
+    "sqlalchemy": {"database", "models", "job_queue", "services", "engines", "migrations", "api", "bench"},
     "torch": {"engines", "bench"},
     "openvino": {"engines", "bench"},
     "typer": {"manage"},
