@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from database import Database
 from engines.embedders.opening import EmbedderConfig
+from engines.keywords.opening import open_keywords
 from engines.vectors.opening import VectorsConfig, open_store
 from errors import DatabaseUnavailable, NotFound
 from job_queue import JobQueue
@@ -65,7 +66,8 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         database.keep_reserve()
         vectors = open_store(database, _vectors_config(settings))
         queue = _queue(database, settings)
-        publisher = Publisher(queue, vectors)
+        keywords = open_keywords(database)
+        publisher = Publisher(queue, vectors, keywords)
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
         searching = SearchService(database, embedding, vectors, publisher)
         documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
@@ -79,7 +81,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                     documents=documents,
                     browsing=BrowsingService(database),
                     ingesting=IngestingService(database, embedding, publisher),
-                    indexing=IndexingService(database, vectors, embedding, publisher),
+                    indexing=IndexingService(database, vectors, keywords, embedding, publisher),
                     jobs=JobService(database, queue, embedding, publisher),
                     searching=searching,
                     questions=questions,
@@ -87,7 +89,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                     idempotency=IdempotencyService(database),
                     observing=ObservingService(database, vectors, queue, embedding),
                     diagnosing=DiagnosingService(database, vectors, queue, embedding),
-                    verifying=VerifyingService(database, vectors),
+                    verifying=VerifyingService(database, vectors, keywords),
                 )
             finally:
                 embedding.close()

@@ -21,7 +21,8 @@ FLOORS: list[set[str]] = [
     {"runtime"},
     {"services"},
     {"job_queue"},
-    {"engines", "text"},
+    {"engines"},
+    {"text"},
     {"index_manager"},
     {"migrations"},
     {"database"},
@@ -39,6 +40,8 @@ ONLY = {
     "sqlalchemy": {"database", "models", "job_queue", "services", "engines", "migrations", "api", "bench"},
     "torch": {"engines", "bench"},
     "openvino": {"engines", "bench"},
+    "Stemmer": {"text"},
+    "icu4py": {"text"},
     "typer": {"manage"},
     "settings": {"app_v1", "worker", "manage", "runtime", "api", "migrations", "bench"},
 }
