@@ -39,6 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         _log_to_stderr(used.log_level)
         with open_runtime(used) as runtime:
             runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
+            runtime.reranking.start_loading()
             log.warning("AUTH_MODE=open: whoever reaches this port can read and write every tenant's data.")
             yield {"runtime": runtime}
 

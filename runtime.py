@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from database import Database
 from engines.embedders.opening import EmbedderConfig
 from engines.keywords.opening import open_keywords
+from engines.rerankers.opening import RerankerConfig
 from engines.vectors.opening import VectorsConfig, open_store
 from errors import DatabaseUnavailable, NotFound
 from job_queue import JobQueue
@@ -28,6 +29,7 @@ from services.observing import ObservingService
 from services.publishing import Publisher
 from services.query_executor import QueryExecutor
 from services.search import SearchService
+from services.searching.reranking import RerankingService
 from services.verifying import VerifyingService
 from settings import Settings
 
@@ -46,6 +48,7 @@ class Runtime:
     indexing: IndexingService
     jobs: JobService
     searching: SearchService
+    reranking: RerankingService
     questions: QueryExecutor
     idempotency: IdempotencyService
     files: FileIngestingService
@@ -69,7 +72,8 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         keywords = open_keywords(database)
         publisher = Publisher(queue, vectors, keywords)
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
-        searching = SearchService(database, embedding, vectors, publisher)
+        reranking = RerankingService(_reranker_config(settings))
+        searching = SearchService(database, embedding, vectors, keywords, publisher, reranking)
         documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
         with QueryExecutor.running(searching) as questions:
             try:
@@ -84,6 +88,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                     indexing=IndexingService(database, vectors, keywords, embedding, publisher),
                     jobs=JobService(database, queue, embedding, publisher),
                     searching=searching,
+                    reranking=reranking,
                     questions=questions,
                     files=FileIngestingService(documents),
                     idempotency=IdempotencyService(database),
@@ -93,6 +98,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                 )
             finally:
                 embedding.close()
+                reranking.close()
 
 
 @contextmanager
@@ -137,6 +143,17 @@ def _embedder_config(settings: Settings) -> EmbedderConfig:
         base_url=settings.embed_base_url,
         api_key=settings.embed_api_key.get_secret_value(),
         timeout_seconds=settings.embed_timeout_seconds,
+    )
+
+
+def _reranker_config(settings: Settings) -> RerankerConfig:
+    return RerankerConfig(
+        model_name=settings.rerank_model_name,
+        base_url=settings.rerank_base_url,
+        api_key=settings.rerank_api_key.get_secret_value(),
+        shape=settings.rerank_api,
+        depth=settings.rerank_depth,
+        timeout_seconds=settings.rerank_timeout_seconds,
     )
 
 

@@ -144,6 +144,7 @@ class MovingService:
         live = select(Project.live_chunks).where(Project.team_id == IndexRow.team_id, Project.id == IndexRow.project_id)
         with self.target.write() as session:
             session.execute(update(IndexRow).values(changes=func.coalesce(live.scalar_subquery(), 0)))
+            session.execute(update(Project).where(Project.live_chunks == 0).values(keywords_seq=Project.seq))
             projects = session.scalars(select(Project).where(Project.live_chunks > 0)).all()
             for project in projects:
                 ask_for_rebuild(self.queue, session, project)

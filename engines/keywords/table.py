@@ -26,6 +26,7 @@ from text.enrich import embedded_text
 from text.words import words
 
 ROWS_PER_STEP = 500
+BEHIND = "The table of keywords is behind the database: keyword searches read the chunks' texts until the rebuild."
 
 
 class KeywordTable:
@@ -84,7 +85,8 @@ class KeywordTable:
 
     def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:
         if self.is_behind(seen):
-            yield "The table of keywords is behind the database: keyword searches read the texts until the rebuild."
+            yield BEHIND
+            return
         held = _numbers(session.scalars(select(KeywordRow.faiss_id).where(_of(seen.project))))
         lost, extra = np.setdiff1d(live, held), np.setdiff1d(held, live)
         if len(lost) or len(extra):

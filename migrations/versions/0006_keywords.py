@@ -60,6 +60,7 @@ def upgrade() -> None:
             postgresql_using="gin",
             postgresql_with={"fastupdate": "off"},
         )
+    op.execute("UPDATE projects SET keywords_seq = seq WHERE live_chunks = 0")
     _ask_for_rebuilds()
 
 
