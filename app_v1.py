@@ -37,7 +37,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         used = settings or Settings()
         _log_to_stderr(used.log_level)
-        with open_runtime(used) as runtime:
+        limit = used.database_statement_timeout_seconds
+        with open_runtime(used, statement_timeout_seconds=limit) as runtime:
             runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             log.warning("AUTH_MODE=open: whoever reaches this port can read and write every tenant's data.")
             yield {"runtime": runtime}

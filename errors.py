@@ -76,6 +76,10 @@ class DatabaseUnavailable(ServiceError):
     code = "database_unavailable"
 
 
+class Interrupted(DatabaseUnavailable):
+    """The database broke a transaction off and kept nothing of it: the same may be tried again at once."""
+
+
 class StorageFull(ServiceError):
     """There is not enough free disk to accept more; deleting still works."""
 

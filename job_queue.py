@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from database import Database, epoch_now, insert_or_ignore
+from database import Database, epoch_now, insert_or_ignore, repeatable
 from errors import JobCancelled, LostLease, NotFound, ServiceError, WorkerStopping
 from models import Job, JobStatus, Json, Project, Team, WorkerRow, utc_now
 
@@ -107,6 +107,7 @@ class JobQueue:
 
     # Looking at it
 
+    @repeatable
     def get(self, job_id: str) -> tuple[Job, Project, Team]:
         with self.database.read() as session:
             found = session.execute(_with_place().where(Job.job_id == job_id)).one_or_none()
@@ -114,6 +115,7 @@ class JobQueue:
             raise _no_such_job(job_id)
         return tuple(found)
 
+    @repeatable
     def page(
         self,
         *,
@@ -137,6 +139,7 @@ class JobQueue:
             newest_first = query.order_by(Job.created_at.desc(), Job.job_id.desc()).limit(limit)
             return [tuple(row) for row in session.execute(newest_first)]
 
+    @repeatable
     def stats(self) -> dict[str, int]:
         with self.database.read() as session:
             rows = session.execute(select(Job.status, func.count()).group_by(Job.status))

@@ -55,12 +55,17 @@ class Runtime:
 
 
 @contextmanager
-def open_runtime(settings: Settings) -> Iterator[Runtime]:
-    """Open the database, bring its schema up to date, and join the parts. The model is not loaded yet."""
+def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) -> Iterator[Runtime]:
+    """Open the database, bring its schema up to date, and join the parts. The model is not loaded yet.
+
+    Whoever answers requests limits its statements; a rebuild or a verification reads for as long as it takes.
+    """
     with Database.open(
         settings.database_url,
         min_free_bytes=settings.min_free_disk_mb << 20,
         pool_size=settings.database_pool_size,
+        statement_timeout_seconds=statement_timeout_seconds,
+        lock_timeout_seconds=settings.database_lock_timeout_seconds,
     ) as database:
         bring_up_to_date(database)
         database.keep_reserve()

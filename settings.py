@@ -20,6 +20,14 @@ class Settings(BaseSettings):
     database_pool_size: Positive = Field(
         10, description="Connections that a process keeps to a Postgres; it takes as many again under load"
     )
+    database_statement_timeout_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="Longest statement of a request on a Postgres; 0: no limit, as for workers and manage.py",
+    )
+    database_lock_timeout_seconds: float = Field(
+        30.0, ge=0, description="Longest wait on a Postgres for what another transaction holds; 0: no limit"
+    )
     auth_mode: Literal["open"] = Field(
         "open", description="Who may do what; there are no accounts yet, so everybody who reaches the port everything"
     )

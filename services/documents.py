@@ -10,7 +10,7 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
-from database import Database
+from database import Database, repeatable
 from errors import Conflict, TooLarge
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, Project, Revision, RevisionStatus, utc_now
@@ -75,14 +75,17 @@ class DocumentService:
     limits: Limits
     chunk_tokens: int
 
+    @repeatable
     def upsert(self, docs: Sequence[NewDoc]) -> Upserted:
         """Store, embed and publish the documents; when this returns they are found. All of them, or none."""
         return self._until_not_overtaken(self._upsert_once, docs)
 
+    @repeatable
     def accept(self, docs: Sequence[NewDoc]) -> Upserted:
         """Store the documents and the job that will embed and publish them. What is found changes later."""
         return self._until_not_overtaken(self._accept_once, docs)
 
+    @repeatable
     def delete(self, tenant_id: str, namespace: str, doc_id: str, *, expected_hash: str | None = None) -> Deleted:
         """Hide the document from every search at once; its vectors leave the checkpoint with the next rebuild."""
         self.database.make_room_to_delete()

@@ -24,6 +24,7 @@ FLOORS: list[set[str]] = [
     {"engines", "text"},
     {"migrations"},
     {"database"},
+    {"database_problems"},
     {"models"},
     {"domain", "errors", "settings", "version"},
 ]
@@ -34,7 +35,7 @@ ONLY = {
     "faiss": {"index_manager", "bench"},
     "fastapi": {"app_v1", "api"},
     "starlette": {"app_v1", "api"},
-    "sqlalchemy": {"database", "models", "job_queue", "services", "migrations", "api", "bench"},
+    "sqlalchemy": {"database", "database_problems", "models", "job_queue", "services", "migrations", "api", "bench"},
     "torch": {"engines", "bench"},
     "openvino": {"engines", "bench"},
     "typer": {"manage"},
