@@ -9,8 +9,8 @@ lifespan, and is undone when it stops.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypedDict
 
 from fastapi import FastAPI
@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 from api import documents, health, indexes, jobs, search
 from api.middleware import BodyLimit, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
+from errors import ServiceError
 from runtime import Runtime, open_runtime
 from settings import Settings
 from version import VERSION
@@ -38,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         used = settings or Settings()
         _log_to_stderr(used.log_level)
         limit = used.database_statement_timeout_seconds
-        with open_runtime(used, statement_timeout_seconds=limit) as runtime:
+        with _told_plainly(), open_runtime(used, statement_timeout_seconds=limit) as runtime:
             runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             log.warning("AUTH_MODE=open: whoever reaches this port can read and write every tenant's data.")
             yield {"runtime": runtime}
@@ -54,6 +55,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(each.router)
     add_handlers(app)
     return app
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """The server shows what kept it from starting: the reason, not what the driver went through."""
+    try:
+        yield
+    except ServiceError as error:
+        raise error.with_traceback(None) from None
 
 
 def _log_to_stderr(level: str) -> None:
