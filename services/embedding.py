@@ -108,7 +108,7 @@ class EmbeddingService:
             embedder = self.embedder(self.version)
             if self.config.backend != "remote":
                 warm_up(embedder)
-        except (ModelUnavailable, VersionUnavailable) as error:
+        except ServiceError as error:
             log.error("%s", error)
         except Exception:
             log.exception("could not load the embedding model")
