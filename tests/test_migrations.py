@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Table, UniqueConstraint, inspect, make_url, select, text
+from sqlalchemy import Index, Table, UniqueConstraint, inspect, make_url, select, text
 
 from database import Database
 from errors import DatabaseUnavailable
@@ -105,9 +105,9 @@ def test_keys_of_what_a_tenant_owns_hold_the_team(table: Table) -> None:
         return
     assert next(iter(table.primary_key.columns)).name == "team_id"
     assert not table.columns["team_id"].nullable
-    unique = [each for each in table.constraints if isinstance(each, UniqueConstraint)]
-    unique_indexes = [index for index in table.indexes if index.unique]
-    assert [each.name for each in (*unique, *unique_indexes) if "team_id" not in each.columns] == []
+    unique: list[UniqueConstraint | Index] = [each for each in table.constraints if isinstance(each, UniqueConstraint)]
+    unique += [index for index in table.indexes if index.unique]
+    assert [each.name for each in unique if "team_id" not in each.columns] == []
     assert not any(column.unique for column in table.columns)
     for foreign in table.foreign_key_constraints:
         pairs = {element.parent.name: element.target_fullname for element in foreign.elements}
