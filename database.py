@@ -53,7 +53,7 @@ class epoch_now(GenericFunction[float]):
 
 @compiles(epoch_now)
 def _epoch_now(element: epoch_now, compiler: Any, **_: Any) -> str:  # noqa: ARG001
-    return "extract(epoch from clock_timestamp())"
+    return "extract(epoch from statement_timestamp())"
 
 
 @compiles(epoch_now, "sqlite")

@@ -157,10 +157,7 @@ class JobQueue:
         with self.database.read() as session:
             if session.scalar(select(Job.job_id).where(or_(_waits(), _is_abandoned())).limit(1)) is None:
                 return None
-        whose_turn = (_is_abandoned(), _waits() & (Job.team_id > self._last_team), _waits())
-        with self.database.write() as session:
-            taken = (_take(session, which, worker, self.lease_seconds) for which in whose_turn)
-            job = next((job for job in taken if job is not None), None)
+        job = self._claim_one(_is_abandoned(), worker) or self._claim_one(_waits(), worker)
         if job is None:
             return None
         self._last_team = job.team_id
@@ -175,6 +172,23 @@ class JobQueue:
             result=job.result_json or {},
             cancel_requested=job.cancel_requested,
         )
+
+    def _claim_one(self, which: ColumnElement[bool], worker: str) -> Job | None:
+        """Of one tenant at a time: where tenants are spread over servers, one of them can lock it."""
+        tried: list[int] = []  # others were quicker there
+        while (team_id := self._whose_turn(which, tried)) is not None:
+            with self.database.write() as session:
+                job = _take(session, and_(Job.team_id == team_id, which), worker, self.lease_seconds)
+            if job is not None:
+                return job
+            tried.append(team_id)
+        return None
+
+    def _whose_turn(self, which: ColumnElement[bool], tried: list[int]) -> int | None:
+        query = select(Job.team_id).where(which, Job.team_id.not_in(tried)).order_by(Job.team_id).limit(1)
+        with self.database.read() as session:
+            following = session.scalar(query.where(Job.team_id > self._last_team))
+            return session.scalar(query) if following is None else following
 
     def renew(self, claim: Claim) -> bool:
         """Hold the job for another lease. Returns whether somebody wants it cancelled; raises LostLease."""
@@ -325,7 +339,7 @@ def _take(session: Session, which: ColumnElement[bool], worker: str, lease_secon
     oldest = (
         select(Job.job_id)
         .where(which)
-        .order_by(Job.team_id, Job.created_at)
+        .order_by(Job.created_at)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
