@@ -110,6 +110,10 @@ class DamagedIndex(ServiceError):
     code = "damaged_index"
 
 
+class MissingIndex(DamagedIndex):
+    """The file is not in this folder."""
+
+
 class IndexStoreUnavailable(ServiceError):
     """The folder of checkpoints cannot be made or written."""
 

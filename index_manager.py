@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain import Hit, Partition
-from errors import DamagedIndex, IndexStoreUnavailable
+from errors import DamagedIndex, IndexStoreUnavailable, MissingIndex
 
 Ids = NDArray[np.int64]
 Vectors = NDArray[np.float32]
@@ -282,7 +282,8 @@ class IndexManager:
         try:
             content = (self.root / checkpoint.name).read_bytes()
         except OSError as error:
-            raise DamagedIndex(f"The file cannot be read: {error.strerror}.") from error
+            kind = MissingIndex if isinstance(error, FileNotFoundError) else DamagedIndex
+            raise kind(f"The file cannot be read: {error.strerror}.") from error
         digest = bytes.fromhex(checkpoint.checksum)
         body = memoryview(content)[HEADER.size :]
         told = (MAGIC, _key(partition), FORMAT, checkpoint.dimension, checkpoint.ntotal, len(body), digest)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -245,7 +246,8 @@ class IndexRow(Base):
     """A partition's checkpoint. The commit that names a file is the swap to it.
 
     *faiss_path* is relative to the folder of indices; null: there is no checkpoint, the tail is everything.
-    *problem* is what was wrong with the file when somebody last tried to read it.
+    *problem* is what was wrong with the file when somebody last tried to read it. *vectors_seq* is the number
+    up to which the table of vectors follows the partition; it is the project's, or the table is not to be used.
     """
 
     __tablename__ = "indices"
@@ -260,8 +262,28 @@ class IndexRow(Base):
     covered_seq: Mapped[int] = mapped_column(BigInteger, default=0)
     ntotal: Mapped[int] = mapped_column(BigInteger, default=0)
     changes: Mapped[int] = mapped_column(BigInteger, default=0)
+    vectors_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     problem: Mapped[str | None]
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class VectorRow(Base):
+    """The vector of a live chunk where pgvector searches it. Postgres alone has this table.
+
+    The column has no dimension, so that versions of every dimension live here; each has an index of its own.
+    """
+
+    __tablename__ = "vectors"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        {"info": {"only_on": "postgresql"}},
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    embedding_version: Mapped[str] = mapped_column(primary_key=True)
+    faiss_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    embedding: Mapped[Any] = mapped_column(VECTOR())
 
 
 class Job(Base):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from database import Database
 from engines.embedders.opening import EmbedderConfig
+from engines.vectors.opening import VectorsConfig, open_store
 from errors import DatabaseUnavailable, NotFound
-from index_manager import IndexManager
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date, current_revision
 from services.browsing import BrowsingService
@@ -24,8 +24,7 @@ from services.ingesting_files import FileIngestingService
 from services.jobs import JobService
 from services.moving import MovingService
 from services.observing import ObservingService
-from services.partitions import PartitionService
-from services.publishing import Publisher, RebuildPolicy
+from services.publishing import Publisher
 from services.query_executor import QueryExecutor
 from services.search import SearchService
 from services.verifying import VerifyingService
@@ -69,16 +68,11 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
     ) as database:
         bring_up_to_date(database)
         database.keep_reserve()
-        indexes = IndexManager(
-            settings.index_dir,
-            exact_up_to=settings.index_exact_up_to,
-            memory_bytes=settings.index_memory_mb << 20,
-        )
+        vectors = open_store(database, _vectors_config(settings))
         queue = _queue(database, settings)
-        publisher = _publisher(queue, settings)
+        publisher = Publisher(queue, vectors)
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
-        partitions = PartitionService(database, indexes, publisher)
-        searching = SearchService(database, embedding, partitions)
+        searching = SearchService(database, embedding, vectors, publisher)
         documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
         with QueryExecutor.running(searching) as questions:
             try:
@@ -90,15 +84,15 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                     documents=documents,
                     browsing=BrowsingService(database),
                     ingesting=IngestingService(database, embedding, publisher),
-                    indexing=IndexingService(database, indexes, embedding, publisher),
+                    indexing=IndexingService(database, vectors, embedding, publisher),
                     jobs=JobService(database, queue, embedding, publisher),
                     searching=searching,
                     questions=questions,
                     files=FileIngestingService(documents),
                     idempotency=IdempotencyService(database),
-                    observing=ObservingService(database, indexes, queue, embedding),
-                    diagnosing=DiagnosingService(database, indexes, queue, embedding),
-                    verifying=VerifyingService(database, indexes),
+                    observing=ObservingService(database, vectors, queue, embedding),
+                    diagnosing=DiagnosingService(database, vectors, queue, embedding),
+                    verifying=VerifyingService(database, vectors),
                 )
             finally:
                 embedding.close()
@@ -110,7 +104,7 @@ def open_move(settings: Settings, *, source: str, target: str, batch_rows: int) 
     with ExitStack() as opened:
         old = _reached(opened, "--from", source, settings)
         new = _reached(opened, "--to", target, settings)
-        yield MovingService(old, new, _publisher(_queue(new, settings), settings), batch_rows)
+        yield MovingService(old, new, _queue(new, settings), batch_rows)
 
 
 def _reached(opened: ExitStack, option: str, url: str, settings: Settings) -> Database:
@@ -134,11 +128,6 @@ def _queue(database: Database, settings: Settings) -> JobQueue:
     )
 
 
-def _publisher(queue: JobQueue, settings: Settings) -> Publisher:
-    policy = RebuildPolicy(min_changes=settings.rebuild_min_changes, share=settings.rebuild_share)
-    return Publisher(queue, policy)
-
-
 def _embedder_config(settings: Settings) -> EmbedderConfig:
     return EmbedderConfig(
         model_name=settings.embed_model_name,
@@ -151,6 +140,18 @@ def _embedder_config(settings: Settings) -> EmbedderConfig:
         base_url=settings.embed_base_url,
         api_key=settings.embed_api_key.get_secret_value(),
         timeout_seconds=settings.embed_timeout_seconds,
+    )
+
+
+def _vectors_config(settings: Settings) -> VectorsConfig:
+    return VectorsConfig(
+        kind=settings.vector_store,
+        index_dir=settings.index_dir,
+        exact_up_to=settings.index_exact_up_to,
+        memory_bytes=settings.index_memory_mb << 20,
+        rebuild_min_changes=settings.rebuild_min_changes,
+        rebuild_share=settings.rebuild_share,
+        prefers_half=settings.pgvector_halfvec,
     )
 
 

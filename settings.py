@@ -31,6 +31,12 @@ class Settings(BaseSettings):
     auth_mode: Literal["open"] = Field(
         "open", description="Who may do what; there are no accounts yet, so everybody who reaches the port everything"
     )
+    vector_store: Literal["auto", "faiss", "pgvector"] = Field(
+        "auto", description="What searches the vectors; auto: pgvector on Postgres, else FAISS files"
+    )
+    pgvector_halfvec: bool = Field(
+        False, description="Half precision in pgvector's graphs: half their memory; the whole vectors still decide"
+    )
     index_dir: Path = Field(Path("./faiss_indices"), description="Directory for FAISS index files")
 
     embed_model_name: str = Field(
@@ -56,7 +62,7 @@ class Settings(BaseSettings):
     chunk_tokens: Positive = Field(200, description="Most tokens in a chunk, enriched header not counted")
 
     index_exact_up_to: int = Field(
-        50_000, ge=0, description="Largest checkpoint, in vectors, that is searched exactly; beyond, an HNSW graph"
+        50_000, ge=0, description="Largest index, in vectors, that is searched exactly; beyond, an HNSW graph"
     )
     index_memory_mb: Positive = Field(4096, description="Memory that a process gives to open partitions")
     rebuild_share: float = Field(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.service import PLACE, Service, database_url, postgres, service
+import pytest
+
+from tests.service import PLACE, Service, Store, database_url, every_store, postgres, service
 
 __all__ = ["database_url", "postgres", "service"]
 
 
+@every_store
 def test_upsert_then_retrieve_returns_chunks(service: Service) -> None:
     service.upsert("cats", "Cats sleep all day.")
     service.upsert("ships", "Ships sail the sea.")
@@ -18,6 +21,7 @@ def test_upsert_then_retrieve_returns_chunks(service: Service) -> None:
     assert 0.5 < first["score"] <= 1.0
 
 
+@every_store
 def test_delete_then_retrieve_excludes_doc(service: Service) -> None:
     service.upsert("cats", "Cats sleep all day.")
     service.upsert("ships", "Ships sail the sea.")
@@ -29,6 +33,7 @@ def test_delete_then_retrieve_excludes_doc(service: Service) -> None:
     assert service.found("where do ships sail?") == ["cats"]
 
 
+@every_store
 def test_idempotent_upsert(service: Service) -> None:
     assert service.upsert("cats", "Cats sleep.")["chunks_created"] == 1
     again = service.upsert("cats", "Cats sleep.  \r\n")
@@ -36,12 +41,14 @@ def test_idempotent_upsert(service: Service) -> None:
     assert service.search("cats")["total_found"] == 1
 
 
+@every_store
 def test_health_endpoint(service: Service) -> None:
     health = service.get("/v1/health")
     assert (health["ok"], health["db_ok"], health["index_store_ok"], health["jobqueue_ok"]) == (True,) * 4
     assert health["build_info"]["embedding_model"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 
+@every_store
 def test_what_was_accepted_is_there_after_a_restart(service: Service) -> None:
     service.upsert("cats", "Cats sleep all day.")
     docs = [{**PLACE, "doc_id": "ships", "text": "Ships sail the sea."}]
@@ -53,6 +60,7 @@ def test_what_was_accepted_is_there_after_a_restart(service: Service) -> None:
         assert after.found("ships") == ["ships", "cats"]
 
 
+@pytest.mark.parametrize("service", [Store.SQLITE], indirect=True)
 def test_index_files_can_be_deleted_at_any_time(service: Service) -> None:
     service.upsert("cats", "Cats sleep all day.")
     service.rebuild()

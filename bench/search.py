@@ -20,8 +20,10 @@ import faiss
 from bench.corpus import TENANT, Writer, add, bury, fill, live_chunks, scratch
 from bench.server import Client, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
+from engines.vectors.checkpoints import checkpoint_of
+from engines.vectors.truth import snapshot
+from index_manager import IndexManager
 from runtime import Runtime
-from services.partitions import checkpoint_of, snapshot
 
 TOP_K = 5
 CLIENTS = 16
@@ -59,7 +61,9 @@ class Floor:
         assert seen is not None
         checkpoint = checkpoint_of(seen.index)
         assert checkpoint is not None
-        index, _ = runtime.indexing.indexes.load(seen.key, checkpoint)
+        settings = runtime.settings
+        indexes = IndexManager(settings.index_dir, exact_up_to=settings.index_exact_up_to, memory_bytes=1)
+        index, _ = indexes.load(seen.key, checkpoint)
         return cls(runtime.embedding.embedder(seen.key.embedding_version), index)
 
     def search(self, questions: Sequence[str]) -> None:

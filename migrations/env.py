@@ -8,6 +8,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from database import Database
+from migrations.comparing import is_compared
 from models import Base, UtcDateTime
 from settings import Settings
 
@@ -25,6 +26,7 @@ def migrate(connection: Connection) -> None:
         transactional_ddl=True,
         compare_type=True,
         render_item=render_item,
+        include_object=is_compared(connection.dialect.name),
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from database import Database
 from engines.embedders.opening import open_embedder
+from engines.vectors.base import VectorStore
 from errors import ServiceError, StorageFull
-from index_manager import IndexManager
 from job_queue import JobQueue
 from migrations.upgrade import current_revision
 from models import utc_now
@@ -47,7 +47,7 @@ class Finding:
 @dataclass(frozen=True)
 class DiagnosingService:
     database: Database
-    indexes: IndexManager
+    vectors: VectorStore
     queue: JobQueue
     embedding: EmbeddingService
 
@@ -55,7 +55,7 @@ class DiagnosingService:
         """One finding after the other, the slow one last. Nothing that is asked here keeps another from being asked."""
         yield _ask("database", self._database)
         yield _ask("disk", self._disk)
-        yield _ask("index folder", self._index_folder)
+        yield _ask("index store", self._index_store)
         yield _ask("workers", self._workers)
         yield _ask("model", self._model)
 
@@ -74,11 +74,13 @@ class DiagnosingService:
 
     def _disk(self) -> str:
         self.database.refuse_when_nearly_full()
-        return self._free(self.database.file.parent if self.database.file else self.indexes.root)
+        folder = self.database.file.parent if self.database.file else self.vectors.folder
+        return self._free(folder) if folder else "everything is kept by the database"
 
-    def _index_folder(self) -> str:
-        self.indexes.require_folder()
-        return f"{self.indexes.root} can be written, {self._free(self.indexes.root)}"
+    def _index_store(self) -> str:
+        self.vectors.require_ready()
+        folder = self.vectors.folder
+        return f"{self.vectors.describe()}, {self._free(folder)}" if folder else self.vectors.describe()
 
     def _free(self, folder: Path) -> str:
         free, reserve = shutil.disk_usage(folder).free, self.database.min_free_bytes

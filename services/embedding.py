@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from threading import Lock, Thread
 
-import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -178,11 +177,6 @@ class EmbeddingService:
                 "new model another EMBEDDING_VERSION, or set EMBED_MODEL_NAME and the prompts back.",
                 param="embedding_version",
             )
-
-
-def to_matrix(vectors: Iterable[bytes], dimension: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Stored vectors as float32, shape ``(n, dimension)``."""
-    return np.frombuffer(b"".join(vectors), "<f4").astype(np.float32, copy=False).reshape(-1, dimension)
 
 
 def _is_same(row: EmbeddingVersion, config: EmbedderConfig, dimension: int) -> bool:

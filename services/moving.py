@@ -39,10 +39,11 @@ from sqlalchemy.orm import Session
 
 from database import Database, epoch_now
 from errors import Conflict, Invalid, ServiceError
+from job_queue import JobQueue
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision, set_revision
-from models import Base, Doc, IndexRow, Job, JobStatus, Project, WorkerRow
+from models import Base, Doc, IndexRow, Job, JobStatus, Project, VectorRow, WorkerRow
 from services.comparing import Compared, Side, compare
-from services.publishing import Publisher
+from services.publishing import ask_for_rebuild
 
 Row = dict[str, Any]
 
@@ -50,14 +51,15 @@ ROWS_PER_BATCH = 1000
 BYTES_PER_BATCH = 8 << 20
 _STREAMED = {"yield_per": 20}  # what a driver holds at once: a text may have 10 million characters
 
-# What a process says of itself is true of the database that it works on.
-_LEFT_BEHIND = {WorkerRow.__tablename__}
+# What a process says of itself is true of the database that it works on, and what searches vectors is made again.
+_LEFT_BEHIND = {WorkerRow.__tablename__, VectorRow.__tablename__}
 _NO_CHECKPOINT: Mapping[str, Any] = {
     "faiss_path": None,
     "checksum": None,
     "covered_seq": 0,
     "ntotal": 0,
     "changes": 0,
+    "vectors_seq": 0,
     "problem": None,
 }
 _STOP = "Stop the API and the workers of the source before the move, and start them on the target after it."
@@ -84,7 +86,7 @@ class MovingService:
 
     source: Database
     target: Database
-    publisher: Publisher
+    queue: JobQueue
     batch_rows: int = ROWS_PER_BATCH
 
     def begin(self) -> int:
@@ -143,7 +145,7 @@ class MovingService:
             session.execute(update(IndexRow).values(changes=func.coalesce(live.scalar_subquery(), 0)))
             projects = session.scalars(select(Project).where(Project.live_chunks > 0)).all()
             for project in projects:
-                self.publisher.ask_for_rebuild(session, project)
+                ask_for_rebuild(self.queue, session, project)
             if self.target.file is None:
                 _settle_postgres(session)
             _MARKER.drop(session.connection())

@@ -10,8 +10,8 @@ from sqlalchemy import and_, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from database import Database, repeatable
+from engines.vectors.base import VectorStore
 from errors import ServiceError
-from index_manager import IndexManager
 from job_queue import JobQueue
 from models import IndexRow, Project, Team
 from services.embedding import EmbeddingService
@@ -28,7 +28,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
-    """A partition. *ntotal* counts the vectors that a search can find; the checkpoint may lag behind: *dirty*."""
+    """A partition. *ntotal* counts the vectors that a search can find; a rebuild would make it faster: *dirty*."""
 
     tenant_id: str
     namespace: str
@@ -47,7 +47,7 @@ class IndexStats:
 @dataclass(frozen=True)
 class ObservingService:
     database: Database
-    indexes: IndexManager
+    vectors: VectorStore
     queue: JobQueue
     embedding: EmbeddingService
 
@@ -55,7 +55,7 @@ class ObservingService:
         problems: list[str] = []
         db_ok = _is_well(self._ask_database, problems)
         jobqueue_ok = db_ok and _is_well(self.queue.stats, problems)
-        index_store_ok = _is_well(self.indexes.require_folder, problems)
+        index_store_ok = _is_well(self.vectors.require_ready, problems)
         model = "ready" if self.embedding.is_ready else "failed" if self.embedding.problem else "loading"
         if self.embedding.problem:
             problems.append(self.embedding.problem)
@@ -80,7 +80,7 @@ class ObservingService:
                 embedding_version=index.embedding_version,
                 ntotal=project.live_chunks,
                 dimension=index.dimension,
-                dirty=index.changes > 0,
+                dirty=self.vectors.is_dirty(project, index),
                 updated_at=index.updated_at,
                 seq=project.seq,
                 covered_seq=index.covered_seq,

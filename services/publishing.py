@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, CursorResult, and_, delete, select, update
 from sqlalchemy.orm import Session
 
+from engines.vectors.base import VectorStore
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, IndexRow, Project, Revision, RevisionStatus, utc_now
 
@@ -20,22 +21,11 @@ REBUILD = "rebuild_index"
 
 
 @dataclass(frozen=True, slots=True)
-class RebuildPolicy:
-    """When a partition asks for a new checkpoint by itself: after this many changes, and this share of it."""
-
-    min_changes: int
-    share: float
-
-    def is_due(self, changes: int, ntotal: int) -> bool:
-        return changes > max(self.min_changes, self.share * ntotal)
-
-
-@dataclass(frozen=True, slots=True)
 class Publisher:
     """Publishes and retires revisions."""
 
     queue: JobQueue
-    policy: RebuildPolicy
+    vectors: VectorStore
 
     def next_numbers(
         self, session: Session, project: Project, *, chunks: int = 0, publications: int = 1
@@ -48,6 +38,7 @@ class Publisher:
             .returning(Project)
         )
         row = session.scalars(query, execution_options={"populate_existing": True}).one()
+        self.vectors.follow(session, row, publications=publications)
         return row, row.next_faiss_id - chunks
 
     def publish(self, session: Session, project: Project, revision: Revision) -> None:
@@ -58,6 +49,7 @@ class Publisher:
         doc = session.get_one(Doc, (project.team_id, project.id, revision.doc_id))
         retired = self._retire(session, project, doc)
         session.execute(update(Chunk).where(chunks_of(revision), Chunk.live_seq.is_(None)).values(live_seq=project.seq))
+        self.vectors.show(session, project, chunks_of(revision))
         project.live_docs += 1 if doc.live_revision is None else 0
         project.live_chunks += revision.chunk_count
         doc.live_revision, doc.status, doc.error = revision.revision, DocStatus.READY, None
@@ -74,8 +66,7 @@ class Publisher:
         return retired
 
     def ask_for_rebuild(self, session: Session, project: Project) -> str:
-        """The id of the partition's one waiting rebuild job."""
-        return self.queue.create_job(session, REBUILD, {}, project=project, dedupe_key=REBUILD)
+        return ask_for_rebuild(self.queue, session, project)
 
     def _retire(self, session: Session, project: Project, doc: Doc) -> int:
         """Mark the doc's live revision retired, and its chunks dead.
@@ -90,6 +81,7 @@ class Publisher:
             Chunk.doc_id == doc.doc_id,
             Chunk.revision == doc.live_revision,
         )
+        self.vectors.hide(session, project, is_live)
         dying = update(Chunk).where(is_live).values(dead_seq=project.seq, deleted_at=utc_now())
         done = session.execute(dying, execution_options={"synchronize_session": False})
         assert isinstance(done, CursorResult)
@@ -106,8 +98,13 @@ class Publisher:
         )
         query = update(IndexRow).where(partition).values(changes=IndexRow.changes + changes)
         counted = session.execute(query.returning(IndexRow.changes, IndexRow.ntotal)).one()
-        if self.policy.is_due(counted.changes, counted.ntotal):
+        if self.vectors.wants_rebuild(project, changes=counted.changes, ntotal=counted.ntotal):
             self.ask_for_rebuild(session, project)
+
+
+def ask_for_rebuild(queue: JobQueue, session: Session, project: Project) -> str:
+    """The id of the partition's one waiting rebuild job."""
+    return queue.create_job(session, REBUILD, {}, project=project, dedupe_key=REBUILD)
 
 
 def of_doc(project: Project, doc_id: str) -> ColumnElement[bool]:

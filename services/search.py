@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,15 +12,18 @@ from typing import Any
 from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
-from database import Database
+from database import Database, repeatable
 from domain import Hit
 from engines.embedders.base import Vectors
-from errors import EmbeddingRefused, VersionMismatch
-from index_manager import OpenPartition
-from models import Chunk, Json, Revision
+from engines.vectors.base import Opened, VectorStore
+from engines.vectors.truth import Snapshot, is_live, row_of, snapshot
+from errors import EmbeddingRefused, ServiceError, VersionMismatch
+from models import Chunk, IndexRow, Json, Revision
 from services.embedding import EmbeddingService
 from services.namespaces import missing
-from services.partitions import PartitionService, Snapshot, is_live, snapshot
+from services.publishing import Publisher
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ class Answer:
 class SearchService:
     database: Database
     embedding: EmbeddingService
-    partitions: PartitionService
+    vectors: VectorStore
+    publisher: Publisher
 
     def search(self, question: Question) -> Answer:
         [answer] = self.search_many([question])
@@ -100,6 +105,7 @@ class SearchService:
         except Exception as error:
             return [error] * len(asked)
 
+    @repeatable
     def _search_namespace(self, tenant_id: str, namespace: str, asked: list[Question]) -> list[Answer]:
         with self.database.read() as session:
             seen = snapshot(session, tenant_id, namespace)
@@ -111,33 +117,44 @@ class SearchService:
             _check_version(asked, version)
             vectors = self.embedding.embedder(version).embed_queries([question.query for question in asked])
             laps.end("embed_ms")
-            opened = self.partitions.opened(seen)
-            with opened.lock, self.database.read() as session:
+            with self.vectors.opened(seen.key, seen.index.dimension) as opened, self.database.read() as session:
                 current = snapshot(session, tenant_id, namespace) or seen
                 if current.key == seen.key:
                     return self._search_snapshot(session, current, opened, asked, vectors, laps)
             seen = current  # the namespace moved to another version in between
 
     def _search_snapshot(
-        self,
-        session: Session,
-        seen: Snapshot,
-        opened: OpenPartition,
-        asked: list[Question],
-        vectors: Vectors,
-        laps: _Laps,
+        self, session: Session, seen: Snapshot, opened: Opened, asked: list[Question], vectors: Vectors, laps: _Laps
     ) -> list[Answer]:
-        self.partitions.catch_up(session, seen, opened)
+        problem = opened.catch_up(session, seen)
+        if problem is not None:
+            self._report(seen, problem)
         laps.end("catch_up_ms")
-        hits = opened.search(vectors, max(question.top_k for question in asked))
+        found = opened.search(session, seen, vectors, k=max(question.top_k for question in asked))
         laps.end("index_ms")
-        passages = _fetch(session, seen, hits)
+        passages = _fetch(session, seen, found.hits)
         laps.end("fetch_ms")
         version, seq = seen.key.embedding_version, seen.project.seq
         return [
-            Answer(found[: question.top_k], seq, version, opened.is_exact, timings=laps.ended)
-            for question, found in zip(asked, passages, strict=True)
+            Answer(some[: question.top_k], seq, version, found.is_exact, timings=laps.ended)
+            for question, some in zip(asked, passages, strict=True)
         ]
+
+    def _report(self, seen: Snapshot, problem: str) -> None:
+        """Note it in the row and queue a rebuild, unless one has come to its end meanwhile.
+
+        The search that found it goes on in any case; if this fails, the next one reports it.
+        """
+        project, index = seen.project, seen.index
+        log.error("index of %s/%s, %s: %s", project.team_id, project.id, index.faiss_path or "no file", problem)
+        try:
+            with self.database.write() as session:
+                row = session.scalar(select(IndexRow).where(row_of(seen.key)))
+                if row is not None and row.updated_at == index.updated_at:
+                    row.problem = problem
+                    self.publisher.ask_for_rebuild(session, project)
+        except ServiceError as error:
+            log.error("could not queue its rebuild: %s", error)
 
 
 class _Laps:

@@ -1,4 +1,4 @@
-"""Do database, checkpoint and tail of every partition say the same? Reads everything, changes nothing."""
+"""Do the database and the store of vectors say the same of every partition? Reads everything, changes nothing."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import and_, exists, func, select
 from sqlalchemy.orm import Session
 
 from database import Database
-from errors import DamagedIndex
-from index_manager import IndexManager, OpenPartition
+from engines.vectors.base import VectorStore
+from engines.vectors.truth import Snapshot, has_vector, is_live, live_vectors, snapshot
 from models import Chunk, Doc, Project, Team
-from services.partitions import Snapshot, checkpoint_of, has_vector, is_live, replay, snapshot, vectors_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Verdict:
 @dataclass(frozen=True)
 class VerifyingService:
     database: Database
-    indexes: IndexManager
+    vectors: VectorStore
 
     def verify(self) -> Iterator[Verdict]:
         """One verdict per namespace, each of one snapshot."""
@@ -53,7 +51,8 @@ class VerifyingService:
     def _verdict(self, session: Session, seen: Snapshot, tenant_id: str) -> Verdict:
         project, index = seen.project, seen.index
         live = np.array(sorted(session.scalars(_live(project, Chunk.faiss_id))), np.int64)
-        problems = list(self._index_problems(session, seen, live))
+        problems = list(self.vectors.problems(session, seen, live))
+        problems += _vector_problems(session, seen)
         problems += _counter_problems(session, project, len(live))
         return Verdict(
             tenant_id=tenant_id,
@@ -66,34 +65,15 @@ class VerifyingService:
             problems=problems,
         )
 
-    def _index_problems(self, session: Session, seen: Snapshot, live: NDArray[np.int64]) -> Iterator[str]:
-        """Replays the partition from its file, as a process that just started would."""
-        opened = OpenPartition(seen.index.dimension)
-        checkpoint = checkpoint_of(seen.index)
-        if checkpoint is not None:
-            try:
-                opened.start_from(checkpoint, *self.indexes.load(seen.key, checkpoint))
-            except DamagedIndex as error:
-                yield f"Checkpoint {checkpoint.name}: {error} Searches use the database; a rebuild writes it again."
-        replay(session, seen, opened)
-        found = opened.ids()
-        if len(found) != len(live) or not np.array_equal(found, live):
-            lost, extra = np.setdiff1d(live, found), np.setdiff1d(found, live)
-            yield f"Checkpoint and tail miss {len(lost)} live chunks and hold {len(extra)} that are not live."
-        yield from _vector_problems(session, seen, opened)
 
-
-def _vector_problems(session: Session, seen: Snapshot, opened: OpenPartition) -> Iterator[str]:
+def _vector_problems(session: Session, seen: Snapshot) -> Iterator[str]:
     without = _live(seen.project, func.count()).where(~has_vector(seen.key.embedding_version))
     if count := session.scalar(without):
         yield f"{count} live chunks have no vector."
-    ids, vectors = vectors_of(session, seen.key, is_live(seen.project.seq), seen.index.dimension)
+    ids, vectors = live_vectors(session, seen)
     lengths = np.linalg.norm(vectors, axis=1)
     if len(ids) and not np.allclose(lengths, 1, atol=1e-3):
         yield f"{int((np.abs(lengths - 1) > 1e-3).sum())} vectors in the database do not have length 1."
-    held = opened.vectors()
-    if held.shape == vectors.shape and not np.array_equal(held, vectors):
-        yield f"{int((held != vectors).any(axis=1).sum())} vectors in the checkpoint differ from the database's."
 
 
 def _counter_problems(session: Session, project: Project, live_chunks: int) -> Iterator[str]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+import services.embedding
 from app_v1 import create_app
+from engines.embedders.base import Embedder
+from engines.embedders.opening import EmbedderConfig, open_embedder
 from handlers import HANDLERS
 from runtime import Runtime, open_runtime
 from settings import Settings
@@ -79,6 +84,11 @@ class Service:
     def index_files(self) -> list[Path]:
         return sorted(self.settings.index_dir.rglob("*.faiss"))
 
+    @property
+    def keeps_files(self) -> bool:
+        """Its index is files: one per partition that was rebuilt."""
+        return self.runtime.indexing.vectors.folder is not None
+
     def problems(self) -> list[str]:
         """Everything that verify has to say against any namespace."""
         return [problem for verdict in self.runtime.verifying.verify() for problem in verdict.problems]
@@ -108,6 +118,20 @@ def settings_in(folder: Path, **changed: Any) -> Settings:
     return Settings(**{**given, **changed})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_bundled_model() -> Iterator[None]:
+    """The bundled model is loaded once for the whole run, as it is once in a process. Other models are not kept."""
+    kept = functools.cache(open_embedder)
+
+    def opened(config: EmbedderConfig) -> Embedder:
+        is_bundled = (config.model_name, config.backend) == (MODEL, "auto")
+        return kept(config) if is_bundled else open_embedder(config)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services.embedding, "open_embedder", opened)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     with running_server() as server:
@@ -117,17 +141,41 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database of each kind: a test that takes it runs on both."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/rag.db"
+    with _empty_database(request, request.param, tmp_path) as url:
+        yield url
+
+
+@contextmanager
+def _empty_database(request: pytest.FixtureRequest, kind: str, folder: Path) -> Iterator[str]:
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/rag.db"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
     with server.database() as url:
         yield url
 
 
-@pytest.fixture
-def service(tmp_path: Path, database_url: str) -> Iterator[Service]:
-    with open_service(settings_in(tmp_path, database_url=database_url)) as service:
+class Store(StrEnum):
+    """The vector stores that there are: the default of each database, and the other one of Postgres."""
+
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+    POSTGRES_FAISS = "postgres-faiss"
+
+
+every_store = pytest.mark.parametrize("service", list(Store), indirect=True)
+every_faiss_store = pytest.mark.parametrize("service", [Store.SQLITE, Store.POSTGRES_FAISS], indirect=True)
+pgvector_alone = pytest.mark.parametrize("service", [Store.POSTGRES], indirect=True)
+
+
+@pytest.fixture(params=[Store.SQLITE, Store.POSTGRES])
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    """On both databases with the store that is the default there; the marks above choose others."""
+    changed = {"vector_store": "faiss"} if request.param == Store.POSTGRES_FAISS else {}
+    with (
+        _empty_database(request, request.param.partition("-")[0], tmp_path) as url,
+        open_service(settings_in(tmp_path, database_url=url, **changed)) as service,
+    ):
         yield service
 
 

@@ -20,8 +20,9 @@ FLOORS: list[set[str]] = [
     {"api", "handlers"},
     {"runtime"},
     {"services"},
-    {"job_queue", "index_manager"},
+    {"job_queue"},
     {"engines", "text"},
+    {"index_manager"},
     {"migrations"},
     {"database"},
     {"database_problems"},
@@ -33,9 +34,12 @@ FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # Libraries, and one module, that belong to some rooms alone.
 ONLY = {
     "faiss": {"index_manager", "bench"},
+    "pgvector": {"models", "migrations"},
     "fastapi": {"app_v1", "api"},
     "starlette": {"app_v1", "api"},
-    "sqlalchemy": {"database", "database_problems", "models", "job_queue", "services", "migrations", "api", "bench"},
+    "sqlalchemy": {
+        *("database", "database_problems", "models", "job_queue", "services", "engines", "migrations", "api", "bench")
+    },
     "torch": {"engines", "bench"},
     "openvino": {"engines", "bench"},
     "typer": {"manage"},

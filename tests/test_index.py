@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from index_manager import Checkpoint, OpenPartition
-from tests.service import PLACE, Service
+from tests.service import PLACE, Service, Store, every_faiss_store, every_store
 from tests.test_documents import prose
 
 
@@ -18,6 +18,7 @@ def fill(service: Service, count: int) -> None:
     service.batch({f"doc-{number:02d}": prose(number) for number in range(count)})
 
 
+@every_store
 def test_a_stopped_worker_never_makes_a_search_wrong_or_short(service: Service) -> None:
     fill(service, 50)
     service.rebuild()
@@ -35,6 +36,7 @@ def test_a_stopped_worker_never_makes_a_search_wrong_or_short(service: Service) 
     assert service.problems() == []
 
 
+@every_store
 def test_hits_and_scores_are_those_of_an_exact_search(service: Service) -> None:
     fill(service, 40)
     service.rebuild()
@@ -52,6 +54,7 @@ def test_hits_and_scores_are_those_of_an_exact_search(service: Service) -> None:
     assert [chunk["score"] for chunk in chunks] == pytest.approx([score for score, _ in expected], abs=1e-3)
 
 
+@every_store
 def test_asking_again_for_a_rebuild_gives_the_one_that_waits(service: Service) -> None:
     service.upsert("cats", "Cats sleep.")
     first = service.post("/v1/index/rebuild", PLACE)
@@ -59,6 +62,7 @@ def test_asking_again_for_a_rebuild_gives_the_one_that_waits(service: Service) -
     assert service.work() == 1
 
 
+@every_faiss_store
 def test_no_request_writes_a_file_and_old_ones_are_swept(service: Service) -> None:
     fill(service, 5)
     service.rebuild()
@@ -72,6 +76,7 @@ def test_no_request_writes_a_file_and_old_ones_are_swept(service: Service) -> No
     assert first != second
 
 
+@every_faiss_store
 def test_many_changes_ask_for_a_rebuild_by_themselves(service: Service) -> None:
     with service.restarted(rebuild_min_changes=10) as small:
         fill(small, 10)
@@ -84,9 +89,6 @@ def test_many_changes_ask_for_a_rebuild_by_themselves(service: Service) -> None:
 def damage(file: Path, how: str) -> None:
     content = bytearray(file.read_bytes())
     match how:
-        case "missing":
-            file.unlink()
-            return
         case "empty":
             content.clear()
         case "cut short":
@@ -104,8 +106,9 @@ def damage(file: Path, how: str) -> None:
 
 @pytest.mark.parametrize(
     "how",
-    ["missing", "empty", "cut short", "noise", "one bit of the vectors", "one bit of the header", "one byte more"],
+    ["empty", "cut short", "noise", "one bit of the vectors", "one bit of the header", "one byte more"],
 )
+@every_faiss_store
 def test_a_damaged_file_is_reported_and_rebuilt_while_searches_stay_right(service: Service, how: str) -> None:
     fill(service, 12)
     service.rebuild()
@@ -124,6 +127,36 @@ def test_a_damaged_file_is_reported_and_rebuilt_while_searches_stay_right(servic
         assert after.found("winter garden", top_k=13) == before
 
 
+@pytest.mark.parametrize("service", [Store.SQLITE], indirect=True)
+def test_a_missing_file_is_reported_and_rebuilt(service: Service) -> None:
+    fill(service, 12)
+    service.rebuild()
+    before = service.found("winter garden", top_k=13)
+    [file] = service.index_files()
+    file.unlink()
+    with service.restarted() as after:
+        assert after.found("winter garden", top_k=13) == before
+        assert "No such file" in after.stats()["problem"]
+        after.work()
+        assert after.stats()["problem"] is None
+        assert after.problems() == []
+
+
+@pytest.mark.parametrize("service", [Store.POSTGRES_FAISS], indirect=True)
+def test_hosts_with_folders_of_their_own_do_not_take_each_others_files_for_lost(
+    service: Service, tmp_path: Path
+) -> None:
+    fill(service, 12)
+    with service.restarted(index_dir=tmp_path / "other-host") as other:
+        for here, there in [(service, other), (other, service)]:
+            here.upsert("new", f"Written by {here.settings.index_dir.name}.")
+            here.rebuild()
+            assert there.found("winter garden", top_k=13) == here.found("winter garden", top_k=13)
+            assert there.stats()["problem"] is None
+            assert there.get("/v1/queue/stats")["pending"] == 0
+
+
+@pytest.mark.parametrize("service", [Store.SQLITE], indirect=True)
 def test_a_file_that_came_back_is_trusted_only_after_a_rebuild(service: Service) -> None:
     fill(service, 3)
     service.rebuild()
@@ -149,6 +182,7 @@ def test_a_checkpoint_gives_the_tails_memory_back() -> None:
     assert opened.nbytes < 1.5 * tail
 
 
+@every_faiss_store
 def test_a_large_checkpoint_is_a_graph_that_still_fills_top_k(service: Service) -> None:
     with service.restarted(index_exact_up_to=20) as graph:
         fill(graph, 60)

@@ -18,6 +18,7 @@ from sqlalchemy import Index, Table, UniqueConstraint, inspect, make_url, select
 
 from database import Database
 from errors import DatabaseUnavailable
+from migrations.comparing import is_compared
 from migrations.upgrade import HEAD, bring_up_to_date, current_revision
 from models import Base, Team
 from tests.postgres import PostgresServer
@@ -36,7 +37,8 @@ def test_an_empty_database_brought_to_head_equals_the_models(database: Database)
     bring_up_to_date(database)
     assert current_revision(database) == HEAD
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        options = {"compare_type": True, "include_object": is_compared(connection.dialect.name)}
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
 
 

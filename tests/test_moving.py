@@ -32,7 +32,7 @@ from tests.test_documents import prose
 ROOT = Path(__file__).parent.parent
 QUERIES = [prose(10_000 + number, 1) for number in range(30)]
 OTHER = {"tenant_id": "Zoë & Söhne", "namespace": "日本語/手引き"}
-MADE_ANEW = {"indices", "jobs", "workers"}
+MADE_ANEW = {"indices", "jobs", "vectors", "workers"}
 
 
 @pytest.fixture

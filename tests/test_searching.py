@@ -29,15 +29,15 @@ def test_a_question_for_another_version_is_refused_alone(service: Service) -> No
 def test_what_breaks_in_one_namespace_is_not_another_tenants_trouble(service: Service) -> None:
     service.upsert("doc", "Cats sleep.")
     service.post("/v1/docs/upsert", {**PLACE, "tenant_id": "other", "doc_id": "doc", "text": "Cats run."})
-    catch_up = service.runtime.searching.partitions.catch_up
+    opened = service.runtime.searching.vectors.opened
 
-    def break_for_acme(session: Any, seen: Any, opened: Any) -> None:
-        if seen.project.team_id == 1:
+    def break_for_acme(key: Any, dimension: int) -> Any:
+        if key.team_id == 1:
             raise RuntimeError("broken")
-        catch_up(session, seen, opened)
+        return opened(key, dimension)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(service.runtime.searching.partitions), "catch_up", lambda _, *args: break_for_acme(*args))
+        patch.setattr(service.runtime.searching.vectors, "opened", break_for_acme)
         broken, fine = service.runtime.searching.search_many([question(), question(tenant_id="other")])
     assert isinstance(broken, RuntimeError)
     assert isinstance(fine, Answer) and len(fine.passages) == 1

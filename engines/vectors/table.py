@@ -1,0 +1,242 @@
+"""pgvector: a row for each live chunk, written by the transaction that publishes it, deleted by the one that hides it.
+
+So what is committed is searchable, without a tail. The partition's row says up to which publication the table
+follows it: after a time under another store, or a restored backup, the database's own vectors are searched
+instead until a rebuild has made the rows right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, cast
+
+import numpy as np
+from sqlalchemy import ColumnElement, Table, and_, delete, select, text, update
+from sqlalchemy.orm import Session
+
+from database import Database, insert_or_ignore
+from domain import Hit, Partition
+from engines.vectors.base import Found
+from engines.vectors.graphs import Graph, ensure, graph_of
+from engines.vectors.searching import nearest, nearest_by_graph
+from engines.vectors.truth import Snapshot, differing, is_live, lacks_vectors, live_vectors, row_of, stored
+from errors import DatabaseUnavailable
+from index_manager import Checkpoint, Ids, Vectors
+from models import Chunk, IndexRow, Project, VectorRow, utc_now
+
+ROWS_PER_STEP = 1000
+OLDEST_EXTENSION = (0, 8)
+BEHIND = "The table of vectors is behind the database: searches read the database's own vectors until the rebuild."
+
+
+class TableStore:
+    """Partitions of up to *exact_up_to* vectors are searched row by row, larger ones by their version's graph."""
+
+    folder = None
+
+    def __init__(self, database: Database, *, exact_up_to: int, prefers_half: bool = False) -> None:
+        self.database = database
+        self.exact_up_to = exact_up_to
+        self.prefers_half = prefers_half
+
+    @contextmanager
+    def opened(self, key: Partition, dimension: int) -> Iterator[OpenTable]:  # noqa: ARG002
+        yield OpenTable(self)
+
+    def require_ready(self) -> None:
+        self._extension_version()
+
+    def describe(self) -> str:
+        return f"pgvector {self._extension_version()}"
+
+    def is_dirty(self, project: Project, index: IndexRow) -> bool:
+        return index.vectors_seq != project.seq
+
+    def wants_rebuild(self, project: Project, *, changes: int, ntotal: int) -> bool:  # noqa: ARG002
+        """When the partition grew beyond what is searched exactly: the graph may have to be made."""
+        return project.live_chunks > self.exact_up_to >= ntotal
+
+    def follow(self, session: Session, project: Project, *, publications: int) -> None:
+        """A row that is behind stays behind: what it missed is not told again."""
+        if publications:
+            is_level = IndexRow.vectors_seq == project.seq - publications
+            session.execute(update(IndexRow).where(row_of(_serving(project)), is_level).values(vectors_seq=project.seq))
+
+    def show(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
+        key = _serving(project)
+        _insert(session, key, stored(session, key, which))
+
+    def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
+        gone = select(Chunk.faiss_id).where(which)
+        session.execute(delete(_VECTORS).where(_of(_serving(project)), _VECTORS.c.faiss_id.in_(gone)))
+
+    def standing(self, key: Partition) -> Checkpoint | None:
+        with self.database.read() as session:
+            project = session.get_one(Project, (key.team_id, key.project_id))
+            index = session.get(IndexRow, (key.team_id, key.project_id, key.embedding_version))
+            if index is None or index.changes or index.problem or self.is_dirty(project, index):
+                return None
+            graph = self.graph(key, index.dimension)
+            lacks_graph = project.live_chunks > self.exact_up_to and graph and not graph.is_there(session)
+            if lacks_graph or any(map(len, _difference(session, key, project.seq))):
+                return None
+            return Checkpoint("", "", project.seq, project.live_chunks, index.dimension)
+
+    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> Checkpoint | None:
+        """Insert in steps what is missing, then make the graph. What changes meanwhile is for name()."""
+        with self.database.read() as session:
+            project = session.get_one(Project, (key.team_id, key.project_id))
+            if lacks_vectors(session, key):
+                return None
+            missing, _ = _difference(session, key, project.seq)
+        for some in _steps(missing):
+            check()
+            with self.database.write() as session:
+                locked = session.get_one(Project, (key.team_id, key.project_id), with_for_update=True)
+                _insert(session, key, stored(session, key, and_(Chunk.faiss_id.in_(some), is_live(locked.seq))))
+        graph = self.graph(key, dimension)
+        if graph is not None and project.live_chunks > self.exact_up_to:
+            ensure(self.database, graph, check=check)
+        return Checkpoint("", "", project.seq, project.live_chunks, dimension)
+
+    def name(self, session: Session, project: Project, built: Checkpoint) -> None:
+        """Under the lock of the project's row the table is made equal to the database, to the last row.
+
+        A checkpoint's file is not named any more: it would be older than what the row says.
+        """
+        key = _serving(project)
+        missing, extra = _difference(session, key, project.seq)
+        for some in _steps(extra):
+            session.execute(delete(_VECTORS).where(_of(key), _VECTORS.c.faiss_id.in_(some)))
+        for some in _steps(missing):
+            _insert(session, key, stored(session, key, Chunk.faiss_id.in_(some)))
+        session.execute(insert_or_ignore(session, IndexRow).values(**asdict(key), dimension=built.dimension))
+        told: dict[str, Any] = {"faiss_path": None, "checksum": None, "changes": 0, "problem": None}
+        numbers = {"covered_seq": project.seq, "vectors_seq": project.seq, "ntotal": project.live_chunks}
+        session.execute(update(IndexRow).where(row_of(key)).values(**told, **numbers, updated_at=utc_now()))
+
+    def forget(self, session: Session, key: Partition) -> None:
+        session.execute(delete(_VECTORS).where(_of(key)))
+
+    def sweep(self, key: Partition, built: Checkpoint | None = None) -> None:
+        """There are no files. Rows of a version that does not serve are not searched: its next rebuild goes on."""
+
+    def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:
+        if seen.index.vectors_seq != seen.project.seq:
+            yield BEHIND
+        key = seen.key
+        query = select(_VECTORS.c.faiss_id, _VECTORS.c.embedding).where(_of(key)).order_by(_VECTORS.c.faiss_id)
+        rows = session.execute(query).all()
+        found = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        if not np.array_equal(found, live):
+            lost, extra = np.setdiff1d(live, found), np.setdiff1d(found, live)
+            yield f"The table of vectors misses {len(lost)} live chunks and holds {len(extra)} that are not live."
+        held = np.array([row[1] for row in rows], np.float32).reshape(len(rows), seen.index.dimension)
+        _, vectors = live_vectors(session, seen)
+        if count := differing(held, vectors):
+            yield f"{count} vectors in the table of vectors differ from the database's."
+        graph = self.graph(key, seen.index.dimension)
+        if graph is not None and len(live) > self.exact_up_to and not graph.is_there(session):
+            yield f"The index {graph.name} is not there, so searches read every row; a rebuild makes it."
+
+    def graph(self, key: Partition, dimension: int) -> Graph | None:
+        return graph_of(key.embedding_version, dimension, prefers_half=self.prefers_half)
+
+    def _extension_version(self) -> str:
+        with self.database.read() as session:
+            found: str | None = session.scalar(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
+        if found is None:
+            raise DatabaseUnavailable(
+                "The database has no extension vector (pgvector): an administrator runs in it CREATE EXTENSION vector;"
+            )
+        if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_EXTENSION:
+            raise DatabaseUnavailable(
+                f"The database has pgvector {found}, and 0.8 is needed: an administrator installs a newer one on the "
+                "server of the database and runs in this database: ALTER EXTENSION vector UPDATE;"
+            )
+        return found
+
+
+class OpenTable:
+    def __init__(self, store: TableStore) -> None:
+        self.store = store
+
+    def catch_up(self, session: Session, seen: Snapshot) -> str | None:  # noqa: ARG002
+        is_news = seen.index.vectors_seq != seen.project.seq and seen.index.problem is None
+        return BEHIND if is_news else None
+
+    def search(self, session: Session, seen: Snapshot, queries: Vectors, *, k: int) -> Found:
+        wanted = min(k, seen.project.live_chunks)
+        if wanted == 0:
+            return Found([[] for _ in queries], is_exact=True)
+        if seen.index.vectors_seq != seen.project.seq:
+            return Found(_search_truth(session, seen, queries, wanted), is_exact=True)
+        graph = self.store.graph(seen.key, seen.index.dimension)
+        if seen.project.live_chunks <= self.store.exact_up_to or graph is None or not graph.is_there(session):
+            return Found([nearest(session, seen.key, query, k=wanted) for query in queries], is_exact=True)
+        hits = [nearest_by_graph(session, seen.key, graph, query, k=wanted) for query in queries]
+        is_short = [len(found) < wanted for found in hits]
+        for number in np.flatnonzero(is_short):
+            hits[number] = nearest(session, seen.key, queries[number], k=wanted)
+        return Found(hits, is_exact=all(is_short))
+
+
+def _search_truth(session: Session, seen: Snapshot, queries: Vectors, k: int) -> list[list[Hit]]:
+    ids, vectors = live_vectors(session, seen)
+    scores = queries @ vectors.T
+    best = np.lexsort((np.broadcast_to(ids, scores.shape), -scores), axis=-1)[:, :k]
+    return [
+        [Hit(int(ids[place]), float(row[place])) for place in places] for row, places in zip(scores, best, strict=True)
+    ]
+
+
+_VECTORS = cast(Table, VectorRow.__table__)
+
+_INSERT = text(
+    "INSERT INTO vectors (team_id, project_id, embedding_version, faiss_id, embedding) "
+    "SELECT :team_id, :project_id, :version, id, CAST(embedding AS vector) "
+    "FROM unnest(CAST(:ids AS bigint[]), CAST(:embeddings AS text[])) AS rows (id, embedding) ON CONFLICT DO NOTHING"
+)
+
+
+def _insert(session: Session, key: Partition, rows: Iterable[tuple[int, bytes]]) -> None:
+    """One statement for all. Python writes a float32 so that Postgres reads the same one."""
+    told = [(number, str(np.frombuffer(vector, "<f4").tolist())) for number, vector in rows]
+    if told:
+        ids, embeddings = map(list, zip(*told, strict=True))
+        place = {"team_id": key.team_id, "project_id": key.project_id, "version": key.embedding_version}
+        session.execute(_INSERT, {**place, "ids": ids, "embeddings": embeddings})
+
+
+def _difference(session: Session, key: Partition, seq: int) -> tuple[Ids, Ids]:
+    """The live chunks that have no row, and the rows whose chunk is not live.
+
+    Compared here: Postgres would go through one table for each row of the other while it has no statistics.
+    """
+    in_project = and_(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id)
+    live = _numbers(session.scalars(select(Chunk.faiss_id).where(in_project, is_live(seq))))
+    held = _numbers(session.scalars(select(_VECTORS.c.faiss_id).where(_of(key))))
+    return np.setdiff1d(live, held, assume_unique=True), np.setdiff1d(held, live, assume_unique=True)
+
+
+def _numbers(ids: Iterable[int]) -> Ids:
+    return np.fromiter(ids, np.int64)
+
+
+def _steps(ids: Ids) -> Iterator[list[int]]:
+    for start in range(0, len(ids), ROWS_PER_STEP):
+        yield ids[start : start + ROWS_PER_STEP].tolist()
+
+
+def _of(key: Partition) -> ColumnElement[bool]:
+    return and_(
+        _VECTORS.c.team_id == key.team_id,
+        _VECTORS.c.project_id == key.project_id,
+        _VECTORS.c.embedding_version == key.embedding_version,
+    )
+
+
+def _serving(project: Project) -> Partition:
+    return Partition(project.team_id, project.id, project.embedding_version)

@@ -1,0 +1,121 @@
+"""What the database says of a partition: its rows at one snapshot, its live chunks, their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, exists, or_, select
+from sqlalchemy.orm import Session
+
+from domain import Partition
+from models import Chunk, Embedding, IndexRow, Project, Team
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A namespace's rows as one read transaction sees them."""
+
+    project: Project
+    index: IndexRow
+
+    @property
+    def key(self) -> Partition:
+        return Partition(self.project.team_id, self.project.id, self.project.embedding_version)
+
+
+def snapshot(session: Session, tenant_id: str, namespace: str) -> Snapshot | None:
+    """One row: where the namespace stands, and which checkpoint it has."""
+    found = session.execute(_SNAPSHOT, {"tenant_id": tenant_id, "namespace": namespace}).one_or_none()
+    return Snapshot(*found) if found else None
+
+
+# Built once: every search asks it twice, and building it takes as long as running it.
+_SNAPSHOT = (
+    select(Project, IndexRow)
+    .join(Team, Team.id == Project.team_id)
+    .join(
+        IndexRow,
+        and_(
+            IndexRow.team_id == Project.team_id,
+            IndexRow.project_id == Project.id,
+            IndexRow.embedding_version == Project.embedding_version,
+        ),
+    )
+    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"))
+)
+
+
+def live_vectors(session: Session, seen: Snapshot) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The ids of all live chunks at the snapshot, ascending, and their vectors."""
+    return vectors_of(session, seen.key, is_live(seen.project.seq), seen.index.dimension)
+
+
+def vectors_of(
+    session: Session, key: Partition, which: ColumnElement[bool], dimension: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The ids of some chunks of the partition, ascending, and their vectors, shape ``(n, dimension)``."""
+    rows = stored(session, key, which)
+    ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+    return ids, to_matrix((row[1] for row in rows), dimension)
+
+
+def stored(session: Session, key: Partition, which: ColumnElement[bool]) -> list[tuple[int, bytes]]:
+    """The ids of some chunks of the partition, ascending, and their vectors as they are kept."""
+    same = and_(
+        Embedding.team_id == Chunk.team_id,
+        Embedding.embedding_version == key.embedding_version,
+        Embedding.embed_hash == Chunk.embed_hash,
+    )
+    query = (
+        select(Chunk.faiss_id, Embedding.vector)
+        .join(Embedding, same)
+        .where(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id, which)
+        .order_by(Chunk.faiss_id)
+    )
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def to_matrix(vectors: Iterable[bytes], dimension: int) -> NDArray[np.float32]:
+    """Stored vectors as float32, shape ``(n, dimension)``."""
+    return np.frombuffer(b"".join(vectors), "<f4").astype(np.float32, copy=False).reshape(-1, dimension)
+
+
+def differing(held: NDArray[np.float32], vectors: NDArray[np.float32]) -> int:
+    """How many rows are not the same; 0 where the shapes are not, which is another problem."""
+    return int((held != vectors).any(axis=1).sum()) if held.shape == vectors.shape else 0
+
+
+def is_live(at_seq: int | BindParameter[int]) -> ColumnElement[bool]:
+    """Visible at that number. The sum keeps SQLite from walking the index of live_seq through the whole project."""
+    return and_(Chunk.live_seq + 0 <= at_seq, or_(Chunk.dead_seq.is_(None), Chunk.dead_seq > at_seq))
+
+
+def has_vector(version: str) -> ColumnElement[bool]:
+    return exists().where(
+        Embedding.team_id == Chunk.team_id,
+        Embedding.embedding_version == version,
+        Embedding.embed_hash == Chunk.embed_hash,
+    )
+
+
+def without_vector(key: Partition) -> Select[int, bytes, str, str]:
+    """The partition's live chunks that have no vector of its version yet, as one transaction sees them now."""
+    in_project = and_(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id)
+    is_visible = and_((Chunk.live_seq + 0).is_not(None), (Chunk.dead_seq + 0).is_(None))  # in the order of faiss_id
+    query = select(Chunk.faiss_id, Chunk.embed_hash, Chunk.text, Chunk.header)
+    return query.where(in_project, is_visible, ~has_vector(key.embedding_version))
+
+
+def lacks_vectors(session: Session, key: Partition) -> bool:
+    return session.execute(without_vector(key).limit(1)).first() is not None
+
+
+def row_of(key: Partition) -> ColumnElement[bool]:
+    return and_(
+        IndexRow.team_id == key.team_id,
+        IndexRow.project_id == key.project_id,
+        IndexRow.embedding_version == key.embedding_version,
+    )
