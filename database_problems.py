@@ -56,6 +56,8 @@ def _postgres_problem(error: DBAPIError) -> ServiceError | None:
     for sign, advice in _POSTGRES_ADVICE.items():
         if sign in told:
             return DatabaseUnavailable(advice)
+    if state:
+        return DatabaseUnavailable(f"Postgres could not do that (its code is {state}): its log has the reason.")
     return DatabaseUnavailable(
         "Postgres does not answer: see that it runs and that DATABASE_URL names its host and port."
     )
