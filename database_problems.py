@@ -51,16 +51,17 @@ def _postgres_problem(error: DBAPIError) -> ServiceError | None:
         )
     if state in _POSTGRES_STATES:
         return DatabaseUnavailable(_POSTGRES_STATES[state])
-    if not isinstance(error, OperationalError | InternalError):
-        return None
+    is_ours = not isinstance(error, OperationalError | InternalError)
+    return None if is_ours else DatabaseUnavailable(_postgres_advice(told, state))
+
+
+def _postgres_advice(told: str, state: str) -> str:
     for sign, advice in _POSTGRES_ADVICE.items():
         if sign in told:
-            return DatabaseUnavailable(advice)
+            return advice
     if state:
-        return DatabaseUnavailable(f"Postgres could not do that (its code is {state}): its log has the reason.")
-    return DatabaseUnavailable(
-        "Postgres does not answer: see that it runs and that DATABASE_URL names its host and port."
-    )
+        return f"Postgres could not do that (its code is {state}): its log has the reason."
+    return "Postgres does not answer: see that it runs and that DATABASE_URL names its host and port."
 
 
 _SQLITE_ADVICE = {

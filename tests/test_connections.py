@@ -58,6 +58,7 @@ def counted(database: Database) -> list[int]:
         ({"username": STRANGER, "password": "wrong"}, "refuses the user or the password in DATABASE_URL"),
         ({"port": 1}, "does not answer: see that it runs and that DATABASE_URL names its host and port"),
         ({"database": "nowhere"}, "has no such database or user"),
+        ({"query": {"options": "-c default_transaction_read_only=on"}}, "must name the primary"),
     ],
 )
 def test_a_postgres_that_cannot_be_had_is_told_at_the_start(

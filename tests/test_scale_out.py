@@ -13,12 +13,13 @@ from threading import Event, Thread
 from typing import Any
 
 import httpx
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from database import Database
 from models import Chunk, Doc, DocStatus, Embedding, Job, JobStatus, Revision, WorkerRow
 from runtime import open_runtime
 from settings import Settings
+from tests.pooler import CONNECTIONS, pooled
 from tests.postgres import PostgresServer, own_server
 from tests.processes import Api, api_process, until, worker_process
 from tests.service import PLACE, settings_in
@@ -216,3 +217,34 @@ def require_there(database: Database, accepted: dict[str, str]) -> None:
         found = session.execute(select(Chunk.doc_id, Chunk.text).where(live)).all()
     assert len({doc_id for doc_id, _ in found}) == len(found)
     assert accepted.items() <= {doc_id: text for doc_id, text in found}.items()
+
+
+def test_a_pooler_in_transaction_mode_may_stand_in_between(postgres: PostgresServer, tmp_path: Path) -> None:
+    with postgres.database() as url, pooled(url) as through:
+        settings = settings_in(tmp_path, database_url=through, index_exact_up_to=20, job_lease_seconds=2.0)
+        with api_process(settings) as api, worker_process(settings), worker_process(settings):
+            clients = [Client(str(api.client.base_url), f"client-{n}", async_mode=n % 2 == 0) for n in range(8)]
+            with at_work(clients):
+                until(lambda: all(len(client.accepted) >= 10 for client in clients))
+            assert {status for client in clients for status in client.statuses} == {200}
+            rebuilt = api.wait(api.post("/v1/index/rebuild", PLACE)["job_id"])
+            assert rebuilt["status"] == "completed"
+            with Database.open(url) as database:
+                until(lambda: not unfinished(database))
+                require_there(database, {doc_id: text for each in clients for doc_id, text in each.accepted.items()})
+            told = clients[0].accepted["client-0-0003"]
+            assert api.search(told, top_k=1)[0]["doc_id"] == "client-0-0003"
+        require_clean(settings)
+        assert settings_of_sessions(through) == {("0", "0", "on")}
+
+
+def settings_of_sessions(url: str) -> set[tuple[str, ...]]:
+    """What the pooler's connections were left with: nothing of ours may stay behind for the next one."""
+    names = ("statement_timeout", "lock_timeout", "enable_sort")
+    found = set()
+    with ExitStack() as held:
+        for _ in range(CONNECTIONS):
+            database = held.enter_context(Database.open(url))
+            session = held.enter_context(database.read())
+            found.add(tuple(str(session.scalar(text(f"SHOW {name}"))) for name in names))
+    return found
