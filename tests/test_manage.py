@@ -17,6 +17,7 @@ import manage
 from errors import Invalid
 from models import utc_now
 from services.diagnosing import without_secrets
+from migrations.upgrade import HEAD
 from services.ingesting_files import decode, find_files
 from tests.service import MODEL, Service, environment
 
@@ -348,8 +349,8 @@ def test_settings_that_are_not_allowed_are_named(run: Run, monkeypatch: pytest.M
 
 
 def test_migrate_says_from_where_to_where(run: Run, tmp_path: Path) -> None:
-    assert run("migrate").stdout == "schema none -> 0001\n"
-    assert run("migrate").stdout == "schema 0001: nothing to do\n"
+    assert run("migrate").stdout == f"schema none -> {HEAD}\n"
+    assert run("migrate").stdout == f"schema {HEAD}: nothing to do\n"
     other = f"sqlite:///{tmp_path}/other.db"
     assert "none ->" in run("--database-url", other, "migrate").stdout
 
