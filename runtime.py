@@ -12,6 +12,9 @@ from errors import DatabaseUnavailable, NotFound
 from index_manager import IndexManager
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date, current_revision
+from services.accounts import AccountService
+from services.api_keys import KeyService
+from services.authentication import Authenticator
 from services.browsing import BrowsingService
 from services.diagnosing import DiagnosingService
 from services.documents import DocumentService
@@ -27,6 +30,7 @@ from services.observing import ObservingService
 from services.partitions import PartitionService
 from services.publishing import Publisher, RebuildPolicy
 from services.query_executor import QueryExecutor
+from services.rate_limits import RateLimiter
 from services.search import SearchService
 from services.verifying import VerifyingService
 from settings import Settings
@@ -47,6 +51,10 @@ class Runtime:
     jobs: JobService
     searching: SearchService
     questions: QueryExecutor
+    authentication: Authenticator
+    accounts: AccountService
+    keys: KeyService
+    rate_limits: RateLimiter
     idempotency: IdempotencyService
     files: FileIngestingService
     observing: ObservingService
@@ -74,8 +82,20 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
         partitions = PartitionService(database, indexes, publisher)
         searching = SearchService(database, embedding, partitions)
-        documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
-        with QueryExecutor.running(searching) as questions:
+        documents = DocumentService(
+            database,
+            queue,
+            embedding,
+            publisher,
+            _limits(settings),
+            settings.chunk_tokens,
+            makes_namespaces=settings.auth_mode == "open",
+        )
+        rate_limits = _rate_limits(settings)
+        with (
+            QueryExecutor.running(searching) as questions,
+            Authenticator.running(database, trust_seconds=settings.auth_trust_seconds) as authentication,
+        ):
             try:
                 yield Runtime(
                     settings=settings,
@@ -90,6 +110,10 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                     searching=searching,
                     questions=questions,
                     files=FileIngestingService(documents),
+                    authentication=authentication,
+                    accounts=AccountService(database, embedding, settings.max_name_chars),
+                    keys=KeyService(database, authentication.forget),
+                    rate_limits=rate_limits,
                     idempotency=IdempotencyService(database),
                     observing=ObservingService(database, indexes, queue, embedding),
                     diagnosing=DiagnosingService(database, indexes, queue, embedding),
@@ -156,4 +180,12 @@ def _limits(settings: Settings) -> Limits:
         batch_docs=settings.max_batch_docs,
         name_chars=settings.max_name_chars,
         doc_id_chars=settings.max_doc_id_chars,
+    )
+
+
+def _rate_limits(settings: Settings) -> RateLimiter:
+    return RateLimiter(
+        per_key=settings.rate_limit_per_key,
+        per_team=settings.rate_limit_per_team,
+        url=settings.rate_limit_url,
     )

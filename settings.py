@@ -20,8 +20,19 @@ class Settings(BaseSettings):
     database_pool_size: Positive = Field(
         10, description="Connections that a process keeps to a Postgres; it takes as many again under load"
     )
-    auth_mode: Literal["open"] = Field(
-        "open", description="Who may do what; there are no accounts yet, so everybody who reaches the port everything"
+    auth_mode: Literal["open", "keys"] = Field(
+        "open", description="Who may do what; open: whoever reaches the port everything, keys: what their API key says"
+    )
+    auth_trust_seconds: float = Field(
+        5.0, ge=0, description="How long a key that another process revoked goes on to be taken, at the most"
+    )
+    rate_limit_per_key: str = Field(
+        "", description="How often a key may ask, like 20/second; 600/minute; empty: always"
+    )
+    rate_limit_per_team: str = Field("", description="The same for all keys of a team together")
+    rate_limit_url: str = Field(
+        "memory://",
+        description="Where requests are counted: redis://host:6379/0, or memory://, each process for itself",
     )
     index_dir: Path = Field(Path("./faiss_indices"), description="Directory for FAISS index files")
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 import manage
 from errors import Invalid
+from migrations.upgrade import HEAD
 from models import utc_now
 from services.diagnosing import without_secrets
-from migrations.upgrade import HEAD
 from services.ingesting_files import decode, find_files
 from tests.service import MODEL, Service, environment
 
