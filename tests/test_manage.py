@@ -217,7 +217,7 @@ def test_a_strategy_that_there_is_not_is_said_once(run: Run, docs: Path) -> None
 
 def test_a_search_in_a_namespace_that_there_is_not_says_so(run: Run) -> None:
     result = run("search", "cats", *PLACE, exit_code=1)
-    assert result.stderr.startswith("error: Tenant 'acme' has no namespace 'project_001'")
+    assert result.stderr.startswith("error: This tenant has no namespace 'project_001'")
     assert run("search", " ", *PLACE, exit_code=1).stderr.startswith("error: the query is empty")
 
 
