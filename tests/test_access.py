@@ -102,8 +102,9 @@ def test_what_another_team_has_is_answered_like_what_nobody_has(world: World) ->
             real, unreal = ({**own, **{name: value[name] for name in some}} for value in (theirs, absent))
             asked, compared = (world.other.ask(**route.request(value)) for value in (real, unreal))
             assert _told(asked, real, some) == _told(compared, unreal, some), f"{route} naming another's {some}"
-        found = world.one.ask(**route.request(theirs), scope=Scope.OPERATOR)
-        missed = world.one.ask(**route.request(absent), scope=Scope.OPERATOR)
+        assert world.seen_by(world.one, theirs) == before, f"{route} changes what is another's"
+        scope = Scope.OPERATOR if route.any_of == {Scope.OPERATOR} else Scope.ADMIN
+        found, missed = (world.one.ask(**route.request(value), scope=scope) for value in (theirs, absent))
         assert found.status_code not in (401, 403, 404, 422, 500), f"{route} does not find its own: {found.text}"
         assert _told(found, theirs, names) != _told(missed, absent, names), f"{route}: this test would see nothing"
 
