@@ -51,6 +51,7 @@ class StrictRoute(APIRoute):
 
         async def handle_admitted(request: Request) -> Response:
             who, quota = await admit(request, self.any_of)
+            _refuse_nul(request)
             token = principal.set(who)
             try:
                 answer = await self.answer(StrictRequest(request.scope, request.receive), handle)
@@ -77,6 +78,11 @@ class WritingRoute(StrictRoute):
         if key is None or request.method != "POST":
             return await handle(request)
         return await _handle_keyed(request, handle, key)
+
+
+def _refuse_nul(request: Request) -> None:
+    if b"%00" in request.scope.get("raw_path", b"") + request.scope["query_string"]:
+        raise Invalid("The URL has a NUL character (%00) in it, which no name has.")
 
 
 async def _handle_keyed(request: StrictRequest, handle: Handler, key: str) -> Response:
