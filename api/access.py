@@ -29,19 +29,14 @@ SECURITY_SCHEMES = {"ApiKey": {"type": "http", "scheme": "bearer", "description"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
-def needs(*any_of: Scope) -> Callable[[Endpoint], Endpoint]:
+def needs(first: Scope, *others: Scope) -> Callable[[Endpoint], Endpoint]:
     """Stands below the route's own decorator. A key with one of the scopes may call it."""
-
-    def declare(endpoint: Endpoint) -> Endpoint:
-        vars(endpoint)["any_of"] = any_of
-        return endpoint
-
-    return declare
+    return _declare((first, *others))
 
 
 def open_to_strangers(endpoint: Endpoint) -> Endpoint:
     """Instead of @needs: whoever shows no key that counts comes in too, as STRANGER."""
-    return needs()(endpoint)
+    return _declare(())(endpoint)
 
 
 def needed_by(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
@@ -89,6 +84,14 @@ def visible(tenant_id: str | None) -> str | None:
     if own is None:
         return tenant_id
     return own if tenant_id in (None, own) else NOBODY
+
+
+def _declare(any_of: tuple[Scope, ...]) -> Callable[[Endpoint], Endpoint]:
+    def declare(endpoint: Endpoint) -> Endpoint:
+        vars(endpoint)["any_of"] = any_of
+        return endpoint
+
+    return declare
 
 
 async def _identified(request: Request, runtime: Runtime) -> Principal:

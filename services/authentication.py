@@ -19,7 +19,7 @@ from sqlalchemy import bindparam, or_, select, update
 
 from database import Database
 from domain import Principal
-from errors import ServiceError, Unauthenticated
+from errors import Unauthenticated
 from models import ApiKey, Team, utc_now
 from services.api_keys import hash_of, id_of, scopes_of, status_of
 
@@ -112,7 +112,7 @@ class Authenticator:
         try:
             with self.database.write() as session:
                 session.connection().execute(_USED, rows)
-        except ServiceError as error:
+        except Exception as error:  # whatever it was, the thread has to live on
             log.error("could not write down which keys were used: %s", error)
             with self._using:
                 self._used = used | self._used
