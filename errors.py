@@ -22,6 +22,29 @@ class NotFound(ServiceError):
     code = "not_found"
 
 
+class Unauthenticated(ServiceError):
+    """An API key is needed, and none was sent, or not one that counts."""
+
+    code = "invalid_api_key"
+
+
+class Forbidden(ServiceError):
+    """The key is good, but not for this."""
+
+    code = "forbidden"
+
+
+class RateLimited(ServiceError):
+    """The key, or its team, has asked too often. *seconds* from now it may ask again; *limit* is how often it may."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, limit: int, seconds: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.seconds = seconds
+
+
 class Invalid(ServiceError):
     """The request can never succeed as it stands."""
 

@@ -17,7 +17,7 @@ from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, insert, or_, select, true, update
 from sqlalchemy.orm import Session, aliased
 
 from database import Database, epoch_now, insert_or_ignore, repeatable
@@ -90,8 +90,11 @@ class JobQueue:
             waiting = waiting or session.scalar(select(Job.job_id).where(same, Job.status == JobStatus.PENDING))
         return waiting
 
-    def cancel(self, session: Session, job_id: str) -> Job:
-        """A waiting job is cancelled at once, a running one at its next step, a finished one stays as it is."""
+    def cancel(self, session: Session, job_id: str, *, tenant_id: str | None = None) -> Job:
+        """A waiting job is cancelled at once, a running one at its next step, a finished one stays as it is.
+
+        With *tenant_id*, here and below, jobs of others do not exist.
+        """
         is_waiting = Job.status == JobStatus.PENDING
         change = {
             "status": case((is_waiting, JobStatus.CANCELLED), else_=Job.status),
@@ -99,8 +102,9 @@ class JobQueue:
             "cancel_requested": True,
             "updated_at": utc_now(),
         }
-        session.execute(update(Job).where(Job.job_id == job_id, Job.status.not_in(FINISHED)).values(**change))
-        job = session.scalar(select(Job).where(Job.job_id == job_id))
+        wanted = and_(Job.job_id == job_id, _is_of(tenant_id))
+        session.execute(update(Job).where(wanted, Job.status.not_in(FINISHED)).values(**change))
+        job = session.scalar(select(Job).where(wanted))
         if job is None:
             raise _no_such_job(job_id)
         return job
@@ -108,9 +112,10 @@ class JobQueue:
     # Looking at it
 
     @repeatable
-    def get(self, job_id: str) -> tuple[Job, Project, Team]:
+    def get(self, job_id: str, *, tenant_id: str | None = None) -> tuple[Job, Project, Team]:
         with self.database.read() as session:
-            found = session.execute(_with_place().where(Job.job_id == job_id)).one_or_none()
+            wanted = and_(Job.job_id == job_id, _is_of(tenant_id))
+            found = session.execute(_with_place().where(wanted)).one_or_none()
         if found is None:
             raise _no_such_job(job_id)
         return tuple(found)
@@ -131,7 +136,7 @@ class JobQueue:
         query = _with_place().where(*(column == value for column, value in wanted.items() if value is not None))
         with self.database.read() as session:
             if after is not None:
-                last = session.scalar(select(Job).where(Job.job_id == after))
+                last = session.scalar(select(Job).where(Job.job_id == after, _is_of(tenant_id)))
                 if last is None:
                     raise NotFound(f"The cursor {after!r} is no job any more: start again without it.", param="after")
                 older = and_(Job.created_at == last.created_at, Job.job_id < last.job_id)
@@ -140,9 +145,10 @@ class JobQueue:
             return [tuple(row) for row in session.execute(newest_first)]
 
     @repeatable
-    def stats(self) -> dict[str, int]:
+    def stats(self, *, tenant_id: str | None = None) -> dict[str, int]:
         with self.database.read() as session:
-            rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
+            query = select(Job.status, func.count()).where(_is_of(tenant_id))
+            rows = session.execute(query.group_by(Job.status))
             counted: dict[str, int] = {status: count for status, count in rows}
         return {status.value: counted.get(status.value, 0) for status in JobStatus}
 
@@ -324,6 +330,12 @@ class Lease:
 def _with_place() -> Any:
     place = and_(Project.team_id == Job.team_id, Project.id == Job.project_id)
     return select(Job, Project, Team).join(Project, place).join(Team, Team.id == Job.team_id)
+
+
+def _is_of(tenant_id: str | None) -> ColumnElement[bool]:
+    if tenant_id is None:
+        return true()
+    return Job.team_id == select(Team.id).where(Team.name == tenant_id).scalar_subquery()
 
 
 def _waits() -> ColumnElement[bool]:

@@ -94,13 +94,17 @@ TeamId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Team(Base):
-    """A tenant. In the data API it is the string ``tenant_id``, which is the *name* here."""
+    """A tenant. In the data API it is the string ``tenant_id``, which is the *name* here.
+
+    *system_prompt* is what a language model is told first when this team asks; null: the service's default.
+    """
 
     __tablename__ = "teams"
 
     id: Mapped[int] = mapped_column(TeamId, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     next_project_id: Mapped[int] = mapped_column(BigInteger, default=1)
+    system_prompt: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -124,6 +128,26 @@ class Project(Base):
     live_docs: Mapped[int] = mapped_column(BigInteger, default=0)
     live_chunks: Mapped[int] = mapped_column(BigInteger, default=0)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ApiKey(Base):
+    """A key of a team. *id* is its public part, *key_hash* the SHA-256 of the whole; the key itself is nowhere.
+
+    *scopes* are words with a space between them. A key is active until it has been revoked or has expired.
+    """
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "id"),)
+
+    team_id: Mapped[int] = mapped_column(ForeignKey("teams.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    key_hash: Mapped[bytes]
+    scopes: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
 
 
 class EmbeddingVersion(Base):

@@ -12,6 +12,9 @@ from engines.vectors.opening import VectorsConfig, open_store
 from errors import DatabaseUnavailable, NotFound
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date, current_revision
+from services.accounts import AccountService
+from services.api_keys import KeyService
+from services.authentication import Authenticator
 from services.browsing import BrowsingService
 from services.diagnosing import DiagnosingService
 from services.documents import DocumentService
@@ -26,6 +29,7 @@ from services.moving import MovingService
 from services.observing import ObservingService
 from services.publishing import Publisher
 from services.query_executor import QueryExecutor
+from services.rate_limits import RateLimiter
 from services.search import SearchService
 from services.verifying import VerifyingService
 from settings import Settings
@@ -46,6 +50,10 @@ class Runtime:
     jobs: JobService
     searching: SearchService
     questions: QueryExecutor
+    authentication: Authenticator
+    accounts: AccountService
+    keys: KeyService
+    rate_limits: RateLimiter
     idempotency: IdempotencyService
     files: FileIngestingService
     observing: ObservingService
@@ -73,8 +81,20 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
         publisher = Publisher(queue, vectors)
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
         searching = SearchService(database, embedding, vectors, publisher)
-        documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
-        with QueryExecutor.running(searching) as questions:
+        documents = DocumentService(
+            database,
+            queue,
+            embedding,
+            publisher,
+            _limits(settings),
+            settings.chunk_tokens,
+            makes_namespaces=settings.auth_mode == "open",
+        )
+        rate_limits = _rate_limits(settings)
+        with (
+            QueryExecutor.running(searching) as questions,
+            Authenticator.running(database, trust_seconds=settings.auth_trust_seconds) as authentication,
+        ):
             try:
                 yield Runtime(
                     settings=settings,
@@ -89,6 +109,10 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                     searching=searching,
                     questions=questions,
                     files=FileIngestingService(documents),
+                    authentication=authentication,
+                    accounts=AccountService(database, embedding, settings.max_name_chars),
+                    keys=KeyService(database, authentication.forget),
+                    rate_limits=rate_limits,
                     idempotency=IdempotencyService(database),
                     observing=ObservingService(database, vectors, queue, embedding),
                     diagnosing=DiagnosingService(database, vectors, queue, embedding),
@@ -162,4 +186,12 @@ def _limits(settings: Settings) -> Limits:
         batch_docs=settings.max_batch_docs,
         name_chars=settings.max_name_chars,
         doc_id_chars=settings.max_doc_id_chars,
+    )
+
+
+def _rate_limits(settings: Settings) -> RateLimiter:
+    return RateLimiter(
+        per_key=settings.rate_limit_per_key,
+        per_team=settings.rate_limit_per_team,
+        url=settings.rate_limit_url,
     )

@@ -28,8 +28,19 @@ class Settings(BaseSettings):
     database_lock_timeout_seconds: float = Field(
         30.0, ge=0, description="Longest wait on a Postgres for what another transaction holds; 0: no limit"
     )
-    auth_mode: Literal["open"] = Field(
-        "open", description="Who may do what; there are no accounts yet, so everybody who reaches the port everything"
+    auth_mode: Literal["open", "keys"] = Field(
+        "open", description="Who may do what; open: whoever reaches the port everything, keys: what their API key says"
+    )
+    auth_trust_seconds: float = Field(
+        5.0, ge=0, description="How long a key that another process revoked goes on to be taken, at the most"
+    )
+    rate_limit_per_key: str = Field(
+        "", description="How often a key may ask, like 20/second; 600/minute; empty: always"
+    )
+    rate_limit_per_team: str = Field("", description="The same for all keys of a team together")
+    rate_limit_url: str = Field(
+        "memory://",
+        description="Where requests are counted: redis://host:6379/0, or memory://, each process for itself",
     )
     vector_store: Literal["auto", "faiss", "pgvector"] = Field(
         "auto", description="What searches the vectors; auto: pgvector on Postgres, else FAISS files"

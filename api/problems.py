@@ -14,12 +14,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 import errors
+from api.access import headers_of
 from errors import ServiceError
+from services.rate_limits import Quota
 
 log = logging.getLogger(__name__)
 
 STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Conflict: HTTPStatus.CONFLICT,
@@ -68,7 +73,13 @@ async def _service_error(request: Request, error: Exception) -> Problem:
     status = STATUS_OF_ERROR.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s: %s", request.method, request.url.path, error)
-    return problem(request, status, str(error), code=error.code, param=error.param)
+    answer = problem(request, status, str(error), code=error.code, param=error.param)
+    if isinstance(error, errors.Unauthenticated):
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="ai3-datafactory"'
+    if isinstance(error, errors.RateLimited):
+        answer.headers.update(headers_of(Quota(error.limit, remaining=0, seconds=error.seconds)))
+        answer.headers["Retry-After"] = str(error.seconds)
+    return answer
 
 
 async def _invalid_request(request: Request, error: Exception) -> Problem:

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import InRuntime
+from api.access import needs
+from api.dependencies import InRuntime, TenantInBody
 from api.routing import StrictRoute
+from domain import Scope
 from errors import Invalid
 from services.drafting import check_name
 from services.search import Answer, Question
@@ -19,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
 
 class SearchIn(BaseModel):
-    tenant_id: str
+    tenant_id: TenantInBody
     namespace: str
     query: str
     top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5
@@ -66,6 +68,7 @@ class SearchOut(BaseModel):
 
 
 @router.post("/search", response_model_exclude_none=False)
+@needs(Scope.SEARCH)
 async def search(body: SearchIn, runtime: InRuntime) -> SearchOut:
     """The nearest chunks of a namespace. Deleted and replaced ones are never among them."""
     question = _question(body, runtime.settings)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
 from database import Database, repeatable
-from errors import Conflict, TooLarge
+from errors import Conflict, Invalid, NotFound, TooLarge
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, Project, Revision, RevisionStatus, utc_now
 from services import namespaces
@@ -74,6 +74,7 @@ class DocumentService:
     publisher: Publisher
     limits: Limits
     chunk_tokens: int
+    makes_namespaces: bool = True
 
     @repeatable
     def upsert(self, docs: Sequence[NewDoc]) -> Upserted:
@@ -83,6 +84,10 @@ class DocumentService:
     @repeatable
     def accept(self, docs: Sequence[NewDoc]) -> Upserted:
         """Store the documents and the job that will embed and publish them. What is found changes later."""
+        if len({doc.tenant_id for doc in docs}) > 1:
+            raise Invalid(
+                "One tenant per batch with async_mode: a job belongs to one. Send a batch for each.", param="docs"
+            )
         return self._until_not_overtaken(self._accept_once, docs)
 
     @repeatable
@@ -157,6 +162,8 @@ class DocumentService:
             sent = list(group)
             with self.database.read() as session:
                 project = namespaces.find(session, *place)
+                if project is None and not self.makes_namespaces:
+                    raise NotFound(namespaces.missing(place[1]), param="namespace")
                 there = newest(session, project, [doc.doc_id for doc in sent]) if project else {}
             found = sort(sent, there, counts_as_there=counts_as_there, chunk_tokens=self.chunk_tokens)
             done += Upserted(skipped_docs=found.skipped, job_id=found.waiting_job)

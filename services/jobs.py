@@ -46,10 +46,10 @@ class JobService:
             return self.queue.create_job(session, REBUILD, payload, project=project, dedupe_key=key)
 
     @repeatable
-    def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str, *, tenant_id: str | None = None) -> Job:
         """End a job that waits, and whatever waits for it; ask a running one to end at its next step."""
         with self.database.write() as session:
-            job = self.queue.cancel(session, job_id)
+            job = self.queue.cancel(session, job_id, tenant_id=tenant_id)
             if job.status == JobStatus.CANCELLED:
                 abandon(session, job_id, "Its job was cancelled.", RevisionStatus.CANCELLED)
             return job

@@ -110,7 +110,7 @@ class SearchService:
         with self.database.read() as session:
             seen = snapshot(session, tenant_id, namespace)
         if seen is None:
-            return [Answer([], hint=missing(tenant_id, namespace)) for _ in asked]
+            return [Answer([], hint=missing(namespace)) for _ in asked]
         laps = _Laps()
         while True:
             version = seen.key.embedding_version

@@ -103,7 +103,8 @@ def _process(command: list[str], settings: Settings) -> Iterator[subprocess.Pope
 
 
 def _is_ready(api: Api) -> bool:
+    """With AUTH_MODE=keys a stranger is not told of the model, and the first request that needs it waits."""
     try:
-        return bool(api.client.get("/v1/health").json()["model"] == "ready")
+        return bool(api.client.get("/v1/health").json().get("model", "ready") == "ready")
     except httpx.TransportError:
         return False

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS: list[set[str]] = [
     {"bench"},
     {"app_v1", "worker", "manage"},
-    {"api", "handlers"},
+    {"api", "console", "handlers"},
     {"runtime"},
     {"services"},
     {"job_queue"},
@@ -42,8 +42,9 @@ ONLY = {
     },
     "torch": {"engines", "bench"},
     "openvino": {"engines", "bench"},
-    "typer": {"manage"},
-    "settings": {"app_v1", "worker", "manage", "runtime", "api", "migrations", "bench"},
+    "typer": {"manage", "console"},
+    "limits": {"services"},
+    "settings": {"app_v1", "worker", "manage", "console", "runtime", "api", "migrations", "bench"},
 }
 
 
@@ -87,7 +88,7 @@ def test_no_room_hides_a_standard_module() -> None:
 def test_importing_the_faces_opens_nothing_and_loads_no_model_library(tmp_path: Path) -> None:
     code = (
         "import sys, app_v1, worker, manage; assert app_v1.app\n"
-        "assert not {'torch', 'transformers', 'openvino', 'alembic'} & set(sys.modules), sys.modules.keys()"
+        "assert not {'torch', 'transformers', 'openvino', 'alembic', 'limits'} & set(sys.modules), sys.modules.keys()"
     )
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "DATABASE_URL": "not read at import"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)

@@ -17,6 +17,7 @@ from sqlalchemy import func, inspect, make_url, select, text, update
 from sqlalchemy.orm import Session
 
 from database import Database, epoch_now
+from domain import Scope
 from errors import Conflict, DatabaseUnavailable
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision
 from models import Base, Chunk, Embedding, IndexRow, Job, JobStatus, Project, Revision, Team
@@ -24,6 +25,7 @@ from runtime import open_move
 from services.comparing import Compared
 from services.moving import MovingService
 from settings import Settings
+from tests.accounts import issue
 from tests.postgres import STRANGER, PostgresServer
 from tests.processes import until
 from tests.service import MODEL, PLACE, Service, environment, open_service, settings_in
@@ -85,6 +87,7 @@ def furnish(service: Service) -> None:
         service.delete(f"doc-{number:03d}")
     others = [{**OTHER, "doc_id": f"Übersicht-{n}-日", "text": f"Größe 日本語. {prose(n)}"} for n in range(30)]
     service.post("/v1/docs/upsert/batch", {"docs": others})
+    issue(service, PLACE["tenant_id"], Scope.ADMIN)
     service.rebuild()
     service.upsert("tail", "What came after the checkpoint.")
     service.delete("doc-003")
