@@ -69,6 +69,14 @@ def test_a_postgres_that_cannot_be_had_is_told_at_the_start(
         pass
 
 
+def test_of_several_hosts_the_one_that_answers_is_taken(url: str) -> None:
+    behind = make_url(url)
+    hosts = {"host": ("127.0.0.1:1", f"{behind.host}:{behind.port}"), "target_session_attrs": "read-write"}
+    several = behind.set(host="", query=hosts)._replace(port=None).render_as_string(hide_password=False)
+    with Database.open(several) as database:
+        bring_up_to_date(database)
+
+
 def test_a_host_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(database_module._CONNECT_ARGS, "connect_timeout", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
