@@ -41,3 +41,12 @@ class Hit:
 
     faiss_id: int
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A passage as an answerer is given it. *number* counts from 1 and is what a marker, [1], names."""
+
+    number: int
+    title: str | None
+    text: str

@@ -7,11 +7,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from database import Database
+from engines.answerers.opening import AnswererConfig, open_answerer
 from engines.embedders.opening import EmbedderConfig
 from errors import DatabaseUnavailable, NotFound
 from index_manager import IndexManager
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date, current_revision
+from services.asking import AskingService
 from services.browsing import BrowsingService
 from services.diagnosing import DiagnosingService
 from services.documents import DocumentService
@@ -27,7 +29,9 @@ from services.observing import ObservingService
 from services.partitions import PartitionService
 from services.publishing import Publisher, RebuildPolicy
 from services.query_executor import QueryExecutor
+from services.query_log import QueryLog
 from services.search import SearchService
+from services.usage import UsageService
 from services.verifying import VerifyingService
 from settings import Settings
 
@@ -47,6 +51,9 @@ class Runtime:
     jobs: JobService
     searching: SearchService
     questions: QueryExecutor
+    asking: AskingService
+    query_log: QueryLog
+    usage: UsageService
     idempotency: IdempotencyService
     files: FileIngestingService
     observing: ObservingService
@@ -75,7 +82,8 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         partitions = PartitionService(database, indexes, publisher)
         searching = SearchService(database, embedding, partitions)
         documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
-        with QueryExecutor.running(searching) as questions:
+        logging = QueryLog.running(database, is_on=settings.query_log == "on", keeps_text=settings.log_query_text)
+        with logging as query_log, QueryExecutor.running(searching) as questions:
             try:
                 yield Runtime(
                     settings=settings,
@@ -89,6 +97,15 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                     jobs=JobService(database, queue, embedding, publisher),
                     searching=searching,
                     questions=questions,
+                    asking=AskingService(
+                        questions,
+                        open_answerer(_answerer_config(settings), embedding.embedder),
+                        query_log,
+                        settings.default_system_prompt,
+                        settings.llm_context_tokens,
+                    ),
+                    query_log=query_log,
+                    usage=UsageService(database),
                     files=FileIngestingService(documents),
                     idempotency=IdempotencyService(database),
                     observing=ObservingService(database, indexes, queue, embedding),
@@ -146,6 +163,16 @@ def _embedder_config(settings: Settings) -> EmbedderConfig:
         base_url=settings.embed_base_url,
         api_key=settings.embed_api_key.get_secret_value(),
         timeout_seconds=settings.embed_timeout_seconds,
+    )
+
+
+def _answerer_config(settings: Settings) -> AnswererConfig:
+    return AnswererConfig(
+        base_url=settings.llm_base_url,
+        model=settings.llm_model,
+        api_key=settings.llm_api_key.get_secret_value(),
+        timeout_seconds=settings.llm_timeout_seconds,
+        retries=settings.llm_retries,
     )
 
 

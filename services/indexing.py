@@ -18,6 +18,7 @@ from models import Chunk, EmbeddingVersion, IndexRow, Json, Project, utc_now
 from services.embedding import EmbeddingService
 from services.partitions import checkpoint_of, has_vector, is_live, vectors_of
 from services.publishing import Publisher
+from services.usage import count_ingest
 from text.enrich import embedded_text
 
 log = logging.getLogger(__name__)
@@ -134,6 +135,7 @@ class IndexingService:
             progress = min(95, 95 * done // max(project.live_chunks, 1))
             with lease.step(progress, {"chunks_embedded": embedded}) as session:
                 self.embedding.store(session, project.team_id, version, vectors)
+                count_ingest(session, project, embedded=len(vectors))
 
     def _switch(self, lease: Lease, project: Project, version: str, built: Checkpoint, told: Json) -> str | None:
         """Let *version* serve; the old index goes in the same commit. Returns the version that served before.
@@ -150,6 +152,7 @@ class IndexingService:
                 session.execute(delete(IndexRow).where(_row_of(current, left)))
                 current.embedding_version = version
             _name(session, current, built)
+            count_ingest(session, current, chunks=built.ntotal)
             return left
 
 

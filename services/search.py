@@ -12,7 +12,7 @@ from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from database import Database
-from domain import Hit
+from domain import Hit, Partition
 from engines.embedders.base import Vectors
 from errors import EmbeddingRefused, VersionMismatch
 from index_manager import OpenPartition
@@ -52,11 +52,15 @@ class Passage:
     char_end: int
     token_count: int
     revision: int
+    faiss_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The passages of one snapshot, nearest first. *seq* is the snapshot's; *timings* are milliseconds."""
+    """The passages of one snapshot, nearest first. *seq* is the snapshot's; *timings* are milliseconds.
+
+    *partition* is None where there is no such namespace.
+    """
 
     passages: list[Passage]
     seq: int | None = None
@@ -64,6 +68,7 @@ class Answer:
     is_exact: bool = True
     hint: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    partition: Partition | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ class SearchService:
         laps.end("fetch_ms")
         version, seq = seen.key.embedding_version, seen.project.seq
         return [
-            Answer(found[: question.top_k], seq, version, opened.is_exact, timings=laps.ended)
+            Answer(found[: question.top_k], seq, version, opened.is_exact, timings=laps.ended, partition=seen.key)
             for question, found in zip(asked, passages, strict=True)
         ]
 
@@ -212,6 +217,7 @@ def _passage(row: Any, score: float) -> Passage:
         char_end=row.char_end,
         token_count=row.token_count,
         revision=row.revision,
+        faiss_id=row.faiss_id,
     )
 
 
