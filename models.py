@@ -320,6 +320,7 @@ class LoggedQuery(Base):
     __table_args__ = (
         ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
         Index(None, "day"),
+        Index(None, "team_id", "day"),
     )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)

@@ -10,7 +10,7 @@ import httpx
 from tenacity import RetryCallState, wait_exponential_jitter
 
 _LATER = {408, 425, 429}
-_SHOWN_CHARS = 200
+SHOWN_CHARS = 200
 
 
 class Unready(Exception):
@@ -21,12 +21,11 @@ class Unready(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def without_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
-    """*url* as it may be logged, and the user and password that stood in it. Raises httpx.InvalidURL."""
-    parsed = httpx.URL(url)
-    if not parsed.userinfo:
-        return url, None
-    return str(parsed.copy_with(userinfo=b"")), (parsed.username, parsed.password)
+def address(base_url: str, path: str) -> tuple[str, tuple[str, str] | None]:
+    """Where *path* is, as it may be logged; and user and password, if the URL has them. Raises httpx.InvalidURL."""
+    parsed = httpx.URL(base_url)
+    url = parsed.copy_with(userinfo=b"", path=f"{parsed.path.rstrip('/')}/{path}")
+    return str(url), (parsed.username, parsed.password) if parsed.userinfo else None
 
 
 def is_for_later(status: int) -> bool:
@@ -53,7 +52,7 @@ def retry_after_seconds(headers: httpx.Headers) -> float | None:
         return None
 
 
-def said(content: bytes) -> str:
+def said(content: bytes, *, shown_chars: int = SHOWN_CHARS) -> str:
     """The server's own words, shortened. OpenAI nests them, TEI and FastAPI do not."""
     try:
         body = json.loads(content)
@@ -61,7 +60,7 @@ def said(content: bytes) -> str:
         text = told.get("message") or body.get("detail") or told if isinstance(told, dict) else told
     except (ValueError, AttributeError, RecursionError):
         text = content.decode("utf-8", "replace")
-    return " ".join(str(text).split())[:_SHOWN_CHARS]
+    return " ".join(str(text).split())[:shown_chars]
 
 
 _backoff_seconds = wait_exponential_jitter(multiplier=0.25, max=8, jitter=0.25)

@@ -63,7 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
         if mood in _REFUSALS:
             self._send(*_REFUSALS[mood], {"Retry-After": "3600"} if mood == "busy for an hour" else {})
         elif mood == "repeats the key":
-            self._send(400, {"error": {"message": f"bad request, {self.headers['Authorization']} said so"}})
+            told = f"bad request, {'so ' * 55}{self.headers['Authorization']} said"
+            self._send(400, {"error": {"message": told}})
         elif mood == "silent":
             self._until_left()
         elif mood in _BODIES:

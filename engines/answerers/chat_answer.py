@@ -11,6 +11,9 @@ from engines.embedders.batches import encodable
 from engines.openai_http import said
 from errors import LlmFailed
 
+UNCUT_CHARS = 4000
+"""What a server says is cut short only when its secrets are out: half a key would not be recognised."""
+
 
 class Reader(Protocol):
     """Is fed an answer's bytes. Raises LlmFailed for what is no answer."""
@@ -105,7 +108,7 @@ def _object(content: bytes) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise LlmFailed("The language model's server answered with JSON that is no completion.")
     if told.get("error"):
-        raise LlmFailed(f"The language model's server answered with an error: {said(content)}")
+        raise LlmFailed(f"The language model's server answered with an error: {said(content, shown_chars=UNCUT_CHARS)}")
     return told
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,15 +14,8 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from engines.answerers.base import Asked, Ended
-from engines.answerers.chat_answer import reader_of
-from engines.openai_http import (
-    Unready,
-    is_for_later,
-    pause_seconds,
-    retry_after_seconds,
-    said,
-    without_credentials,
-)
+from engines.answerers.chat_answer import UNCUT_CHARS, reader_of
+from engines.openai_http import Unready, address, is_for_later, pause_seconds, retry_after_seconds, said
 from errors import LlmFailed, LlmTooSlow, LlmUnavailable, ServiceError
 from text.prompts import messages
 
@@ -29,6 +23,7 @@ _CONNECT_SECONDS = 10.0
 _LONGEST_WAIT_SECONDS = 30.0
 _LONGEST_BYTES = 8 << 20
 _REFUSAL_BYTES = 64 << 10
+_SHOWN_CHARS = 300
 
 
 class OpenAiAnswerer:
@@ -41,9 +36,10 @@ class OpenAiAnswerer:
         self, base_url: str, *, model: str, api_key: str = "", timeout_seconds: float = 120.0, retries: int = 2
     ) -> None:
         try:
-            self._url, self._auth = without_credentials(base_url.rstrip("/"))
+            self._url, self._auth = address(base_url, "chat/completions")
         except httpx.InvalidURL:
             self._url, self._auth = "", None
+        self._secrets = [secret for secret in (api_key, *_as_sent(self._auth)) if secret]
         self.model = model
         self._api_key = api_key
         self._timeout_seconds = timeout_seconds
@@ -61,7 +57,7 @@ class OpenAiAnswerer:
                 async for piece in pieces:
                     yield piece
         except ServiceError as error:
-            raise type(error)(self._without_secrets(str(error))) from error
+            raise type(error)(self._shown(str(error))) from error
 
     def _require_settings(self) -> None:
         if not self._url.startswith(("http://", "https://")):
@@ -88,7 +84,7 @@ class OpenAiAnswerer:
         )
         try:
             async with asyncio.timeout_at(deadline):
-                return await retrying(_open, client, f"{self._url}/chat/completions", self._body(asked))
+                return await retrying(_open, client, self._url, self._body(asked))
         except TimeoutError as error:
             raise self._too_slow() from error
         except Unready as error:
@@ -143,11 +139,15 @@ class OpenAiAnswerer:
             f"The language model did not answer within {self._timeout_seconds:g} seconds (LLM_TIMEOUT_SECONDS)."
         )
 
-    def _without_secrets(self, message: str) -> str:
+    def _shown(self, message: str) -> str:
         """A server may repeat what it was sent."""
-        for secret in (self._api_key, *(self._auth or ())):
-            message = message.replace(secret, "***") if secret else message
-        return message
+        for secret in self._secrets:
+            message = message.replace(secret, "***")
+        return message if len(message) <= _SHOWN_CHARS else f"{message[:_SHOWN_CHARS]}…"
+
+
+def _as_sent(auth: tuple[str, str] | None) -> tuple[str, ...]:
+    return (auth[1], base64.b64encode(":".join(auth).encode()).decode()) if auth else ()
 
 
 async def _open(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> httpx.Response:
@@ -160,7 +160,7 @@ async def _open(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> ht
             content = await _beginning(response)
     except httpx.RequestError as error:
         raise Unready(type(error).__name__) from error
-    status, told = response.status_code, said(content)
+    status, told = response.status_code, said(content, shown_chars=UNCUT_CHARS)
     if status in (401, 403):
         raise LlmFailed(f"The language model's server does not let us in (status {status}): check LLM_API_KEY.")
     if is_for_later(status):

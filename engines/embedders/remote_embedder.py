@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from engines.embedders.base import Vectors
 from engines.embedders.batches import prompted
 from engines.embedders.remote_answer import Overlarge, read_vectors, require_success
-from engines.openai_http import Unready, pause_seconds, without_credentials
+from engines.openai_http import Unready, address, pause_seconds
 from errors import EmbeddingRefused, ModelUnavailable
 
 _BATCH_TEXTS = 64
@@ -43,7 +43,7 @@ class RemoteEmbedder:
         if not base_url.startswith(("http://", "https://")):
             raise ModelUnavailable("EMBED_BACKEND=remote needs EMBED_BASE_URL, such as http://localhost:8080/v1.")
         try:
-            self._url, auth = without_credentials(f"{base_url.rstrip('/')}/embeddings")
+            self._url, auth = address(base_url, "embeddings")
         except httpx.InvalidURL as error:
             raise ModelUnavailable("EMBED_BASE_URL is not a URL.") from error
         self._model = model

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("team_id", "query_id", name=op.f("pk__query_logs")),
     )
     op.create_index(op.f("ix__query_logs__day"), "query_logs", ["day"], unique=False)
+    op.create_index(op.f("ix__query_logs__team_id_day"), "query_logs", ["team_id", "day"], unique=False)
     op.create_table(
         "query_citations",
         sa.Column("team_id", sa.BigInteger(), nullable=False),
@@ -68,6 +69,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("query_citations")
+    op.drop_index(op.f("ix__query_logs__team_id_day"), table_name="query_logs")
     op.drop_index(op.f("ix__query_logs__day"), table_name="query_logs")
     op.drop_table("query_logs")
     op.drop_table("ingest_usage")
