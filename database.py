@@ -14,7 +14,7 @@ import random
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -241,6 +241,14 @@ def insert_or_ignore(session: Session, table: type[Any]) -> Any:
     """INSERT ... ON CONFLICT DO NOTHING, in the words of the session's database."""
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     return (sqlite.insert if is_sqlite else postgresql.insert)(table).on_conflict_do_nothing()
+
+
+def insert_or_add(session: Session, table: type[Any], *, key: Mapping[str, Any], amounts: Mapping[str, int]) -> None:
+    """Count: a row of its own for a *key* that is new, else *amounts* on top of what is there."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    inserted = (sqlite.insert if is_sqlite else postgresql.insert)(table).values(**key, **amounts)
+    added = {name: getattr(table, name) + amount for name, amount in amounts.items()}
+    session.execute(inserted.on_conflict_do_update(index_elements=list(key), set_=added))
 
 
 def _create_engine(url: str, pool_size: int) -> Engine:

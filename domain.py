@@ -81,3 +81,12 @@ class Principal:
 
 ANYONE = Principal(frozenset(Scope))
 STRANGER = Principal(frozenset(), tenant_id="")
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A passage as an answerer is given it. *number* counts from 1 and is what a marker, [1], names."""
+
+    number: int
+    title: str | None
+    text: str

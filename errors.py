@@ -93,6 +93,24 @@ class EmbeddingRefused(ServiceError):
     code = "embedding_refused"
 
 
+class LlmUnavailable(ServiceError):
+    """The language model's server is not there, or too busy; asking later may help."""
+
+    code = "llm_unavailable"
+
+
+class LlmFailed(ServiceError):
+    """The language model's server refused the request, or what it answered is no answer."""
+
+    code = "llm_failed"
+
+
+class LlmTooSlow(ServiceError):
+    """The language model's server did not answer in the time that it is given."""
+
+    code = "llm_too_slow"
+
+
 class DatabaseUnavailable(ServiceError):
     """The database cannot be opened, read or written now."""
 

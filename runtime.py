@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from database import Database
+from engines.answerers.opening import AnswererConfig, open_answerer
 from engines.embedders.opening import EmbedderConfig
 from engines.vectors.opening import VectorsConfig, open_store
 from errors import DatabaseUnavailable, NotFound
@@ -14,6 +15,7 @@ from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date, current_revision
 from services.accounts import AccountService
 from services.api_keys import KeyService
+from services.asking import AskingService
 from services.authentication import Authenticator
 from services.browsing import BrowsingService
 from services.diagnosing import DiagnosingService
@@ -29,8 +31,10 @@ from services.moving import MovingService
 from services.observing import ObservingService
 from services.publishing import Publisher
 from services.query_executor import QueryExecutor
+from services.query_log import QueryLog
 from services.rate_limits import RateLimiter
 from services.search import SearchService
+from services.usage import UsageService
 from services.verifying import VerifyingService
 from settings import Settings
 
@@ -54,6 +58,9 @@ class Runtime:
     accounts: AccountService
     keys: KeyService
     rate_limits: RateLimiter
+    asking: AskingService
+    query_log: QueryLog
+    usage: UsageService
     idempotency: IdempotencyService
     files: FileIngestingService
     observing: ObservingService
@@ -91,7 +98,9 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
             makes_namespaces=settings.auth_mode == "open",
         )
         rate_limits = _rate_limits(settings)
+        logging = QueryLog.running(database, is_on=settings.query_log == "on", keeps_text=settings.log_query_text)
         with (
+            logging as query_log,
             QueryExecutor.running(searching) as questions,
             Authenticator.running(database, trust_seconds=settings.auth_trust_seconds) as authentication,
         ):
@@ -108,6 +117,16 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                     jobs=JobService(database, queue, embedding, publisher),
                     searching=searching,
                     questions=questions,
+                    asking=AskingService(
+                        database,
+                        questions,
+                        open_answerer(_answerer_config(settings), embedding.embedder),
+                        query_log,
+                        settings.default_system_prompt,
+                        settings.llm_context_tokens,
+                    ),
+                    query_log=query_log,
+                    usage=UsageService(database),
                     files=FileIngestingService(documents),
                     authentication=authentication,
                     accounts=AccountService(database, embedding, settings.max_name_chars),
@@ -176,6 +195,16 @@ def _vectors_config(settings: Settings) -> VectorsConfig:
         rebuild_min_changes=settings.rebuild_min_changes,
         rebuild_share=settings.rebuild_share,
         prefers_half=settings.pgvector_halfvec,
+    )
+
+
+def _answerer_config(settings: Settings) -> AnswererConfig:
+    return AnswererConfig(
+        base_url=settings.llm_base_url,
+        model=settings.llm_model,
+        api_key=settings.llm_api_key.get_secret_value(),
+        timeout_seconds=settings.llm_timeout_seconds,
+        retries=settings.llm_retries,
     )
 
 

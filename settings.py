@@ -70,6 +70,25 @@ class Settings(BaseSettings):
     embed_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for that server")
     embed_timeout_seconds: float = Field(60.0, gt=0, description="Patience with that server, per request")
 
+    llm_base_url: str = Field(
+        "", description="OpenAI-compatible server that writes answers, up to /v1; empty: passages are quoted"
+    )
+    llm_model: str = Field("", description="What that server calls the model")
+    llm_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for that server")
+    llm_timeout_seconds: float = Field(120.0, gt=0, description="Patience with that server, for a whole answer")
+    llm_retries: int = Field(2, ge=0, description="How often that server is asked again when it is busy or away")
+    llm_context_tokens: Positive = Field(
+        3000, description="Most tokens of passages in a prompt, as the embedding model counts them"
+    )
+    default_system_prompt: str = Field(
+        "You answer questions about a collection of documents, briefly, in the language of the question.",
+        description="What the language model is told first, unless the request says something else",
+    )
+
+    query_log: Literal["on", "off"] = Field("on", description="Whether searches and questions are logged")
+    log_query_text: bool = Field(False, description="Log the text of questions too, not only its hash")
+    query_log_keep_days: float = Field(30.0, ge=0, description="How long logs and usage are kept")
+
     chunk_tokens: Positive = Field(200, description="Most tokens in a chunk, enriched header not counted")
 
     index_exact_up_to: int = Field(

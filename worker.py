@@ -157,6 +157,7 @@ class Worker:
         self.runtime.queue.report_worker(self.name)
         self.runtime.queue.prune(self.runtime.settings.job_keep_days)
         self.runtime.idempotency.prune()
+        self.runtime.query_log.prune(self.runtime.settings.query_log_keep_days)
 
 
 def _leave() -> None:

@@ -25,7 +25,10 @@ class BuildInfo(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """model is loading, ready or failed. problems says what is wrong and what to do."""
+    """model is loading, ready or failed. problems says what is wrong and what to do.
+
+    logs_dropped counts records of the query log that this process could not keep.
+    """
 
     ok: bool
     db_ok: bool
@@ -33,6 +36,7 @@ class HealthOut(BaseModel):
     jobqueue_ok: bool
     model: str
     problems: list[str]
+    logs_dropped: int
     build_info: BuildInfo
 
 
@@ -67,6 +71,7 @@ def health(runtime: InRuntime, who: Caller, response: Response) -> HealthOut | S
         jobqueue_ok=found.jobqueue_ok,
         model=found.model,
         problems=found.problems,
+        logs_dropped=runtime.query_log.dropped,
         build_info=BuildInfo(
             version=VERSION,
             embedding_model=settings.embed_model_name,

@@ -33,6 +33,9 @@ STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     errors.EmbeddingRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LlmUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LlmFailed: HTTPStatus.BAD_GATEWAY,
+    errors.LlmTooSlow: HTTPStatus.GATEWAY_TIMEOUT,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Interrupted: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexStoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -66,6 +69,13 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(SQLAlchemyError, _database_error)
     app.add_exception_handler(Exception, _unexpected)
+
+
+async def problem_of(request: Request, error: Exception) -> Problem:
+    """The same for an error that comes too late to be the answer itself."""
+    if isinstance(error, ServiceError):
+        return await _service_error(request, error)
+    return await (_database_error if isinstance(error, SQLAlchemyError) else _unexpected)(request, error)
 
 
 async def _service_error(request: Request, error: Exception) -> Problem:

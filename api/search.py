@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import needs
-from api.dependencies import InRuntime, TenantInBody
+from api.dependencies import Caller, InRuntime, TenantInBody
 from api.routing import StrictRoute
 from domain import Scope
 from errors import Invalid
@@ -69,27 +71,29 @@ class SearchOut(BaseModel):
 
 @router.post("/search", response_model_exclude_none=False)
 @needs(Scope.SEARCH)
-async def search(body: SearchIn, runtime: InRuntime) -> SearchOut:
+async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
     """The nearest chunks of a namespace. Deleted and replaced ones are never among them."""
-    question = _question(body, runtime.settings)
+    started = time.perf_counter()
+    question = Question(body.tenant_id, body.namespace, body.query, body.top_k, body.embedding_version)
+    question = checked(question, runtime.settings, field="query")
     answer = await asyncio.wrap_future(runtime.questions.submit(question))
+    latency_ms = round(1000 * (time.perf_counter() - started))
+    runtime.query_log.searched(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
     return _search_out(answer, explain=body.explain)
 
 
-def _question(body: SearchIn, settings: Settings) -> Question:
-    for field in ("tenant_id", "namespace"):
-        check_name(field, getattr(body, field), settings.max_name_chars)
-    if body.top_k > settings.max_top_k:
-        raise Invalid(f"top_k is {body.top_k}; at most {settings.max_top_k} is served (MAX_TOP_K).", param="top_k")
-    if not body.query.strip():
-        raise Invalid("query is empty: say what to look for.", param="query")
-    if len(body.query) > settings.max_query_chars:
-        raise Invalid(
-            f"query has {len(body.query)} characters; at most {settings.max_query_chars} are read (MAX_QUERY_CHARS).",
-            param="query",
-        )
-    query = body.query.replace("\x00", " ")
-    return Question(body.tenant_id, body.namespace, query, body.top_k, body.embedding_version)
+def checked(question: Question, settings: Settings, *, field: str) -> Question:
+    """The question as it will be searched for; *field* is what the request calls its text. Raises Invalid."""
+    for name in ("tenant_id", "namespace"):
+        check_name(name, getattr(question, name), settings.max_name_chars)
+    if question.top_k > settings.max_top_k:
+        raise Invalid(f"top_k is {question.top_k}; at most {settings.max_top_k} is served (MAX_TOP_K).", param="top_k")
+    if not question.query.strip():
+        raise Invalid(f"{field} is empty: say what to look for.", param=field)
+    if len(question.query) > settings.max_query_chars:
+        told = f"{field} has {len(question.query)} characters; at most {settings.max_query_chars} are read"
+        raise Invalid(f"{told} (MAX_QUERY_CHARS).", param=field)
+    return replace(question, query=question.query.replace("\x00", " "))
 
 
 def _search_out(answer: Answer, *, explain: bool) -> SearchOut:

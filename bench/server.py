@@ -115,6 +115,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "INDEX_DIR": str(settings.index_dir),
         "EMBED_MODEL_NAME": settings.embed_model_name,
         "MIN_FREE_DISK_MB": "0",
+        "QUERY_LOG": settings.query_log,
     }
 
 

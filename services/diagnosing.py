@@ -32,6 +32,7 @@ _SECRETS = {
     "database_url": (r"//([^:/@]*):.*@", r"//\1:***@"),
     "embed_base_url": (r"//.*@", "//***@"),
     "rate_limit_url": (r"//.*@", "//***@"),
+    "llm_base_url": (r"//.*@", "//***@"),
 }
 _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|key|secret|token)[^=&]*)=[^&]*", re.IGNORECASE)
 

@@ -20,6 +20,7 @@ from services.drafting import Draft, Limits, NewDoc, checked, chunk_rows, draft,
 from services.embedding import EmbeddingService
 from services.planning import Plan, Wanted, check_hash, sort
 from services.publishing import Publisher, drop_pending
+from services.usage import count_ingest
 
 INGEST = "ingest_docs"
 TEXTS_PER_STEP = 256
@@ -132,6 +133,7 @@ class DocumentService:
                 self.embedding.store(session, project.team_id, project.embedding_version, vectors.unstored)
                 for revision in _write(session, project, plan, first_id=first_id, live_seq=project.seq):
                     self.publisher.publish(session, project, revision)
+                count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=vectors.count)
                 done += Upserted(
                     upserted_docs=len(plan.sorted.new) + len(plan.sorted.redescribed),
                     chunks_created=plan.chunk_count,
@@ -152,6 +154,7 @@ class DocumentService:
                 if plan.drafts:
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
                     _write(session, project, plan, first_id=first_id, job_id=job_id)
+                count_ingest(session, project, requests=1)
         return replace(done, job_id=job_id or done.job_id)
 
     def _plan(self, docs: list[NewDoc], *, counts_as_there: Sequence[RevisionStatus]) -> tuple[list[Plan], Upserted]:

@@ -13,7 +13,7 @@ from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from database import Database, repeatable
-from domain import Hit
+from domain import Hit, Partition
 from engines.embedders.base import Vectors
 from engines.vectors.base import Opened, VectorStore
 from engines.vectors.truth import Snapshot, is_live, row_of, snapshot
@@ -56,11 +56,15 @@ class Passage:
     char_end: int
     token_count: int
     revision: int
+    faiss_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The passages of one snapshot, nearest first. *seq* is the snapshot's; *timings* are milliseconds."""
+    """The passages of one snapshot, nearest first. *seq* is the snapshot's; *timings* are milliseconds.
+
+    *partition* is None where there is no such namespace.
+    """
 
     passages: list[Passage]
     seq: int | None = None
@@ -68,6 +72,7 @@ class Answer:
     is_exact: bool = True
     hint: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    partition: Partition | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ class SearchService:
         laps.end("fetch_ms")
         version, seq = seen.key.embedding_version, seen.project.seq
         return [
-            Answer(some[: question.top_k], seq, version, found.is_exact, timings=laps.ended)
+            Answer(some[: question.top_k], seq, version, found.is_exact, timings=laps.ended, partition=seen.key)
             for question, some in zip(asked, passages, strict=True)
         ]
 
@@ -229,6 +234,7 @@ def _passage(row: Any, score: float) -> Passage:
         char_end=row.char_end,
         token_count=row.token_count,
         revision=row.revision,
+        faiss_id=row.faiss_id,
     )
 
 

@@ -325,6 +325,8 @@ def test_verify_sees_a_vector_that_is_gone(run: Run, docs: Path, tmp_path: Path)
 def test_doctor_shows_no_secret_and_is_content(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMBED_API_KEY", "hunter2")
     monkeypatch.setenv("EMBED_BASE_URL", "https://somebody:hunter3@embed.example/v1?api_key=hunter4")
+    monkeypatch.setenv("LLM_API_KEY", "hunter5")
+    monkeypatch.setenv("LLM_BASE_URL", "http://somebody:hunter6@llm.example/v1")
     out = run("doctor").output
     assert "hunter" not in out
     assert "somebody" not in out

@@ -164,14 +164,15 @@ def embeddings(url: str) -> int:
 def test_an_installation_goes_to_postgres_and_back_and_answers_the_same(
     home: Settings, tmp_path: Path, postgres_url: str
 ) -> None:
-    original = rows_of(home.database_url)
     with open_service(home) as service:
         expected = answers(service)
+    original = rows_of(home.database_url)
 
     compared = move(home.database_url, postgres_url)
     parts = {part.part for part in compared if part.source.rows}
     chunks, vectors = "chunks Zoë & Söhne/日本語/手引き", f"embeddings acme {MODEL}"
     assert parts >= {"chunks acme/project_001", chunks, vectors, "docs", "revisions", "jobs", "indices"}
+    assert parts >= {"query_logs", "query_citations", "ingest_usage"}
     assert rows_of(postgres_url) == rows_of(home.database_url) == original
     made = embeddings(postgres_url)
     there = settings_in(tmp_path, database_url=postgres_url, index_dir=tmp_path / "there")
