@@ -285,7 +285,9 @@ def _limit(engine: Engine, *, statement_seconds: float, lock_seconds: float) -> 
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        if limits and not connection.get_execution_options().get("is_unlimited"):
+        options = connection.get_execution_options()
+        is_unlimited = options.get("is_unlimited") or options.get("isolation_level") == "AUTOCOMMIT"
+        if limits and not is_unlimited:
             connection.exec_driver_sql(limits)
 
 

@@ -26,6 +26,7 @@ from tests.service import PLACE, settings_in
 from tests.test_documents import prose
 
 DOCS, DOCS_PER_BATCH = 2000, 100
+DRAIN_SECONDS = 180
 SUBJECTS = ("cat", "ship", "lawyer", "river", "engine", "nurse", "garden", "orchestra")
 
 
@@ -37,14 +38,14 @@ def test_two_apis_and_four_workers_publish_every_document_once_though_two_worker
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
     with postgres.database() as url, ExitStack() as processes:
-        settings = settings_in(tmp_path, database_url=url, job_lease_seconds=2.0)
+        settings = settings_in(tmp_path, database_url=url, job_lease_seconds=2.0, worker_nice=0)
         apis = [processes.enter_context(api_process(settings)) for _ in range(2)]
         workers = [processes.enter_context(worker_process(settings)) for _ in range(4)]
         with ThreadPoolExecutor(2) as clients, Database.open(url) as database:
             sent = clients.map(send_batches, apis, (range(0, DOCS, 2 * DOCS_PER_BATCH), range(100, DOCS, 200)))
             orphans = [kill_at_work(database, worker) for worker in workers[:2]]
             job_ids = [job_id for some in sent for job_id in some]
-            until(lambda: not unfinished(database), 180)
+            until(lambda: not unfinished(database), DRAIN_SECONDS)
             assert all(worker.poll() is None for worker in workers[2:])
             require_each_published_once(database, {f"doc-{n:04d}": sentence(n) for n in range(DOCS)})
             require_jobs_done(apis[1], job_ids, taken_over=orphans)
@@ -149,7 +150,7 @@ class Client(Thread):
 
 def test_a_postgres_that_is_stopped_and_started_under_load_costs_nobody_anything_but_time(tmp_path: Path) -> None:
     with own_server() as server, server.database() as url, ExitStack() as processes:
-        settings = settings_in(tmp_path, database_url=url, job_lease_seconds=2.0)
+        settings = settings_in(tmp_path, database_url=url, job_lease_seconds=2.0, worker_nice=0)
         apis = [processes.enter_context(api_process(settings)) for _ in range(2)]
         workers = [processes.enter_context(worker_process(settings)) for _ in range(2)]
         clients = [
@@ -161,22 +162,27 @@ def test_a_postgres_that_is_stopped_and_started_under_load_costs_nobody_anything
             with Database.open(url) as database:
                 until(lambda: seen_workers(database) == 2)
             until(lambda: all(len(client.accepted) >= 5 for client in clients))
-            for _ in range(2):
+            large = {f"large-{number:03d}": prose(number) for number in range(100)}
+            job_ids = {apis[0].batch(large)}
+            until(lambda: {apis[1].job(job_id)["status"] for job_id in job_ids} == {"running"})
+            for is_last in (False, True):
                 server.stop()
                 until(lambda: all(is_told_by_health(api) for api in apis))
                 until(more(clients, lambda client: client.statuses[503]))
+                if is_last:
+                    require_end(workers.pop())
                 server.start()
                 until(more(clients, lambda client: len(client.accepted)))
         assert [client.oddities for client in clients] == [[], [], [], []]
         assert {status for client in clients for status in client.statuses} == {200, 503}
         with Database.open(url) as database:
-            until(lambda: not unfinished(database))
+            until(lambda: not unfinished(database), DRAIN_SECONDS)
             accepted = {doc_id: text for client in clients for doc_id, text in client.accepted.items()}
-            require_there(database, accepted)
-        job_ids = [job_id for client in clients for job_id in client.job_ids]
+            require_there(database, accepted | large)
+        job_ids |= {job_id for client in clients for job_id in client.job_ids}
         assert {apis[0].job(job_id)["status"] for job_id in job_ids} == {"completed"}
         assert all(api.get("/v1/health")["ok"] for api in apis)
-        assert [process.poll() for process in [*workers, *(api.process for api in apis)]] == [None] * 4
+        assert [process.poll() for process in [*workers, *(api.process for api in apis)]] == [None] * 3
         require_clean(settings)
 
 
@@ -196,6 +202,12 @@ def at_work(clients: list[Client]) -> Iterator[None]:
             client.has_enough.set()
         for client in clients:
             client.join(60)
+
+
+def require_end(worker: Popen[bytes]) -> None:
+    """One that is told to stop while there is no database ends well all the same."""
+    worker.terminate()
+    assert worker.wait(30) == 0
 
 
 def is_told_by_health(api: Api) -> bool:
@@ -221,7 +233,9 @@ def require_there(database: Database, accepted: dict[str, str]) -> None:
 
 def test_a_pooler_in_transaction_mode_may_stand_in_between(postgres: PostgresServer, tmp_path: Path) -> None:
     with postgres.database() as url, pooled(url) as through:
-        settings = settings_in(tmp_path, database_url=through, index_exact_up_to=20, job_lease_seconds=2.0)
+        settings = settings_in(
+            tmp_path, database_url=through, index_exact_up_to=20, job_lease_seconds=2.0, worker_nice=0
+        )
         with api_process(settings) as api, worker_process(settings), worker_process(settings):
             clients = [Client(str(api.client.base_url), f"client-{n}", async_mode=n % 2 == 0) for n in range(8)]
             with at_work(clients):
@@ -230,7 +244,7 @@ def test_a_pooler_in_transaction_mode_may_stand_in_between(postgres: PostgresSer
             rebuilt = api.wait(api.post("/v1/index/rebuild", PLACE)["job_id"])
             assert rebuilt["status"] == "completed"
             with Database.open(url) as database:
-                until(lambda: not unfinished(database))
+                until(lambda: not unfinished(database), DRAIN_SECONDS)
                 require_there(database, {doc_id: text for each in clients for doc_id, text in each.accepted.items()})
             told = clients[0].accepted["client-0-0003"]
             assert api.search(told, top_k=1)[0]["doc_id"] == "client-0-0003"
