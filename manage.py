@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from console import evaluating
 from database import Database
 from errors import ServiceError
 from job_queue import FINISHED
@@ -116,6 +117,43 @@ def search(
         _show_passage(rank, passage)
     if not answer.passages:
         _say("The namespace is empty.")
+
+
+@app.command("eval")
+def evaluate(
+    context: typer.Context,
+    *,
+    tenant: Tenant,
+    namespace: Namespace,
+    queries: Annotated[Path, typer.Option(metavar="FILE", help="BEIR's JSON lines, or id, tab, text.")],
+    qrels: Annotated[Path, typer.Option(metavar="FILE", help="BEIR's three columns, or TREC's four.")],
+    mode: Annotated[list[str] | None, typer.Option(help="How to search; several are compared with the first.")] = None,
+    embedding_version: Annotated[str | None, typer.Option(help="Measure this version, or nothing.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the figures: .svg or .png.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was found, as a TREC run.")] = None,
+    against: Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with what --save wrote before.")] = None,
+) -> None:
+    """Measure how well searches find the documents that are known to be right: nDCG@10, Recall@10 and @100, MRR@10.
+
+    A document counts as found at the place of its best chunk.
+    """
+    place = tenant, namespace
+    with _plain_errors():
+        evaluating.check_picture(plot)
+        asked = evaluating.asked_by(
+            place, queries=queries, qrels=qrels, modes=mode, embedding_version=embedding_version, against=against
+        )
+    with _opened(context) as runtime, _progress("searches", len(asked.queries) * len(asked.modes)) as show:
+        report = runtime.evaluating.evaluate(asked, show=show)
+    for titles, rows in evaluating.tables(report):
+        _show_table(titles, rows)
+    for line in evaluating.remarks(report):
+        _say(line)
+    with _plain_errors():
+        if save:
+            evaluating.save(report, save)
+        if plot:
+            evaluating.plot(report, plot)
 
 
 @app.command()

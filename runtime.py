@@ -17,6 +17,7 @@ from services.diagnosing import DiagnosingService
 from services.documents import DocumentService
 from services.drafting import Limits
 from services.embedding import EmbeddingService
+from services.evaluating import EvaluatingService
 from services.idempotency import IdempotencyService
 from services.indexing import IndexingService
 from services.ingesting import IngestingService
@@ -46,6 +47,7 @@ class Runtime:
     jobs: JobService
     searching: SearchService
     questions: QueryExecutor
+    evaluating: EvaluatingService
     idempotency: IdempotencyService
     files: FileIngestingService
     observing: ObservingService
@@ -83,6 +85,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                     jobs=JobService(database, queue, embedding, publisher),
                     searching=searching,
                     questions=questions,
+                    evaluating=EvaluatingService(database, searching),
                     files=FileIngestingService(documents),
                     idempotency=IdempotencyService(database),
                     observing=ObservingService(database, vectors, queue, embedding),
