@@ -22,6 +22,7 @@ from services.diagnosing import DiagnosingService
 from services.documents import DocumentService
 from services.drafting import Limits
 from services.embedding import EmbeddingService
+from services.evaluating import EvaluatingService
 from services.idempotency import IdempotencyService
 from services.indexing import IndexingService
 from services.ingesting import IngestingService
@@ -61,6 +62,7 @@ class Runtime:
     asking: AskingService
     query_log: QueryLog
     usage: UsageService
+    evaluating: EvaluatingService
     idempotency: IdempotencyService
     files: FileIngestingService
     observing: ObservingService
@@ -127,6 +129,7 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                     ),
                     query_log=query_log,
                     usage=UsageService(database),
+                    evaluating=EvaluatingService(database, searching),
                     files=FileIngestingService(documents),
                     authentication=authentication,
                     accounts=AccountService(database, embedding, settings.max_name_chars),

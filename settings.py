@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     max_batch_docs: Positive = Field(1000, description="Most documents in one batch")
     max_top_k: Positive = Field(1000, description="Largest top_k")
     max_query_chars: Positive = Field(10_000, description="Longest query")
+    max_eval_queries: Positive = Field(1000, description="Most queries in one evaluation over HTTP")
+    max_eval_judgements: Positive = Field(100_000, description="Most judgements in one evaluation over HTTP")
     max_name_chars: Positive = Field(256, description="Longest tenant_id, namespace or embedding version")
     max_doc_id_chars: Positive = Field(1024, description="Longest doc_id")
     min_free_disk_mb: int = Field(

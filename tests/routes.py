@@ -1,7 +1,8 @@
 """Every route of the OpenAPI document, ready to be called: a new one is called without anybody naming it here.
 
-A parameter is filled by its name from what is known, or by its schema. Names of things (tenant_id, namespace and
-whatever stands in a path) have to be known: they come out of the answers of the service, under the same names.
+A parameter is filled by its name from what is known, by its example, or by its schema. Names of things (tenant_id,
+namespace and whatever stands in a path) have to be known: they come out of the answers of the service, under the same
+names.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from domain import Scope
 
 Json = dict[str, Any]
+EXAMPLE = "doc_123"
 PLACE = {"tenant_id", "namespace"}
 
 
@@ -74,6 +76,8 @@ class Route:
         if name in known:
             return known[name]
         schema = _resolved(schema, self.document)
+        if "examples" in schema:
+            return _renamed(schema["examples"][0], {EXAMPLE: known.get("doc_id", EXAMPLE)})
         if "enum" in schema or "const" in schema:
             return schema.get("const", schema.get("enum", [None])[0])
         kind = schema.get("type")
@@ -91,6 +95,13 @@ class Route:
             return schema.get("minimum", 1)
         assert kind == "boolean", f"{self}: nobody knows how to fill {name!r}: {schema}"
         return False
+
+
+def _renamed(example: Any, names: Mapping[str, Any]) -> Any:
+    """The document that an example names is the known one, here a key of an object."""
+    if isinstance(example, dict):
+        return {names.get(key, key): _renamed(value, names) for key, value in example.items()}
+    return example
 
 
 def routes_of(document: Json) -> list[Route]:

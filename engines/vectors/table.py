@@ -88,9 +88,12 @@ class TableStore:
         """Insert in steps what is missing, then make the graph. What changes meanwhile is for name()."""
         with self.database.read() as session:
             project = session.get_one(Project, (key.team_id, key.project_id))
+            missing, _ = _difference(session, key, project.seq)
+        if len(missing) > ROWS_PER_STEP:
+            self._learn_sizes()
+        with self.database.read() as session:
             if lacks_vectors(session, key):
                 return None
-            missing, _ = _difference(session, key, project.seq)
         for some in _steps(missing):
             check()
             with self.database.write() as session:
@@ -143,6 +146,13 @@ class TableStore:
 
     def graph(self, key: Partition, dimension: int) -> Graph | None:
         return graph_of(key.embedding_version, dimension, prefers_half=self.prefers_half)
+
+    def _learn_sizes(self) -> None:
+        """So many rows may have come from a backup: without statistics Postgres reads a tenant's vectors once for
+        each of its chunks, until autovacuum comes by. For a user who may not, this does nothing.
+        """
+        with self.database.write() as session:
+            session.execute(text("ANALYZE (SKIP_LOCKED) chunks, embeddings"))
 
     def _extension_version(self) -> str:
         with self.database.read() as session:
