@@ -17,6 +17,7 @@ from services.diagnosing import DiagnosingService
 from services.documents import DocumentService
 from services.drafting import Limits
 from services.embedding import EmbeddingService
+from services.filtering import FilterService
 from services.idempotency import IdempotencyService
 from services.indexing import IndexingService
 from services.ingesting import IngestingService
@@ -67,7 +68,8 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         queue = _queue(database, settings)
         publisher = Publisher(queue, vectors)
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
-        searching = SearchService(database, embedding, vectors, publisher)
+        filtering = FilterService(settings.filter_memory_mb << 20)
+        searching = SearchService(database, embedding, vectors, publisher, filtering)
         documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
         with QueryExecutor.running(searching) as questions:
             try:

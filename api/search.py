@@ -14,6 +14,7 @@ from errors import Invalid
 from services.drafting import check_name
 from services.search import Answer, Question
 from settings import Settings
+from text.filter_spellings import parse
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
@@ -24,6 +25,7 @@ class SearchIn(BaseModel):
     query: str
     top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5
     embedding_version: str | None = Field(None, description="Answer only from this version, else 409")
+    filters: dict[str, Any] | None = Field(None, description="Which chunks may be found, by metadata and fields")
     explain: bool = Field(False, description="Add how long each step took")
 
 
@@ -86,7 +88,9 @@ def _question(body: SearchIn, settings: Settings) -> Question:
             param="query",
         )
     query = body.query.replace("\x00", " ")
-    return Question(body.tenant_id, body.namespace, query, body.top_k, body.embedding_version)
+    return Question(
+        body.tenant_id, body.namespace, query, body.top_k, body.embedding_version, filters=parse(body.filters)
+    )
 
 
 def _search_out(answer: Answer, *, explain: bool) -> SearchOut:
