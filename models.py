@@ -24,6 +24,7 @@ from sqlalchemy import (
     MetaData,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -151,13 +152,17 @@ class ApiKey(Base):
 
 
 class EmbeddingVersion(Base):
-    """What a version's name stands for. Written once, at its first use; the same for every tenant."""
+    """What a version's name stands for. Written once, at its first use; the same for every tenant.
+
+    *is_external*: its vectors come from whoever sends the chunks; no model stands behind it.
+    """
 
     __tablename__ = "embedding_versions"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     model: Mapped[str]
     is_remote: Mapped[bool]
+    is_external: Mapped[bool] = mapped_column(default=False, server_default=false())
     query_prompt: Mapped[str | None]
     document_prompt: Mapped[str | None]
     dimension: Mapped[int]
@@ -165,10 +170,17 @@ class EmbeddingVersion(Base):
 
 
 class Doc(Base):
-    """One document of a namespace. *revision* counts what was accepted, deletions included."""
+    """One document of a namespace. *revision* counts what was accepted, deletions included.
+
+    *published_seq* and *published_at* say when what a search knows of it last changed: text, metadata, whatever
+    describes it. *updated_at* also moves when a revision is accepted that waits.
+    """
 
     __tablename__ = "docs"
-    __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        Index(None, "team_id", "project_id", "published_seq"),
+    )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -178,6 +190,8 @@ class Doc(Base):
     status: Mapped[str] = mapped_column(default=DocStatus.PROCESSING)
     error: Mapped[str | None]
     deleted_at: Mapped[datetime | None]
+    published_seq: Mapped[int | None] = mapped_column(BigInteger)
+    published_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -213,11 +227,18 @@ class Revision(Base):
     text: Mapped[str]
 
 
+def _partial_index(name: str, told: str, *columns: str) -> Index:
+    """Of the rows in which the column *told* says something."""
+    is_told = text(f"{told} IS NOT NULL")
+    return Index(name, *columns, sqlite_where=is_told, postgresql_where=is_told)
+
+
 class Chunk(Base):
     """A piece of a revision. *faiss_id* is its number in its project and in every index of it.
 
     *header* is the context that was put before the text when it was embedded, and *embed_hash* the hash of
-    both: the key under which the vector is found.
+    both: the key under which the vector is found. A revision's chunks have numbers that follow each other.
+    *chunk_metadata* is its own, beside the document's; the chunks that have some, or pages, are indexed.
     """
 
     __tablename__ = "chunks"
@@ -229,6 +250,10 @@ class Chunk(Base):
         Index(None, "team_id", "project_id", "doc_id", "revision", "chunk_index", unique=True),
         Index(None, "team_id", "project_id", "live_seq"),
         Index(None, "team_id", "project_id", "dead_seq"),
+        _partial_index("ix__chunks__with_metadata", "metadata", "team_id", "project_id", "faiss_id"),
+        _partial_index(
+            "ix__chunks__with_pages", "page_start", "team_id", "project_id", "faiss_id", "page_start", "page_end"
+        ),
     )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -242,7 +267,7 @@ class Chunk(Base):
     section: Mapped[str | None]
     chunk_hash: Mapped[str]
     embed_hash: Mapped[bytes]
-    chunk_metadata: Mapped[Json | None] = mapped_column("metadata")
+    chunk_metadata: Mapped[Json | None] = mapped_column("metadata", JSON(none_as_null=True))
     page_start: Mapped[int | None]
     page_end: Mapped[int | None]
     char_start: Mapped[int]

@@ -23,6 +23,7 @@ from services.documents import DocumentService
 from services.drafting import Limits
 from services.embedding import EmbeddingService
 from services.evaluating import EvaluatingService
+from services.filtering import FilterService
 from services.idempotency import IdempotencyService
 from services.indexing import IndexingService
 from services.ingesting import IngestingService
@@ -89,7 +90,8 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
         queue = _queue(database, settings)
         publisher = Publisher(queue, vectors)
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
-        searching = SearchService(database, embedding, vectors, publisher)
+        filtering = FilterService(settings.filter_memory_mb << 20)
+        searching = SearchService(database, embedding, vectors, publisher, filtering)
         documents = DocumentService(
             database,
             queue,

@@ -95,6 +95,7 @@ class Settings(BaseSettings):
         50_000, ge=0, description="Largest index, in vectors, that is searched exactly; beyond, an HNSW graph"
     )
     index_memory_mb: Positive = Field(4096, description="Memory that a process gives to open partitions")
+    filter_memory_mb: Positive = Field(512, description="Memory that a process gives to what filters ask about")
     rebuild_share: float = Field(
         0.1, gt=0, description="Share of a checkpoint that may change before a rebuild is queued by itself"
     )

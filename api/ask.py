@@ -22,6 +22,7 @@ from domain import Scope
 from services.asking import Answered, Ask, Citation, Event, Given, Token
 from services.search import Question
 from settings import Settings
+from text.filter_spellings import parse
 
 router = APIRouter(prefix="/v1", tags=["ask"], route_class=StrictRoute)
 
@@ -37,6 +38,7 @@ class AskIn(BaseModel):
     question: str
     top_k: Annotated[int, Field(ge=1, description="Most passages to answer from")] = 5
     min_score: float = Field(0.0, ge=-1, le=1, description="Passages below are not used")
+    filters: dict[str, Any] | None = Field(None, description="Which passages may be used, as for a search")
     system_prompt: str | None = Field(None, max_length=20_000, description="Instead of the team's own")
     temperature: float | None = Field(None, ge=0, le=2, description="Left to the model's server if left out")
     max_tokens: int | None = Field(None, ge=1, le=1_000_000, description="Longest answer; likewise")
@@ -111,7 +113,8 @@ async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller)
 
 
 def _asked(body: AskIn, settings: Settings, *, api_key_id: str | None) -> Ask:
-    question = Question(body.tenant_id, body.namespace, body.question, body.top_k)
+    place, wanted = (body.tenant_id, body.namespace), parse(body.filters)
+    question = Question(*place, body.question, body.top_k, filters=wanted)
     return Ask(
         question=checked(question, settings, field="question"),
         min_score=body.min_score,

@@ -18,6 +18,7 @@ from errors import Invalid
 from services.drafting import check_name
 from services.search import Answer, Question
 from settings import Settings
+from text.filter_spellings import parse
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
@@ -28,6 +29,7 @@ class SearchIn(BaseModel):
     query: str
     top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5
     embedding_version: str | None = Field(None, description="Answer only from this version, else 409")
+    filters: dict[str, Any] | None = Field(None, description="Which chunks may be found, by metadata and fields")
     explain: bool = Field(False, description="Add how long each step took")
 
 
@@ -74,7 +76,8 @@ class SearchOut(BaseModel):
 async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
     """The nearest chunks of a namespace. Deleted and replaced ones are never among them."""
     started = time.perf_counter()
-    question = Question(body.tenant_id, body.namespace, body.query, body.top_k, body.embedding_version)
+    place, wanted = (body.tenant_id, body.namespace), parse(body.filters)
+    question = Question(*place, body.query, body.top_k, body.embedding_version, filters=wanted)
     question = checked(question, runtime.settings, field="query")
     answer = await asyncio.wrap_future(runtime.questions.submit(question))
     latency_ms = round(1000 * (time.perf_counter() - started))

@@ -221,6 +221,8 @@ class DocumentService:
             flag_modified(revision, "doc_metadata")  # to Python 1 and True are the same
             revision.source_type, revision.mime_type = wanted.doc.source_type, wanted.doc.mime_type
             doc.updated_at = utc_now()
+            if revision.status == RevisionStatus.LIVE:
+                doc.published_seq, doc.published_at = project.seq, doc.updated_at
         return project, first_id
 
 

@@ -20,8 +20,10 @@ from engines.vectors.truth import Snapshot, is_live, row_of, snapshot
 from errors import EmbeddingRefused, ServiceError, VersionMismatch
 from models import Chunk, IndexRow, Json, Revision
 from services.embedding import EmbeddingService
+from services.filtering import FilterService, Group
 from services.namespaces import missing
 from services.publishing import Publisher
+from text.filters import Filter
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Question:
     query: str
     top_k: int
     embedding_version: str | None = None
+    filters: Filter | None = None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -81,6 +84,7 @@ class SearchService:
     embedding: EmbeddingService
     vectors: VectorStore
     publisher: Publisher
+    filtering: FilterService
 
     def search(self, question: Question) -> Answer:
         [answer] = self.search_many([question])
@@ -135,14 +139,17 @@ class SearchService:
         if problem is not None:
             self._report(seen, problem)
         laps.end("catch_up_ms")
-        found = opened.search(session, seen, vectors, k=max(question.top_k for question in asked))
+        groups = self.filtering.groups(session, seen.project, [question.filters for question in asked])
+        if any(question.filters for question in asked):
+            laps.end("filter_ms")
+        found = _nearest(session, seen, opened, asked, vectors, groups)
         laps.end("index_ms")
-        passages = _fetch(session, seen, found.hits)
+        passages = _fetch(session, seen, [hits for hits, _ in found])
         laps.end("fetch_ms")
         version, seq = seen.key.embedding_version, seen.project.seq
         return [
-            Answer(some[: question.top_k], seq, version, found.is_exact, timings=laps.ended, partition=seen.key)
-            for question, some in zip(asked, passages, strict=True)
+            Answer(some, seq, version, is_exact, timings=laps.ended, partition=seen.key)
+            for some, (_, is_exact) in zip(passages, found, strict=True)
         ]
 
     def _report(self, seen: Snapshot, problem: str) -> None:
@@ -185,6 +192,19 @@ def _check_version(asked: Sequence[Question], version: str) -> None:
             )
 
 
+def _nearest(
+    session: Session, seen: Snapshot, opened: Opened, asked: list[Question], vectors: Vectors, groups: Sequence[Group]
+) -> list[tuple[list[Hit], bool]]:
+    """The hits of each question, and whether they are exact. Questions with the same filter are one search."""
+    answers: dict[int, tuple[list[Hit], bool]] = {}
+    for group in groups:
+        k = max(asked[number].top_k for number in group.numbers)
+        found = opened.search(session, seen, vectors[group.numbers], k=k, allowed=group.allowed)
+        for number, hits in zip(group.numbers, found.hits, strict=True):
+            answers[number] = hits[: asked[number].top_k], found.is_exact
+    return [answers[number] for number in range(len(asked))]
+
+
 def _fetch(session: Session, seen: Snapshot, hits: list[list[Hit]]) -> list[list[Passage]]:
     """The rows of the hits, in the hits' order, in the same snapshot that the index was brought up to."""
     wanted = {hit.faiss_id for found in hits for hit in found}
@@ -198,7 +218,8 @@ def _fetch(session: Session, seen: Snapshot, hits: list[list[Hit]]) -> list[list
 _ROWS = (
     select(
         Chunk.faiss_id, Chunk.doc_id, Chunk.chunk_index, Chunk.text, Chunk.section, Chunk.page_start, Chunk.page_end,
-        Chunk.char_start, Chunk.char_end, Chunk.token_count, Chunk.revision, Revision.doc_metadata, Revision.title,
+        Chunk.char_start, Chunk.char_end, Chunk.token_count, Chunk.revision, Chunk.chunk_metadata,
+        Revision.doc_metadata, Revision.title,
     )
     .join(
         Revision,
@@ -225,7 +246,7 @@ def _passage(row: Any, score: float) -> Passage:
         chunk_id=chunk_id(row.doc_id, row.chunk_index),
         text=row.text,
         score=score,
-        metadata=row.doc_metadata,
+        metadata={**row.doc_metadata, **(row.chunk_metadata or {})},
         title=row.title,
         section=row.section,
         page_start=row.page_start,
