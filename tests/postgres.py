@@ -46,20 +46,20 @@ class PostgresServer:
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """TEST_DATABASE_URL's server, else one of our own in a temporary folder."""
+def running_server(*, is_durable: bool = False) -> Iterator[PostgresServer]:
+    """TEST_DATABASE_URL's server, else one of our own in a temporary folder. Tests need no fsync; benchmarks do."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         yield PostgresServer(given)
         return
     folder = Path(tempfile.mkdtemp(prefix="adf-postgres-"))
     try:
-        yield from _started(folder)
+        yield from _started(folder, fsync="on" if is_durable else "off")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _started(folder: Path) -> Iterator[PostgresServer]:
+def _started(folder: Path, *, fsync: str) -> Iterator[PostgresServer]:
     programs = _programs()
     data = folder / "data"
     data.mkdir()
@@ -71,7 +71,8 @@ def _started(folder: Path) -> Iterator[PostgresServer]:
     _as_owner(programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
     rules = data / "pg_hba.conf"
     rules.write_text(f"host all {STRANGER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")  # is asked for a password
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=200"
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200"
+    options += f" -c fsync={fsync}"
     _as_owner(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
     try:
         yield PostgresServer(f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres")
