@@ -71,22 +71,22 @@ class OwnServer(PostgresServer):
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """TEST_DATABASE_URL's server, else one of our own."""
+def running_server(*, is_durable: bool = False) -> Iterator[PostgresServer]:
+    """TEST_DATABASE_URL's server, else one of our own in a temporary folder. Tests need no fsync; benchmarks do."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         yield PostgresServer(given)
         return
-    with own_server() as server:
+    with own_server(is_durable=is_durable) as server:
         yield server
 
 
 @contextmanager
-def own_server() -> Iterator[OwnServer]:
+def own_server(*, is_durable: bool = False) -> Iterator[OwnServer]:
     """In a temporary folder, on a port of its own."""
     folder = Path(tempfile.mkdtemp(prefix="adf-postgres-"))
     try:
-        server = _made(folder)
+        server = _made(folder, fsync="on" if is_durable else "off")
         server.start()
         try:
             yield server
@@ -96,7 +96,7 @@ def own_server() -> Iterator[OwnServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _made(folder: Path) -> OwnServer:
+def _made(folder: Path, *, fsync: str) -> OwnServer:
     data = folder / "data"
     data.mkdir()
     hand_over(folder)
@@ -104,7 +104,8 @@ def _made(folder: Path) -> OwnServer:
     rules = data / "pg_hba.conf"
     rules.write_text(f"host all {STRANGER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")  # is asked for a password
     port = free_port()
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=200"
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200"
+    options += f" -c fsync={fsync}"
     return OwnServer(f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres", data, options)
 
 
