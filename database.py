@@ -10,23 +10,30 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, Float, create_engine, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, InternalError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import GenericFunction
 
-from errors import DatabaseUnavailable, StorageFull
+from database_problems import nothing_kept, problem_of
+from errors import DatabaseUnavailable, Interrupted, StorageFull
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 WAL_BYTES_BEFORE_CHECKPOINT = 4 << 20
 BUSY_TIMEOUT_MS = 10_000
@@ -34,6 +41,7 @@ RESERVE_BYTES = 16 << 20
 POOL_TIMEOUT_SECONDS = 10
 MIGRATION_LOCK = 0x0AD15EED
 CONNECT_TIMEOUT_SECONDS = 5
+PAUSES_SECONDS = (0.05, 0.5)
 
 
 class epoch_now(GenericFunction[float]):
@@ -45,7 +53,7 @@ class epoch_now(GenericFunction[float]):
 
 @compiles(epoch_now)
 def _epoch_now(element: epoch_now, compiler: Any, **_: Any) -> str:  # noqa: ARG001
-    return "extract(epoch from clock_timestamp())"
+    return "extract(epoch from statement_timestamp())"
 
 
 @compiles(epoch_now, "sqlite")
@@ -68,11 +76,24 @@ class Database:
 
     @classmethod
     @contextmanager
-    def open(cls, url: str, *, min_free_bytes: int = 0, pool_size: int = 10) -> Iterator[Database]:
-        """*pool_size* counts the connections that a process keeps to a Postgres; under load it takes as many again."""
+    def open(
+        cls,
+        url: str,
+        *,
+        min_free_bytes: int = 0,
+        pool_size: int = 10,
+        statement_timeout_seconds: float = 0.0,
+        lock_timeout_seconds: float = 0.0,
+    ) -> Iterator[Database]:
+        """*pool_size* counts the connections that a process keeps to a Postgres; under load it takes as many again.
+
+        The timeouts are for a Postgres, in every transaction but those that migrate; 0 is none.
+        """
         engine = _create_engine(url, pool_size)
         if engine.dialect.name == "sqlite":
             _teach_sqlite(engine)
+        else:
+            _limit(engine, statement_seconds=statement_timeout_seconds, lock_seconds=lock_timeout_seconds)
         try:
             yield cls(engine, min_free_bytes=min_free_bytes)
         finally:
@@ -81,7 +102,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One snapshot of the database. Changes made in it are never kept."""
-        with self._plain_errors(), Session(self._snapshots, expire_on_commit=False) as session:
+        with self._plain_errors(), Session(self._snapshots, expire_on_commit=False) as session, nothing_kept():
             yield session
 
     @contextmanager
@@ -93,8 +114,9 @@ class Database:
         """
         with self._plain_errors(), self.exclusively(), self.engine.connect() as connection:
             connection = connection.execution_options(begin="IMMEDIATE")
-            with Session(connection, expire_on_commit=False) as session, session.begin():
+            with Session(connection, expire_on_commit=False) as session, session.begin(), nothing_kept():
                 yield session
+                session.flush()  # so that what is left to the end is the commit alone
             self._checkpoint_when_due(connection)
 
     @contextmanager
@@ -103,7 +125,7 @@ class Database:
 
         The lock of Postgres goes with the transaction: a pooler in between hands sessions around.
         """
-        engine = self.engine.execution_options(begin="IMMEDIATE")
+        engine = self.engine.execution_options(begin="IMMEDIATE", is_unlimited=True)
         with self._plain_errors(), self.exclusively(), engine.begin() as connection:
             if self.file is None:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -175,17 +197,37 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            told = str(error.orig).lower()
-            if "disk is full" in told:
-                raise StorageFull("The disk is full: free some space. Nothing of this request was kept.") from error
-            if "disk i/o error" in told:
+            if "disk i/o error" in str(error.orig).lower():
                 self.engine.dispose()  # what the handle holds may not be what is on disk: never use it again
-            for sign, advice in _SQLITE_ADVICE.items():
-                if self.file is not None and sign in told:
-                    raise DatabaseUnavailable(f"{advice} ({error.orig})") from error
-            if self.file is None and isinstance(error, OperationalError | InternalError):
-                raise DatabaseUnavailable(_postgres_advice(told)) from error
+            if problem := problem_of(error, is_sqlite=self.file is not None):
+                raise problem from error
             raise
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"All connections of this process are in use, and none became free within {POOL_TIMEOUT_SECONDS} s: "
+                "send less at once, start more processes, or raise DATABASE_POOL_SIZE."
+            ) from error
+
+
+def repeatable(verb: Callable[P, R]) -> Callable[P, R]:
+    """A verb that may be run again after Interrupted, twice at the most.
+
+    The database kept nothing of the interrupted transaction, so that one is never done twice. What else the verb has
+    committed before it must do no harm when it is committed again. A commit whose answer was lost is not Interrupted:
+    nobody knows whether it was kept, and who asked is told so.
+    """
+
+    @wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        for pause in PAUSES_SECONDS:
+            try:
+                return verb(*args, **kwargs)
+            except Interrupted as error:
+                log.warning("%s is tried again: %s", verb.__qualname__, error)
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
+        return verb(*args, **kwargs)
+
+    return run
 
 
 def _size(path: Path) -> int:
@@ -199,6 +241,14 @@ def insert_or_ignore(session: Session, table: type[Any]) -> Any:
     """INSERT ... ON CONFLICT DO NOTHING, in the words of the session's database."""
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     return (sqlite.insert if is_sqlite else postgresql.insert)(table).on_conflict_do_nothing()
+
+
+def insert_or_add(session: Session, table: type[Any], *, key: Mapping[str, Any], amounts: Mapping[str, int]) -> None:
+    """Count: a row of its own for a *key* that is new, else *amounts* on top of what is there."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    inserted = (sqlite.insert if is_sqlite else postgresql.insert)(table).values(**key, **amounts)
+    added = {name: getattr(table, name) + amount for name, amount in amounts.items()}
+    session.execute(inserted.on_conflict_do_update(index_elements=list(key), set_=added))
 
 
 def _create_engine(url: str, pool_size: int) -> Engine:
@@ -216,8 +266,7 @@ def _create_engine(url: str, pool_size: int) -> Engine:
                 max_overflow=pool_size,
                 pool_timeout=POOL_TIMEOUT_SECONDS,
                 pool_pre_ping=True,
-                # Prepared statements belong to a session, and a pooler in between hands sessions around.
-                connect_args={"prepare_threshold": None, "connect_timeout": CONNECT_TIMEOUT_SECONDS},
+                connect_args=_CONNECT_ARGS,
             )
         raise NoSuchModuleError(parsed.drivername)
     except ModuleNotFoundError as error:
@@ -229,11 +278,17 @@ def _create_engine(url: str, pool_size: int) -> Engine:
         ) from error
 
 
-def _postgres_advice(told: str) -> str:
-    for sign, advice in _POSTGRES_ADVICE.items():
-        if sign in told:
-            return advice
-    return "Postgres does not answer: see that it runs and that DATABASE_URL names its host and port."
+def _limit(engine: Engine, *, statement_seconds: float, lock_seconds: float) -> None:
+    """For one transaction at a time: a pooler hands sessions around, and what is said to one must not bind the next."""
+    wanted = {"statement_timeout": statement_seconds, "lock_timeout": lock_seconds}
+    limits = "; ".join(f"SET LOCAL {name} = {seconds * 1000:.0f}" for name, seconds in wanted.items() if seconds)
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        is_unlimited = options.get("is_unlimited") or options.get("isolation_level") == "AUTOCOMMIT"
+        if limits and not is_unlimited:
+            connection.exec_driver_sql(limits)
 
 
 def _require_a_place(file: str | None) -> None:
@@ -270,18 +325,13 @@ def _teach_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
 
 
-_SQLITE_ADVICE = {
-    "readonly": "The database file cannot be written: check its owner and mode, and those of its folder.",
-    "unable to open": "The database file cannot be opened: check DATABASE_URL and the rights on its folder.",
-    "not a database": "The file that DATABASE_URL names is not a SQLite database: name another one.",
-    "malformed": "The database file is damaged: stop the service and restore it from a backup.",
-    "disk i/o error": "The disk failed on the database file: restart once it is well again.",
-    "locked": "Another program holds the database file: close it (a sqlite3 shell, a backup) and try again.",
-}
-
-_POSTGRES_ADVICE = {
-    "password authentication failed": "Postgres refuses the user or the password in DATABASE_URL.",
-    "does not exist": "Postgres has no such database or user: make it first, or correct DATABASE_URL.",
-    "too many": "Postgres has no connection left: raise max_connections, or lower DATABASE_POOL_SIZE.",
-    "timeout": "Postgres took too long: it is overloaded, or another session holds a lock.",
+# A host that vanishes says nothing: without these a query would wait for it for hours. And prepared statements belong
+# to a session, which a pooler in between hands around.
+_CONNECT_ARGS = {
+    "prepare_threshold": None,
+    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
 }

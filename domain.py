@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 CountTokens = Callable[[str], int]
 """How many tokens of the embedding model a text has, without the special ones."""
@@ -41,3 +42,51 @@ class Hit:
 
     faiss_id: int
     score: float
+
+
+class Scope(StrEnum):
+    """What a key may do: find and read, put in and take out, look after its team, look after all teams."""
+
+    SEARCH = "search"
+    INGEST = "ingest"
+    ADMIN = "admin"
+    OPERATOR = "operator"
+
+
+def with_included(scopes: Iterable[Scope]) -> frozenset[Scope]:
+    """Who looks after a team may do what its members may, and an operator what each team's admin may."""
+    given = set(scopes)
+    if Scope.OPERATOR in given:
+        given.add(Scope.ADMIN)
+    if Scope.ADMIN in given:
+        given |= {Scope.SEARCH, Scope.INGEST}
+    return frozenset(given)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. *tenant_id* is the one tenant that exists for them; None: every tenant does (AUTH_MODE=open).
+
+    *team_id* and *key_id* say the same in the database's numbers, and which key was shown.
+    """
+
+    scopes: frozenset[Scope]
+    tenant_id: str | None = None
+    team_id: int | None = None
+    key_id: str | None = None
+
+    def may(self, *any_of: Scope) -> bool:
+        return not self.scopes.isdisjoint(any_of)
+
+
+ANYONE = Principal(frozenset(Scope))
+STRANGER = Principal(frozenset(), tenant_id="")
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A passage as an answerer is given it. *number* counts from 1 and is what a marker, [1], names."""
+
+    number: int
+    title: str | None
+    text: str

@@ -22,6 +22,29 @@ class NotFound(ServiceError):
     code = "not_found"
 
 
+class Unauthenticated(ServiceError):
+    """An API key is needed, and none was sent, or not one that counts."""
+
+    code = "invalid_api_key"
+
+
+class Forbidden(ServiceError):
+    """The key is good, but not for this."""
+
+    code = "forbidden"
+
+
+class RateLimited(ServiceError):
+    """The key, or its team, has asked too often. *seconds* from now it may ask again; *limit* is how often it may."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, limit: int, seconds: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.seconds = seconds
+
+
 class Invalid(ServiceError):
     """The request can never succeed as it stands."""
 
@@ -76,10 +99,32 @@ class EmbeddingRefused(ServiceError):
     code = "embedding_refused"
 
 
+class LlmUnavailable(ServiceError):
+    """The language model's server is not there, or too busy; asking later may help."""
+
+    code = "llm_unavailable"
+
+
+class LlmFailed(ServiceError):
+    """The language model's server refused the request, or what it answered is no answer."""
+
+    code = "llm_failed"
+
+
+class LlmTooSlow(ServiceError):
+    """The language model's server did not answer in the time that it is given."""
+
+    code = "llm_too_slow"
+
+
 class DatabaseUnavailable(ServiceError):
     """The database cannot be opened, read or written now."""
 
     code = "database_unavailable"
+
+
+class Interrupted(DatabaseUnavailable):
+    """The database broke a transaction off and kept nothing of it: the same may be tried again at once."""
 
 
 class StorageFull(ServiceError):

@@ -19,27 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, RLock
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by OpenMP when FAISS loads: spinning costs 4 ms a write
-
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from domain import Hit, Partition
 from errors import DamagedIndex, IndexStoreUnavailable, MissingIndex
-
-Ids = NDArray[np.int64]
-Vectors = NDArray[np.float32]
+from loaded_index import Ids as Ids
+from loaded_index import LoadedIndex, written
+from loaded_index import Vectors as Vectors
 
 MAGIC = b"AI3DFIX\x01"
 HEADER = struct.Struct("<8s32sIIQQ32s")  # magic, partition, format, dimension, count, length of body, its SHA-256
 FORMAT = 1
-HNSW_LINKS = 32
-HNSW_BUILD_DEPTH = 200
-HNSW_SEARCH_DEPTH = 200
-BUILD_SLICE = 2000
-QUERIES_WORTH_A_PRODUCT = 3
-SPARE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,44 +57,36 @@ class OpenPartition:
         self.checkpoint: Checkpoint | None = None
         self.refused: Checkpoint | None = None  # the one that was damaged when somebody last looked
         self.seen_seq = 0
-        self._base: faiss.Index | None = None
-        self._base_ids: Ids = np.empty(0, np.int64)
-        self._base_dead = 0
-        self._alive = np.empty(0, np.uint8)  # one bit per vector of the base; empty while all are alive
+        self._base = LoadedIndex.empty(dimension)
         self._tail_ids: Ids = np.empty(0, np.int64)
         self._tail_vectors: Vectors = np.empty((0, dimension), np.float32)
         self._tail_size = 0
 
     @property
     def is_exact(self) -> bool:
-        return not isinstance(self._base, faiss.IndexHNSW)
+        return self._base.is_exact
 
     @property
     def live_count(self) -> int:
-        return len(self._base_ids) - self._base_dead + self._tail_size
+        return self._base.live_count + self._tail_size
 
     @property
     def nbytes(self) -> int:
-        graph = 0 if self.is_exact else 8 * HNSW_LINKS * len(self._base_ids)
-        return len(self._base_ids) * (4 * self.dimension + 8) + graph + self._tail_vectors.nbytes
+        return self._base.nbytes + self._tail_vectors.nbytes
 
     def ids(self) -> Ids:
         """The numbers of all chunks that a search can find, ascending."""
-        return np.sort(np.concatenate([self._base_ids[self._is_alive()], self._tail_ids[: self._tail_size]]))
+        return np.sort(self._unsorted_ids())
 
     def vectors(self) -> Vectors:
         """The vectors of ids(), in that order: what is really searched, for whoever compares."""
-        base = np.empty((0, self.dimension), np.float32)
-        if self._base is not None and len(self._base_ids):
-            base = self._base.reconstruct_n(0, len(self._base_ids))[self._is_alive()]
-        ids = np.concatenate([self._base_ids[self._is_alive()], self._tail_ids[: self._tail_size]])
-        return np.concatenate([base, self._tail_vectors[: self._tail_size]])[np.argsort(ids)]
+        vectors = np.concatenate([self._base.vectors(), self._tail_vectors[: self._tail_size]])
+        return vectors[np.argsort(self._unsorted_ids())]
 
-    def start_from(self, checkpoint: Checkpoint, base: faiss.Index, ids: Ids) -> None:
-        """Forget everything and stand where the checkpoint stands. *ids* are those of the rows of *base*."""
-        self.checkpoint, self._base, self._base_ids = checkpoint, base, ids
+    def start_from(self, checkpoint: Checkpoint, base: LoadedIndex) -> None:
+        """Forget everything and stand where the checkpoint, whose content *base* is, stands."""
+        self.checkpoint, self._base = checkpoint, base
         self.seen_seq = checkpoint.covered_seq
-        self._base_dead, self._alive = 0, np.empty(0, np.uint8)
         self._tail_ids, self._tail_size = np.empty(0, np.int64), 0
         self._tail_vectors = np.empty((0, self.dimension), np.float32)
 
@@ -117,29 +100,25 @@ class OpenPartition:
         self._bury(disappeared)
         self.seen_seq = seq
 
-    def search(self, queries: Vectors, k: int) -> list[list[Hit]]:
-        """The *k* nearest live chunks of each query, nearest first; fewer only if fewer are live.
+    def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[list[list[Hit]], bool]:
+        """The *k* nearest live chunks of each query, nearest first; fewer only if fewer are live and *allowed*.
 
-        *queries* are unit vectors, shape ``(n, dimension)``.
+        *queries* are unit vectors, shape ``(n, dimension)``; *allowed* are ids, ascending. Also returns whether
+        nothing nearer can have been missed.
         """
-        k = min(k, self.live_count)
-        if k == 0:
-            return [[] for _ in queries]
-        base_scores, base_ids = self._search_base(queries, k)
-        tail_scores, tail_ids = self._search_tail(queries, k)
+        base_scores, base_ids, is_exact = self._base.search(queries, k, allowed)
+        tail_scores, tail_ids = self._search_tail(queries, k, allowed)
         scores, ids = np.hstack([base_scores, tail_scores]), np.hstack([base_ids, tail_ids])
         order = np.lexsort((ids, -scores), axis=-1)[:, :k]
         scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
-        return [
+        hits = [
             [Hit(i, score) for i, score in zip(*row, strict=True)]
             for row in zip(ids.tolist(), scores.tolist(), strict=True)
         ]
+        return hits, is_exact
 
-    def _is_alive(self) -> NDArray[np.bool_]:
-        """Of each row of the base, whether its chunk is still live."""
-        if not self._base_dead:
-            return np.ones(len(self._base_ids), np.bool_)
-        return np.unpackbits(self._alive, count=len(self._base_ids), bitorder="little").astype(np.bool_)
+    def _unsorted_ids(self) -> Ids:
+        return np.concatenate([self._base.ids[self._base.is_alive()], self._tail_ids[: self._tail_size]])
 
     def _append(self, ids: Ids, vectors: Vectors) -> None:
         end = self._tail_size + len(ids)
@@ -162,57 +141,16 @@ class OpenPartition:
             self._tail_vectors[:kept] = self._tail_vectors[: self._tail_size][is_kept]
             self._tail_ids[:kept] = self._tail_ids[: self._tail_size][is_kept]
             self._tail_size = kept
-        places = np.searchsorted(self._base_ids, dead)
-        places = places[places < len(self._base_ids)]
-        places = places[np.isin(self._base_ids[places], dead)]
-        if len(places):
-            alive = self._is_alive()
-            alive[places] = False
-            self._base_dead = len(alive) - int(alive.sum())
-            self._alive = np.packbits(alive, bitorder="little")
+        self._base.bury(np.sort(dead))
 
-    def _search_base(self, queries: Vectors, k: int) -> tuple[NDArray[np.float32], Ids]:
-        """Scores and ids, shape ``(n, k')``; the dead are passed over inside FAISS, so the lists are full."""
-        k = min(k, len(self._base_ids) - self._base_dead)
-        if self._base is None or k == 0:
-            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        faiss.omp_set_num_threads(1)  # of the calling thread; the other cores have other requests
-        # FAISS counts queries times dimension here; its own 128000 scans once per query, for 16 queries 16 times.
-        faiss.cvar.distance_compute_blas_threshold = QUERIES_WORTH_A_PRODUCT * self.dimension
-        alive = faiss.IDSelectorBitmap(self._alive) if self._base_dead else None
-        if self.is_exact:
-            scores, places = self._scan(queries, k, alive)
-        else:
-            depth = max(HNSW_SEARCH_DEPTH, 2 * k)
-            parameters = faiss.SearchParametersHNSW(efSearch=depth, sel=alive)
-            scores, places = self._base.search(queries, k, params=parameters)
-            if (places < 0).any():  # the graph was cut apart by the dead: look at every vector
-                everything = faiss.downcast_index(self._base.storage)
-                scores, places = everything.search(queries, k, params=faiss.SearchParameters(sel=alive))
-        return scores, self._base_ids[places]
-
-    def _scan(
-        self, queries: Vectors, k: int, alive: faiss.IDSelectorBitmap | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Several queries are one matrix product, but not under a selector: ask for more and pass over the dead."""
-        assert self._base is not None
-        if alive is None or len(queries) < QUERIES_WORTH_A_PRODUCT:
-            found: tuple[NDArray[np.float32], NDArray[np.int64]] = self._base.search(
-                queries, k, params=faiss.SearchParameters(sel=alive)
-            )
-            return found
-        scores, places = self._base.search(queries, min(k + SPARE, len(self._base_ids)))
-        is_alive = self._is_alive()[places]
-        if is_alive.sum(axis=1).min() < k:
-            return self._base.search(queries, k, params=faiss.SearchParameters(sel=alive))  # type: ignore[no-any-return]
-        kept = np.argsort(~is_alive, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, kept, 1), np.take_along_axis(places, kept, 1)
-
-    def _search_tail(self, queries: Vectors, k: int) -> tuple[NDArray[np.float32], Ids]:
-        size = self._tail_size
-        scores = queries @ self._tail_vectors[:size].T
-        ids = np.broadcast_to(self._tail_ids[:size], scores.shape)
-        if size > k:
+    def _search_tail(self, queries: Vectors, k: int, allowed: Ids | None) -> tuple[NDArray[np.float32], Ids]:
+        ids, vectors = self._tail_ids[: self._tail_size], self._tail_vectors[: self._tail_size]
+        if allowed is not None:
+            is_allowed = np.isin(ids, allowed, assume_unique=True)
+            ids, vectors = ids[is_allowed], vectors[is_allowed]
+        scores = queries @ vectors.T
+        ids = np.broadcast_to(ids, scores.shape)
+        if scores.shape[1] > k:
             best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
             scores, ids = np.take_along_axis(scores, best, 1), np.take_along_axis(ids, best, 1)
         return scores, ids
@@ -255,14 +193,8 @@ class IndexManager:
         *ids* ascend; *vectors* are theirs, unit length, shape ``(len(ids), dimension)``.
         """
         count, dimension = vectors.shape
-        index = faiss.IndexFlatIP(dimension)
-        if count > self.exact_up_to:
-            index = faiss.IndexHNSWFlat(dimension, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-            index.hnsw.efConstruction = HNSW_BUILD_DEPTH
-        for start in range(0, count, BUILD_SLICE):
-            check()
-            index.add(vectors[start : start + BUILD_SLICE])
-        body = (ids.astype("<i8").data.cast("B"), faiss.serialize_index(index).data)
+        index = written(vectors, is_graph=count > self.exact_up_to, check=check)
+        body = (ids.astype("<i8").data.cast("B"), index)
         digest = hashlib.sha256(body[0])
         digest.update(body[1])
         length = sum(len(part) for part in body)
@@ -274,11 +206,8 @@ class IndexManager:
             raise _unusable(error) from error
         return Checkpoint(name, digest.hexdigest(), covered_seq, count, dimension)
 
-    def load(self, partition: Partition, checkpoint: Checkpoint) -> tuple[faiss.Index, Ids]:
-        """The FAISS index of a checkpoint and the ids of its rows.
-
-        Raises DamagedIndex before FAISS sees a wrong byte.
-        """
+    def load(self, partition: Partition, checkpoint: Checkpoint) -> LoadedIndex:
+        """The content of a checkpoint. Raises DamagedIndex before FAISS sees a wrong byte."""
         try:
             content = (self.root / checkpoint.name).read_bytes()
         except OSError as error:
@@ -293,7 +222,7 @@ class IndexManager:
             raise DamagedIndex("The file's checksum is not the one in its row.")
         ids = np.frombuffer(body, "<i8", checkpoint.ntotal).astype(np.int64)
         try:
-            return faiss.deserialize_index(np.frombuffer(body, np.uint8, offset=ids.nbytes)), ids
+            return LoadedIndex.read(np.frombuffer(body, np.uint8, offset=ids.nbytes), ids)
         except RuntimeError as error:
             raise DamagedIndex("FAISS does not read the file: was it written by a newer version?") from error
 

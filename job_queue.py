@@ -17,10 +17,10 @@ from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, insert, or_, select, true, update
 from sqlalchemy.orm import Session, aliased
 
-from database import Database, epoch_now, insert_or_ignore
+from database import Database, epoch_now, insert_or_ignore, repeatable
 from errors import JobCancelled, LostLease, NotFound, ServiceError, WorkerStopping
 from models import Job, JobStatus, Json, Project, Team, WorkerRow, utc_now
 
@@ -90,8 +90,11 @@ class JobQueue:
             waiting = waiting or session.scalar(select(Job.job_id).where(same, Job.status == JobStatus.PENDING))
         return waiting
 
-    def cancel(self, session: Session, job_id: str) -> Job:
-        """A waiting job is cancelled at once, a running one at its next step, a finished one stays as it is."""
+    def cancel(self, session: Session, job_id: str, *, tenant_id: str | None = None) -> Job:
+        """A waiting job is cancelled at once, a running one at its next step, a finished one stays as it is.
+
+        With *tenant_id*, here and below, jobs of others do not exist.
+        """
         is_waiting = Job.status == JobStatus.PENDING
         change = {
             "status": case((is_waiting, JobStatus.CANCELLED), else_=Job.status),
@@ -99,21 +102,25 @@ class JobQueue:
             "cancel_requested": True,
             "updated_at": utc_now(),
         }
-        session.execute(update(Job).where(Job.job_id == job_id, Job.status.not_in(FINISHED)).values(**change))
-        job = session.scalar(select(Job).where(Job.job_id == job_id))
+        wanted = and_(Job.job_id == job_id, _is_of(tenant_id))
+        session.execute(update(Job).where(wanted, Job.status.not_in(FINISHED)).values(**change))
+        job = session.scalar(select(Job).where(wanted))
         if job is None:
             raise _no_such_job(job_id)
         return job
 
     # Looking at it
 
-    def get(self, job_id: str) -> tuple[Job, Project, Team]:
+    @repeatable
+    def get(self, job_id: str, *, tenant_id: str | None = None) -> tuple[Job, Project, Team]:
         with self.database.read() as session:
-            found = session.execute(_with_place().where(Job.job_id == job_id)).one_or_none()
+            wanted = and_(Job.job_id == job_id, _is_of(tenant_id))
+            found = session.execute(_with_place().where(wanted)).one_or_none()
         if found is None:
             raise _no_such_job(job_id)
         return tuple(found)
 
+    @repeatable
     def page(
         self,
         *,
@@ -129,7 +136,7 @@ class JobQueue:
         query = _with_place().where(*(column == value for column, value in wanted.items() if value is not None))
         with self.database.read() as session:
             if after is not None:
-                last = session.scalar(select(Job).where(Job.job_id == after))
+                last = session.scalar(select(Job).where(Job.job_id == after, _is_of(tenant_id)))
                 if last is None:
                     raise NotFound(f"The cursor {after!r} is no job any more: start again without it.", param="after")
                 older = and_(Job.created_at == last.created_at, Job.job_id < last.job_id)
@@ -137,9 +144,11 @@ class JobQueue:
             newest_first = query.order_by(Job.created_at.desc(), Job.job_id.desc()).limit(limit)
             return [tuple(row) for row in session.execute(newest_first)]
 
-    def stats(self) -> dict[str, int]:
+    @repeatable
+    def stats(self, *, tenant_id: str | None = None) -> dict[str, int]:
         with self.database.read() as session:
-            rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
+            query = select(Job.status, func.count()).where(_is_of(tenant_id))
+            rows = session.execute(query.group_by(Job.status))
             counted: dict[str, int] = {status: count for status, count in rows}
         return {status.value: counted.get(status.value, 0) for status in JobStatus}
 
@@ -154,10 +163,7 @@ class JobQueue:
         with self.database.read() as session:
             if session.scalar(select(Job.job_id).where(or_(_waits(), _is_abandoned())).limit(1)) is None:
                 return None
-        whose_turn = (_is_abandoned(), _waits() & (Job.team_id > self._last_team), _waits())
-        with self.database.write() as session:
-            taken = (_take(session, which, worker, self.lease_seconds) for which in whose_turn)
-            job = next((job for job in taken if job is not None), None)
+        job = self._claim_one(_is_abandoned(), worker) or self._claim_one(_waits(), worker)
         if job is None:
             return None
         self._last_team = job.team_id
@@ -172,6 +178,23 @@ class JobQueue:
             result=job.result_json or {},
             cancel_requested=job.cancel_requested,
         )
+
+    def _claim_one(self, which: ColumnElement[bool], worker: str) -> Job | None:
+        """Of one tenant at a time: where tenants are spread over servers, one of them can lock it."""
+        tried: list[int] = []  # others were quicker there
+        while (team_id := self._whose_turn(which, tried)) is not None:
+            with self.database.write() as session:
+                job = _take(session, and_(Job.team_id == team_id, which), worker, self.lease_seconds)
+            if job is not None:
+                return job
+            tried.append(team_id)
+        return None
+
+    def _whose_turn(self, which: ColumnElement[bool], tried: list[int]) -> int | None:
+        query = select(Job.team_id).where(which, Job.team_id.not_in(tried)).order_by(Job.team_id).limit(1)
+        with self.database.read() as session:
+            following = session.scalar(query.where(Job.team_id > self._last_team))
+            return session.scalar(query) if following is None else following
 
     def renew(self, claim: Claim) -> bool:
         """Hold the job for another lease. Returns whether somebody wants it cancelled; raises LostLease."""
@@ -309,6 +332,12 @@ def _with_place() -> Any:
     return select(Job, Project, Team).join(Project, place).join(Team, Team.id == Job.team_id)
 
 
+def _is_of(tenant_id: str | None) -> ColumnElement[bool]:
+    if tenant_id is None:
+        return true()
+    return Job.team_id == select(Team.id).where(Team.name == tenant_id).scalar_subquery()
+
+
 def _waits() -> ColumnElement[bool]:
     return and_(Job.status == JobStatus.PENDING, Job.run_after <= epoch_now())
 
@@ -322,7 +351,7 @@ def _take(session: Session, which: ColumnElement[bool], worker: str, lease_secon
     oldest = (
         select(Job.job_id)
         .where(which)
-        .order_by(Job.team_id, Job.created_at)
+        .order_by(Job.created_at)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()

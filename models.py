@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
@@ -96,13 +97,17 @@ TeamId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Team(Base):
-    """A tenant. In the data API it is the string ``tenant_id``, which is the *name* here."""
+    """A tenant. In the data API it is the string ``tenant_id``, which is the *name* here.
+
+    *system_prompt* is what a language model is told first when this team asks; null: the service's default.
+    """
 
     __tablename__ = "teams"
 
     id: Mapped[int] = mapped_column(TeamId, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     next_project_id: Mapped[int] = mapped_column(BigInteger, default=1)
+    system_prompt: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -131,14 +136,38 @@ class Project(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class ApiKey(Base):
+    """A key of a team. *id* is its public part, *key_hash* the SHA-256 of the whole; the key itself is nowhere.
+
+    *scopes* are words with a space between them. A key is active until it has been revoked or has expired.
+    """
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "id"),)
+
+    team_id: Mapped[int] = mapped_column(ForeignKey("teams.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    key_hash: Mapped[bytes]
+    scopes: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
 class EmbeddingVersion(Base):
-    """What a version's name stands for. Written once, at its first use; the same for every tenant."""
+    """What a version's name stands for. Written once, at its first use; the same for every tenant.
+
+    *is_external*: its vectors come from whoever sends the chunks; no model stands behind it.
+    """
 
     __tablename__ = "embedding_versions"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     model: Mapped[str]
     is_remote: Mapped[bool]
+    is_external: Mapped[bool] = mapped_column(default=False, server_default=false())
     query_prompt: Mapped[str | None]
     document_prompt: Mapped[str | None]
     dimension: Mapped[int]
@@ -146,10 +175,17 @@ class EmbeddingVersion(Base):
 
 
 class Doc(Base):
-    """One document of a namespace. *revision* counts what was accepted, deletions included."""
+    """One document of a namespace. *revision* counts what was accepted, deletions included.
+
+    *published_seq* and *published_at* say when what a search knows of it last changed: text, metadata, whatever
+    describes it. *updated_at* also moves when a revision is accepted that waits.
+    """
 
     __tablename__ = "docs"
-    __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        Index(None, "team_id", "project_id", "published_seq"),
+    )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -159,6 +195,8 @@ class Doc(Base):
     status: Mapped[str] = mapped_column(default=DocStatus.PROCESSING)
     error: Mapped[str | None]
     deleted_at: Mapped[datetime | None]
+    published_seq: Mapped[int | None] = mapped_column(BigInteger)
+    published_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -194,11 +232,18 @@ class Revision(Base):
     text: Mapped[str]
 
 
+def _partial_index(name: str, told: str, *columns: str) -> Index:
+    """Of the rows in which the column *told* says something."""
+    is_told = text(f"{told} IS NOT NULL")
+    return Index(name, *columns, sqlite_where=is_told, postgresql_where=is_told)
+
+
 class Chunk(Base):
     """A piece of a revision. *faiss_id* is its number in its project and in every index of it.
 
     *header* is the context that was put before the text when it was embedded, and *embed_hash* the hash of
-    both: the key under which the vector is found.
+    both: the key under which the vector is found. A revision's chunks have numbers that follow each other.
+    *chunk_metadata* is its own, beside the document's; the chunks that have some, or pages, are indexed.
     """
 
     __tablename__ = "chunks"
@@ -210,6 +255,10 @@ class Chunk(Base):
         Index(None, "team_id", "project_id", "doc_id", "revision", "chunk_index", unique=True),
         Index(None, "team_id", "project_id", "live_seq"),
         Index(None, "team_id", "project_id", "dead_seq"),
+        _partial_index("ix__chunks__with_metadata", "metadata", "team_id", "project_id", "faiss_id"),
+        _partial_index(
+            "ix__chunks__with_pages", "page_start", "team_id", "project_id", "faiss_id", "page_start", "page_end"
+        ),
     )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -223,7 +272,7 @@ class Chunk(Base):
     section: Mapped[str | None]
     chunk_hash: Mapped[str]
     embed_hash: Mapped[bytes]
-    chunk_metadata: Mapped[Json | None] = mapped_column("metadata")
+    chunk_metadata: Mapped[Json | None] = mapped_column("metadata", JSON(none_as_null=True))
     page_start: Mapped[int | None]
     page_end: Mapped[int | None]
     char_start: Mapped[int]
@@ -361,6 +410,73 @@ class Job(Base):
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+
+
+class LoggedQuery(Base):
+    """A question that was answered, or that could not be: then *error* is the code of what went wrong.
+
+    Written some time after the answer. *question* is null unless the operator wants texts; *model* is null where no
+    answer was made of what was found. *day* is that of created_at in UTC, as 2026-11-21.
+    """
+
+    __tablename__ = "query_logs"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        Index(None, "day"),
+        Index(None, "team_id", "day"),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    query_id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger)
+    api_key_id: Mapped[str | None]
+    kind: Mapped[str]
+    question_hash: Mapped[str]
+    question: Mapped[str | None]
+    used_rag: Mapped[bool]
+    top_k: Mapped[int]
+    model: Mapped[str | None]
+    latency_ms: Mapped[int]
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    error: Mapped[str | None]
+    day: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class QueryCitation(Base):
+    """A chunk that a search gave, or that an answer cited. A log outlives what it tells of: no chunk is referred to."""
+
+    __tablename__ = "query_citations"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["team_id", "query_id"], ["query_logs.team_id", "query_logs.query_id"], ondelete="CASCADE"
+        ),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    query_id: Mapped[str] = mapped_column(primary_key=True)
+    faiss_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    rank: Mapped[int]
+    score: Mapped[float | None]
+
+
+class IngestUsage(Base):
+    """What a project took in on one day, in UTC. Counted in the transactions that store it, so it is exact.
+
+    *chunks* got their vectors by being published or moved to another version; *chunks_embedded* of the vectors had
+    to be made.
+    """
+
+    __tablename__ = "ingest_usage"
+    __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    day: Mapped[str] = mapped_column(primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    chunks: Mapped[int] = mapped_column(BigInteger)
+    chunks_embedded: Mapped[int] = mapped_column(BigInteger)
 
 
 class WorkerRow(Base):

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from database import Database
+from engines.answerers.opening import AnswererConfig, open_answerer
 from engines.embedders.opening import EmbedderConfig
 from engines.keywords.opening import open_keywords
 from engines.rerankers.opening import RerankerConfig
@@ -14,11 +15,17 @@ from engines.vectors.opening import VectorsConfig, open_store
 from errors import DatabaseUnavailable, NotFound
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date, current_revision
+from services.accounts import AccountService
+from services.api_keys import KeyService
+from services.asking import AskingService
+from services.authentication import Authenticator
 from services.browsing import BrowsingService
 from services.diagnosing import DiagnosingService
 from services.documents import DocumentService
 from services.drafting import Limits
 from services.embedding import EmbeddingService
+from services.evaluating import EvaluatingService
+from services.filtering import FilterService
 from services.idempotency import IdempotencyService
 from services.indexing import IndexingService
 from services.ingesting import IngestingService
@@ -28,8 +35,11 @@ from services.moving import MovingService
 from services.observing import ObservingService
 from services.publishing import Publisher
 from services.query_executor import QueryExecutor
+from services.query_log import QueryLog
+from services.rate_limits import RateLimiter
 from services.search import SearchService
 from services.searching.reranking import RerankingService
+from services.usage import UsageService
 from services.verifying import VerifyingService
 from settings import Settings
 
@@ -50,6 +60,14 @@ class Runtime:
     searching: SearchService
     reranking: RerankingService
     questions: QueryExecutor
+    authentication: Authenticator
+    accounts: AccountService
+    keys: KeyService
+    rate_limits: RateLimiter
+    asking: AskingService
+    query_log: QueryLog
+    usage: UsageService
+    evaluating: EvaluatingService
     idempotency: IdempotencyService
     files: FileIngestingService
     observing: ObservingService
@@ -58,12 +76,17 @@ class Runtime:
 
 
 @contextmanager
-def open_runtime(settings: Settings) -> Iterator[Runtime]:
-    """Open the database, bring its schema up to date, and join the parts. The model is not loaded yet."""
+def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) -> Iterator[Runtime]:
+    """Open the database, bring its schema up to date, and join the parts. The model is not loaded yet.
+
+    Whoever answers requests limits its statements; a rebuild or a verification reads for as long as it takes.
+    """
     with Database.open(
         settings.database_url,
         min_free_bytes=settings.min_free_disk_mb << 20,
         pool_size=settings.database_pool_size,
+        statement_timeout_seconds=statement_timeout_seconds,
+        lock_timeout_seconds=settings.database_lock_timeout_seconds,
     ) as database:
         bring_up_to_date(database)
         database.keep_reserve()
@@ -73,9 +96,24 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         publisher = Publisher(queue, vectors, keywords)
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
         reranking = RerankingService(_reranker_config(settings))
-        searching = SearchService(database, embedding, vectors, keywords, publisher, reranking)
-        documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
-        with QueryExecutor.running(searching) as questions:
+        filtering = FilterService(settings.filter_memory_mb << 20)
+        searching = SearchService(database, embedding, vectors, keywords, publisher, filtering, reranking)
+        documents = DocumentService(
+            database,
+            queue,
+            embedding,
+            publisher,
+            _limits(settings),
+            settings.chunk_tokens,
+            makes_namespaces=settings.auth_mode == "open",
+        )
+        rate_limits = _rate_limits(settings)
+        logging = QueryLog.running(database, is_on=settings.query_log == "on", keeps_text=settings.log_query_text)
+        with (
+            logging as query_log,
+            QueryExecutor.running(searching) as questions,
+            Authenticator.running(database, trust_seconds=settings.auth_trust_seconds) as authentication,
+        ):
             try:
                 yield Runtime(
                     settings=settings,
@@ -90,7 +128,22 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                     searching=searching,
                     reranking=reranking,
                     questions=questions,
+                    asking=AskingService(
+                        database,
+                        questions,
+                        open_answerer(_answerer_config(settings), embedding.embedder),
+                        query_log,
+                        settings.default_system_prompt,
+                        settings.llm_context_tokens,
+                    ),
+                    query_log=query_log,
+                    usage=UsageService(database),
+                    evaluating=EvaluatingService(database, searching),
                     files=FileIngestingService(documents),
+                    authentication=authentication,
+                    accounts=AccountService(database, embedding, settings.max_name_chars),
+                    keys=KeyService(database, authentication.forget),
+                    rate_limits=rate_limits,
                     idempotency=IdempotencyService(database),
                     observing=ObservingService(database, vectors, queue, embedding),
                     diagnosing=DiagnosingService(database, vectors, queue, embedding),
@@ -169,6 +222,16 @@ def _vectors_config(settings: Settings) -> VectorsConfig:
     )
 
 
+def _answerer_config(settings: Settings) -> AnswererConfig:
+    return AnswererConfig(
+        base_url=settings.llm_base_url,
+        model=settings.llm_model,
+        api_key=settings.llm_api_key.get_secret_value(),
+        timeout_seconds=settings.llm_timeout_seconds,
+        retries=settings.llm_retries,
+    )
+
+
 def _limits(settings: Settings) -> Limits:
     return Limits(
         text_chars=settings.max_text_chars,
@@ -176,4 +239,12 @@ def _limits(settings: Settings) -> Limits:
         batch_docs=settings.max_batch_docs,
         name_chars=settings.max_name_chars,
         doc_id_chars=settings.max_doc_id_chars,
+    )
+
+
+def _rate_limits(settings: Settings) -> RateLimiter:
+    return RateLimiter(
+        per_key=settings.rate_limit_per_key,
+        per_team=settings.rate_limit_per_team,
+        url=settings.rate_limit_url,
     )

@@ -20,8 +20,27 @@ class Settings(BaseSettings):
     database_pool_size: Positive = Field(
         10, description="Connections that a process keeps to a Postgres; it takes as many again under load"
     )
-    auth_mode: Literal["open"] = Field(
-        "open", description="Who may do what; there are no accounts yet, so everybody who reaches the port everything"
+    database_statement_timeout_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="Longest statement of a request on a Postgres; 0: no limit, as for workers and manage.py",
+    )
+    database_lock_timeout_seconds: float = Field(
+        30.0, ge=0, description="Longest wait on a Postgres for what another transaction holds; 0: no limit"
+    )
+    auth_mode: Literal["open", "keys"] = Field(
+        "open", description="Who may do what; open: whoever reaches the port everything, keys: what their API key says"
+    )
+    auth_trust_seconds: float = Field(
+        5.0, ge=0, description="How long a key that another process revoked goes on to be taken, at the most"
+    )
+    rate_limit_per_key: str = Field(
+        "", description="How often a key may ask, like 20/second; 600/minute; empty: always"
+    )
+    rate_limit_per_team: str = Field("", description="The same for all keys of a team together")
+    rate_limit_url: str = Field(
+        "memory://",
+        description="Where requests are counted: redis://host:6379/0, or memory://, each process for itself",
     )
     vector_store: Literal["auto", "faiss", "pgvector"] = Field(
         "auto", description="What searches the vectors; auto: pgvector on Postgres, else FAISS files"
@@ -65,12 +84,32 @@ class Settings(BaseSettings):
         5.0, gt=0, description="Patience with the reranker; then its order is left out"
     )
 
+    llm_base_url: str = Field(
+        "", description="OpenAI-compatible server that writes answers, up to /v1; empty: passages are quoted"
+    )
+    llm_model: str = Field("", description="What that server calls the model")
+    llm_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for that server")
+    llm_timeout_seconds: float = Field(120.0, gt=0, description="Patience with that server, for a whole answer")
+    llm_retries: int = Field(2, ge=0, description="How often that server is asked again when it is busy or away")
+    llm_context_tokens: Positive = Field(
+        3000, description="Most tokens of passages in a prompt, as the embedding model counts them"
+    )
+    default_system_prompt: str = Field(
+        "You answer questions about a collection of documents, briefly, in the language of the question.",
+        description="What the language model is told first, unless the request says something else",
+    )
+
+    query_log: Literal["on", "off"] = Field("on", description="Whether searches and questions are logged")
+    log_query_text: bool = Field(False, description="Log the text of questions too, not only its hash")
+    query_log_keep_days: float = Field(30.0, ge=0, description="How long logs and usage are kept")
+
     chunk_tokens: Positive = Field(200, description="Most tokens in a chunk, enriched header not counted")
 
     index_exact_up_to: int = Field(
         50_000, ge=0, description="Largest index, in vectors, that is searched exactly; beyond, an HNSW graph"
     )
     index_memory_mb: Positive = Field(4096, description="Memory that a process gives to open partitions")
+    filter_memory_mb: Positive = Field(512, description="Memory that a process gives to what filters ask about")
     rebuild_share: float = Field(
         0.1, gt=0, description="Share of a checkpoint that may change before a rebuild is queued by itself"
     )
@@ -89,6 +128,8 @@ class Settings(BaseSettings):
     max_batch_docs: Positive = Field(1000, description="Most documents in one batch")
     max_top_k: Positive = Field(1000, description="Largest top_k")
     max_query_chars: Positive = Field(10_000, description="Longest query")
+    max_eval_queries: Positive = Field(1000, description="Most queries in one evaluation over HTTP")
+    max_eval_judgements: Positive = Field(100_000, description="Most judgements in one evaluation over HTTP")
     max_name_chars: Positive = Field(256, description="Longest tenant_id, namespace or embedding version")
     max_doc_id_chars: Positive = Field(1024, description="Longest doc_id")
     min_free_disk_mb: int = Field(

@@ -65,7 +65,14 @@ class Worker:
                 did_something = False
             if not did_something:
                 self.is_stopping.wait(poll_interval)
-        self.runtime.queue.forget_worker(self.name)
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        """To whoever asks why jobs wait. A database that is away does not keep a worker from ending well."""
+        try:
+            self.runtime.queue.forget_worker(self.name)
+        except ServiceError as error:
+            log.warning("%s", error)
 
     def run_one(self) -> bool:
         """Run the next job, if there is one. Tests call this instead of waiting."""
@@ -150,6 +157,7 @@ class Worker:
         self.runtime.queue.report_worker(self.name)
         self.runtime.queue.prune(self.runtime.settings.job_keep_days)
         self.runtime.idempotency.prune()
+        self.runtime.query_log.prune(self.runtime.settings.query_log_keep_days)
 
 
 def _leave() -> None:

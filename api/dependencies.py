@@ -2,35 +2,88 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import Depends, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
+from api.access import principal, visible
+from domain import Principal, Scope
 from errors import Invalid
 from runtime import Runtime
 
+REQUIRED = "Field required"
+LEFT_OUT = "May be left out where an API key says it"
 
-def _runtime(request: Request) -> Runtime:
+
+async def _runtime(request: Request) -> Runtime:
     runtime: Runtime = request.state.runtime
     return runtime
 
 
-def _doc_id(doc_id: Annotated[str, Path(description="Percent-encode what is not a letter or a digit")]) -> str:
-    try:
-        return unquote(doc_id, errors="strict")
-    except UnicodeDecodeError as error:
-        raise Invalid("The doc_id in the URL is not percent-encoded UTF-8.", param="doc_id") from error
+async def _caller() -> Principal:
+    return principal.get()
+
+
+async def _doc_id(doc_id: Annotated[str, Path(description="Percent-encode what is not a letter or a digit")]) -> str:
+    return _unquoted("doc_id", doc_id)
+
+
+async def _tenant(tenant_id: Annotated[str | None, Query(min_length=1, description=LEFT_OUT)] = None) -> str:
+    found = visible(tenant_id)
+    if found is None:
+        raise RequestValidationError([{"type": "missing", "loc": ("query", "tenant_id"), "msg": REQUIRED}])
+    return found
+
+
+async def _tenant_if_any(
+    tenant_id: Annotated[str | None, Query(description="Only of this tenant")] = None,
+) -> str | None:
+    return visible(tenant_id)
+
+
+async def _team(tenant_id: Annotated[str, Path(description="Percent-encode what is not a letter or a digit")]) -> str:
+    name = _unquoted("tenant_id", tenant_id)
+    return name if principal.get().may(Scope.OPERATOR) else visible(name) or name
+
+
+def _tenant_of_body(sent: Any) -> Any:
+    if sent is not None and not isinstance(sent, str):
+        return sent
+    found = visible(sent)
+    if found is None:
+        raise PydanticCustomError("missing", REQUIRED)
+    return found
 
 
 InRuntime = Annotated[Runtime, Depends(_runtime)]
+Caller = Annotated[Principal, Depends(_caller)]
 DocId = Annotated[str, Depends(_doc_id)]
-TenantId = Annotated[str, Query(min_length=1)]
 Namespace = Annotated[str, Query(min_length=1)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the answer")]
 After = Annotated[str | None, Query(description="next_cursor of the page before")]
+
+# A tenant as a request names it, and what the asker may see of it: no route takes one in any other way.
+TenantId = Annotated[str, Depends(_tenant)]
+TenantIfAny = Annotated[str | None, Depends(_tenant_if_any)]
+TenantInBody = Annotated[
+    str,
+    BeforeValidator(_tenant_of_body),
+    Field(default_factory=lambda: None, validate_default=True, description=LEFT_OUT),
+]
+TeamInPath = Annotated[str, Depends(_team)]
 
 
 def unquoted_etag(value: str | None) -> str | None:
     """The content hash in an If-Match header."""
     return value.strip().removeprefix("W/").strip('"') if value else None
+
+
+def _unquoted(field: str, value: str) -> str:
+    try:
+        return unquote(value, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Invalid(f"The {field} in the URL is not percent-encoded UTF-8.", param=field) from error

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
-from api.dependencies import After, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
+from api.access import needs
+from api.dependencies import After, DocId, InRuntime, Limit, Namespace, TenantId, TenantInBody, unquoted_etag
 from api.routing import WritingRoute
+from domain import Scope
 from errors import Invalid
 from models import Chunk
 from services.browsing import DocView
@@ -25,7 +27,7 @@ ETag = Annotated[str | None, Header(description="A document's content hash; else
 class DocIn(BaseModel):
     """A document. What is left out has the default that is shown."""
 
-    tenant_id: str
+    tenant_id: TenantInBody
     namespace: str
     doc_id: str
     text: str
@@ -112,6 +114,7 @@ class ChunkPage(BaseModel):
 
 
 @router.post("/upsert")
+@needs(Scope.INGEST)
 def upsert(
     body: DocIn, runtime: InRuntime, if_match: ETag = None, if_none_match: Annotated[str | None, Header()] = None
 ) -> UpsertOut:
@@ -125,6 +128,7 @@ def upsert(
 
 
 @router.post("/upsert/batch")
+@needs(Scope.INGEST)
 def upsert_batch(body: BatchIn, runtime: InRuntime, response: Response) -> UpsertOut:
     """Store many documents: all published when the answer comes, or by a worker after it (async_mode)."""
     docs = [each.to_doc() for each in body.docs]
@@ -135,6 +139,7 @@ def upsert_batch(body: BatchIn, runtime: InRuntime, response: Response) -> Upser
 
 
 @router.get("")
+@needs(Scope.SEARCH, Scope.INGEST)
 def list_documents(
     tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, limit: Limit = 100, after: After = None
 ) -> DocPage:
@@ -146,6 +151,7 @@ def list_documents(
 
 
 @router.get("/{doc_id:path}/chunks")
+@needs(Scope.SEARCH, Scope.INGEST)
 def list_chunks(
     doc_id: DocId,
     tenant_id: TenantId,
@@ -162,6 +168,7 @@ def list_chunks(
 
 
 @router.get("/{doc_id:path}")
+@needs(Scope.SEARCH, Scope.INGEST)
 def get_document(
     doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, response: Response
 ) -> DocOut:
@@ -171,6 +178,7 @@ def get_document(
 
 
 @router.delete("/{doc_id:path}")
+@needs(Scope.INGEST)
 def delete_document(
     doc_id: DocId,
     tenant_id: TenantId,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from api.dependencies import InRuntime
+from api.access import needs, open_to_strangers
+from api.dependencies import Caller, InRuntime
+from api.routing import StrictRoute
+from domain import Scope
 from services.observing import without_password
 from text.chunkers import STRATEGIES
 from version import VERSION
 
-router = APIRouter(prefix="/v1", tags=["health"])
+router = APIRouter(prefix="/v1", tags=["health"], route_class=StrictRoute)
 
 
 class BuildInfo(BaseModel):
@@ -22,7 +25,10 @@ class BuildInfo(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """model is loading, ready or failed. problems says what is wrong and what to do."""
+    """model is loading, ready or failed. problems says what is wrong and what to do.
+
+    logs_dropped counts records of the query log that this process could not keep.
+    """
 
     ok: bool
     db_ok: bool
@@ -30,7 +36,14 @@ class HealthOut(BaseModel):
     jobqueue_ok: bool
     model: str
     problems: list[str]
+    logs_dropped: int
     build_info: BuildInfo
+
+
+class StrangersHealthOut(BaseModel):
+    """All that is told, with AUTH_MODE=keys, to who shows no key of scope admin."""
+
+    ok: bool
 
 
 class StrategyOut(BaseModel):
@@ -43,11 +56,14 @@ class StrategiesOut(BaseModel):
 
 
 @router.get("/health")
-def health(runtime: InRuntime, response: Response) -> HealthOut:
+@open_to_strangers
+def health(runtime: InRuntime, who: Caller, response: Response) -> HealthOut | StrangersHealthOut:
     """200 when all is well, also while the model is still loading; else 503, and problems says why."""
     found, settings = runtime.observing.health(), runtime.settings
     if found.problems:
         response.status_code = 503
+    if not who.may(Scope.ADMIN):
+        return StrangersHealthOut(ok=not found.problems)
     return HealthOut(
         ok=not found.problems,
         db_ok=found.db_ok,
@@ -55,6 +71,7 @@ def health(runtime: InRuntime, response: Response) -> HealthOut:
         jobqueue_ok=found.jobqueue_ok,
         model=found.model,
         problems=found.problems,
+        logs_dropped=runtime.query_log.dropped,
         build_info=BuildInfo(
             version=VERSION,
             embedding_model=settings.embed_model_name,
@@ -66,6 +83,7 @@ def health(runtime: InRuntime, response: Response) -> HealthOut:
 
 
 @router.get("/chunking/strategies")
+@needs(Scope.SEARCH, Scope.INGEST)
 def strategies() -> StrategiesOut:
     """The values that chunk_strategy can have."""
     return StrategiesOut(

@@ -8,15 +8,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import InRuntime
+from api.access import needs
+from api.dependencies import Caller, InRuntime, TenantIfAny, TenantInBody
 from api.routing import WritingRoute
+from domain import Scope
+from errors import Forbidden
 from services.drafting import check_name
 
 router = APIRouter(prefix="/v1/index", tags=["index"], route_class=WritingRoute)
 
 
 class RebuildIn(BaseModel):
-    tenant_id: str
+    tenant_id: TenantInBody
     namespace: str
     reembed: bool = Field(False, description="Make new vectors too: for a change of the model")
     new_embedding_version: str | None = Field(None, description="With reembed: the version to move to")
@@ -54,10 +57,15 @@ class StatsOut(BaseModel):
 
 
 @router.post("/rebuild")
-def rebuild(body: RebuildIn, runtime: InRuntime, response: Response) -> RebuildOut:
+@needs(Scope.INGEST)
+def rebuild(body: RebuildIn, runtime: InRuntime, who: Caller, response: Response) -> RebuildOut:
     """Queue a rebuild. The one that is waiting already, if there is one, is the answer."""
     if body.new_embedding_version is not None:
         check_name("new_embedding_version", body.new_embedding_version, runtime.settings.max_name_chars)
+        if not who.may(Scope.ADMIN) and not runtime.embedding.has_version(body.new_embedding_version):
+            raise Forbidden(
+                "A new embedding version takes a key with the scope admin: its name is given away for good."
+            )
     job_id = runtime.jobs.rebuild(
         body.tenant_id, body.namespace, reembed=body.reembed, new_version=body.new_embedding_version
     )
@@ -66,11 +74,8 @@ def rebuild(body: RebuildIn, runtime: InRuntime, response: Response) -> RebuildO
 
 
 @router.get("/stats")
-def stats(
-    runtime: InRuntime,
-    tenant_id: Annotated[str | None, Query()] = None,
-    namespace: Annotated[str | None, Query()] = None,
-) -> StatsOut:
+@needs(Scope.SEARCH, Scope.INGEST)
+def stats(runtime: InRuntime, tenant_id: TenantIfAny, namespace: Annotated[str | None, Query()] = None) -> StatsOut:
     indices = runtime.observing.index_stats(tenant_id=tenant_id, namespace=namespace)
     return StatsOut(
         total_indices=len(indices),

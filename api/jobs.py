@@ -8,8 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from api.dependencies import After, InRuntime, Limit
+from api.access import needs
+from api.dependencies import After, Caller, InRuntime, Limit, TenantIfAny
 from api.routing import WritingRoute
+from domain import Scope
 from models import Job, JobStatus, Project, Team
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=WritingRoute)
@@ -41,11 +43,12 @@ class JobPage(BaseModel):
 
 
 @router.get("/jobs")
+@needs(Scope.INGEST)
 def list_jobs(
     runtime: InRuntime,
+    tenant_id: TenantIfAny,
     status: Annotated[JobStatus | None, Query()] = None,
     type: Annotated[str | None, Query()] = None,
-    tenant_id: Annotated[str | None, Query()] = None,
     namespace: Annotated[str | None, Query()] = None,
     limit: Limit = 100,
     after: After = None,
@@ -60,21 +63,24 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id}")
-def get_job(job_id: str, runtime: InRuntime) -> JobOut:
-    return _job_out(*runtime.queue.get(job_id))
+@needs(Scope.INGEST)
+def get_job(job_id: str, runtime: InRuntime, who: Caller) -> JobOut:
+    return _job_out(*runtime.queue.get(job_id, tenant_id=who.tenant_id))
 
 
 @router.post("/jobs/{job_id}/cancel")
-def cancel_job(job_id: str, runtime: InRuntime) -> JobOut:
+@needs(Scope.INGEST)
+def cancel_job(job_id: str, runtime: InRuntime, who: Caller) -> JobOut:
     """Cancel a waiting job at once, a running one at its next step. A finished one stays what it is."""
-    runtime.jobs.cancel(job_id)
-    return _job_out(*runtime.queue.get(job_id))
+    runtime.jobs.cancel(job_id, tenant_id=who.tenant_id)
+    return _job_out(*runtime.queue.get(job_id, tenant_id=who.tenant_id))
 
 
 @router.get("/queue/stats")
-def queue_stats(runtime: InRuntime) -> dict[str, int]:
+@needs(Scope.INGEST)
+def queue_stats(runtime: InRuntime, who: Caller) -> dict[str, int]:
     """How many jobs there are, in all and by status."""
-    counted = runtime.queue.stats()
+    counted = runtime.queue.stats(tenant_id=who.tenant_id)
     return {"total": sum(counted.values()), **counted}
 
 

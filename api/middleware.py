@@ -19,7 +19,7 @@ from api.problems import problem
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 PRINTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
-DOCS = "/v1/docs/"
+HOLD_NAMES = ("/v1/docs/", "/v1/teams/")
 
 
 class RequestId:
@@ -81,10 +81,10 @@ class BodyLimit:
 
 
 class PlainRequests:
-    """A doc_id may hold any character, a slash too; and curl -d need not say that it sends JSON.
+    """A doc_id or a team may hold any character, a slash too; and curl -d need not say that it sends JSON.
 
-    Below /v1/docs/ routes are matched against the path as it was sent, so that an encoded slash does not part a
-    doc_id; the route decodes it.
+    Below /v1/docs/ and /v1/teams/ routes are matched against the path as it was sent, so that an encoded slash does
+    not part a name; the route decodes it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -98,7 +98,7 @@ class PlainRequests:
 
 def _plain_path(scope: Scope) -> dict[str, Any]:
     sent = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
-    return {"path": sent} if sent.startswith(DOCS) else {}
+    return {"path": sent} if sent.startswith(HOLD_NAMES) else {}
 
 
 def _plain_type(name: bytes, value: bytes) -> tuple[bytes, bytes]:

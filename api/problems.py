@@ -14,12 +14,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 import errors
+from api.access import headers_of
 from errors import ServiceError
+from services.rate_limits import Quota
 
 log = logging.getLogger(__name__)
 
 STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Conflict: HTTPStatus.CONFLICT,
@@ -29,7 +34,11 @@ STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.EmbeddingRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RerankerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LlmUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LlmFailed: HTTPStatus.BAD_GATEWAY,
+    errors.LlmTooSlow: HTTPStatus.GATEWAY_TIMEOUT,
     errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Interrupted: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexStoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -63,12 +72,25 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+async def problem_of(request: Request, error: Exception) -> Problem:
+    """The same for an error that comes too late to be the answer itself."""
+    if isinstance(error, ServiceError):
+        return await _service_error(request, error)
+    return await (_database_error if isinstance(error, SQLAlchemyError) else _unexpected)(request, error)
+
+
 async def _service_error(request: Request, error: Exception) -> Problem:
     assert isinstance(error, ServiceError)
     status = STATUS_OF_ERROR.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s: %s", request.method, request.url.path, error)
-    return problem(request, status, str(error), code=error.code, param=error.param)
+    answer = problem(request, status, str(error), code=error.code, param=error.param)
+    if isinstance(error, errors.Unauthenticated):
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="ai3-datafactory"'
+    if isinstance(error, errors.RateLimited):
+        answer.headers.update(headers_of(Quota(error.limit, remaining=0, seconds=error.seconds)))
+        answer.headers["Retry-After"] = str(error.seconds)
+    return answer
 
 
 async def _invalid_request(request: Request, error: Exception) -> Problem:

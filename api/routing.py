@@ -1,4 +1,4 @@
-"""How a route reads its body and repeats its answer: strict JSON, and Idempotency-Key on what writes."""
+"""How a route lets in, reads its body and repeats its answer: scopes, strict JSON, Idempotency-Key on what writes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
+from api.access import admit, as_openapi, headers_of, needed_by, principal
+from api.problems import problem
 from errors import Invalid
 from services.idempotency import GivenAnswer
 
@@ -37,43 +39,57 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
+    """Lets in who may come in, and reads strictly what they sent. One that no @needs stands above cannot be made."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self.any_of = needed_by(endpoint)
+        options["openapi_extra"] = {**as_openapi(self.any_of), **(options.get("openapi_extra") or {})}
+        super().__init__(path, endpoint, **options)
+
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
 
-        async def handle_strictly(request: Request) -> Response:
-            return await handle(_strict(request))
+        async def handle_admitted(request: Request) -> Response:
+            who, quota = await admit(request, self.any_of)
+            _refuse_nul(request)
+            token = principal.set(who)
+            try:
+                answer = await self.answer(StrictRequest(request.scope, request.receive), handle)
+            finally:
+                principal.reset(token)
+            if quota is not None:
+                answer.headers.update(headers_of(quota))
+            return answer
 
-        return handle_strictly
+        return handle_admitted
+
+    async def answer(self, request: StrictRequest, handle: Handler) -> Response:
+        return await handle(request)
 
 
 class WritingRoute(StrictRoute):
-    """A POST that is sent again with the same Idempotency-Key gets the first one's answer again."""
+    """A POST that is sent again with the same Idempotency-Key gets the first one's answer again.
 
-    def get_route_handler(self) -> Handler:
-        handle = super().get_route_handler()
+    An answer that says no-store holds a secret and is not kept: its repetition is told that it was done.
+    """
 
-        async def handle_once(request: Request) -> Response:
-            key = request.headers.get("idempotency-key")
-            if key is None or request.method != "POST":
-                return await handle(request)
-            return await _handle_keyed(_strict(request), handle, key)
-
-        return handle_once
+    async def answer(self, request: StrictRequest, handle: Handler) -> Response:
+        key = request.headers.get("idempotency-key")
+        if key is None or request.method != "POST":
+            return await handle(request)
+        return await _handle_keyed(request, handle, key)
 
 
-def _strict(request: Request) -> StrictRequest:
-    """Once only: the body of a request can be received once."""
-    return request if isinstance(request, StrictRequest) else StrictRequest(request.scope, request.receive)
+def _refuse_nul(request: Request) -> None:
+    if b"%00" in request.scope.get("raw_path", b"") + request.scope["query_string"]:
+        raise Invalid("The URL has a NUL character (%00) in it, which no name has.")
 
 
 async def _handle_keyed(request: StrictRequest, handle: Handler, key: str) -> Response:
     if not 0 < len(key) <= LONGEST_KEY:
         raise Invalid(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key")
     idempotency = request.state.runtime.idempotency
-    try:
-        whose = _tenant(await request.json())
-    except json.JSONDecodeError:
-        whose = ""  # the route says what is wrong with it
+    whose = principal.get().tenant_id or await _tenant(request)
     body = await request.body()
     told = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body).hexdigest()
     key = hashlib.sha256(f"{request.url.path}\n{whose}\n{key}".encode()).hexdigest()
@@ -85,13 +101,20 @@ async def _handle_keyed(request: StrictRequest, handle: Handler, key: str) -> Re
     except BaseException:
         await run_in_threadpool(idempotency.release, key, told)
         raise
-    headers = {name: value for name, value in answer.headers.items() if name in ("content-type", "location", "etag")}
-    await run_in_threadpool(idempotency.keep, key, told, GivenAnswer(answer.status_code, bytes(answer.body), headers))
+    kept = answer
+    if answer.headers.get("cache-control") == "no-store":
+        kept = problem(request, 409, "This was done before, and what it answered was shown once.", code="conflict")
+    headers = {name: value for name, value in kept.headers.items() if name in ("content-type", "location", "etag")}
+    await run_in_threadpool(idempotency.keep, key, told, GivenAnswer(kept.status_code, bytes(kept.body), headers))
     return answer
 
 
-def _tenant(body: Any) -> str:
+async def _tenant(request: StrictRequest) -> str:
     """Two tenants may choose the same key."""
+    try:
+        body = await request.json()
+    except json.JSONDecodeError:
+        return ""  # the route says what is wrong with it
     if isinstance(body, dict) and isinstance(body.get("docs"), list) and body["docs"]:
         body = body["docs"][0]
     return str(body.get("tenant_id", "")) if isinstance(body, dict) else ""

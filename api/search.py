@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import InRuntime
+from api.access import needs
+from api.dependencies import Caller, InRuntime, TenantInBody
 from api.routing import StrictRoute
+from domain import Scope
 from errors import Invalid
 from runtime import Runtime
 from services.drafting import check_name
 from services.search import Answer, Passage, Question
 from settings import Settings
+from text.filter_spellings import parse
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
@@ -25,7 +29,7 @@ Included = Literal["text", "metadata"]
 
 
 class SearchIn(BaseModel):
-    tenant_id: str
+    tenant_id: TenantInBody
     namespace: str
     query: str | None = None
     queries: list[str] = Field([], description="More questions, whose answers are fused with that of query, if any")
@@ -40,6 +44,7 @@ class SearchIn(BaseModel):
     context: Annotated[int, Field(ge=0, le=10, description="Chunks before and after to join to each")] = 0
     rerank: bool | None = Field(None, description="Null: if the service has a reranker")
     embedding_version: str | None = Field(None, description="Answer only from this version, else 409")
+    filters: dict[str, Any] | None = Field(None, description="Which chunks may be found, by metadata and fields")
     explain: bool = Field(False, description="Add how long each step took, and where each side had each chunk")
 
 
@@ -98,19 +103,45 @@ class SearchOut(BaseModel):
 
 
 @router.post("/search", response_model_exclude_none=False)
-async def search(body: SearchIn, runtime: InRuntime) -> SearchOut:
+@needs(Scope.SEARCH)
+async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
     """The chunks of a namespace that answer best. Deleted and replaced ones are never among them."""
-    question = _question(body, runtime)
+    started = time.perf_counter()
+    question = checked(_question(body, runtime), runtime.settings, field="query")
     answer = await asyncio.wrap_future(runtime.questions.submit(question))
+    latency_ms = round(1000 * (time.perf_counter() - started))
+    runtime.query_log.searched(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
     return _search_out(answer, body, question)
 
 
+def checked(question: Question, settings: Settings, *, field: str) -> Question:
+    """The question as it will be searched for; *field* is what the request calls its text. Raises Invalid."""
+    for name in ("tenant_id", "namespace"):
+        check_name(name, getattr(question, name), settings.max_name_chars)
+    wanted = question.top_k * question.group_size
+    if wanted > settings.max_top_k:
+        told = "top_k is" if question.group_size == 1 else "top_k times group_size is"
+        raise Invalid(f"{told} {wanted}; at most {settings.max_top_k} is served (MAX_TOP_K).", param="top_k")
+    if len(question.queries) > MOST_QUERIES:
+        told = f"queries has {len(question.queries)} questions"
+        raise Invalid(f"{told}; at most {MOST_QUERIES} are fused.", param="queries")
+    if question.query or not question.queries:
+        _check_text(field, question.query, settings)
+    for text in question.queries:
+        _check_text("queries", text, settings)
+    queries = tuple(text.replace("\x00", " ") for text in question.queries)
+    return replace(question, query=question.query.replace("\x00", " "), queries=queries)
+
+
+def _check_text(field: str, text: str, settings: Settings) -> None:
+    if not text.strip():
+        raise Invalid(f"{field} is empty: say what to look for.", param=field)
+    if len(text) > settings.max_query_chars:
+        told = f"{field} has {len(text)} characters; at most {settings.max_query_chars} are read"
+        raise Invalid(f"{told} (MAX_QUERY_CHARS).", param=field)
+
+
 def _question(body: SearchIn, runtime: Runtime) -> Question:
-    settings = runtime.settings
-    for field in ("tenant_id", "namespace"):
-        check_name(field, getattr(body, field), settings.max_name_chars)
-    if body.top_k > settings.max_top_k:
-        raise Invalid(f"top_k is {body.top_k}; at most {settings.max_top_k} is served (MAX_TOP_K).", param="top_k")
     if body.rerank and not runtime.reranking.is_set:
         raise Invalid(
             "This service has no reranker: set RERANK_MODEL_NAME or RERANK_BASE_URL, or leave rerank out.",
@@ -119,36 +150,20 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
     return Question(
         body.tenant_id,
         body.namespace,
-        _text("query", body.query, settings) if body.query is not None or not body.queries else "",
+        body.query or "",
         body.top_k,
         body.embedding_version,
-        mode=body.mode or settings.search_mode,
-        queries=_queries(body.queries, settings),
+        filters=parse(body.filters),
+        mode=body.mode or runtime.settings.search_mode,
+        queries=tuple(body.queries),
         fusion=body.fusion,
         min_score=body.min_score,
         mmr_lambda=body.mmr_lambda,
         by_doc=body.group_by == "doc",
-        group_size=body.group_size,
+        group_size=body.group_size if body.group_by else 1,
         context=body.context,
         rerank=runtime.reranking.is_set if body.rerank is None else body.rerank,
     )
-
-
-def _queries(texts: list[str], settings: Settings) -> tuple[str, ...]:
-    if len(texts) > MOST_QUERIES:
-        raise Invalid(f"queries has {len(texts)} questions; at most {MOST_QUERIES} are fused.", param="queries")
-    return tuple(_text("queries", text, settings) for text in texts)
-
-
-def _text(field: str, text: str | None, settings: Settings) -> str:
-    if text is None or not text.strip():
-        raise Invalid(f"{field} is empty: say what to look for.", param=field)
-    if len(text) > settings.max_query_chars:
-        raise Invalid(
-            f"{field} has {len(text)} characters; at most {settings.max_query_chars} are read (MAX_QUERY_CHARS).",
-            param=field,
-        )
-    return text.replace("\x00", " ")
 
 
 def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut:

@@ -63,7 +63,7 @@ class Floor:
         assert checkpoint is not None
         settings = runtime.settings
         indexes = IndexManager(settings.index_dir, exact_up_to=settings.index_exact_up_to, memory_bytes=1)
-        index, _ = indexes.load(seen.key, checkpoint)
+        index = indexes.load(seen.key, checkpoint).index
         return cls(runtime.embedding.embedder(seen.key.embedding_version), index)
 
     def search(self, questions: Sequence[str]) -> None:

@@ -113,8 +113,10 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         "DATABASE_URL": settings.database_url,
         "INDEX_DIR": str(settings.index_dir),
+        "INDEX_EXACT_UP_TO": str(settings.index_exact_up_to),
         "EMBED_MODEL_NAME": settings.embed_model_name,
         "MIN_FREE_DISK_MB": "0",
+        "QUERY_LOG": settings.query_log,
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Select, case, select
 from sqlalchemy.orm import Session, defer
 
-from database import Database
+from database import Database, repeatable
 from errors import NotFound
 from models import Chunk, Doc, Project, Revision
 from services import namespaces
@@ -28,10 +28,12 @@ class DocView:
 class BrowsingService:
     database: Database
 
+    @repeatable
     def get(self, tenant_id: str, namespace: str, doc_id: str) -> DocView:
         with self.database.read() as session:
             return view(session, namespaces.require(session, tenant_id, namespace), doc_id)
 
+    @repeatable
     def page(self, tenant_id: str, namespace: str, *, limit: int, after: str | None) -> list[DocView]:
         """At most *limit* documents by their doc_id, from behind *after* on."""
         with self.database.read() as session:
@@ -44,6 +46,7 @@ class BrowsingService:
             rows = session.execute(query.order_by(Doc.doc_id).limit(limit))
             return [DocView(doc, revision) for doc, revision in rows]
 
+    @repeatable
     def chunks(self, tenant_id: str, namespace: str, doc_id: str, *, limit: int, after: int | None) -> list[Chunk]:
         """The chunks that a search can find, in the order of the document, from behind number *after* on."""
         with self.database.read() as session:

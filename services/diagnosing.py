@@ -31,6 +31,8 @@ NO_WORKER = "no worker has been seen lately: start one with python worker.py"
 _SECRETS = {
     "database_url": (r"//([^:/@]*):.*@", r"//\1:***@"),
     "embed_base_url": (r"//.*@", "//***@"),
+    "rate_limit_url": (r"//.*@", "//***@"),
+    "llm_base_url": (r"//.*@", "//***@"),
 }
 _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|key|secret|token)[^=&]*)=[^&]*", re.IGNORECASE)
 

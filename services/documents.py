@@ -10,8 +10,8 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
-from database import Database
-from errors import Conflict, TooLarge
+from database import Database, repeatable
+from errors import Conflict, Invalid, NotFound, TooLarge
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, Project, Revision, RevisionStatus, utc_now
 from services import namespaces
@@ -20,6 +20,7 @@ from services.drafting import Draft, Limits, NewDoc, checked, chunk_rows, draft,
 from services.embedding import EmbeddingService
 from services.planning import Plan, Wanted, check_hash, sort
 from services.publishing import Publisher, drop_pending
+from services.usage import count_ingest
 
 INGEST = "ingest_docs"
 TEXTS_PER_STEP = 256
@@ -74,15 +75,23 @@ class DocumentService:
     publisher: Publisher
     limits: Limits
     chunk_tokens: int
+    makes_namespaces: bool = True
 
+    @repeatable
     def upsert(self, docs: Sequence[NewDoc]) -> Upserted:
         """Store, embed and publish the documents; when this returns they are found. All of them, or none."""
         return self._until_not_overtaken(self._upsert_once, docs)
 
+    @repeatable
     def accept(self, docs: Sequence[NewDoc]) -> Upserted:
         """Store the documents and the job that will embed and publish them. What is found changes later."""
+        if len({doc.tenant_id for doc in docs}) > 1:
+            raise Invalid(
+                "One tenant per batch with async_mode: a job belongs to one. Send a batch for each.", param="docs"
+            )
         return self._until_not_overtaken(self._accept_once, docs)
 
+    @repeatable
     def delete(self, tenant_id: str, namespace: str, doc_id: str, *, expected_hash: str | None = None) -> Deleted:
         """Hide the document from every search at once; its vectors leave the checkpoint with the next rebuild."""
         self.database.make_room_to_delete()
@@ -124,6 +133,7 @@ class DocumentService:
                 self.embedding.store(session, project.team_id, project.embedding_version, vectors.unstored)
                 for revision in _write(session, project, plan, first_id=first_id, live_seq=project.seq):
                     self.publisher.publish(session, project, revision)
+                count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=vectors.count)
                 done += Upserted(
                     upserted_docs=len(plan.sorted.new) + len(plan.sorted.redescribed),
                     chunks_created=plan.chunk_count,
@@ -144,6 +154,7 @@ class DocumentService:
                 if plan.drafts:
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
                     _write(session, project, plan, first_id=first_id, job_id=job_id)
+                count_ingest(session, project, requests=1)
         return replace(done, job_id=job_id or done.job_id)
 
     def _plan(self, docs: list[NewDoc], *, counts_as_there: Sequence[RevisionStatus]) -> tuple[list[Plan], Upserted]:
@@ -154,6 +165,8 @@ class DocumentService:
             sent = list(group)
             with self.database.read() as session:
                 project = namespaces.find(session, *place)
+                if project is None and not self.makes_namespaces:
+                    raise NotFound(namespaces.missing(place[1]), param="namespace")
                 there = newest(session, project, [doc.doc_id for doc in sent]) if project else {}
             found = sort(sent, there, counts_as_there=counts_as_there, chunk_tokens=self.chunk_tokens)
             done += Upserted(skipped_docs=found.skipped, job_id=found.waiting_job)
@@ -208,6 +221,8 @@ class DocumentService:
             flag_modified(revision, "doc_metadata")  # to Python 1 and True are the same
             revision.source_type, revision.mime_type = wanted.doc.source_type, wanted.doc.mime_type
             doc.updated_at = utc_now()
+            if revision.status == RevisionStatus.LIVE:
+                doc.published_seq, doc.published_at = project.seq, doc.updated_at
         return project, first_id
 
 

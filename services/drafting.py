@@ -14,6 +14,7 @@ from models import Doc, Json, Project, Revision, RevisionStatus
 from text.chunkers import chunk
 from text.enrich import embedded_text, header
 from text.hashing import UNSTORABLE, clean, doc_hash, embed_hash
+from text.nesting import depth
 
 DEEPEST_METADATA = 32
 
@@ -104,17 +105,8 @@ def _check_metadata(doc: NewDoc, limits: Limits) -> None:
             "accepted (MAX_METADATA_BYTES).",
             param="metadata",
         )
-    if _depth(doc.metadata) > DEEPEST_METADATA:
+    if depth(doc.metadata) > DEEPEST_METADATA:
         raise Invalid(f"The metadata of {doc.doc_id!r} is nested deeper than {DEEPEST_METADATA}.", param="metadata")
-
-
-def _depth(value: Any) -> int:
-    """How many containers stand in one another."""
-    depth, level = 0, [value]
-    while level := [each for each in level if isinstance(each, dict | list)]:
-        depth += 1
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
-    return depth
 
 
 def check_name(field: str, value: str, longest: int) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from database import Database, insert_or_ignore
 from engines.embedders.base import Embedder
 from engines.embedders.opening import EmbedderConfig, open_embedder
-from errors import ModelUnavailable, ServiceError, VersionUnavailable
+from errors import DatabaseUnavailable, ModelUnavailable, ServiceError, VersionUnavailable
 from models import Embedding, EmbeddingVersion
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class EmbeddingService:
         if vectors:
             rows = [
                 {"team_id": team_id, "embedding_version": version, "embed_hash": key, "vector": vector}
-                for key, vector in vectors.items()
+                for key, vector in sorted(vectors.items())  # in one order, lest two wait for each other
             ]
             session.execute(insert_or_ignore(session, Embedding), rows)
 
@@ -107,7 +107,7 @@ class EmbeddingService:
             embedder = self.embedder(self.version)
             if self.config.backend != "remote":
                 warm_up(embedder)
-        except (ModelUnavailable, VersionUnavailable) as error:
+        except ServiceError as error:
             log.error("%s", error)
         except Exception:
             log.exception("could not load the embedding model")
@@ -127,6 +127,8 @@ class EmbeddingService:
         try:
             embedder = open_embedder(self.config)
             self._register(self.version, embedder)
+        except DatabaseUnavailable:
+            raise  # nothing is wrong with the model: the next call finds it
         except Exception as error:
             self.problem = str(error)
             raise

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, update
 
-from database import Database, insert_or_ignore
+from database import Database, insert_or_ignore, repeatable
 from errors import Conflict, Invalid
 from models import IdempotencyKey, utc_now
 
@@ -27,6 +27,7 @@ class GivenAnswer:
 class IdempotencyService:
     database: Database
 
+    @repeatable
     def begin(self, key: str, request_hash: str) -> GivenAnswer | None:
         """The answer that was given before, or None: then the key is this request's.
 
@@ -47,6 +48,7 @@ class IdempotencyService:
             raise Conflict("The first request with this Idempotency-Key is still at work: ask again in a moment.")
         return GivenAnswer(row.status_code, row.response_body, json.loads(row.response_headers or "{}"))
 
+    @repeatable
     def keep(self, key: str, request_hash: str, answer: GivenAnswer) -> None:
         given = {
             "status_code": answer.status_code,
@@ -56,6 +58,7 @@ class IdempotencyService:
         with self.database.write() as session:
             session.execute(update(IdempotencyKey).where(_unanswered(key, request_hash)).values(**given))
 
+    @repeatable
     def release(self, key: str, request_hash: str) -> None:
         """The request failed: the next one with this key is tried afresh."""
         with self.database.write() as session:

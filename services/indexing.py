@@ -17,6 +17,7 @@ from job_queue import Lease
 from models import Chunk, EmbeddingVersion, IndexRow, Json, Project
 from services.embedding import EmbeddingService
 from services.publishing import Publisher
+from services.usage import count_ingest
 from text.enrich import embedded_text
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class IndexingService:
             progress = min(95, 95 * done // max(project.live_chunks, 1))
             with lease.step(progress, {"chunks_embedded": embedded}) as session:
                 self.embedding.store(session, project.team_id, version, vectors)
+                count_ingest(session, project, embedded=len(vectors))
 
     def _switch(self, lease: Lease, project: Project, version: str, built: Checkpoint, told: Json) -> str | None:
         """Let *version* serve; the old index goes in the same commit. Returns the version that served before.
@@ -119,6 +121,7 @@ class IndexingService:
                 session.execute(delete(IndexRow).where(row_of(_key(current, left))))
                 current.embedding_version = version
             self.vectors.name(session, current, built)
+            count_ingest(session, current, chunks=built.ntotal)
             return left
 
 

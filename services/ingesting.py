@@ -16,6 +16,7 @@ from job_queue import Claim, Lease
 from models import Chunk, Doc, DocStatus, Json, Project, Revision, RevisionStatus, utc_now
 from services.embedding import EmbeddingService
 from services.publishing import Publisher, chunks_of, drop
+from services.usage import count_ingest
 from text.enrich import embedded_text
 
 log = logging.getLogger(__name__)
@@ -79,19 +80,27 @@ class IngestingService:
         counts["chunks_embedded"] += len(step)
         with lease.step(self._progress(lease.claim), {"counts": dict(counts)}) as session:
             self.embedding.store(session, project.team_id, project.embedding_version, vectors)
+            published = 0
             if len(step) == len(missing):
-                self._publish(session, project, [each.revision for each in waiting])
+                published = self._publish(session, project, [each.revision for each in waiting])
+            count_ingest(session, project, chunks=published, embedded=len(step))
         return None
 
-    def _publish(self, session: Session, project: Project, waiting: Sequence[Revision]) -> None:
-        """Publish each revision that still waits; what came later has ended it. The version may have moved: not yet."""
+    def _publish(self, session: Session, project: Project, waiting: Sequence[Revision]) -> int:
+        """Publish each revision that still waits; what came later has ended it. The version may have moved: not yet.
+
+        Returns how many chunks that were.
+        """
         current, _ = self.publisher.next_numbers(session, project)
         if current.embedding_version != project.embedding_version:
-            return
+            return 0
+        published = 0
         for seen in waiting:
             revision = session.get_one(Revision, _key(seen), options=[defer(Revision.text)])
             if revision.status == RevisionStatus.PENDING:
                 self.publisher.publish(session, current, revision)
+                published += revision.chunk_count
+        return published
 
     def _refused(self, lease: Lease, waiting: Sequence[Waiting], counts: Counter[str], error: EmbeddingRefused) -> None:
         """One text that the model refuses costs its own document and no other: take them one by one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from database import Database
+from database import Database, repeatable
 from errors import Invalid
 from job_queue import Claim, JobQueue
 from models import Job, JobStatus, RevisionStatus
@@ -21,6 +21,7 @@ class JobService:
     embedding: EmbeddingService
     publisher: Publisher
 
+    @repeatable
     def rebuild(self, tenant_id: str, namespace: str, *, reembed: bool, new_version: str | None) -> str:
         """Queue a rebuild and return its job_id; that of the one that waits already, if one does.
 
@@ -44,10 +45,11 @@ class JobService:
             key = f"{REBUILD}:{version}"
             return self.queue.create_job(session, REBUILD, payload, project=project, dedupe_key=key)
 
-    def cancel(self, job_id: str) -> Job:
+    @repeatable
+    def cancel(self, job_id: str, *, tenant_id: str | None = None) -> Job:
         """End a job that waits, and whatever waits for it; ask a running one to end at its next step."""
         with self.database.write() as session:
-            job = self.queue.cancel(session, job_id)
+            job = self.queue.cancel(session, job_id, tenant_id=tenant_id)
             if job.status == JobStatus.CANCELLED:
                 abandon(session, job_id, "Its job was cancelled.", RevisionStatus.CANCELLED)
             return job

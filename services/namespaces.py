@@ -18,14 +18,15 @@ def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
 def require(session: Session, tenant_id: str, namespace: str) -> Project:
     project = find(session, tenant_id, namespace)
     if project is None:
-        raise NotFound(missing(tenant_id, namespace), param="namespace")
+        raise NotFound(missing(namespace), param="namespace")
     return project
 
 
-def missing(tenant_id: str, namespace: str) -> str:
+def missing(namespace: str) -> str:
+    """The tenant is not named: it may be one that whoever asks must not learn of."""
     return (
-        f"Tenant {tenant_id!r} has no namespace {namespace!r}: check both names; "
-        "a namespace comes into being with its first document."
+        f"This tenant has no namespace {namespace!r}: check tenant_id and namespace. A namespace comes into being with "
+        "its first document or, with AUTH_MODE=keys, when an admin makes it (POST /v1/teams/{tenant_id}/projects)."
     )
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import and_, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from database import Database
+from database import Database, repeatable
 from engines.vectors.base import VectorStore
 from errors import ServiceError
 from job_queue import JobQueue
@@ -61,6 +61,7 @@ class ObservingService:
             problems.append(self.embedding.problem)
         return Health(db_ok, index_store_ok, jobqueue_ok, model, problems)
 
+    @repeatable
     def index_stats(self, *, tenant_id: str | None = None, namespace: str | None = None) -> list[IndexStats]:
         same = and_(
             IndexRow.team_id == Project.team_id,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 
-from database import Database
+from database import Database, repeatable
 from engines.embedders.base import Vectors
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
@@ -21,6 +21,7 @@ from engines.vectors.truth import Snapshot, row_of, snapshot
 from errors import EmbeddingRefused, ServiceError, VersionMismatch
 from models import IndexRow
 from services.embedding import EmbeddingService
+from services.filtering import FilterService
 from services.namespaces import missing
 from services.publishing import Publisher
 from services.searching.arranging import arranged
@@ -51,6 +52,7 @@ class SearchService:
     vectors: VectorStore
     keywords: KeywordStore
     publisher: Publisher
+    filtering: FilterService
     reranking: RerankingService
 
     def search(self, question: Question) -> Answer:
@@ -98,11 +100,12 @@ class SearchService:
         except Exception as error:
             return [error] * len(asked)
 
+    @repeatable
     def _search_namespace(self, tenant_id: str, namespace: str, questions: list[Question]) -> list[Found]:
         with self.database.read() as session:
             seen = snapshot(session, tenant_id, namespace)
         if seen is None:
-            return [Found(Answer([], hint=missing(tenant_id, namespace))) for _ in questions]
+            return [Found(Answer([], hint=missing(namespace))) for _ in questions]
         laps = Laps()
         while True:
             version = seen.key.embedding_version
@@ -136,14 +139,19 @@ class SearchService:
         for problem in reader.catch_up(asked):
             self._report(reader.seen, problem)
         reader.laps.end("catch_up_ms")
-        ranked = reader.ranked(asked)
-        found = [self._passages(reader, each, lists) for each, lists in zip(asked, ranked, strict=True)]
+        groups = self.filtering.groups(reader.session, reader.seen.project, [each.question.filters for each in asked])
+        if any(each.question.filters for each in asked):
+            reader.laps.end("filter_ms")
+        found: dict[int, Found] = {}
+        for group in groups:
+            some = [replace(asked[number], allowed=group.allowed) for number in group.numbers]
+            ranked, is_exact = reader.ranked(some)
+            for number, each, lists in zip(group.numbers, some, ranked, strict=True):
+                found[number] = self._told(reader, each, lists, is_exact=is_exact)
         reader.laps.end("fetch_ms")
-        told = Answer([], reader.seen.project.seq, reader.seen.key.embedding_version, reader.is_exact)
-        timings = reader.laps.ended
-        return [Found(replace(told, passages=each, timings=timings), vectors) for each, vectors in found]
+        return [found[number] for number in range(len(asked))]
 
-    def _passages(self, reader: Reader, each: Asked, lists: list[Ranked]) -> tuple[list[Passage], Vectors | None]:
+    def _told(self, reader: Reader, each: Asked, lists: list[Ranked], *, is_exact: bool) -> Found:
         """What is shown, unless it is still to be reranked: then all candidates, in the order that they have."""
         question, passages = each.question, reader.passages(each, lists)
         vectors = None
@@ -153,7 +161,9 @@ class SearchService:
             passages = arranged(question, passages, vectors)
         if question.context:
             passages = with_context(reader.session, reader.seen, passages, question.context)
-        return passages, vectors
+        seq, key = reader.seen.project.seq, reader.seen.key
+        answer = Answer(passages, seq, key.embedding_version, is_exact, timings=reader.laps.ended, partition=key)
+        return Found(answer, vectors)
 
     def _report(self, seen: Snapshot, problem: str) -> None:
         """Note it in the row and queue a rebuild, unless one has come to its end meanwhile.

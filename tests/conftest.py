@@ -1,3 +1,3 @@
-from tests.service import database_url, postgres, service
+from tests.service import database_url, one_bundled_model, postgres, service
 
-__all__ = ["database_url", "postgres", "service"]
+__all__ = ["database_url", "one_bundled_model", "postgres", "service"]

@@ -35,6 +35,16 @@ class PostgresServer:
         engine.dispose()
 
     @contextmanager
+    def role(self) -> Iterator[str]:
+        """The name of a user who may log in and nothing else."""
+        name = f"adf_{uuid.uuid4().hex[:12]}"
+        self.run(f"CREATE ROLE {name} LOGIN")
+        try:
+            yield name
+        finally:
+            self.run(f"DROP ROLE {name}")
+
+    @contextmanager
     def database(self) -> Iterator[str]:
         """The URL of a new, empty database, which goes with the test."""
         name = f"adf_{uuid.uuid4().hex[:12]}"
@@ -45,38 +55,71 @@ class PostgresServer:
             self.run(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@dataclass(frozen=True)
+class OwnServer(PostgresServer):
+    """One that a test may stop, and start again on the same port."""
+
+    data: Path
+    options: str
+
+    def start(self) -> None:
+        _pg_ctl("-D", self.data, "-w", "-l", self.data.parent / "log", "-o", self.options, "start")
+
+    def stop(self) -> None:
+        """As if it had been killed: open transactions are lost, and the next start recovers the others."""
+        _pg_ctl("-D", self.data, "-m", "immediate", "stop")
+
+
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """TEST_DATABASE_URL's server, else one of our own in a temporary folder."""
+def running_server(*, is_durable: bool = False) -> Iterator[PostgresServer]:
+    """TEST_DATABASE_URL's server, else one of our own in a temporary folder. Tests need no fsync; benchmarks do."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         yield PostgresServer(given)
         return
+    with own_server(is_durable=is_durable) as server:
+        yield server
+
+
+@contextmanager
+def own_server(*, is_durable: bool = False) -> Iterator[OwnServer]:
+    """In a temporary folder, on a port of its own."""
     folder = Path(tempfile.mkdtemp(prefix="adf-postgres-"))
     try:
-        yield from _started(folder)
+        server = _made(folder, fsync="on" if is_durable else "off")
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _started(folder: Path) -> Iterator[PostgresServer]:
-    programs = _programs()
+def _made(folder: Path, *, fsync: str) -> OwnServer:
     data = folder / "data"
     data.mkdir()
-    if os.getuid() == 0:
-        _hand_over(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    _as_owner(programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+    hand_over(folder)
+    _as_owner(_programs() / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
     rules = data / "pg_hba.conf"
     rules.write_text(f"host all {STRANGER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")  # is asked for a password
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=200"
-    _as_owner(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
-    try:
-        yield PostgresServer(f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres")
-    finally:
-        _as_owner(programs / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+    port = free_port()
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200"
+    options += f" -c fsync={fsync}"
+    return OwnServer(f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres", data, options)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def as_owner(*command: object) -> list[str]:
+    """The command as one who is not root: Postgres and PgBouncer refuse to run as root."""
+    prefix = ["runuser", "-u", OWNER, "--"] if os.getuid() == 0 else []
+    return [*prefix, *map(str, command)]
 
 
 def _programs() -> Path:
@@ -86,8 +129,10 @@ def _programs() -> Path:
     return max(Path(package.origin).parent.glob("pginstall*")) / "bin"
 
 
-def _hand_over(folder: Path) -> None:
-    """Postgres refuses to run as root."""
+def hand_over(folder: Path) -> None:
+    """Let the one whom as_owner() names have the folder and what is in it."""
+    if os.getuid() != 0:
+        return
     try:
         owner = pwd.getpwnam(OWNER)
     except KeyError:
@@ -97,9 +142,12 @@ def _hand_over(folder: Path) -> None:
         os.chown(path, owner.pw_uid, owner.pw_gid)
 
 
+def _pg_ctl(*arguments: object) -> None:
+    _as_owner(_programs() / "pg_ctl", *arguments)
+
+
 def _as_owner(*command: object) -> None:
-    prefix = ["runuser", "-u", OWNER, "--"] if os.getuid() == 0 else []
     done = subprocess.run(
-        [*prefix, *map(str, command)], capture_output=True, text=True, check=False, cwd="/", stdin=subprocess.DEVNULL
+        as_owner(*command), capture_output=True, text=True, check=False, cwd="/", stdin=subprocess.DEVNULL
     )
     assert done.returncode == 0, done.stdout + done.stderr

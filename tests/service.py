@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+import services.embedding
 from app_v1 import create_app
+from engines.embedders.base import Embedder
+from engines.embedders.opening import EmbedderConfig, open_embedder
 from handlers import HANDLERS
 from runtime import Runtime, open_runtime
 from settings import Settings
@@ -112,6 +116,20 @@ def settings_in(folder: Path, **changed: Any) -> Settings:
         "job_retry_seconds": 0.0,
     }
     return Settings(**{**given, **changed})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_bundled_model() -> Iterator[None]:
+    """The bundled model is loaded once for the whole run, as it is once in a process. Other models are not kept."""
+    kept = functools.cache(open_embedder)
+
+    def opened(config: EmbedderConfig) -> Embedder:
+        is_bundled = (config.model_name, config.backend) == (MODEL, "auto")
+        return kept(config) if is_bundled else open_embedder(config)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services.embedding, "open_embedder", opened)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -161,6 +161,18 @@ def test_what_is_not_there_is_a_404_that_says_so(service: Service) -> None:
     assert service.get("/v1/jobs", {"status": "asleep"}, expect=422)["error"]["param"] == "status"
 
 
+def test_a_nul_in_a_url_is_refused(service: Service) -> None:
+    place = "tenant_id=acme&namespace=project_001"
+    for url in (
+        "docs?tenant_id=acme&namespace=%00",
+        f"docs/a%00?{place}",
+        f"docs?{place}&after=%00",
+        "jobs/%00",
+        "teams/%00",
+    ):
+        assert "NUL character" in service.get(f"/v1/{url}", expect=422)["detail"]
+
+
 def test_a_search_of_a_namespace_that_does_not_exist_says_so(service: Service) -> None:
     answer = service.search("cats")
     assert (answer["chunks"], answer["index"]) == ([], None)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from index_manager import Checkpoint, OpenPartition
+from loaded_index import LoadedIndex
 from tests.service import PLACE, Service, Store, every_faiss_store, every_store
 from tests.test_documents import prose
 
@@ -178,7 +179,7 @@ def test_a_checkpoint_gives_the_tails_memory_back() -> None:
     opened = OpenPartition(8)
     opened.apply(appeared=np.arange(1000), vectors=vectors, disappeared=np.empty(0, np.int64), seq=1)
     tail = opened.nbytes
-    opened.start_from(Checkpoint("a", "b", 1, 1000, 8), base, np.arange(1000))
+    opened.start_from(Checkpoint("a", "b", 1, 1000, 8), LoadedIndex(base, np.arange(1000)))
     assert opened.nbytes < 1.5 * tail
 
 

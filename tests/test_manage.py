@@ -217,7 +217,7 @@ def test_a_strategy_that_there_is_not_is_said_once(run: Run, docs: Path) -> None
 
 def test_a_search_in_a_namespace_that_there_is_not_says_so(run: Run) -> None:
     result = run("search", "cats", *PLACE, exit_code=1)
-    assert result.stderr.startswith("error: Tenant 'acme' has no namespace 'project_001'")
+    assert result.stderr.startswith("error: This tenant has no namespace 'project_001'")
     assert run("search", " ", *PLACE, exit_code=1).stderr.startswith("error: the query is empty")
 
 
@@ -258,6 +258,41 @@ def test_a_rebuild_that_makes_no_sense_is_refused(run: Run) -> None:
     assert "needs reembed=true" in run("rebuild", *PLACE, "--new-embedding-version", "v2", exit_code=1).stderr
 
 
+# accounts
+
+
+def test_a_key_is_made_replaced_and_revoked_by_hand(run: Run, tmp_path: Path) -> None:
+    assert "team acme made" in run("create-team", "acme", "--system-prompt", "Be brief.").stdout
+    assert "there is a team 'acme' already" in run("create-team", "acme", exit_code=1).stderr.lower()
+    assert "no such team" in run("issue-key", "--team", "nobody", "--scope", "admin", exit_code=1).stderr
+    made = run(
+        "issue-key", "--team", "acme", "--scope", "ingest", "--scope", "search", "--days", 90, "--name", "crawler"
+    )
+    assert re.fullmatch(r"adf_[0-9a-f]{16}_[0-9a-f]{64}\n", made.stdout)
+    key_id = made.stdout[4:20]
+    listed = run("list-keys", "--team", "acme").stdout
+    assert re.search(rf"^{key_id} +active +ingest search .* - +crawler$", listed, re.MULTILINE)
+    assert made.stdout[21:].strip() not in listed
+    rotated = run("rotate-key", key_id, "--overlap-hours", 0).stdout
+    assert rotated.startswith(f"{key_id} counts until ")
+    assert run("revoke-key", rotated.splitlines()[1][4:20]).stdout == "revoked\n"
+    statuses = re.findall(r" (active|expired|revoked) ", run("list-keys", "--team", "acme").stdout)
+    assert sorted(statuses) == ["expired", "revoked"]
+    assert "no key 'nonsense'" in run("revoke-key", "nonsense", exit_code=1).stderr
+    assert database(tmp_path, "SELECT name, system_prompt FROM teams") == [("acme", "Be brief.")]
+
+
+def test_with_keys_on_files_go_into_namespaces_that_were_made(
+    run: Run, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTH_MODE", "keys")
+    assert "This tenant has no namespace" in run("ingest", docs, *PLACE, exit_code=1).stdout
+    run("create-team", "acme")
+    assert "made, under" in run("create-project", "--team", "acme", "--namespace", "project_001").stdout
+    assert "2 upserted, 0 skipped, 0 failed" in run("ingest", docs, *PLACE).stdout
+    assert re.search(r"^acme +\S+ +project_001$", run("list-teams").stdout, re.MULTILINE)
+
+
 # verify
 
 
@@ -290,6 +325,8 @@ def test_verify_sees_a_vector_that_is_gone(run: Run, docs: Path, tmp_path: Path)
 def test_doctor_shows_no_secret_and_is_content(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMBED_API_KEY", "hunter2")
     monkeypatch.setenv("EMBED_BASE_URL", "https://somebody:hunter3@embed.example/v1?api_key=hunter4")
+    monkeypatch.setenv("LLM_API_KEY", "hunter5")
+    monkeypatch.setenv("LLM_BASE_URL", "http://somebody:hunter6@llm.example/v1")
     out = run("doctor").output
     assert "hunter" not in out
     assert "somebody" not in out

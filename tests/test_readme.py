@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from typer.main import get_command
 import manage
 from app_v1 import create_app
 from settings import Settings
-from tests.processes import ROOT, api_process, worker_process
-from tests.service import settings_in
+from tests.processes import ROOT, Api, api_process, worker_process
+from tests.service import environment, settings_in
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -25,6 +27,9 @@ ADDRESS = "http://localhost:8000"
 METHODS = "GET|POST|PUT|PATCH|DELETE"
 BLOCK_ENDS = "-- the block ends --"
 
+needs_curl = pytest.mark.skipif(
+    shutil.which("curl") is None, reason="curl is not installed: the README's lines cannot be run"
+)
 SAY_STATUS = """
 curl() { command curl -w '\\n%{stderr}HTTP %{http_code}\\n' "$@"; }
 """
@@ -37,9 +42,9 @@ def section(title: str) -> str:
     return rest.partition("\n## ")[0]
 
 
-def blocks_and_answers() -> list[tuple[str, str]]:
+def blocks_and_answers(told: str) -> list[tuple[str, str]]:
     """The lines to paste, each block with the answer that is shown right below it, if one is."""
-    return re.findall(r"^```bash\n(.*?)^```$(?:\n\n```json\n(.*?)^```$)?", README, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```bash\n(.*?)^```$(?:\n\n```json\n(.*?)^```$)?", told, re.MULTILINE | re.DOTALL)
 
 
 def fields() -> dict[str, Any]:
@@ -69,8 +74,7 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
 
 def test_no_setting_is_named_that_does_not_exist() -> None:
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", README)) | set(re.findall(r"\b([A-Z]+(?:_[A-Z]+)+)=", README))
-    unknown = {name for name in named if name.lower() not in fields()}
-    assert unknown <= {"AUTH_MODE"}, "AUTH_MODE is named to say that there is no such setting"
+    assert {name for name in named if name.lower() not in fields()} == set()
 
 
 def test_every_command_of_manage_is_named_and_every_named_one_exists() -> None:
@@ -101,29 +105,56 @@ def test_every_test_and_file_that_is_named_exists(page: Path) -> None:
     assert {file for file in files if not _stands_somewhere(file)} == set()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: the README's lines cannot be run")
+@needs_curl
 def test_the_lines_work_when_they_are_pasted_in_order_and_the_answers_look_as_shown(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, worker_nice=0)
-    blocks = [(block, shown) for block, shown in blocks_and_answers() if ADDRESS in block]
+    told = README.replace(section("Accounts"), "")
+    blocks = [(block, shown) for block, shown in blocks_and_answers(told) if ADDRESS in block]
     with api_process(settings) as api, worker_process(settings):
-        script = "".join(f"{block}\necho '{BLOCK_ENDS}'\n" for block, _ in blocks)
-        pasted = SAY_STATUS + script.replace(ADDRESS, str(api.client.base_url).rstrip("/"))
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", pasted], capture_output=True, text=True, timeout=120, cwd=tmp_path
-        )
+        statuses, compared = pasted(blocks, api, settings, tmp_path)
         [best, *_] = api.search("Who goes to sea?")
-    assert done.returncode == 0, done.stderr
-    statuses = re.findall(r"^HTTP (\d+)$", done.stderr, re.MULTILINE)
-    assert len(statuses) >= sum(len(re.findall(r"\bcurl ", block)) for block, _ in blocks) > 20
-    assert set(statuses) == {"200"}, done.stdout + done.stderr
+    assert set(statuses) == {"200"}
+    assert len(statuses) > 20
+    assert len(compared) > 10
     assert best["text"].startswith("Ships sail the seven seas.")
+    assert [(answer, shown) for answer, shown in compared if not _has_the_shape(answer, shown)] == []
+
+
+@needs_curl
+def test_the_lines_about_accounts_work_with_keys(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, auth_mode="keys")
+    with api_process(settings) as api:
+        statuses, compared = pasted(blocks_and_answers(section("Accounts")), api, settings, tmp_path)
+    assert set(statuses) == {"200", "201"}
+    assert len(compared) > 5
+    assert [(answer, shown) for answer, shown in compared if not _has_the_shape(answer, shown)] == []
+
+
+def pasted(
+    blocks: list[tuple[str, str]], api: Api, settings: Settings, folder: Path
+) -> tuple[list[str], list[tuple[Any, Any]]]:
+    """The statuses that curl saw, and the last answer of each block beside the one that is shown below it."""
+    (folder / "manage.py").symlink_to(ROOT / "manage.py")
+    script = "".join(f"{block}\necho '{BLOCK_ENDS}'\n" for block, _ in blocks)
+    lines = SAY_STATUS + script.replace(ADDRESS, str(api.client.base_url).rstrip("/"))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", lines],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder,
+        env={**environment(settings), "PATH": path},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    statuses = re.findall(r"^HTTP (\d+)$", done.stderr, re.MULTILINE)
+    assert len(statuses) >= sum(len(re.findall(r"\bcurl ", block)) for block, _ in blocks), done.stdout + done.stderr
+    assert not set(statuses) - {"200", "201"}, done.stdout + done.stderr
     answers = [told.split("\n") for told in done.stdout.split(BLOCK_ENDS)[:-1]]
-    last = [next(line for line in reversed(lines) if line.startswith("{")) for lines in answers]
-    compared = [
+    last = [next((line for line in reversed(lines) if line.startswith("{")), "") for lines in answers]
+    return statuses, [
         (json.loads(answer), json.loads(shown)) for answer, (_, shown) in zip(last, blocks, strict=True) if shown
     ]
-    assert len(compared) > 10
-    assert [(answer, shown) for answer, shown in compared if not _has_the_shape(answer, shown)] == []
 
 
 def _meant(name: str, told: str) -> Any:
@@ -155,4 +186,6 @@ def _leads_somewhere(page: Path, link: str) -> bool:
 
 
 def _stands_somewhere(file: str) -> bool:
-    return (ROOT / file).exists() or any((ROOT / folder / file).exists() for folder in ("tests", "api", "services"))
+    return (ROOT / file).exists() or any(
+        (ROOT / folder / file).exists() for folder in ("tests", "api", "console", "services")
+    )

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import numpy as np
 
 from engines.embedders.base import Vectors
+from engines.openai_http import Unready, is_for_later, retry_after_seconds, said
 from errors import ModelUnavailable
 
 _TOO_MUCH_OR_WRONG = {400, 413, 422}
-_LATER = {408, 425, 429}
-_SHOWN_CHARS = 200
-
-
-class Unready(Exception):
-    """The server may do better later; it may have said when."""
-
-    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
 
 
 class Overlarge(Exception):
@@ -39,11 +28,11 @@ def require_success(response: httpx.Response, *, longest_wait_seconds: float) ->
     if status in (401, 403):
         raise ModelUnavailable(f"The embedding server does not let us in (status {status}): check EMBED_API_KEY.")
     if status in _TOO_MUCH_OR_WRONG:
-        raise Overlarge(_message(response))
-    if status in _LATER or status >= 500:
+        raise Overlarge(said(response.content))
+    if is_for_later(status):
         raise _unready(response, longest_wait_seconds)
     raise ModelUnavailable(
-        f"The embedding server answered {status}: check EMBED_BASE_URL and EMBED_MODEL_NAME. {_message(response)}"
+        f"The embedding server answered {status}: check EMBED_BASE_URL and EMBED_MODEL_NAME. {said(response.content)}"
     )
 
 
@@ -80,30 +69,7 @@ def _numbers(embedding: list[float] | str) -> np.ndarray[Any, np.dtype[np.float6
 
 
 def _unready(response: httpx.Response, longest_wait_seconds: float) -> Exception:
-    wait_seconds = _retry_after_seconds(response.headers.get("Retry-After", ""))
+    wait_seconds = retry_after_seconds(response.headers)
     if wait_seconds is not None and wait_seconds > longest_wait_seconds:
         return ModelUnavailable(f"The embedding server asks for a pause of {wait_seconds:.0f} seconds.")
-    return Unready(f"status {response.status_code}. {_message(response)}", retry_after_seconds=wait_seconds)
-
-
-def _retry_after_seconds(value: str) -> float | None:
-    """Seconds or a date, by RFC 9110, section 10.2.3. None where it is neither."""
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def _message(response: httpx.Response) -> str:
-    """The server's own words, shortened. OpenAI nests them, TEI and FastAPI do not."""
-    try:
-        body = response.json()
-        said = body.get("error", body)
-        text = said.get("message") or body.get("detail") or said if isinstance(said, dict) else said
-    except (ValueError, AttributeError):
-        text = response.text
-    return " ".join(str(text).split())[:_SHOWN_CHARS]
+    return Unready(f"status {response.status_code}. {said(response.content)}", retry_after_seconds=wait_seconds)

@@ -8,16 +8,12 @@ from math import ceil
 
 import httpx
 import numpy as np
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from engines.embedders.base import Vectors
 from engines.embedders.batches import prompted
-from engines.embedders.remote_answer import (
-    Overlarge,
-    Unready,
-    read_vectors,
-    require_success,
-)
+from engines.embedders.remote_answer import Overlarge, read_vectors, require_success
+from engines.openai_http import Unready, address, pause_seconds
 from errors import EmbeddingRefused, ModelUnavailable
 
 _BATCH_TEXTS = 64
@@ -46,12 +42,15 @@ class RemoteEmbedder:
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise ModelUnavailable("EMBED_BACKEND=remote needs EMBED_BASE_URL, such as http://localhost:8080/v1.")
-        self._url = f"{base_url.rstrip('/')}/embeddings"
+        try:
+            self._url, auth = address(base_url, "embeddings")
+        except httpx.InvalidURL as error:
+            raise ModelUnavailable("EMBED_BASE_URL is not a URL.") from error
         self._model = model
         self._query_prompt = query_prompt
         self._document_prompt = document_prompt
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.Client(headers=headers, timeout=timeout_seconds)
+        self._client = httpx.Client(headers=headers, auth=auth, timeout=timeout_seconds)
         try:
             self._dimension = int(self._ask(["dimension"]).shape[1])
         except BaseException:
@@ -107,7 +106,7 @@ class RemoteEmbedder:
         retrying = Retrying(
             retry=retry_if_exception_type(Unready),
             stop=stop_after_attempt(_ATTEMPTS),
-            wait=_pause_seconds,
+            wait=pause_seconds,
             sleep=time.sleep,
             reraise=True,
         )
@@ -123,19 +122,8 @@ class RemoteEmbedder:
             response = self._client.post(self._url, json=body)
         except httpx.TransportError as error:
             raise Unready(type(error).__name__) from error
-        except httpx.InvalidURL as error:
-            raise ModelUnavailable(f"EMBED_BASE_URL is not a URL: {error}") from error
         require_success(response, longest_wait_seconds=_LONGEST_WAIT_SECONDS)
         return read_vectors(response, len(texts))
-
-
-_backoff_seconds = wait_exponential_jitter(multiplier=0.25, max=8, jitter=0.25)
-
-
-def _pause_seconds(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after_seconds if isinstance(error, Unready) else None
-    return _backoff_seconds(state) if asked is None else asked
 
 
 def _batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:

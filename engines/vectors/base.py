@@ -32,8 +32,14 @@ class Opened(Protocol):
         """Bring it to the snapshot. Returns what is wrong with the store, where that is news; searches go on."""
         ...
 
-    def search(self, session: Session, seen: Snapshot, queries: Vectors, *, k: int) -> Found:
-        """The *k* nearest live chunks of each query; fewer only if fewer are live. *queries* are unit vectors."""
+    def search(
+        self, session: Session, seen: Snapshot, queries: Vectors, *, k: int, allowed: Ids | None = None
+    ) -> Found:
+        """The *k* nearest live chunks of each query; fewer only if fewer are live and allowed.
+
+        *queries* are unit vectors; *allowed* are the ids of the chunks to choose from, ascending, where they are
+        not all. Some of them may be dead.
+        """
         ...
 
 

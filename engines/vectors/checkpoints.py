@@ -143,7 +143,7 @@ class CheckpointStore:
         checkpoint = checkpoint_of(seen.index)
         if checkpoint is not None:
             try:
-                opened.start_from(checkpoint, *self.indexes.load(seen.key, checkpoint))
+                opened.start_from(checkpoint, self.indexes.load(seen.key, checkpoint))
             except DamagedIndex as error:
                 yield f"Checkpoint {checkpoint.name}: {error} Searches use the database; a rebuild writes it again."
         replay(session, seen, opened)
@@ -171,8 +171,16 @@ class OpenCheckpoint:
             replay(session, seen, self.partition)
         return problem
 
-    def search(self, session: Session, seen: Snapshot, queries: Vectors, *, k: int) -> Found:  # noqa: ARG002
-        return Found(self.partition.search(queries, k), self.partition.is_exact)
+    def search(
+        self,
+        session: Session,  # noqa: ARG002
+        seen: Snapshot,  # noqa: ARG002
+        queries: Vectors,
+        *,
+        k: int,
+        allowed: Ids | None = None,
+    ) -> Found:
+        return Found(*self.partition.search(queries, k, allowed))
 
     def _stand_on_checkpoint(self, seen: Snapshot) -> str | None:
         """Load the checkpoint that the row names, if it is another. A damaged one is reported, not opened."""
@@ -181,12 +189,12 @@ class OpenCheckpoint:
         if wanted is None or wanted == held.checkpoint or is_known_bad:
             return None
         try:
-            base, ids = self.indexes.load(seen.key, wanted)
+            base = self.indexes.load(seen.key, wanted)
         except MissingIndex as error:
             return None if self.may_be_elsewhere else self._refuse(wanted, error)
         except DamagedIndex as error:
             return self._refuse(wanted, error)
-        held.start_from(wanted, base, ids)
+        held.start_from(wanted, base)
         return None
 
     def _refuse(self, checkpoint: Checkpoint, error: DamagedIndex) -> str:

@@ -1,4 +1,4 @@
-"""The two questions to the table of vectors: row by row, and along a graph."""
+"""The questions to the table of vectors: row by row, some rows alone, and along a graph."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from sqlalchemy.orm import Session
 
 from domain import Hit, Partition
 from engines.vectors.graphs import Graph
+from index_manager import Ids
 
 SEARCH_DEPTH = 200
 MOST_DEPTH = 1000  # pgvector's own limit
-SPARE_FACTOR = 2
 
 _IN_PARTITION = "team_id = :team_id AND project_id = :project_id AND embedding_version = :version"
 _SELECT = "SELECT faiss_id, embedding <=> CAST(:query AS vector) AS distance FROM vectors"
-_NEAREST = text(f"{_SELECT} WHERE {_IN_PARTITION} ORDER BY distance, faiss_id LIMIT :k")
+_IN_ORDER = "ORDER BY distance, faiss_id LIMIT :k"
+_NEAREST = text(f"{_SELECT} WHERE {_IN_PARTITION} {_IN_ORDER}")
+_NEAREST_OF = text(f"{_SELECT} WHERE {_IN_PARTITION} AND faiss_id = ANY(CAST(:allowed AS bigint[])) {_IN_ORDER}")
 # The strict order throws away what it finds late, which under a filter are near ones: here they are sorted after.
 # Without the last setting Postgres may think that sorting the partition costs less, at any price of the graph.
 ALONG_GRAPH = text(
@@ -32,19 +34,34 @@ def nearest(session: Session, key: Partition, query: NDArray[np.float32], *, k: 
     return [Hit(row.faiss_id, 1 - row.distance) for row in rows]
 
 
-def nearest_by_graph(
-    session: Session, key: Partition, graph: Graph, query: NDArray[np.float32], *, k: int
-) -> list[Hit]:
-    """Goes on along the graph until *k* rows of the partition are found, or pgvector's limit of a scan is met.
+def nearest_of(session: Session, key: Partition, query: NDArray[np.float32], allowed: Ids, *, k: int) -> list[Hit]:
+    """Exact: each of the *allowed* rows is found by its key."""
+    told = {"query": _written(query), "allowed": allowed.tolist(), "k": k}
+    rows = session.execute(_NEAREST_OF, {**_place(key), **told})
+    return [Hit(row.faiss_id, 1 - row.distance) for row in rows]
 
-    It proposes more than is wanted, and the whole vectors decide: it is not in their order, nor always as precise.
+
+def nearest_by_graph(
+    session: Session, key: Partition, graph: Graph, query: NDArray[np.float32], *, proposed: int
+) -> list[Hit]:
+    """Goes on along the graph until so many rows of the partition are *proposed*, or pgvector's limit of a scan is met.
+
+    The whole vectors decide their order: the graph's is another one, and not always as precise.
     """
-    proposed = SPARE_FACTOR * k
     session.execute(ALONG_GRAPH, {"depth": min(max(SEARCH_DEPTH, 2 * proposed), MOST_DEPTH)})
     rows = session.execute(text(question(graph)), {**_place(key), "query": _written(query), "k": proposed}).all()
     session.execute(_AS_BEFORE)
     hits = [Hit(row.faiss_id, 1 - row.distance) for row in rows]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.faiss_id))[:k]
+    return sorted(hits, key=lambda hit: (-hit.score, hit.faiss_id))
+
+
+def among(hits: list[Hit], allowed: Ids | None) -> list[Hit]:
+    """Those that are *allowed*."""
+    if allowed is None or not hits:
+        return hits
+    ids = np.array([hit.faiss_id for hit in hits], np.int64)
+    is_allowed = allowed[np.minimum(np.searchsorted(allowed, ids), len(allowed) - 1)] == ids
+    return [hits[place] for place in np.flatnonzero(is_allowed)]
 
 
 def question(graph: Graph) -> str:

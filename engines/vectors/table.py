@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import ceil
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Table, and_, delete, select, text, update
 from sqlalchemy.orm import Session
 
@@ -20,13 +22,16 @@ from database import Database, insert_or_ignore
 from domain import Hit, Partition
 from engines.vectors.base import Found
 from engines.vectors.graphs import Graph, ensure, graph_of
-from engines.vectors.searching import nearest, nearest_by_graph
+from engines.vectors.searching import among, nearest, nearest_by_graph, nearest_of
 from engines.vectors.truth import Snapshot, differing, is_live, lacks_vectors, live_vectors, row_of, stored
 from errors import DatabaseUnavailable
 from index_manager import Checkpoint, Ids, Vectors
 from models import Chunk, IndexRow, Project, VectorRow, utc_now
 
 ROWS_PER_STEP = 1000
+SPARE_FACTOR = 2
+ROWS_PER_LOOKUP = 6  # a row that is found by its key costs what reading so many of the partition's costs
+LOOKUPS_PER_PROPOSAL = 2  # and a proposal of the graph costs that many rows that are found by their key
 OLDEST_EXTENSION = (0, 8)
 BEHIND = "The table of vectors is behind the database: searches read the database's own vectors until the rebuild."
 
@@ -88,9 +93,12 @@ class TableStore:
         """Insert in steps what is missing, then make the graph. What changes meanwhile is for name()."""
         with self.database.read() as session:
             project = session.get_one(Project, (key.team_id, key.project_id))
+            missing, _ = _difference(session, key, project.seq)
+        if len(missing) > ROWS_PER_STEP:
+            self._learn_sizes()
+        with self.database.read() as session:
             if lacks_vectors(session, key):
                 return None
-            missing, _ = _difference(session, key, project.seq)
         for some in _steps(missing):
             check()
             with self.database.write() as session:
@@ -144,6 +152,13 @@ class TableStore:
     def graph(self, key: Partition, dimension: int) -> Graph | None:
         return graph_of(key.embedding_version, dimension, prefers_half=self.prefers_half)
 
+    def _learn_sizes(self) -> None:
+        """So many rows may have come from a backup: without statistics Postgres reads a tenant's vectors once for
+        each of its chunks, until autovacuum comes by. For a user who may not, this does nothing.
+        """
+        with self.database.write() as session:
+            session.execute(text("ANALYZE (SKIP_LOCKED) chunks, embeddings"))
+
     def _extension_version(self) -> str:
         with self.database.read() as session:
             found: str | None = session.scalar(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
@@ -167,24 +182,52 @@ class OpenTable:
         is_news = seen.index.vectors_seq != seen.project.seq and seen.index.problem is None
         return BEHIND if is_news else None
 
-    def search(self, session: Session, seen: Snapshot, queries: Vectors, *, k: int) -> Found:
-        wanted = min(k, seen.project.live_chunks)
-        if wanted == 0:
+    def search(
+        self, session: Session, seen: Snapshot, queries: Vectors, *, k: int, allowed: Ids | None = None
+    ) -> Found:
+        count = seen.project.live_chunks
+        wanted = min(k, count if allowed is None else len(allowed))
+        if wanted == 0 or count == 0:
             return Found([[] for _ in queries], is_exact=True)
         if seen.index.vectors_seq != seen.project.seq:
-            return Found(_search_truth(session, seen, queries, wanted), is_exact=True)
+            return Found(_search_truth(session, seen, queries, wanted, allowed), is_exact=True)
         graph = self.store.graph(seen.key, seen.index.dimension)
-        if seen.project.live_chunks <= self.store.exact_up_to or graph is None or not graph.is_there(session):
-            return Found([nearest(session, seen.key, query, k=wanted) for query in queries], is_exact=True)
-        hits = [nearest_by_graph(session, seen.key, graph, query, k=wanted) for query in queries]
-        is_short = [len(found) < wanted for found in hits]
-        for number in np.flatnonzero(is_short):
-            hits[number] = nearest(session, seen.key, queries[number], k=wanted)
-        return Found(hits, is_exact=all(is_short))
+        if count <= self.store.exact_up_to or graph is None or not graph.is_there(session):
+            graph = None
+        found = [_search_rows(session, seen, graph, query, wanted, allowed) for query in queries]
+        return Found([hits for hits, _ in found], is_exact=all(is_exact for _, is_exact in found))
 
 
-def _search_truth(session: Session, seen: Snapshot, queries: Vectors, k: int) -> list[list[Hit]]:
+def _search_rows(
+    session: Session, seen: Snapshot, graph: Graph | None, query: NDArray[np.float32], k: int, allowed: Ids | None
+) -> tuple[list[Hit], bool]:
+    """The hits, and whether that is exact. Of few allowed rows each is compared.
+
+    Of many, more rows are proposed than are wanted, so that enough are allowed; else each is compared after all.
+    """
+    count = seen.project.live_chunks
+    share = 1.0 if allowed is None else min(len(allowed) / count, 1.0)
+    proposed = ceil(SPARE_FACTOR * k / share)
+    most_compared = count / ROWS_PER_LOOKUP if graph is None else LOOKUPS_PER_PROPOSAL * proposed
+    if allowed is not None and len(allowed) <= most_compared:
+        return nearest_of(session, seen.key, query, allowed, k=k), True
+    if graph is None:
+        hits = nearest(session, seen.key, query, k=proposed)
+    else:
+        hits = nearest_by_graph(session, seen.key, graph, query, proposed=proposed)
+    hits = among(hits, allowed)[:k]
+    if len(hits) == k:
+        return hits, graph is None
+    if allowed is None:
+        return nearest(session, seen.key, query, k=k), True
+    return nearest_of(session, seen.key, query, allowed, k=k), True
+
+
+def _search_truth(session: Session, seen: Snapshot, queries: Vectors, k: int, allowed: Ids | None) -> list[list[Hit]]:
     ids, vectors = live_vectors(session, seen)
+    if allowed is not None:
+        is_allowed = np.isin(ids, allowed, assume_unique=True)
+        ids, vectors = ids[is_allowed], vectors[is_allowed]
     scores = queries @ vectors.T
     best = np.lexsort((np.broadcast_to(ids, scores.shape), -scores), axis=-1)[:, :k]
     return [

@@ -60,7 +60,8 @@ def chunk_id(doc_id: str, index: int) -> str:
 _ROWS = (
     select(
         Chunk.faiss_id, Chunk.doc_id, Chunk.chunk_index, Chunk.text, Chunk.section, Chunk.page_start, Chunk.page_end,
-        Chunk.char_start, Chunk.char_end, Chunk.token_count, Chunk.revision, Revision.doc_metadata, Revision.title,
+        Chunk.char_start, Chunk.char_end, Chunk.token_count, Chunk.revision, Chunk.chunk_metadata,
+        Revision.doc_metadata, Revision.title,
     )
     .join(
         Revision,
@@ -89,7 +90,7 @@ def _passage(row: Any, candidate: Candidate) -> Passage:
         chunk_id=chunk_id(row.doc_id, row.chunk_index),
         text=row.text,
         score=candidate.score,
-        metadata=row.doc_metadata,
+        metadata={**row.doc_metadata, **(row.chunk_metadata or {})},
         title=row.title,
         section=row.section,
         page_start=row.page_start,
@@ -98,8 +99,8 @@ def _passage(row: Any, candidate: Candidate) -> Passage:
         char_end=row.char_end,
         token_count=row.token_count,
         revision=row.revision,
-        found_by=candidate.found_by,
         faiss_id=row.faiss_id,
+        found_by=candidate.found_by,
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from domain import Partition
 from models import Json
+from text.filters import Filter
 
 Mode = Literal["dense", "keyword", "hybrid"]
 Side = Literal["dense", "keyword"]
@@ -24,6 +26,7 @@ class Question:
     query: str
     top_k: int
     embedding_version: str | None = None
+    filters: Filter | None = None
     mode: Mode = "dense"
     queries: tuple[str, ...] = ()
     fusion: Fusion = "min_max"
@@ -93,17 +96,18 @@ class Passage:
     char_end: int
     token_count: int
     revision: int
+    faiss_id: int
     context: str | None = None
     rerank_score: float | None = None
     found_by: tuple[FoundBy, ...] = ()
-    faiss_id: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The passages of one snapshot, best first. *seq* is the snapshot's; *timings* are milliseconds.
 
-    *reranked* is None where that was not asked for, False where it was and failed.
+    *partition* is None where there is no such namespace. *reranked* is None where that was not asked for, False where
+    it was and failed.
     """
 
     passages: list[Passage]
@@ -112,4 +116,5 @@ class Answer:
     is_exact: bool = True
     hint: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    partition: Partition | None = None
     reranked: bool | None = None

@@ -16,6 +16,7 @@ from engines.keywords.base import KeywordStore
 from engines.keywords.table import BEHIND
 from engines.vectors.base import Opened
 from engines.vectors.truth import Snapshot
+from index_manager import Ids
 from services.searching.fetching import passages_of, rows_of
 from services.searching.fusing import CANDIDATES, Ranked, explained, fused
 from services.searching.laps import Laps
@@ -27,11 +28,15 @@ GROWTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question with the vectors of its texts, if it has a dense side, and how many hits are wanted of each list."""
+    """A question with the vectors of its texts, if it has a dense side, and how many hits are wanted of each list.
+
+    *allowed* are the chunks that its filter leaves, where it has one.
+    """
 
     question: Question
     vectors: Vectors | None
     depth: int
+    allowed: Ids | None = None
 
     @classmethod
     def of(cls, question: Question, vectors: Vectors | None) -> Asked:
@@ -41,14 +46,13 @@ class Asked:
 
 @dataclass
 class Reader:
-    """*opened* is there if any question has a dense side. *is_exact*: so were all searches up to now."""
+    """*opened* is there if any question has a dense side."""
 
     session: Session
     seen: Snapshot
     opened: Opened | None
     keywords: KeywordStore
     laps: Laps
-    is_exact: bool = True
 
     def catch_up(self, asked: Sequence[Asked]) -> Iterator[str]:
         """Yields what is wrong with an index, where that is news."""
@@ -60,16 +64,17 @@ class Reader:
         if needs_keywords and self.keywords.is_behind(self.seen) and self.seen.index.problem is None:
             yield BEHIND
 
-    def ranked(self, asked: Sequence[Asked]) -> list[list[Ranked]]:
-        """For each question its lists. All questions are searched for together."""
+    def ranked(self, asked: Sequence[Asked]) -> tuple[list[list[Ranked]], bool]:
+        """For each question, all of which have one filter, its lists; and whether nothing can have been missed."""
         found: dict[Side, Iterator[list[Hit]]] = {}
+        is_exact = True
         if dense := [each for each in asked if each.vectors is not None]:
-            found["dense"] = self._dense(dense)
+            found["dense"], is_exact = self._dense(dense)
             self.laps.end("index_ms")
         if by_words := [each for each in asked if "keyword" in each.question.sides]:
             found["keyword"] = self._keyword(by_words)
             self.laps.end("keywords_ms")
-        return [
+        lists = [
             [
                 Ranked(side, query, hits[: each.depth])
                 for side in each.question.sides
@@ -77,6 +82,7 @@ class Reader:
             ]
             for each in asked
         ]
+        return lists, is_exact
 
     def passages(self, each: Asked, lists: list[Ranked]) -> list[Passage]:
         """Best first: *top_k*, or all candidates where they are still to be arranged.
@@ -94,16 +100,16 @@ class Reader:
             if not question.by_doc or docs >= question.top_k or is_all:
                 return passages
             each = replace(each, depth=GROWTH * each.depth)
-            [lists] = self.ranked([each])
+            [lists], _ = self.ranked([each])
 
-    def _dense(self, asked: Sequence[Asked]) -> Iterator[list[Hit]]:
+    def _dense(self, asked: Sequence[Asked]) -> tuple[Iterator[list[Hit]], bool]:
         assert self.opened is not None
         vectors = np.concatenate([each.vectors for each in asked if each.vectors is not None])
-        found = self.opened.search(self.session, self.seen, vectors, k=max(each.depth for each in asked))
-        self.is_exact = self.is_exact and found.is_exact
-        return iter(found.hits)
+        k = max(each.depth for each in asked)
+        found = self.opened.search(self.session, self.seen, vectors, k=k, allowed=asked[0].allowed)
+        return iter(found.hits), found.is_exact
 
     def _keyword(self, asked: Sequence[Asked]) -> Iterator[list[Hit]]:
         queries: list[Counter[str]] = [query_words(text) for each in asked for text in each.question.texts]
         k = max(each.depth for each in asked)
-        return iter(self.keywords.search(self.session, self.seen, queries, k=k))
+        return iter(self.keywords.search(self.session, self.seen, queries, k=k, allowed=asked[0].allowed))

@@ -1,0 +1,123 @@
+"""/v1/teams: who there is, and the namespaces of each. In URLs a team goes by its name, the tenant_id."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from api.access import needs
+from api.dependencies import After, Caller, InRuntime, Limit, TeamInPath
+from api.routing import WritingRoute
+from domain import Scope
+from models import Project, Team
+
+router = APIRouter(prefix="/v1/teams", tags=["accounts"], route_class=WritingRoute)
+
+Prompt = Annotated[
+    str | None, Field(max_length=20_000, description="What a language model is told first when this team asks")
+]
+
+
+class TeamIn(BaseModel):
+    tenant_id: str
+    system_prompt: Prompt = None
+
+
+class TeamChangeIn(BaseModel):
+    system_prompt: Prompt
+
+
+class TeamOut(BaseModel):
+    tenant_id: str
+    system_prompt: str | None
+    created_at: datetime
+
+
+class TeamPage(BaseModel):
+    data: list[TeamOut]
+    has_more: bool
+    next_cursor: str | None
+
+
+class ProjectIn(BaseModel):
+    namespace: str
+
+
+class ProjectOut(BaseModel):
+    tenant_id: str
+    namespace: str
+    embedding_version: str
+    live_docs: int
+    live_chunks: int
+    created_at: datetime
+
+
+class ProjectPage(BaseModel):
+    data: list[ProjectOut]
+    has_more: bool
+    next_cursor: str | None
+
+
+@router.post("", status_code=201)
+@needs(Scope.OPERATOR)
+def create_team(body: TeamIn, runtime: InRuntime) -> TeamOut:
+    return _team_out(runtime.accounts.create_team(body.tenant_id, system_prompt=body.system_prompt))
+
+
+@router.get("")
+@needs(Scope.ADMIN)
+def list_teams(runtime: InRuntime, who: Caller, limit: Limit = 100, after: After = None) -> TeamPage:
+    """All teams for an operator, their own for others; by tenant_id."""
+    only = None if who.may(Scope.OPERATOR) else who.tenant_id
+    found = runtime.accounts.teams(limit=limit + 1, after=after, only=only)
+    data = [_team_out(team) for team in found[:limit]]
+    has_more = len(found) > limit
+    return TeamPage(data=data, has_more=has_more, next_cursor=data[-1].tenant_id if has_more else None)
+
+
+@router.get("/{tenant_id}")
+@needs(Scope.ADMIN)
+def get_team(tenant_id: TeamInPath, runtime: InRuntime) -> TeamOut:
+    return _team_out(runtime.accounts.team(tenant_id))
+
+
+@router.patch("/{tenant_id}")
+@needs(Scope.ADMIN)
+def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -> TeamOut:
+    """A system_prompt that is null or empty leaves the team with the service's own."""
+    return _team_out(runtime.accounts.change_team(tenant_id, system_prompt=body.system_prompt))
+
+
+@router.post("/{tenant_id}/projects", status_code=201)
+@needs(Scope.ADMIN)
+def create_project(tenant_id: TeamInPath, body: ProjectIn, runtime: InRuntime) -> ProjectOut:
+    """An empty namespace, under the embedding version that this process runs."""
+    return _project_out(tenant_id, runtime.accounts.create_project(tenant_id, body.namespace))
+
+
+@router.get("/{tenant_id}/projects")
+@needs(Scope.SEARCH, Scope.INGEST)
+def list_projects(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100, after: After = None) -> ProjectPage:
+    """The team's namespaces, by name."""
+    found = runtime.accounts.projects(tenant_id, limit=limit + 1, after=after)
+    data = [_project_out(tenant_id, project) for project in found[:limit]]
+    has_more = len(found) > limit
+    return ProjectPage(data=data, has_more=has_more, next_cursor=data[-1].namespace if has_more else None)
+
+
+def _team_out(team: Team) -> TeamOut:
+    return TeamOut(tenant_id=team.name, system_prompt=team.system_prompt, created_at=team.created_at)
+
+
+def _project_out(tenant_id: str, project: Project) -> ProjectOut:
+    return ProjectOut(
+        tenant_id=tenant_id,
+        namespace=project.name,
+        embedding_version=project.embedding_version,
+        live_docs=project.live_docs,
+        live_chunks=project.live_chunks,
+        created_at=project.created_at,
+    )

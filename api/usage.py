@@ -1,0 +1,54 @@
+"""/v1/usage: who used how much, by day."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict
+
+from api.access import needs
+from api.dependencies import InRuntime, TenantIfAny
+from api.routing import StrictRoute
+from domain import Scope
+
+router = APIRouter(prefix="/v1", tags=["usage"], route_class=StrictRoute)
+
+
+class UsageOut(BaseModel):
+    """One day (UTC) of a namespace, by kind (search, ask, ingest) and key. errors are among requests."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    day: str
+    tenant_id: str
+    namespace: str
+    api_key_id: str | None
+    kind: str
+    requests: int
+    errors: int
+    prompt_tokens: int
+    completion_tokens: int
+    latency_p50_ms: int | None
+    latency_p95_ms: int | None
+    chunks_embedded: int
+    chunks_reused: int
+
+
+class UsageDays(BaseModel):
+    data: list[UsageOut]
+
+
+@router.get("/usage")
+@needs(Scope.ADMIN)
+def usage(
+    runtime: InRuntime,
+    tenant_id: TenantIfAny,
+    namespace: Annotated[str | None, Query()] = None,
+    since: Annotated[date | None, Query(description="First day; a month before until if left out")] = None,
+    until: Annotated[date | None, Query(description="Last day; today if left out")] = None,
+) -> UsageDays:
+    """Requests, tokens, latency and chunks, summed by day: the newest day first."""
+    found = runtime.usage.by_day(tenant_id=tenant_id, namespace=namespace, since=since, until=until)
+    return UsageDays(data=[UsageOut.model_validate(each) for each in found])

@@ -1,0 +1,102 @@
+"""Put files in, and search."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.common import Namespace, Tenant, failed, group, opened, progress, say
+from services.ingesting_files import Outcome, Target, find_files
+from services.search import Passage, Question
+
+FAILURES_SHOWN = 20
+PASSAGE_CHARS = 200
+
+commands = group()
+
+
+@commands.command()
+def ingest(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files, taken whatever they are; folders.")],
+    *,
+    tenant: Tenant,
+    namespace: Namespace,
+    strategy: Annotated[str | None, typer.Option(help="How to cut; else markdown for .md, default for others.")] = None,
+    enrich: Annotated[bool, typer.Option(help="Embed each chunk with its file's name and its headings.")] = True,
+    glob: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Take these files of the folders.")] = None,
+) -> None:
+    """Put text files into a namespace. Files that did not change cost next to nothing.
+
+    Of folders: .txt .text .md .markdown .rst, LICENSE, COPYING, README*; nothing hidden. A document's id is the path
+    of its file from the given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it are the same.
+    A file that was removed from the folder stays in the namespace.
+    """
+    started = time.monotonic()
+    files, failed = find_files(paths, glob or [])
+    with opened(context) as runtime:
+        total = Outcome(failed=tuple(failed))
+        target = Target(tenant, namespace, strategy, enrich)
+        try:
+            with progress("files", len(files)) as show:
+                for outcome in runtime.files.ingest(files, target):
+                    total += outcome
+                    show(total.files - len(failed))
+        finally:  # what was stored before the disk was full, or somebody lost patience, stays stored
+            _summarize(total, len(files) + len(failed), time.monotonic() - started)
+    if not total.files:
+        typer.echo("There is no such file: name files, or say with --glob which ones to take.", err=True)
+    if total.failed:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def search(
+    context: typer.Context,
+    query: str,
+    *,
+    tenant: Tenant,
+    namespace: Namespace,
+    top_k: Annotated[int, typer.Option(min=1, help="Most passages to show.")] = 5,
+) -> None:
+    """Show the passages that are nearest to QUERY."""
+    if not query.strip():
+        raise failed("the query is empty: say what to look for.")
+    with opened(context) as runtime:
+        answer = runtime.searching.search(Question(tenant, namespace, query.replace("\x00", " "), top_k))
+    if answer.hint:
+        raise failed(answer.hint)
+    for rank, passage in enumerate(answer.passages, 1):
+        _show_passage(rank, passage)
+    if not answer.passages:
+        say("The namespace is empty.")
+
+
+def _summarize(total: Outcome, count: int, seconds: float) -> None:
+    done = total.done
+    skipped = done.skipped_docs + len(total.empty)
+    left = f", {count - total.files} not tried" if count > total.files else ""
+    empty = f" ({len(total.empty)} empty)" if total.empty else ""
+    say(f"docs    {done.upserted_docs} upserted, {skipped} skipped{empty}, {len(total.failed)} failed{left}")
+    say(f"chunks  {done.chunks_created}: {done.chunks_embedded} embedded, {done.chunks_reused} reused")
+    say(f"time    {seconds:.1f} s")
+    reasons = [f"failed  {each.name}: {each.reason}" for each in total.failed]
+    for found in (reasons, [f"skipped {name}: empty" for name in total.empty]):
+        for line in found[:FAILURES_SHOWN]:
+            say(line)
+        if len(found) > FAILURES_SHOWN:
+            say(f"        and {len(found) - FAILURES_SHOWN} more")
+
+
+def _show_passage(rank: int, passage: Passage) -> None:
+    pages = ""
+    if passage.page_start is not None:
+        is_one = passage.page_start == passage.page_end
+        pages = f"page {passage.page_start}" if is_one else f"pages {passage.page_start}-{passage.page_end}"
+    place = ", ".join(filter(None, (passage.section, pages)))
+    text = " ".join(passage.text.split())
+    say(f"{rank}. {passage.score:.3f}  {passage.chunk_id}" + (f"  ({place})" if place else ""))
+    say(f"   {text[:PASSAGE_CHARS]}{'…' if len(text) > PASSAGE_CHARS else ''}")

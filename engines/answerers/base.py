@@ -1,0 +1,55 @@
+"""What every answerer promises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from domain import Excerpt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question, and the passages that it is to be answered from, of which there is at least one.
+
+    *embedding_version* is the one under which they were found. What is None is left to the model's server.
+    """
+
+    question: str
+    excerpts: Sequence[Excerpt]
+    embedding_version: str
+    system_prompt: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    is_streamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the model's server counts them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an answer ended. *finish_reason* is ``length`` where it was cut at max_tokens."""
+
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+class Answerer(Protocol):
+    """One way of answering a question from passages. Safe to use from several tasks at once."""
+
+    @property
+    def model(self) -> str: ...
+
+    def answer(self, asked: Asked) -> AsyncGenerator[str | Ended, None]:
+        """The pieces of the answer as they come, with markers such as [1], and Ended as the last.
+
+        Closing the generator ends the work. Raises LlmUnavailable, LlmFailed or LlmTooSlow, also half-way.
+        """
+        ...

@@ -1,0 +1,74 @@
+"""A line between the service and its Postgres that a test can cut at a statement of its choice."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock, Thread
+
+from sqlalchemy import URL, make_url
+
+
+class Relay(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(("127.0.0.1", 0), _Line)
+        self.behind = (url.host, url.port)
+        self.url = url.set(port=self.server_address[1]).render_as_string(hide_password=False)
+        self.is_cut = False
+        self._signs: list[bytes] = []
+        self._lock = Lock()
+
+    def cut_after(self, *signs: bytes) -> None:
+        """Once all of these were sent, in this order: what the server says to the last one is not heard."""
+        self._signs, self.is_cut = list(signs), False
+
+    def is_due(self, sent: bytes) -> bool:
+        with self._lock:
+            while self._signs and self._signs[0] in sent:
+                _, _, sent = sent.partition(self._signs.pop(0))
+                if not self._signs:
+                    self.is_cut = True
+                    return True
+        return False
+
+
+class _Line(socketserver.BaseRequestHandler):
+    server: Relay
+
+    def handle(self) -> None:
+        self.is_deaf = False
+        with socket.create_connection(self.server.behind) as server:
+            answers = Thread(target=self._answer, args=(server,), daemon=True)
+            answers.start()
+            with suppress(OSError):
+                while sent := self.request.recv(1 << 16):
+                    self.is_deaf = self.server.is_due(sent)
+                    server.sendall(sent)
+                    if self.is_deaf:
+                        answers.join(10)  # until the server has done what it was told
+                        return
+
+    def _answer(self, server: socket.socket) -> None:
+        with suppress(OSError):
+            while told := server.recv(1 << 16):
+                if self.is_deaf:
+                    return
+                self.request.sendall(told)
+            self.request.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def relay(url: str) -> Iterator[Relay]:
+    with Relay(make_url(url)) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,159 @@
+"""Every route of the OpenAPI document, ready to be called: a new one is called without anybody naming it here.
+
+A parameter is filled by its name from what is known, by its example, or by its schema. Names of things (tenant_id,
+namespace and whatever stands in a path) have to be known: they come out of the answers of the service, under the same
+names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from domain import Scope
+
+Json = dict[str, Any]
+EXAMPLE = "doc_123"
+PLACE = {"tenant_id", "namespace"}
+
+
+@dataclass(frozen=True)
+class Route:
+    method: str
+    path: str
+    operation: Json
+    document: Json
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def any_of(self) -> set[Scope]:
+        """The scopes that open it; none: it is open to strangers."""
+        security = self.operation["security"]
+        return set() if {} in security else {Scope(each) for one in security for each in one["ApiKey"]}
+
+    @property
+    def in_path(self) -> set[str]:
+        return set(re.findall(r"{(\w+)}", self.path))
+
+    def names(self, all_names: set[str]) -> list[str]:
+        """Which things a request of this route names."""
+        body = self._body_schema()
+        mentioned = {each["name"] for each in self.operation.get("parameters", [])}
+        return sorted(all_names & (mentioned | self.in_path | (_mentioned(body, self.document) if body else set())))
+
+    def request(self, known: Mapping[str, Any]) -> Json:
+        """What httpx is to send."""
+        missing = self.in_path - known.keys()
+        assert not missing, f"{self}: no answer of the service has a field {sorted(missing)} to fill the path with"
+        parameters = {each["name"]: each for each in self.operation.get("parameters", [])}
+        query = {
+            name: self._filled(name, each["schema"], known)
+            for name, each in parameters.items()
+            if each["in"] == "query" and (each["required"] or name in known)
+        }
+        sent: Json = {"method": self.method, "url": self.path.format(**known), "params": query}
+        return sent | self._body(known)
+
+    def _body_schema(self) -> Json | None:
+        content: Json = self.operation.get("requestBody", {}).get("content", {})
+        return next(iter(content.values()))["schema"] if content else None
+
+    def _body(self, known: Mapping[str, Any]) -> Json:
+        schema = self._body_schema()
+        if schema is None:
+            return {}
+        if "application/json" in self.operation["requestBody"]["content"]:
+            return {"json": self._filled("body", schema, known)}
+        fields = self._filled("body", schema, known)
+        files = [(name, one) for name, value in fields.items() for one in _listed(value) if isinstance(one, tuple)]
+        return {"files": files, "data": {name: value for name, value in fields.items() if name not in dict(files)}}
+
+    def _filled(self, name: str, schema: Json, known: Mapping[str, Any]) -> Any:
+        if name in known:
+            return known[name]
+        schema = _resolved(schema, self.document)
+        if "examples" in schema:
+            return _renamed(schema["examples"][0], {EXAMPLE: known.get("doc_id", EXAMPLE)})
+        if "enum" in schema or "const" in schema:
+            return schema.get("const", schema.get("enum", [None])[0])
+        kind = schema.get("type")
+        if kind == "object":
+            wanted = {
+                each: of for each, of in schema.get("properties", {}).items()
+                if each in schema.get("required", []) or each in known
+            }  # fmt: skip
+            return {each: self._filled(each, of, known) for each, of in wanted.items()}
+        if kind == "array":
+            return [self._filled("item", schema["items"], known)]
+        if kind == "string":
+            return _string(schema)
+        if kind in ("integer", "number"):
+            return schema.get("minimum", 1)
+        assert kind == "boolean", f"{self}: nobody knows how to fill {name!r}: {schema}"
+        return False
+
+
+def _renamed(example: Any, names: Mapping[str, Any]) -> Any:
+    """The document that an example names is the known one, here a key of an object."""
+    if isinstance(example, dict):
+        return {names.get(key, key): _renamed(value, names) for key, value in example.items()}
+    return example
+
+
+def routes_of(document: Json) -> list[Route]:
+    return [
+        Route(method.upper(), path, operation, document)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def names_of_things(routes: list[Route]) -> set[str]:
+    return PLACE.union(*(route.in_path for route in routes))
+
+
+def found_in(answer: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
+    """Every name of a thing in an answer, with what it says."""
+    if isinstance(answer, dict):
+        for name, value in answer.items():
+            if name in names and isinstance(value, str | int):
+                yield name, value
+            yield from found_in(value, names)
+    elif isinstance(answer, list):
+        for each in answer:
+            yield from found_in(each, names)
+
+
+def _resolved(schema: Json, document: Json) -> Json:
+    """Without references, and of several possibilities the first that is not null."""
+    while True:
+        if "$ref" in schema:
+            schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        elif one := schema.get("anyOf", schema.get("oneOf", schema.get("allOf"))):
+            schema = next(each for each in one if each.get("type") != "null")
+        else:
+            return schema
+
+
+def _mentioned(schema: Json, document: Json) -> set[str]:
+    schema = _resolved(schema, document)
+    if "items" in schema:
+        return _mentioned(schema["items"], document)
+    properties: Json = schema.get("properties", {})
+    return set(properties).union(*(_mentioned(each, document) for each in properties.values()))
+
+
+def _string(schema: Json) -> Any:
+    if schema.get("format") == "binary" or "contentMediaType" in schema:
+        return ("cats.txt", b"Cats sleep all day.", "text/plain")
+    if schema.get("format") == "date-time":
+        return "2100-01-01T00:00:00Z"
+    return "https://example.org/cats" if schema.get("format") == "uri" else "Cats sleep all day."
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

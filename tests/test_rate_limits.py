@@ -1,0 +1,103 @@
+"""Who asks too often is told when to come back: counted in memory, and in a real Redis that processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain import Scope
+from errors import Invalid
+from runtime import open_runtime
+from tests.accounts import Team, issue, make_team
+from tests.redis_server import RedisServer, running_redis
+from tests.service import Service, open_service, settings_in
+
+STATUS = "/v1/queue/stats"
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with running_redis() as server:
+        yield server
+
+
+def limited(folder: Path, **limits: Any) -> Any:
+    return open_service(settings_in(folder, auth_mode="keys", **limits))
+
+
+def with_key(service: Service, key: str) -> Any:
+    return service.client.get(STATUS, headers={"Authorization": f"Bearer {key}"})
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> None:
+    with limited(tmp_path, rate_limit_per_key="3/hour") as service:
+        team = make_team(service, "acme")
+        left = [team.ask("GET", STATUS).headers["ratelimit-remaining"] for _ in range(3)]
+        refused = team.ask("GET", STATUS)
+        assert (left, refused.status_code) == (["2", "1", "0"], 429)
+        problem = refused.json()
+        assert (problem["error"]["code"], refused.headers["content-type"]) == (
+            "rate_limited",
+            "application/problem+json",
+        )
+        assert "This key may ask 3 per 1 hour" in problem["detail"]
+        told = {
+            name: int(refused.headers[name]) for name in ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset")
+        }
+        assert (told["ratelimit-limit"], told["ratelimit-remaining"]) == (3, 0)
+        assert 0 < told["ratelimit-reset"] == int(refused.headers["retry-after"]) <= 3600
+        assert team.ask("GET", STATUS, scope=Scope.INGEST).status_code == 200
+        assert service.client.get("/v1/health").status_code == 200
+        assert service.client.get(STATUS).status_code == 401
+
+
+def test_the_keys_of_a_team_share_its_limit_and_other_teams_have_their_own(tmp_path: Path) -> None:
+    with limited(tmp_path, rate_limit_per_key="3/hour", rate_limit_per_team="2/hour; 100/day") as service:
+        team, other = make_team(service, "acme"), make_team(service, "other")
+        assert [team.ask("GET", STATUS, scope=scope).status_code for scope in (Scope.ADMIN, Scope.INGEST)] == [200, 200]
+        refused = team.ask("GET", STATUS, scope=Scope.OPERATOR)
+        assert (refused.status_code, "This team may ask 2 per 1 hour" in refused.json()["detail"]) == (429, True)
+        assert other.ask("GET", STATUS).status_code == 200
+
+
+def test_processes_that_share_a_redis_count_together_and_go_on_without_it(
+    tmp_path: Path, redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        limited(tmp_path, rate_limit_per_key="4/hour", rate_limit_url=redis.url) as one,
+        one.restarted() as another,
+    ):
+        make_team(one, "acme")
+        key = issue(one, "acme", Scope.INGEST)
+        left = [with_key(each, key).headers["ratelimit-remaining"] for each in (one, another, another, one)]
+        assert left == ["3", "2", "1", "0"]
+        refused = [with_key(each, key) for each in (one, another)]
+        assert [answer.status_code for answer in refused] == [429, 429]
+        assert all(0 < int(answer.headers["retry-after"]) <= 3600 for answer in refused)
+        redis.kill()
+        assert [with_key(each, key).status_code for each in (one, another)] == [200, 200]
+        assert "RATE_LIMIT_URL cannot be reached, so nobody is limited" in caplog.text
+        assert "ratelimit-limit" not in with_key(one, key).headers
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"rate_limit_per_key": "often"}, "RATE_LIMIT_PER_KEY='often' is no limit"),
+        ({"rate_limit_per_team": "5/fortnight"}, "RATE_LIMIT_PER_TEAM='5/fortnight' is no limit"),
+        ({"rate_limit_per_key": "5/hour", "rate_limit_url": "carrier-pigeon://secret@coop"}, "RATE_LIMIT_URL must be"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_told_at_the_start(tmp_path: Path, wrong: dict[str, str], told: str) -> None:
+    with pytest.raises(Invalid, match=told) as error, open_runtime(settings_in(tmp_path, **wrong)):
+        pass
+    assert "secret" not in str(error.value)
+
+
+def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
+    with limited(tmp_path) as service:
+        team: Team = make_team(service, "acme")
+        assert not any(name.startswith("ratelimit") for name in team.ask("GET", STATUS).headers)

@@ -1,0 +1,204 @@
+"""How a filter is written: as MongoDB's users write it, or as typed objects, or one within the other. Pure.
+
+{"year": {"$gte": 2020}, "$or": [{"lang": "de"}, {"tags": {"$contains": "law"}}]}
+{"type": "and", "filters": [{"type": "gte", "key": "year", "value": 2020}, ...]}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from errors import Invalid
+from text.filters import (
+    ORDERED,
+    PAGE,
+    TIMES,
+    All,
+    AnyOf,
+    Compares,
+    Condition,
+    Contains,
+    Exists,
+    Filter,
+    Not,
+    OneOf,
+    conditions,
+    identity,
+    kind,
+)
+from text.nesting import depth
+
+DEEPEST = 64
+MOST_CONDITIONS = 256
+MOST_BYTES = 1 << 20
+
+
+def parse(sent: Any, *, param: str = "filters") -> Filter | None:
+    """The filter that was sent; None where nothing is asked of a chunk.
+
+    Raises Invalid, which names the place in the request: an unknown operator, a value that the operator does not
+    take, or a filter that is too large.
+    """
+    if sent is None or sent == {}:
+        return None
+    if depth(sent) > DEEPEST:
+        raise Invalid(f"The filter is nested deeper than {DEEPEST} objects and lists.", param=param)
+    if len(json.dumps(sent, ensure_ascii=False).encode()) > MOST_BYTES:
+        raise Invalid(f"The filter takes more than {MOST_BYTES} bytes as JSON.", param=param)
+    found = _filter(sent, param)
+    if sum(1 for _ in conditions(found)) > MOST_CONDITIONS:
+        raise Invalid(f"The filter has more than {MOST_CONDITIONS} conditions; $in takes many values.", param=param)
+    return found
+
+
+def _filter(sent: Any, at: str) -> Filter:
+    if not isinstance(sent, dict) or not sent:
+        raise Invalid(f'A filter is an object such as {{"year": {{"$gte": 2020}}}}, not {_shown(sent)}.', param=at)
+    if isinstance(sent.get("type"), str) and sent.keys() & {"key", "filters", "filter"}:
+        return _typed(sent, at)
+    return _all([_entry(key, value, f"{at}.{key}") for key, value in sent.items()])
+
+
+def _entry(key: str, value: Any, at: str) -> Filter:
+    """One ``key: value`` of the first spelling."""
+    if key in ("$and", "$or"):
+        return _joined(key[1:], value, at)
+    if key == "$not":
+        return Not(_filter(value, at))
+    if key.startswith("$"):
+        raise _unknown(key, at, "$and, $or and $not join filters; others stand under a field's name")
+    return _field(key, value, at)
+
+
+def _field(key: str, value: Any, at: str) -> Filter:
+    """What is asked of one field: a value that it equals, or operators."""
+    if not isinstance(value, dict):
+        return _condition(key, "eq", value, at)
+    if not value or not all(name.startswith("$") for name in value):
+        raise Invalid(
+            f'Under a field\'s name stands a value or operators such as {{"$gte": 2020}}. A field within an object is '
+            f'written "{key}.field"; a whole object is compared with $eq.',
+            param=at,
+        )
+    return _all([_operation(key, name, operand, f"{at}.{name}") for name, operand in value.items()])
+
+
+def _operation(key: str, name: str, operand: Any, at: str) -> Filter:
+    if name == "$not":
+        if not isinstance(operand, dict):
+            raise Invalid(f"$not takes operators, not {_shown(operand)}.", param=at)
+        return Not(_field(key, operand, at))
+    if name[1:] not in _CONDITIONS:
+        raise _unknown(name, at, f"there are {', '.join(f'${each}' for each in _CONDITIONS)} and $not")
+    return _condition(key, name[1:], operand, at)
+
+
+def _typed(sent: dict[str, Any], at: str) -> Filter:
+    operator = sent["type"]
+    if operator in ("and", "or"):
+        _require_keys(sent, {"filters"}, at)
+        return _joined(operator, sent["filters"], f"{at}.filters")
+    if operator == "not":
+        _require_keys(sent, {"filter"}, at)
+        return Not(_filter(sent["filter"], f"{at}.filter"))
+    if operator not in _CONDITIONS:
+        raise _unknown(operator, f"{at}.type", f"there are {', '.join(_CONDITIONS)}, and, or and not")
+    if operator == "exists":
+        sent = {"value": True, **sent}
+    _require_keys(sent, {"key", "value"}, at)
+    if not isinstance(sent["key"], str):
+        raise Invalid(f"key is a field's name, not {_shown(sent['key'])}.", param=f"{at}.key")
+    return _condition(sent["key"], operator, sent["value"], f"{at}.value")
+
+
+def _require_keys(sent: dict[str, Any], keys: set[str], at: str) -> None:
+    if sent.keys() != {"type"} | keys:
+        told = ", ".join(sorted(keys))
+        raise Invalid(f"A filter of type {sent['type']!r} has type and {told}, and nothing else.", param=at)
+
+
+def _joined(operator: str, sent: Any, at: str) -> Filter:
+    if not isinstance(sent, list) or not sent:
+        raise Invalid(f"{operator!r} takes a list of at least one filter, not {_shown(sent)}.", param=at)
+    parts = [_filter(each, f"{at}.{number}") for number, each in enumerate(sent)]
+    return _all(parts) if operator == "and" else AnyOf(tuple(parts))
+
+
+def _all(parts: list[Filter]) -> Filter:
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def _condition(key: str, operator: str, operand: Any, at: str) -> Filter:
+    try:
+        return _CONDITIONS[operator](key, operand)
+    except ValueError as error:
+        raise Invalid(f"{operator!r} of {key!r} takes {error}, not {_shown(operand)}.", param=at) from error
+
+
+def _one_of(key: str, values: list[Any]) -> Filter:
+    return Condition(key, OneOf(frozenset(identity(_operand(key, value)) for value in values)))
+
+
+def _in(key: str, operand: Any) -> Filter:
+    if not isinstance(operand, list):
+        raise ValueError("a list")
+    return _one_of(key, operand)
+
+
+def _compares(operator: str) -> Callable[[str, Any], Filter]:
+    def condition(key: str, operand: Any) -> Filter:
+        limit = _operand(key, operand)
+        if kind(limit) not in ORDERED:
+            raise ValueError("a number or a string")
+        return Condition(key, Compares(operator, limit))
+
+    return condition
+
+
+def _exists(key: str, operand: Any) -> Filter:
+    if not isinstance(operand, bool):
+        raise ValueError("true or false")
+    return Condition(key, Exists()) if operand else Not(Condition(key, Exists()))
+
+
+def _contains(key: str, operand: Any) -> Filter:
+    if key in TIMES or key == PAGE:
+        raise ValueError("no value, as it is neither text nor list")
+    return Condition(key, Contains(identity(operand), operand if isinstance(operand, str) else None))
+
+
+def _operand(key: str, value: Any) -> Any:
+    """A time is compared as a time. One without a zone is in UTC."""
+    if key not in TIMES:
+        return value
+    try:
+        time = datetime.fromisoformat(value)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError('a time such as "2024-02-29T23:59:59Z"') from error
+
+
+_CONDITIONS: Mapping[str, Callable[[str, Any], Filter]] = {
+    "eq": lambda key, operand: _one_of(key, [operand]),
+    "ne": lambda key, operand: Not(_one_of(key, [operand])),
+    "gt": _compares("gt"),
+    "gte": _compares("gte"),
+    "lt": _compares("lt"),
+    "lte": _compares("lte"),
+    "in": _in,
+    "nin": lambda key, operand: Not(_in(key, operand)),
+    "exists": _exists,
+    "contains": _contains,
+}
+
+
+def _unknown(operator: str, at: str, there: str) -> Invalid:
+    return Invalid(f"Unknown operator {operator!r}: {there}.", param=at)
+
+
+def _shown(value: Any) -> str:
+    told = json.dumps(value, ensure_ascii=False)
+    return told if len(told) <= 60 else f"{told[:60]}…"

@@ -1,0 +1,182 @@
+"""What a filter means: a small tree of tests, and whether it holds for what is known of a chunk. Pure.
+
+Types stay apart as they do in JSON: 1 is not "1" and not true, but 1 and 1.0 are one number. Integers are compared
+exactly, however large. A test of a key that is not there fails; its negation holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+PAGE = "page"
+TIMES = frozenset({"created_at", "updated_at"})
+BUILT_IN = frozenset({"doc_id", "source_type", "mime_type", PAGE}) | TIMES
+METADATA = "metadata"
+ORDERED = frozenset({"number", "string", "time"})
+
+Fields = Mapping[str, Any]
+"""What a filter can ask about a chunk: the built-in fields by their names, and under METADATA what its owner said.
+
+A page is the ``range`` of pages that the chunk is on: a test holds if it holds for one of them.
+"""
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing()
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """The key is there; null is a value like others."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The value is one of these, each given by its identity()."""
+
+    wanted: frozenset[Hashable]
+
+
+@dataclass(frozen=True, slots=True)
+class Compares:
+    """The value is of *limit*'s kind (a number, a string or a time), and on that side of it."""
+
+    operator: str
+    limit: float | str | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """The value is a list with an element of that identity(), or a string with *text* in it."""
+
+    wanted: Hashable
+    text: str | None
+
+
+Test = Exists | OneOf | Compares | Contains
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    key: str
+    test: Test
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    part: Filter
+
+
+Filter = Condition | All | AnyOf | Not
+"""Equal trees mean the same, so a filter can be the key under which its result is kept."""
+
+
+def matches(wanted: Filter, fields: Fields) -> bool:
+    match wanted:
+        case Condition(key, test):
+            return holds(test, lookup(fields, key))
+        case All(parts):
+            return all(matches(part, fields) for part in parts)
+        case AnyOf(parts):
+            return any(matches(part, fields) for part in parts)
+        case Not(part):
+            return not matches(part, fields)
+
+
+def conditions(wanted: Filter) -> Iterator[Condition]:
+    match wanted:
+        case Condition():
+            yield wanted
+        case All(parts) | AnyOf(parts):
+            for part in parts:
+                yield from conditions(part)
+        case Not(part):
+            yield from conditions(part)
+
+
+def holds(test: Test, value: Any) -> bool:
+    """*value* is what JSON can say, a time, a range of pages, or MISSING."""
+    if value is MISSING:
+        return False
+    if isinstance(value, range):
+        return any(holds(test, each) for each in value)
+    match test:
+        case Exists():
+            return True
+        case OneOf(wanted):
+            return identity(value) in wanted
+        case Compares(operator, limit):
+            return kind(value) == kind(limit) and _ORDERS[operator](value, limit)
+        case Contains(wanted, text):
+            if isinstance(value, list):
+                return any(identity(each) == wanted for each in value)
+            return text is not None and isinstance(value, str) and text in value
+
+
+def lookup(fields: Fields, key: str) -> Any:
+    """The value of a key, or MISSING.
+
+    A built-in name means the built-in field. In the metadata ``author.name`` is the key of that name or, if there
+    is none, the key ``name`` in the object ``author``. ``metadata.`` before a key means the metadata alone.
+    """
+    if key in BUILT_IN:
+        value = fields.get(key)
+        return MISSING if value is None else value
+    return _walk(fields.get(METADATA, {}), key.removeprefix(f"{METADATA}."))
+
+
+def kind(value: Any) -> str:
+    """Values of different kinds are never the same; those of ORDERED ones have an order."""
+    return _KINDS.get(type(value), "null")
+
+
+def identity(value: Any) -> Hashable:
+    """Equal for values that are the same in JSON, and only for them: to Python 1 and True are equal too."""
+    if isinstance(value, dict):
+        return "object", frozenset((key, identity(each)) for key, each in value.items())
+    if isinstance(value, list):
+        return "array", tuple(identity(each) for each in value)
+    return kind(value), value
+
+
+def _walk(value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        return MISSING
+    if path in value:
+        return value[path]
+    head, _, rest = path.partition(".")
+    return _walk(value[head], rest) if rest and head in value else MISSING
+
+
+_KINDS: Mapping[type, str] = {
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "string",
+    datetime: "time",
+    dict: "object",
+    list: "array",
+}
+_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "gt": lambda value, limit: value > limit,
+    "gte": lambda value, limit: value >= limit,
+    "lt": lambda value, limit: value < limit,
+    "lte": lambda value, limit: value <= limit,
+}

@@ -1,0 +1,112 @@
+"""Test collections for retrieval, as their files come: queries, judgements (qrels) and runs, of BEIR and of TREC.
+
+A line that cannot be read raises Invalid, which names it. Lines count from 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from errors import Invalid
+
+Queries = Mapping[str, str]
+"""The text of each query, by its id."""
+
+Qrels = Mapping[str, Mapping[str, int]]
+"""How relevant which documents are, by the query's id: 0 is not, more is more."""
+
+Run = Mapping[str, list[str]]
+"""The documents that were found, the best first, by the query's id."""
+
+_HEADINGS = {"query-id", "query_id", "query", "qid", "_id", "id"}
+
+
+def read_queries(content: str) -> Queries:
+    """BEIR's JSON lines (``{"_id": …, "text": …}``), or lines of an id, a tab and the text, with or without a head."""
+    queries: dict[str, str] = {}
+    for number, line in _lines(content):
+        query_id, text = _json_query(number, line) if line.startswith("{") else _plain_query(number, line)
+        if number == 1 and query_id in _HEADINGS:
+            continue
+        if query_id in queries:
+            raise Invalid(f"Line {number}: query {query_id!r} has come before.")
+        queries[query_id] = text
+    return queries
+
+
+def read_qrels(content: str) -> Qrels:
+    """BEIR's three columns (query, document, relevance; a head), or TREC's four (query, 0, document, relevance)."""
+    qrels: dict[str, dict[str, int]] = {}
+    for number, line in _lines(content):
+        fields = _fields(line)
+        if len(fields) not in (3, 4):
+            raise Invalid(
+                f"Line {number} has {len(fields)} columns: 3 (query, document, relevance) or TREC's 4 "
+                "(query, 0, document, relevance) are read."
+            )
+        if number == 1 and fields[0] in _HEADINGS:
+            continue
+        _judge(qrels.setdefault(fields[0], {}), number, fields[-2], fields[-1])
+    return qrels
+
+
+def read_runs(content: str) -> Mapping[str, Run]:
+    """TREC's six columns (query, Q0, document, rank, score, tag): a run for each tag, its documents by their ranks."""
+    found: dict[str, dict[str, list[tuple[int, str]]]] = {}
+    for number, line in _lines(content):
+        fields = _fields(line)
+        if len(fields) != 6 or not fields[3].isdecimal():
+            raise Invalid(f"Line {number} is not one of a TREC run: query, Q0, document, rank, score, tag.")
+        query_id, _, doc_id, rank, _, tag = fields
+        found.setdefault(tag, {}).setdefault(query_id, []).append((int(rank), doc_id))
+    return {
+        tag: {query_id: [doc_id for _, doc_id in sorted(ranked)] for query_id, ranked in run.items()}
+        for tag, run in found.items()
+    }
+
+
+def write_runs(runs: Mapping[str, Run]) -> Iterator[str]:
+    """Lines as read_runs() reads them. Between tabs, because an id may hold a space."""
+    for tag, run in runs.items():
+        for query_id, doc_ids in run.items():
+            for rank, doc_id in enumerate(doc_ids, 1):
+                yield "\t".join((query_id, "Q0", doc_id, str(rank), f"{1 / rank:.6f}", tag)) + "\n"
+
+
+def _lines(content: str) -> Iterator[tuple[int, str]]:
+    """Those that are not empty. Only a newline ends a line: texts may hold what else Python takes for an end."""
+    for number, line in enumerate(content.removeprefix("\ufeff").split("\n"), 1):
+        if line.strip():
+            yield number, line.strip("\r ")
+
+
+def _fields(line: str) -> list[str]:
+    return [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+
+
+def _json_query(number: int, line: str) -> tuple[str, str]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"Line {number} is not valid JSON.") from error
+    query_id, text = found.get("_id"), found.get("text")
+    if not isinstance(query_id, str | int) or not isinstance(text, str):
+        raise Invalid(f'Line {number} has no "_id" or no "text".')
+    return str(query_id), text
+
+
+def _plain_query(number: int, line: str) -> tuple[str, str]:
+    query_id, tab, text = line.partition("\t")
+    if not tab:
+        raise Invalid(f"Line {number} is neither JSON nor an id, a tab and the text of a query.")
+    return query_id.strip(), text.strip()
+
+
+def _judge(judged: dict[str, int], number: int, doc_id: str, relevance: str) -> None:
+    try:
+        value = int(relevance)
+    except ValueError as error:
+        raise Invalid(f"Line {number}: the relevance is {relevance!r}; it must be a whole number.") from error
+    if judged.setdefault(doc_id, value) != value:
+        raise Invalid(f"Line {number}: document {doc_id!r} has come before, with relevance {judged[doc_id]}.")
