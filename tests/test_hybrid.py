@@ -80,7 +80,7 @@ def test_more_than_one_question_is_fused(service: Service) -> None:
 def test_questions_of_every_mode_are_answered_together(service: Service) -> None:
     fill(service)
     asked = [
-        Question(**PLACE, query=QUERY, top_k=3, mode=mode, queries=more)
+        Question(PLACE["tenant_id"], PLACE["namespace"], QUERY, 3, mode=mode, queries=more)
         for mode in ("dense", "keyword", "hybrid")
         for more in ((), ("winter garden",))
     ]

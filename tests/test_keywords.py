@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from importlib import import_module
+from typing import Any
 
 import pytest
 from alembic.migration import MigrationContext
@@ -38,7 +39,7 @@ def fill(service: Service, count: int = 30) -> dict[str, str]:
     return texts
 
 
-def by_keyword(service: Service, query: str, **more: object) -> list[tuple[str, float]]:
+def by_keyword(service: Service, query: str, **more: Any) -> list[tuple[str, float]]:
     chunks = service.search(query, mode="keyword", **{"top_k": 1000, **more})["chunks"]
     return [(chunk["doc_id"], chunk["score"]) for chunk in chunks]
 
@@ -49,7 +50,7 @@ def bm25(texts: dict[str, str], query: str) -> dict[str, float]:
     asked = query_words(query)
     matching = [name for name, counts in held.items() if counts.keys() & asked.keys()]
     average = sum(held[name].total() for name in matching) / max(len(matching), 1)
-    scores: dict[str, float] = Counter()
+    scores: dict[str, float] = defaultdict(float)
     for word, said in asked.items():
         holders = [name for name in texts if held[name][word]]
         idf = math.log(1 + (len(texts) - len(holders) + 0.5) / (len(holders) + 0.5))
