@@ -16,7 +16,7 @@ from typing import TypedDict
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from api import documents, health, indexes, jobs, search
+from api import documents, fetch, files, health, indexes, jobs, search
 from api.middleware import BodyLimit, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
 from runtime import Runtime, open_runtime
@@ -49,7 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         strict_content_type=False,
         middleware=[Middleware(RequestId), Middleware(BodyLimit), Middleware(PlainRequests)],
     )
-    for each in (documents, search, indexes, jobs, health):
+    for each in (files, fetch, documents, search, indexes, jobs, health):  # what a doc_id may end in goes first
         app.include_router(each.router)
     add_handlers(app)
     return app

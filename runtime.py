@@ -7,7 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from database import Database
+from engines.blobs.opening import open_blob_store
 from engines.embedders.opening import EmbedderConfig
+from engines.extraction.extractor import ExtractionLimits, Extractor
+from engines.web.addresses import Allowed
+from engines.web.fetcher import Fetcher
 from errors import DatabaseUnavailable, NotFound
 from index_manager import IndexManager
 from job_queue import JobQueue
@@ -17,6 +21,8 @@ from services.diagnosing import DiagnosingService
 from services.documents import DocumentService
 from services.drafting import Limits
 from services.embedding import EmbeddingService
+from services.extracting import ExtractingService
+from services.fetching import FetchService
 from services.idempotency import IdempotencyService
 from services.indexing import IndexingService
 from services.ingesting import IngestingService
@@ -25,9 +31,11 @@ from services.jobs import JobService
 from services.moving import MovingService
 from services.observing import ObservingService
 from services.partitions import PartitionService
+from services.pending_blobs import PendingBlobs
 from services.publishing import Publisher, RebuildPolicy
 from services.query_executor import QueryExecutor
 from services.search import SearchService
+from services.uploading import UploadService
 from services.verifying import VerifyingService
 from settings import Settings
 
@@ -41,6 +49,9 @@ class Runtime:
     queue: JobQueue
     embedding: EmbeddingService
     documents: DocumentService
+    uploads: UploadService
+    fetching: FetchService
+    pending_blobs: PendingBlobs
     browsing: BrowsingService
     ingesting: IngestingService
     indexing: IndexingService
@@ -75,6 +86,11 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         partitions = PartitionService(database, indexes, publisher)
         searching = SearchService(database, embedding, partitions)
         documents = DocumentService(database, queue, embedding, publisher, _limits(settings), settings.chunk_tokens)
+        blobs = open_blob_store(settings.blob_store_url, min_free_bytes=settings.min_free_disk_mb << 20)
+        pending_blobs = PendingBlobs(database, blobs)
+        uploads = UploadService(database, blobs, pending_blobs, documents)
+        extractor = Extractor(_extraction_limits(settings))
+        extracting = ExtractingService(database, blobs, extractor, embedding, publisher, settings.chunk_tokens)
         with QueryExecutor.running(searching) as questions:
             try:
                 yield Runtime(
@@ -83,16 +99,19 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                     queue=queue,
                     embedding=embedding,
                     documents=documents,
+                    uploads=uploads,
+                    fetching=FetchService(uploads, _fetcher(settings)),
+                    pending_blobs=pending_blobs,
                     browsing=BrowsingService(database),
-                    ingesting=IngestingService(database, embedding, publisher),
+                    ingesting=IngestingService(database, embedding, publisher, extracting),
                     indexing=IndexingService(database, indexes, embedding, publisher),
                     jobs=JobService(database, queue, embedding, publisher),
                     searching=searching,
                     questions=questions,
-                    files=FileIngestingService(documents),
+                    files=FileIngestingService(documents, extractor),
                     idempotency=IdempotencyService(database),
                     observing=ObservingService(database, indexes, queue, embedding),
-                    diagnosing=DiagnosingService(database, indexes, queue, embedding),
+                    diagnosing=DiagnosingService(database, indexes, queue, embedding, blobs, extractor),
                     verifying=VerifyingService(database, indexes),
                 )
             finally:
@@ -156,4 +175,25 @@ def _limits(settings: Settings) -> Limits:
         batch_docs=settings.max_batch_docs,
         name_chars=settings.max_name_chars,
         doc_id_chars=settings.max_doc_id_chars,
+    )
+
+
+def _extraction_limits(settings: Settings) -> ExtractionLimits:
+    return ExtractionLimits(
+        memory_bytes=settings.extract_memory_mb << 20,
+        cpu_seconds=settings.extract_cpu_seconds,
+        wall_seconds=settings.extract_seconds,
+        pages=settings.max_pages,
+        chars=settings.max_text_chars,
+        ocr_languages=settings.ocr_languages if settings.ocr_enabled else "",
+    )
+
+
+def _fetcher(settings: Settings) -> Fetcher | None:
+    if not settings.fetch_enabled:
+        return None
+    return Fetcher(
+        Allowed.parse(settings.fetch_allow_hosts),
+        seconds=settings.fetch_timeout_seconds,
+        most_bytes=settings.max_upload_mb << 20,
     )

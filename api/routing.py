@@ -67,15 +67,19 @@ def _strict(request: Request) -> StrictRequest:
 
 
 async def _handle_keyed(request: StrictRequest, handle: Handler, key: str) -> Response:
-    if not 0 < len(key) <= LONGEST_KEY:
-        raise Invalid(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key")
-    idempotency = request.state.runtime.idempotency
     try:
         whose = _tenant(await request.json())
     except json.JSONDecodeError:
         whose = ""  # the route says what is wrong with it
-    body = await request.body()
-    told = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body).hexdigest()
+    return await answer_once(request, handle, key, whose=whose, content=await request.body())
+
+
+async def answer_once(request: Request, handle: Handler, key: str, *, whose: str, content: bytes) -> Response:
+    """The answer of *handle*, or the one that was given before to the same *content* under this key."""
+    if not 0 < len(key) <= LONGEST_KEY:
+        raise Invalid(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key")
+    idempotency = request.state.runtime.idempotency
+    told = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode() + content).hexdigest()
     key = hashlib.sha256(f"{request.url.path}\n{whose}\n{key}".encode()).hexdigest()
     given = await run_in_threadpool(idempotency.begin, key, told)
     if given is not None:

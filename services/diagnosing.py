@@ -14,7 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from database import Database
+from engines.blobs.base import BlobStore
 from engines.embedders.opening import open_embedder
+from engines.extraction.extractor import Extractor
+from engines.extraction.ocr import has_tesseract
 from errors import ServiceError, StorageFull
 from index_manager import IndexManager
 from job_queue import JobQueue
@@ -50,12 +53,16 @@ class DiagnosingService:
     indexes: IndexManager
     queue: JobQueue
     embedding: EmbeddingService
+    blobs: BlobStore
+    extractor: Extractor
 
     def examine(self) -> Iterator[Finding]:
         """One finding after the other, the slow one last. Nothing that is asked here keeps another from being asked."""
         yield _ask("database", self._database)
         yield _ask("disk", self._disk)
         yield _ask("index folder", self._index_folder)
+        yield _ask("raw files", self.blobs.check)
+        yield _ask("ocr", self._ocr)
         yield _ask("workers", self._workers)
         yield _ask("model", self._model)
 
@@ -79,6 +86,12 @@ class DiagnosingService:
     def _index_folder(self) -> str:
         self.indexes.require_folder()
         return f"{self.indexes.root} can be written, {self._free(self.indexes.root)}"
+
+    def _ocr(self) -> str:
+        languages = self.extractor.limits.ocr_languages
+        if languages and not has_tesseract():
+            raise ServiceError("OCR_ENABLED is set, but the program tesseract is not installed.")
+        return f"tesseract reads {languages}" if languages else "off"
 
     def _free(self, folder: Path) -> str:
         free, reserve = shutil.disk_usage(folder).free, self.database.min_free_bytes
