@@ -233,6 +233,44 @@ def _partial_index(name: str, told: str, *columns: str) -> Index:
     return Index(name, *columns, sqlite_where=is_told, postgresql_where=is_told)
 
 
+class File(Base):
+    """The raw file that a revision came as; *revisions.blob_uri* is its name in the store of raw files.
+
+    *asked* is how its sender wants it read and cut, for the worker that turns it into text. *warnings* say what of it
+    is not in the text.
+    """
+
+    __tablename__ = "files"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["team_id", "project_id", "doc_id", "revision"],
+            ["revisions.team_id", "revisions.project_id", "revisions.doc_id", "revisions.revision"],
+        ),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    doc_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    filename: Mapped[str]
+    byte_count: Mapped[int] = mapped_column(BigInteger)
+    asked: Mapped[Json]
+    warnings: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+
+class PendingBlob(Base):
+    """A raw file that is being stored and that no revision has taken yet. Taking it deletes the row.
+
+    *is_doomed*: it was given up, nobody may take it any more, and its blob is being deleted.
+    """
+
+    __tablename__ = "pending_blobs"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    is_doomed: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class Chunk(Base):
     """A piece of a revision. *faiss_id* is its number in its project and in every index of it.
 

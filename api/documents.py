@@ -68,7 +68,10 @@ class DeleteOut(BaseModel):
 
 
 class DocOut(BaseModel):
-    """status is how the newest accepted revision does; live_revision is what a search finds."""
+    """status is how the newest accepted revision does; live_revision is what a search finds.
+
+    filename is null where it came as text; warnings say what of a file is not in its text.
+    """
 
     tenant_id: str
     namespace: str
@@ -84,6 +87,8 @@ class DocOut(BaseModel):
     metadata: dict[str, Any]
     chunk_count: int
     job_id: str | None
+    filename: str | None
+    warnings: list[str]
     created_at: datetime
     updated_at: datetime
 
@@ -222,6 +227,8 @@ def _doc_out(tenant_id: str, namespace: str, view: DocView) -> DocOut:
         metadata=revision.doc_metadata,
         chunk_count=revision.chunk_count,
         job_id=revision.job_id,
+        filename=view.file.filename if view.file else None,
+        warnings=view.file.warnings if view.file else [],
         created_at=doc.created_at,
         updated_at=doc.updated_at,
     )

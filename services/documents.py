@@ -8,7 +8,6 @@ from itertools import groupby
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import flag_modified
 
 from database import Database, repeatable
 from errors import Conflict, Invalid, NotFound, TooLarge
@@ -16,8 +15,9 @@ from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, Project, Revision, RevisionStatus, utc_now
 from services import namespaces
 from services.browsing import newest, view
-from services.drafting import Draft, Limits, NewDoc, checked, chunk_rows, draft, revision_row
+from services.drafting import Draft, Limits, NewDoc, checked, chunk_rows, describe, draft, file_row, revision_row
 from services.embedding import EmbeddingService
+from services.pending_blobs import take
 from services.planning import Plan, Wanted, check_hash, sort
 from services.publishing import Publisher, drop_pending
 from services.usage import count_ingest
@@ -217,9 +217,7 @@ class DocumentService:
             doc, revision = newest(session, project, [wanted.doc.doc_id])[wanted.doc.doc_id]
             if doc.revision != wanted.seen_revision or doc.deleted_at is not None:
                 raise _Overtaken
-            revision.doc_metadata, revision.title = wanted.doc.metadata, wanted.doc.title
-            flag_modified(revision, "doc_metadata")  # to Python 1 and True are the same
-            revision.source_type, revision.mime_type = wanted.doc.source_type, wanted.doc.mime_type
+            describe(revision, wanted.doc)
             doc.updated_at = utc_now()
             if revision.status == RevisionStatus.LIVE:
                 doc.published_seq, doc.published_at = project.seq, doc.updated_at
@@ -243,6 +241,10 @@ def _write(
     for wanted, each in zip(new, plan.drafts, strict=True):
         revision = revision_row(each, project, _next_doc(session, project, wanted), job_id=job_id)
         session.add(revision)
+        if wanted.doc.file is not None:
+            session.flush()  # the revision's row goes first
+            session.add(file_row(wanted.doc, wanted.doc.file, revision))
+            take(session, wanted.doc.file.blob)
         revisions.append(revision)
         chunks += chunk_rows(each, revision, first_id=first_id, live_seq=live_seq)
         first_id += len(each.spans)
@@ -262,5 +264,6 @@ def _next_doc(session: Session, project: Project, wanted: Wanted) -> Doc:
         doc = Doc(team_id=project.team_id, project_id=project.id, doc_id=wanted.doc.doc_id, revision=0)
         session.add(doc)
     doc.revision += 1
-    doc.status, doc.error, doc.deleted_at, doc.updated_at = DocStatus.PROCESSING, None, None, utc_now()
+    doc.status = DocStatus.UPLOADED if wanted.doc.file else DocStatus.PROCESSING
+    doc.error, doc.deleted_at, doc.updated_at = None, None, utc_now()
     return doc

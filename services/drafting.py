@@ -8,15 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from domain import CountTokens, Span
+from sqlalchemy.orm.attributes import flag_modified
+
+from domain import CountTokens, RawFile, Span
 from errors import Invalid, TooLarge
-from models import Doc, Json, Project, Revision, RevisionStatus
-from text.chunkers import chunk
+from models import Doc, File, Json, Project, Revision, RevisionStatus
+from text.chunkers import STRATEGIES, chunk
 from text.enrich import embedded_text, header
+from text.extract import EXTRACTION
 from text.hashing import UNSTORABLE, clean, doc_hash, embed_hash
 from text.nesting import depth
 
 DEEPEST_METADATA = 32
+AUTO = "auto"
+"""The way of chunking that fits what a file turns out to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class NewDoc:
-    """A document as it was sent. *expected_hash* and *must_be_new* are the preconditions of the request."""
+    """A document as it was sent. *expected_hash* and *must_be_new* are the preconditions of the request.
+
+    One that came as a *file* has no text yet: a worker reads it. It may ask for AUTO.
+    """
 
     tenant_id: str
     namespace: str
@@ -47,6 +55,11 @@ class NewDoc:
     enrich_context: bool = False
     expected_hash: str | None = None
     must_be_new: bool = False
+    file: RawFile | None = None
+
+    @property
+    def content_hash(self) -> str:
+        return self.file.sha256 if self.file else doc_hash(self.text)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -81,6 +94,16 @@ def checked(doc: NewDoc, limits: Limits) -> NewDoc:
     for field in ("tenant_id", "namespace"):
         check_name(field, getattr(doc, field), limits.name_chars)
     check_name("doc_id", doc.doc_id, limits.doc_id_chars)
+    _check_metadata(doc, limits)
+    if doc.file is not None:
+        if doc.chunk_strategy not in (AUTO, *STRATEGIES):
+            told = f"There is no strategy {doc.chunk_strategy!r}; there are {AUTO}, {', '.join(STRATEGIES)}."
+            raise Invalid(told, param="chunk_strategy")
+        return doc
+    return _with_checked_text(doc, limits)
+
+
+def _with_checked_text(doc: NewDoc, limits: Limits) -> NewDoc:
     if len(doc.text) > limits.text_chars:
         raise TooLarge(
             f"The text of {doc.doc_id!r} has {len(doc.text)} characters; at most {limits.text_chars} are "
@@ -90,7 +113,6 @@ def checked(doc: NewDoc, limits: Limits) -> NewDoc:
     text = clean(doc.text)
     if not text.strip():
         raise Invalid(f"The text of {doc.doc_id!r} is empty: there is nothing to search for in it.", param="text")
-    _check_metadata(doc, limits)
     return doc if text == doc.text else replace(doc, text=text)
 
 
@@ -119,12 +141,18 @@ def check_name(field: str, value: str, longest: int) -> None:
 
 
 def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
-    """How the text is cut and headed. The same text by another recipe is another revision."""
+    """How the content is read, cut and headed. The same content by another recipe is another revision."""
     told = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens, doc.heading, doc.enrich_context]
+    if doc.file is not None:
+        told += ["file", EXTRACTION]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def draft(doc: NewDoc, *, chunk_tokens: int, count_tokens: CountTokens) -> Draft:
+    """The document, cut. A file is not cut before a worker has read it."""
+    recipe = recipe_of(doc, chunk_tokens)
+    if doc.file is not None:
+        return Draft(doc, doc.content_hash, recipe, (), ())
     spans = chunk(
         doc.text,
         doc.chunk_strategy,
@@ -135,18 +163,32 @@ def draft(doc: NewDoc, *, chunk_tokens: int, count_tokens: CountTokens) -> Draft
     headers = tuple(
         header(doc.heading, span.section, count_tokens=count_tokens) if doc.enrich_context else "" for span in spans
     )
-    return Draft(doc, doc_hash(doc.text), recipe_of(doc, chunk_tokens), tuple(spans), headers)
+    return Draft(doc, doc.content_hash, recipe, tuple(spans), headers)
 
 
 def says_the_same(revision: Revision, doc: NewDoc, recipe: str) -> bool:
     """Would accepting the document change which chunks there are?"""
-    return revision.recipe == recipe and revision.doc_hash == doc_hash(doc.text)
+    return revision.recipe == recipe and revision.doc_hash == doc.content_hash
 
 
 def describes_the_same(revision: Revision, doc: NewDoc) -> bool:
     """Is everything about the document that is not its text the same too?"""
     told = (_as_json(revision.doc_metadata), revision.title, revision.source_type, revision.mime_type)
-    return told == (_as_json(doc.metadata), doc.title, doc.source_type, doc.mime_type)
+    return told == (_as_json(doc.metadata), *_description(revision, doc))
+
+
+def describe(revision: Revision, doc: NewDoc) -> None:
+    """Say of the revision what *doc* says about itself."""
+    revision.doc_metadata = doc.metadata
+    flag_modified(revision, "doc_metadata")  # to Python 1 and True are the same
+    revision.title, revision.source_type, revision.mime_type = _description(revision, doc)
+
+
+def _description(revision: Revision, doc: NewDoc) -> tuple[str | None, str, str]:
+    """What a file says of itself counts until somebody says otherwise; its type is what it was found to be."""
+    if doc.file is not None:
+        return doc.title or revision.title, doc.source_type, revision.mime_type
+    return doc.title, doc.source_type, doc.mime_type
 
 
 def _as_json(value: Json) -> str:
@@ -168,9 +210,28 @@ def revision_row(draft: Draft, project: Project, row: Doc, *, job_id: str | None
         title=doc.title,
         source_type=doc.source_type,
         mime_type=doc.mime_type,
+        blob_uri=doc.file.blob if doc.file else None,
         doc_metadata=doc.metadata,
         chunk_count=len(draft.spans),
         text=doc.text,
+    )
+
+
+def file_row(doc: NewDoc, file: RawFile, revision: Revision) -> File:
+    """The file of the revision, with what its reader has to know."""
+    return File(
+        team_id=revision.team_id,
+        project_id=revision.project_id,
+        doc_id=revision.doc_id,
+        revision=revision.revision,
+        filename=file.filename,
+        byte_count=file.byte_count,
+        asked={
+            "declared": file.declared,
+            "chunk_strategy": doc.chunk_strategy,
+            "chunk_overlap": doc.chunk_overlap,
+            "enrich_context": doc.enrich_context,
+        },
     )
 
 
