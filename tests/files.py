@@ -58,6 +58,20 @@ def scanned_pdf(*, with_text: bool) -> bytes:
     return _pdf(draw)
 
 
+def justified_pdf() -> bytes:
+    """A narrow column, its lines stretched to the same length."""
+
+    def draw(canvas: Canvas) -> None:
+        canvas.setFont("Helvetica", 12)
+        for row, words in enumerate(
+            [("internationalisation", "responsibilities"), ("notwithstanding", "harbours")] * 4
+        ):
+            canvas.drawString(72, 700 - 14 * row, words[0])
+            canvas.drawRightString(320, 700 - 14 * row, words[1])
+
+    return _pdf(draw)
+
+
 @cache
 def word() -> bytes:
     document = docx.Document()
@@ -148,7 +162,7 @@ JSON = b'{"harbour": {"name": "North", "ships": [{"name": "Anna", "fees": [1, 2]
 @cache
 def word_bomb(megabytes: int) -> bytes:
     """A Word file whose text is mostly one letter: small, until it is unpacked."""
-    parts = _parts(word())
+    parts = parts_of(word())
     paragraph = b"<w:p><w:r><w:t>" + b"x" * 9000 + b"</w:t></w:r></w:p>"
     body = parts["word/document.xml"]
     parts["word/document.xml"] = body.replace(b"<w:body>", b"<w:body>" + paragraph * (megabytes * 111))
@@ -157,7 +171,7 @@ def word_bomb(megabytes: int) -> bytes:
 
 def word_with_entities() -> bytes:
     """A billion laughs."""
-    parts = _parts(word())
+    parts = parts_of(word())
     laughs = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
     _, _, rest = parts["word/document.xml"].partition(b"?>")
     doctype = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a0 "ha">{laughs}]>'.encode()
@@ -173,7 +187,7 @@ def archive(parts: Mapping[str, bytes]) -> bytes:
     return target.getvalue()
 
 
-def _parts(content: bytes) -> dict[str, bytes]:
+def parts_of(content: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         return {name: file.read(name) for name in file.namelist()}
 

@@ -89,6 +89,28 @@ def test_a_table_can_be_read_and_stands_below_its_heading(content: bytes, filena
     assert span.section[-1] == section
 
 
+def test_what_was_inserted_under_revision_counts_and_what_was_deleted_does_not() -> None:
+    parts = files.parts_of(files.word())
+    body = parts["word/document.xml"]
+    run = "<w:r><w:t>{}</w:t></w:r>"
+    told = (
+        f"<w:p><w:ins w:id='1'>{run.format('inserted ')}</w:ins>{run.format('kept ')}"
+        f"<w:del w:id='2'><w:r><w:delText>deleted</w:delText></w:r></w:del>"
+        f"<w:moveFrom w:id='3'>{run.format('moved away')}</w:moveFrom></w:p>"
+        f"<w:sdt><w:sdtContent><w:p>{run.format('in a control')}</w:p></w:sdtContent></w:sdt>"
+        f"<w:p><w:r><w:lastRenderedPageBreak/><w:t>on page two</w:t></w:r></w:p>"
+    )
+    parts["word/document.xml"] = body.replace(b"<w:body>", b"<w:body>" + told.encode())
+    found = read(files.archive(parts), "a.docx")
+    assert found.text.startswith("inserted kept\n\nin a control\n\n\f\n\non page two")
+    assert about(found, files.FEES).page_end == 2, "where Word noted its pages, a break that was set by hand is none"
+
+
+def test_words_that_stand_apart_in_narrow_columns_are_no_table() -> None:
+    found = read(files.justified_pdf(), "a.pdf")
+    assert (found.strategy, found.text.count("|"), found.text.count("\n\n")) == ("default", 0, 0)
+
+
 def test_rows_of_separated_values_come_with_their_header() -> None:
     found = read(files.CSV + b"\nCora,9 m,80" * 40, "ships.csv")
     assert (found.mime_type, found.strategy) == ("text/csv", "table")

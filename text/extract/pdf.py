@@ -1,7 +1,8 @@
 """PDF: what stands on each page, large lines as headings, lines in columns as tables.
 
 A PDF says where each letter stands and nothing else. Lines that are larger than most are taken for headings, a wide
-gap between lines for the end of a paragraph, and wide gaps in the same number in neighbouring lines for a table.
+gap between lines for the end of a paragraph, and words that stand apart in neighbouring lines, below each other, for
+a table.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from text.extract.kinds import PDF
 _HEADING_SIZE = 1.15  # of the size that most of the text has
 _LONGEST_HEADING = 150
 _PARAGRAPH_GAP = 0.6  # of a line's height, between one line and the next
+_LINES_BACK = 2
 _CELL_GAP = 1.0  # of a line's height, between one word and the next
 _HYPHENS = re.compile("[\x02\ufffe]")  # what the library makes of a hyphen at the end of a line
 _OCR_SCALE = 300 / 72
@@ -40,16 +42,25 @@ _MOST_OCR_PIXELS = 40_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class _Cell:
+    """Words that stand close together, from *left* to *right* in points."""
+
+    text: str
+    left: float = 0
+    right: float = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Line:
     """*size* is its height in points, *gap* the white above it in lines; *cells* are parted by wide white."""
 
-    cells: tuple[str, ...]
+    cells: tuple[_Cell, ...]
     size: float
     gap: float
 
     @property
     def text(self) -> str:
-        return " ".join(self.cells)
+        return " ".join(cell.text for cell in self.cells)
 
 
 def read_pdf(content: bytes, bounds: Bounds, ocr: Ocr | None) -> ExtractedText:
@@ -117,22 +128,29 @@ def _lines(textpage: Any) -> Iterator[_Line]:
             first = start + len(line) - len(line.lstrip())
             _, low, _, high = textpage.get_charbox(first, loose=True) if is_placed else (0, 0, 0, 0)
             size = high - low
-            gap = (bottom - high) / size if bottom is not None and size > 0 else 0
+            gap = (bottom - high) / size if bottom is not None and size > 0 else 0.0
+            if gap < -_LINES_BACK:
+                gap = 1.0  # at the top of the next column
             yield _Line(tuple(_cells(textpage, line, start, size)), size, gap)
             bottom = low
         start += len(line) + 2
 
 
-def _cells(textpage: Any, line: str, start: int, size: float) -> Iterator[str]:
+def _cells(textpage: Any, line: str, start: int, size: float) -> Iterator[_Cell]:
     """The line, cut where the white between two words is wider than a line is high."""
-    cell = 0
-    for at in range(1, len(line) - 1) if size > 0 else ():
+    if size <= 0:
+        yield _Cell(_plain(line))
+        return
+    begin = len(line) - len(line.lstrip())
+    end = len(line.rstrip())
+    left = textpage.get_charbox(start + begin)[0]
+    for at in range(begin + 1, end - 1):
         if line[at] == " " and line[at - 1] != " " and line[at + 1] != " ":
-            right, left = textpage.get_charbox(start + at - 1)[2], textpage.get_charbox(start + at + 1)[0]
-            if left - right > _CELL_GAP * size:
-                yield _plain(line[cell:at])
-                cell = at + 1
-    yield _plain(line[cell:])
+            right, following = textpage.get_charbox(start + at - 1)[2], textpage.get_charbox(start + at + 1)[0]
+            if following - right > _CELL_GAP * size:
+                yield _Cell(_plain(line[begin:at]), left, right)
+                begin, left = at + 1, following
+    yield _Cell(_plain(line[begin:end]), left, textpage.get_charbox(start + end - 1)[2])
 
 
 def _plain(cell: str) -> str:
@@ -144,7 +162,7 @@ def _lines_of_picture(text: str) -> Iterator[_Line]:
     gap = 0.0
     for line in text.splitlines():
         if line.strip():
-            yield _Line((one_line(line),), 0, gap)
+            yield _Line((_Cell(one_line(line)),), 0, gap)
         gap = 0.0 if line.strip() else 1.0
 
 
@@ -205,12 +223,30 @@ def _write_headings(lines: Sequence[_Line], level: int, out: Pieces) -> None:
 
 
 def _write_body(lines: Sequence[_Line], out: Pieces) -> None:
+    prose: list[_Line] = []
     for columns, group in groupby(lines, key=lambda line: len(line.cells)):
         some = list(group)
-        if columns > 1 and columns * len(some) > 4:
-            out.add_table([line.cells for line in some])
+        if columns > 1 and columns * len(some) > 4 and _stand_in_columns(some):
+            _write_paragraphs(prose, out)
+            prose = []
+            out.add_table([cell.text for cell in line.cells] for line in some)
         else:
-            _write_paragraphs(some, out)
+            prose += some
+    _write_paragraphs(prose, out)
+
+
+def _stand_in_columns(lines: Sequence[_Line]) -> bool:
+    """Do the cells begin below each other, or end so? Of two columns the second one has to begin so: justified words
+    of a narrow column end below each other too.
+    """
+    near = lines[0].size / 2
+    _, *others = zip(*(line.cells for line in lines), strict=True)
+    for column in others:
+        lefts, rights = [cell.left for cell in column], [cell.right for cell in column]
+        begin_so, end_so = max(lefts) - min(lefts) < near, max(rights) - min(rights) < near
+        if not begin_so and (len(others) == 1 or not end_so):
+            return False
+    return True
 
 
 def _write_paragraphs(lines: Sequence[_Line], out: Pieces) -> None:
