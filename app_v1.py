@@ -59,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         limit = used.database_statement_timeout_seconds
         with _told_plainly(), open_runtime(used, statement_timeout_seconds=limit) as runtime:
             runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
+            runtime.reranking.start_loading()
             async with _told_who_gets_in(runtime):
                 yield {"runtime": runtime}
 

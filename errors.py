@@ -87,6 +87,12 @@ class ModelUnavailable(ServiceError):
     code = "model_unavailable"
 
 
+class RerankerUnavailable(ServiceError):
+    """The reranker cannot be had, or does not answer as one. Searches go on without it and say so."""
+
+    code = "reranker_unavailable"
+
+
 class EmbeddingRefused(ServiceError):
     """The embedding server refuses these texts for good; asking again would not help."""
 

@@ -22,11 +22,13 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Text,
     TypeDecorator,
     UniqueConstraint,
     false,
     text,
 )
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Json = dict[str, Any]
@@ -114,7 +116,8 @@ class Project(Base):
 
     *seq* counts publications: a chunk is visible at S when live_seq <= S and dead_seq is null or > S.
     *next_faiss_id* numbers chunks densely. Both are taken by UPDATE ... RETURNING, whose row lock makes the
-    numbers follow the order of commits.
+    numbers follow the order of commits. *keywords_seq* is the number up to which the table of keywords follows the
+    project; it is *seq*, or the table is not to be used. *keywords_number* is the project's own in that table.
     """
 
     __tablename__ = "projects"
@@ -128,6 +131,8 @@ class Project(Base):
     next_faiss_id: Mapped[int] = mapped_column(BigInteger, default=0)
     live_docs: Mapped[int] = mapped_column(BigInteger, default=0)
     live_chunks: Mapped[int] = mapped_column(BigInteger, default=0)
+    keywords_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    keywords_number: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -371,6 +376,33 @@ class VectorRow(Base):
     embedding_version: Mapped[str] = mapped_column(primary_key=True)
     faiss_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     embedding: Mapped[Any] = mapped_column(VECTOR())
+
+
+class KeywordRow(Base):
+    """The words of a live chunk, as engines/keywords writes them.
+
+    The database finds rows by a lexeme: Postgres through the index below, SQLite through an FTS5 table that triggers
+    keep in step (migration 0006), whose rows are numbered by *posting*.
+    """
+
+    __tablename__ = "keywords"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        # Without fastupdate: a search would read every insertion that still waits to be sorted in.
+        Index(
+            None,
+            "lexemes",
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
+            info={"only_on": "postgresql"},
+        ),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    faiss_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    posting: Mapped[int] = mapped_column(BigInteger)
+    lexemes: Mapped[str] = mapped_column(TSVECTOR().with_variant(Text(), "sqlite"))
 
 
 class Job(Base):

@@ -11,6 +11,8 @@ from engines.answerers.opening import AnswererConfig, open_answerer
 from engines.blobs.opening import open_blob_store
 from engines.embedders.opening import EmbedderConfig
 from engines.extraction.extractor import ExtractionLimits, Extractor
+from engines.keywords.opening import open_keywords
+from engines.rerankers.opening import RerankerConfig
 from engines.vectors.opening import VectorsConfig, open_store
 from engines.web.addresses import Allowed
 from engines.web.fetcher import Fetcher
@@ -43,6 +45,7 @@ from services.query_executor import QueryExecutor
 from services.query_log import QueryLog
 from services.rate_limits import RateLimiter
 from services.search import SearchService
+from services.searching.reranking import RerankingService
 from services.uploading import UploadService
 from services.usage import UsageService
 from services.verifying import VerifyingService
@@ -66,6 +69,7 @@ class Runtime:
     indexing: IndexingService
     jobs: JobService
     searching: SearchService
+    reranking: RerankingService
     questions: QueryExecutor
     authentication: Authenticator
     accounts: AccountService
@@ -99,10 +103,12 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
         database.keep_reserve()
         vectors = open_store(database, _vectors_config(settings))
         queue = _queue(database, settings)
-        publisher = Publisher(queue, vectors)
+        keywords = open_keywords(database)
+        publisher = Publisher(queue, vectors, keywords)
         embedding = EmbeddingService(database, _embedder_config(settings), settings.version)
+        reranking = RerankingService(_reranker_config(settings))
         filtering = FilterService(settings.filter_memory_mb << 20)
-        searching = SearchService(database, embedding, vectors, publisher, filtering)
+        searching = SearchService(database, embedding, vectors, keywords, publisher, filtering, reranking)
         documents = DocumentService(
             database,
             queue,
@@ -136,9 +142,10 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                     pending_blobs=pending_blobs,
                     browsing=BrowsingService(database),
                     ingesting=IngestingService(database, embedding, publisher, extracting),
-                    indexing=IndexingService(database, vectors, embedding, publisher),
+                    indexing=IndexingService(database, vectors, keywords, embedding, publisher),
                     jobs=JobService(database, queue, embedding, publisher),
                     searching=searching,
+                    reranking=reranking,
                     questions=questions,
                     asking=AskingService(
                         database,
@@ -159,10 +166,11 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                     idempotency=IdempotencyService(database),
                     observing=ObservingService(database, vectors, queue, embedding),
                     diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor),
-                    verifying=VerifyingService(database, vectors),
+                    verifying=VerifyingService(database, vectors, keywords),
                 )
             finally:
                 embedding.close()
+                reranking.close()
 
 
 @contextmanager
@@ -207,6 +215,17 @@ def _embedder_config(settings: Settings) -> EmbedderConfig:
         base_url=settings.embed_base_url,
         api_key=settings.embed_api_key.get_secret_value(),
         timeout_seconds=settings.embed_timeout_seconds,
+    )
+
+
+def _reranker_config(settings: Settings) -> RerankerConfig:
+    return RerankerConfig(
+        model_name=settings.rerank_model_name,
+        base_url=settings.rerank_base_url,
+        api_key=settings.rerank_api_key.get_secret_value(),
+        shape=settings.rerank_api,
+        depth=settings.rerank_depth,
+        timeout_seconds=settings.rerank_timeout_seconds,
     )
 
 

@@ -70,6 +70,20 @@ class Settings(BaseSettings):
     embed_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for that server")
     embed_timeout_seconds: float = Field(60.0, gt=0, description="Patience with that server, per request")
 
+    search_mode: Literal["dense", "keyword", "hybrid"] = Field(
+        "dense", description="How a search looks that names no mode; hybrid finds most"
+    )
+    rerank_model_name: str = Field(
+        "", description="Cross-encoder that reorders the best candidates: a name on the hub or a folder; empty: none"
+    )
+    rerank_base_url: str = Field("", description="Server of a reranker instead, up to before /rerank")
+    rerank_api: Literal["tei", "cohere"] = Field("tei", description="What that server speaks")
+    rerank_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for that server")
+    rerank_depth: Positive = Field(50, description="Best candidates that are reranked")
+    rerank_timeout_seconds: float = Field(
+        5.0, gt=0, description="Patience with the reranker; then its order is left out"
+    )
+
     llm_base_url: str = Field(
         "", description="OpenAI-compatible server that writes answers, up to /v1; empty: passages are quoted"
     )

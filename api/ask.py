@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
@@ -19,9 +19,9 @@ from api.problems import problem_of
 from api.routing import StrictRoute
 from api.search import checked
 from domain import Scope
+from runtime import Runtime
 from services.asking import Answered, Ask, Citation, Event, Given, Token
 from services.search import Question
-from settings import Settings
 from text.filter_spellings import parse
 
 router = APIRouter(prefix="/v1", tags=["ask"], route_class=StrictRoute)
@@ -38,6 +38,7 @@ class AskIn(BaseModel):
     question: str
     top_k: Annotated[int, Field(ge=1, description="Most passages to answer from")] = 5
     min_score: float = Field(0.0, ge=-1, le=1, description="Passages below are not used")
+    mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="How passages are looked for")
     filters: dict[str, Any] | None = Field(None, description="Which passages may be used, as for a search")
     system_prompt: str | None = Field(None, max_length=20_000, description="Instead of the team's own")
     temperature: float | None = Field(None, ge=0, le=2, description="Left to the model's server if left out")
@@ -46,7 +47,7 @@ class AskIn(BaseModel):
 
 
 class CitationOut(BaseModel):
-    """rank is the number in the answer's markers: [1]. score is cosine similarity: 1.0 is the same."""
+    """rank is the number in the answer's markers: [1]. score is that of a search in the same mode."""
 
     rank: int
     doc_id: str
@@ -104,7 +105,7 @@ class Events(EventSourceResponse):
 @needs(Scope.SEARCH)
 async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller) -> AskOut | Response:
     """An answer with citations. Its markers, [1], are checked: one that names no passage is removed and told."""
-    events = runtime.asking.answer(_asked(body, runtime.settings, api_key_id=caller.key_id))
+    events = runtime.asking.answer(_asked(body, runtime, api_key_id=caller.key_id))
     if body.stream:
         first = await anext(events)  # what is wrong before there is anything to tell is an answer of its own
         return Events(_told(request, first, events), headers=NOT_BUFFERED)
@@ -112,11 +113,18 @@ async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller)
     return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else _ask_out(answered)
 
 
-def _asked(body: AskIn, settings: Settings, *, api_key_id: str | None) -> Ask:
-    place, wanted = (body.tenant_id, body.namespace), parse(body.filters)
-    question = Question(*place, body.question, body.top_k, filters=wanted)
+def _asked(body: AskIn, runtime: Runtime, *, api_key_id: str | None) -> Ask:
+    question = Question(
+        body.tenant_id,
+        body.namespace,
+        body.question,
+        body.top_k,
+        filters=parse(body.filters),
+        mode=body.mode or runtime.settings.search_mode,
+        rerank=runtime.reranking.is_set,
+    )
     return Ask(
-        question=checked(question, settings, field="question"),
+        question=checked(question, runtime.settings, field="question"),
         min_score=body.min_score,
         system_prompt=body.system_prompt,
         temperature=body.temperature,

@@ -37,6 +37,7 @@ STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.FetchFailed: HTTPStatus.BAD_GATEWAY,
     errors.BlobStoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RerankerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.LlmUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.LlmFailed: HTTPStatus.BAD_GATEWAY,
     errors.LlmTooSlow: HTTPStatus.GATEWAY_TIMEOUT,

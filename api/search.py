@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
-from typing import Annotated, Any
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,34 +15,60 @@ from api.dependencies import Caller, InRuntime, TenantInBody
 from api.routing import StrictRoute
 from domain import Scope
 from errors import Invalid
+from runtime import Runtime
 from services.drafting import check_name
-from services.search import Answer, Question
+from services.search import Answer, Passage, Question
 from settings import Settings
 from text.filter_spellings import parse
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
+MOST_QUERIES = 16
+
+Included = Literal["text", "metadata"]
+
 
 class SearchIn(BaseModel):
     tenant_id: TenantInBody
     namespace: str
-    query: str
+    query: str | None = None
+    queries: list[str] = Field([], description="More questions, whose answers are fused with that of query, if any")
     top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5
+    mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="Null: what the service is set to")
+    fusion: Literal["min_max", "reciprocal_rank"] = Field("min_max", description="How several lists become one")
+    min_score: float | None = Field(None, description="Leave out what scores less")
+    mmr_lambda: float | None = Field(None, ge=0, le=1, description="Diversity: 1 is none, 0 looks at nothing else")
+    group_by: Literal["doc"] | None = Field(None, description="top_k then counts documents")
+    group_size: Annotated[int, Field(ge=1, le=100, description="Best chunks of each document")] = 1
+    include: list[Included] = Field(["text", "metadata"], description="What to tell of each chunk")
+    context: Annotated[int, Field(ge=0, le=10, description="Chunks before and after to join to each")] = 0
+    rerank: bool | None = Field(None, description="Null: if the service has a reranker")
     embedding_version: str | None = Field(None, description="Answer only from this version, else 409")
     filters: dict[str, Any] | None = Field(None, description="Which chunks may be found, by metadata and fields")
-    explain: bool = Field(False, description="Add how long each step took")
+    explain: bool = Field(False, description="Add how long each step took, and where each side had each chunk")
+
+
+class FoundByOut(BaseModel):
+    """One list that had the chunk: whose, for which question (0 is the first), at which rank, with which score."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    side: Literal["dense", "keyword"]
+    query: int
+    rank: int
+    score: float
 
 
 class ChunkOut(BaseModel):
-    """score is cosine similarity: 1.0 is the same."""
+    """score is cosine similarity (dense), BM25 (keyword) or, where lists were fused, the share of the best: 0 to 1."""
 
     model_config = ConfigDict(from_attributes=True)
 
     doc_id: str
     chunk_id: str
-    text: str
+    text: str | None
     score: float
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | None
     title: str | None
     section: str | None
     page_start: int | None
@@ -51,6 +77,9 @@ class ChunkOut(BaseModel):
     char_end: int
     token_count: int
     revision: int
+    context: str | None = None
+    rerank_score: float | None = None
+    found_by: list[FoundByOut] | None = None
 
 
 class IndexOut(BaseModel):
@@ -62,51 +91,100 @@ class IndexOut(BaseModel):
 
 
 class SearchOut(BaseModel):
-    """hint says why nothing could be found, where that is known."""
+    """hint says why nothing could be found, where that is known; reranked: false where the reranker failed."""
 
     chunks: list[ChunkOut]
     total_found: int
+    mode: Literal["dense", "keyword", "hybrid"]
     index: IndexOut | None
     hint: str | None = None
+    reranked: bool | None = None
     timings: dict[str, float] | None = None
 
 
 @router.post("/search", response_model_exclude_none=False)
 @needs(Scope.SEARCH)
 async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
-    """The nearest chunks of a namespace. Deleted and replaced ones are never among them."""
+    """The chunks of a namespace that answer best. Deleted and replaced ones are never among them."""
     started = time.perf_counter()
-    place, wanted = (body.tenant_id, body.namespace), parse(body.filters)
-    question = Question(*place, body.query, body.top_k, body.embedding_version, filters=wanted)
-    question = checked(question, runtime.settings, field="query")
+    question = checked(_question(body, runtime), runtime.settings, field="query")
     answer = await asyncio.wrap_future(runtime.questions.submit(question))
     latency_ms = round(1000 * (time.perf_counter() - started))
     runtime.query_log.searched(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
-    return _search_out(answer, explain=body.explain)
+    return _search_out(answer, body, question)
 
 
 def checked(question: Question, settings: Settings, *, field: str) -> Question:
     """The question as it will be searched for; *field* is what the request calls its text. Raises Invalid."""
     for name in ("tenant_id", "namespace"):
         check_name(name, getattr(question, name), settings.max_name_chars)
-    if question.top_k > settings.max_top_k:
-        raise Invalid(f"top_k is {question.top_k}; at most {settings.max_top_k} is served (MAX_TOP_K).", param="top_k")
-    if not question.query.strip():
+    wanted = question.top_k * question.group_size
+    if wanted > settings.max_top_k:
+        told = "top_k is" if question.group_size == 1 else "top_k times group_size is"
+        raise Invalid(f"{told} {wanted}; at most {settings.max_top_k} is served (MAX_TOP_K).", param="top_k")
+    if len(question.queries) > MOST_QUERIES:
+        told = f"queries has {len(question.queries)} questions"
+        raise Invalid(f"{told}; at most {MOST_QUERIES} are fused.", param="queries")
+    if question.query or not question.queries:
+        _check_text(field, question.query, settings)
+    for text in question.queries:
+        _check_text("queries", text, settings)
+    queries = tuple(text.replace("\x00", " ") for text in question.queries)
+    return replace(question, query=question.query.replace("\x00", " "), queries=queries)
+
+
+def _check_text(field: str, text: str, settings: Settings) -> None:
+    if not text.strip():
         raise Invalid(f"{field} is empty: say what to look for.", param=field)
-    if len(question.query) > settings.max_query_chars:
-        told = f"{field} has {len(question.query)} characters; at most {settings.max_query_chars} are read"
+    if len(text) > settings.max_query_chars:
+        told = f"{field} has {len(text)} characters; at most {settings.max_query_chars} are read"
         raise Invalid(f"{told} (MAX_QUERY_CHARS).", param=field)
-    return replace(question, query=question.query.replace("\x00", " "))
 
 
-def _search_out(answer: Answer, *, explain: bool) -> SearchOut:
+def _question(body: SearchIn, runtime: Runtime) -> Question:
+    if body.rerank and not runtime.reranking.is_set:
+        raise Invalid(
+            "This service has no reranker: set RERANK_MODEL_NAME or RERANK_BASE_URL, or leave rerank out.",
+            param="rerank",
+        )
+    return Question(
+        body.tenant_id,
+        body.namespace,
+        body.query or "",
+        body.top_k,
+        body.embedding_version,
+        filters=parse(body.filters),
+        mode=body.mode or runtime.settings.search_mode,
+        queries=tuple(body.queries),
+        fusion=body.fusion,
+        min_score=body.min_score,
+        mmr_lambda=body.mmr_lambda,
+        by_doc=body.group_by == "doc",
+        group_size=body.group_size if body.group_by else 1,
+        context=body.context,
+        rerank=runtime.reranking.is_set if body.rerank is None else body.rerank,
+    )
+
+
+def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut:
     index = None
     if answer.seq is not None and answer.embedding_version is not None:
         index = IndexOut(seq=answer.seq, embedding_version=answer.embedding_version, exact=answer.is_exact)
     return SearchOut(
-        chunks=[ChunkOut.model_validate(passage) for passage in answer.passages],
+        chunks=[_chunk_out(passage, body) for passage in answer.passages],
         total_found=len(answer.passages),
+        mode=question.mode,
         index=index,
         hint=answer.hint,
-        timings=answer.timings if explain else None,
+        reranked=answer.reranked,
+        timings=answer.timings if body.explain else None,
     )
+
+
+def _chunk_out(passage: Passage, body: SearchIn) -> ChunkOut:
+    told = {name: getattr(passage, name) for name in ChunkOut.model_fields if name != "found_by"}
+    for part in ("text", "metadata"):
+        if part not in body.include:
+            told[part] = None
+    found_by = [FoundByOut(**asdict(each)) for each in passage.found_by] if body.explain else None
+    return ChunkOut(**told, found_by=found_by)

@@ -9,6 +9,7 @@ from sqlalchemy import delete
 
 from database import Database
 from domain import Partition
+from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from engines.vectors.truth import row_of, without_vector
 from index_manager import Checkpoint
@@ -28,12 +29,14 @@ TEXTS_PER_STEP = 128
 class IndexingService:
     database: Database
     vectors: VectorStore
+    keywords: KeywordStore
     embedding: EmbeddingService
     publisher: Publisher
 
     def rebuild(self, lease: Lease) -> Json:
         """Build the index of the partition as it is now, or first move it to another embedding version."""
         project = self._project(lease)
+        self.keywords.mend(project, check=lease.check)
         if lease.claim.payload.get("reembed"):
             return self._reembed(lease, project, str(lease.claim.payload["new_embedding_version"]))
         version = project.embedding_version

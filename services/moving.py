@@ -41,7 +41,7 @@ from database import Database, epoch_now
 from errors import Conflict, Invalid, ServiceError
 from job_queue import JobQueue
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision, set_revision
-from models import Base, Doc, IndexRow, Job, JobStatus, Project, VectorRow, WorkerRow
+from models import Base, Doc, IndexRow, Job, JobStatus, KeywordRow, Project, VectorRow, WorkerRow
 from services.comparing import Compared, Side, compare
 from services.publishing import ask_for_rebuild
 
@@ -51,8 +51,8 @@ ROWS_PER_BATCH = 1000
 BYTES_PER_BATCH = 8 << 20
 _STREAMED = {"yield_per": 20}  # what a driver holds at once: a text may have 10 million characters
 
-# What a process says of itself is true of the database that it works on, and what searches vectors is made again.
-_LEFT_BEHIND = {WorkerRow.__tablename__, VectorRow.__tablename__}
+# What a process says of itself is true of the database that it works on, and what searches is made again.
+_LEFT_BEHIND = {WorkerRow.__tablename__, VectorRow.__tablename__, KeywordRow.__tablename__}
 _NO_CHECKPOINT: Mapping[str, Any] = {
     "faiss_path": None,
     "checksum": None,
@@ -62,6 +62,7 @@ _NO_CHECKPOINT: Mapping[str, Any] = {
     "vectors_seq": 0,
     "problem": None,
 }
+_NO_KEYWORDS: Mapping[str, Any] = {"keywords_seq": -1, "keywords_number": None}
 _STOP = "Stop the API and the workers of the source before the move, and start them on the target after it."
 
 
@@ -143,6 +144,7 @@ class MovingService:
         live = select(Project.live_chunks).where(Project.team_id == IndexRow.team_id, Project.id == IndexRow.project_id)
         with self.target.write() as session:
             session.execute(update(IndexRow).values(changes=func.coalesce(live.scalar_subquery(), 0)))
+            session.execute(update(Project).where(Project.live_chunks == 0).values(keywords_seq=Project.seq))
             projects = session.scalars(select(Project).where(Project.live_chunks > 0)).all()
             for project in projects:
                 ask_for_rebuild(self.queue, session, project)
@@ -287,8 +289,9 @@ def _settle_postgres(session: Session) -> None:
 
 
 def _as_moved(table: Table, row: Row) -> Row:
-    """A row as it is on both sides until the end: a row of *indices* names no file."""
-    return {**row, **_NO_CHECKPOINT} if table.name == IndexRow.__tablename__ else row
+    """A row as it is on both sides until the end: a row of *indices* names no file, keywords lag."""
+    left = {IndexRow.__tablename__: _NO_CHECKPOINT, Project.__tablename__: _NO_KEYWORDS}
+    return {**row, **left.get(table.name, {})}
 
 
 def _written(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, CursorResult, and_, delete, select, update
 from sqlalchemy.orm import Session
 
+from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, IndexRow, Project, Revision, RevisionStatus, utc_now
@@ -26,6 +27,7 @@ class Publisher:
 
     queue: JobQueue
     vectors: VectorStore
+    keywords: KeywordStore
 
     def next_numbers(
         self, session: Session, project: Project, *, chunks: int = 0, publications: int = 1
@@ -39,6 +41,7 @@ class Publisher:
         )
         row = session.scalars(query, execution_options={"populate_existing": True}).one()
         self.vectors.follow(session, row, publications=publications)
+        self.keywords.follow(session, row, publications=publications)
         return row, row.next_faiss_id - chunks
 
     def publish(self, session: Session, project: Project, revision: Revision) -> None:
@@ -50,6 +53,7 @@ class Publisher:
         retired = self._retire(session, project, doc)
         session.execute(update(Chunk).where(chunks_of(revision), Chunk.live_seq.is_(None)).values(live_seq=project.seq))
         self.vectors.show(session, project, chunks_of(revision))
+        self.keywords.show(session, project, chunks_of(revision))
         project.live_docs += 1 if doc.live_revision is None else 0
         project.live_chunks += revision.chunk_count
         doc.live_revision, doc.status, doc.error = revision.revision, DocStatus.READY, None
@@ -83,6 +87,7 @@ class Publisher:
             Chunk.revision == doc.live_revision,
         )
         self.vectors.hide(session, project, is_live)
+        self.keywords.hide(session, project, is_live)
         dying = update(Chunk).where(is_live).values(dead_seq=project.seq, deleted_at=utc_now())
         done = session.execute(dying, execution_options={"synchronize_session": False})
         assert isinstance(done, CursorResult)

@@ -106,7 +106,7 @@ class QueryLog:
                 query_id=str(uuid.uuid4()),
                 kind=SEARCH,
                 place=answer.partition,
-                question=question.query,
+                question="\n".join(question.texts),
                 top_k=question.top_k,
                 latency_ms=latency_ms,
                 api_key_id=api_key_id,

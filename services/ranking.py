@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from errors import NotFound
 from services.search import Answer, Question, SearchService
+from services.searching.question import Mode
 from text.hashing import UNSTORABLE
 from text.judgements import Queries, Run
 
-MODES = ("dense",)
+MODES: tuple[Mode, ...] = ("dense", "keyword", "hybrid")
 CHUNKS_ASKED = (128, 512, 2048, 8192)
 """Tried one after the other until enough documents are seen. Beyond the last, documents are not looked for."""
 
@@ -64,8 +66,9 @@ class Ranking:
         self.is_exact &= answer.is_exact
         self.snapshots[answer.seq, answer.embedding_version] = None
 
-    def _question(self, query: str, mode: str, chunks: int) -> Question:  # noqa: ARG002
-        return Question(*self.place, UNSTORABLE.sub(" ", query), chunks, self.embedding_version)
+    def _question(self, query: str, mode: str, chunks: int) -> Question:
+        text = UNSTORABLE.sub(" ", query)
+        return Question(*self.place, text, chunks, self.embedding_version, mode=cast(Mode, mode))
 
 
 def _batches(queries: Queries, size: int) -> Iterator[Mapping[str, str]]:

@@ -1,81 +1,48 @@
-"""Find passages. The index proposes, the database has the last word on what exists."""
+"""Find passages: candidates of each side, fused, fetched, reranked, arranged. The database says what exists.
+
+find_many() does what needs the snapshot; finish() does what does not, and may take long: it asks the reranker.
+"""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
-from sqlalchemy import and_, bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
 from database import Database, repeatable
-from domain import Hit, Partition
 from engines.embedders.base import Vectors
-from engines.vectors.base import Opened, VectorStore
-from engines.vectors.truth import Snapshot, is_live, row_of, snapshot
+from engines.keywords.base import KeywordStore
+from engines.vectors.base import VectorStore
+from engines.vectors.truth import Snapshot, row_of, snapshot
 from errors import EmbeddingRefused, ServiceError, VersionMismatch
-from models import Chunk, IndexRow, Json, Revision
+from models import IndexRow
 from services.embedding import EmbeddingService
-from services.filtering import FilterService, Group
+from services.filtering import FilterService
 from services.namespaces import missing
 from services.publishing import Publisher
-from text.filters import Filter
+from services.searching.arranging import arranged
+from services.searching.fetching import chunk_id, own_vectors, with_context
+from services.searching.fusing import Ranked
+from services.searching.laps import Laps
+from services.searching.question import Answer, FoundBy, Passage, Question
+from services.searching.reading import Asked, Reader
+from services.searching.reranking import RerankingService
+
+__all__ = ["Answer", "Found", "FoundBy", "Passage", "Question", "SearchService", "chunk_id"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    tenant_id: str
-    namespace: str
-    query: str
-    top_k: int
-    embedding_version: str | None = None
-    filters: Filter | None = None
+class Found:
+    """An answer before its passages are reranked and arranged; *vectors* are theirs, where diversity is asked for."""
 
-    @property
-    def place(self) -> tuple[str, str]:
-        return self.tenant_id, self.namespace
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A chunk as it is shown to whoever asked. *score* is cosine similarity: higher is nearer, 1.0 is the same."""
-
-    doc_id: str
-    chunk_id: str
-    text: str
-    score: float
-    metadata: Json
-    title: str | None
-    section: str | None
-    page_start: int | None
-    page_end: int | None
-    char_start: int
-    char_end: int
-    token_count: int
-    revision: int
-    faiss_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The passages of one snapshot, nearest first. *seq* is the snapshot's; *timings* are milliseconds.
-
-    *partition* is None where there is no such namespace.
-    """
-
-    passages: list[Passage]
-    seq: int | None = None
-    embedding_version: str | None = None
-    is_exact: bool = True
-    hint: str | None = None
-    timings: dict[str, float] = field(default_factory=dict)
-    partition: Partition | None = None
+    answer: Answer
+    vectors: Vectors | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +50,10 @@ class SearchService:
     database: Database
     embedding: EmbeddingService
     vectors: VectorStore
+    keywords: KeywordStore
     publisher: Publisher
     filtering: FilterService
+    reranking: RerankingService
 
     def search(self, question: Question) -> Answer:
         [answer] = self.search_many([question])
@@ -93,64 +62,108 @@ class SearchService:
         return answer
 
     def search_many(self, questions: Sequence[Question]) -> list[Answer | Exception]:
-        """One answer, or the error, per question, in order. Questions of one namespace share the work."""
-        answers: dict[int, Answer | Exception] = {}
+        found = self.find_many(questions)
+        return [
+            each if isinstance(each, Exception) else self.finish(question, each)
+            for question, each in zip(questions, found, strict=True)
+        ]
+
+    def find_many(self, questions: Sequence[Question]) -> list[Found | Exception]:
+        """What was found, or the error, per question, in order. Questions of one namespace share the work."""
+        answers: dict[int, Found | Exception] = {}
         by_place: dict[tuple[str, str], list[int]] = defaultdict(list)
         for number, question in enumerate(questions):
             by_place[question.place].append(number)
         for place, numbers in by_place.items():
-            found = self._answers(place, [questions[number] for number in numbers])
+            found = self._found(place, [questions[number] for number in numbers])
             answers.update(zip(numbers, found, strict=True))
         return [answers[number] for number in range(len(questions))]
 
-    def _answers(self, place: tuple[str, str], asked: list[Question]) -> Sequence[Answer | Exception]:
+    def finish(self, question: Question, found: Found) -> Answer:
+        if not question.rerank or found.answer.hint is not None:
+            return found.answer
+        laps = Laps()
+        order, passages, reranked = self.reranking.rerank(question.texts[0], found.answer.passages)
+        vectors = None if found.vectors is None else found.vectors[order]
+        shown = arranged(question, passages, vectors)
+        laps.end("rerank_ms")
+        return replace(found.answer, passages=shown, reranked=reranked, timings={**found.answer.timings, **laps.ended})
+
+    def _found(self, place: tuple[str, str], asked: list[Question]) -> Sequence[Found | Exception]:
         """What is wrong with one namespace is not another's trouble, nor one question's that of those beside it."""
         try:
             return self._search_namespace(*place, asked)
         except (VersionMismatch, EmbeddingRefused) as error:
             if len(asked) == 1:
                 return [error]
-            return [answer for question in asked for answer in self._answers(place, [question])]
+            return [answer for question in asked for answer in self._found(place, [question])]
         except Exception as error:
             return [error] * len(asked)
 
     @repeatable
-    def _search_namespace(self, tenant_id: str, namespace: str, asked: list[Question]) -> list[Answer]:
+    def _search_namespace(self, tenant_id: str, namespace: str, questions: list[Question]) -> list[Found]:
         with self.database.read() as session:
             seen = snapshot(session, tenant_id, namespace)
         if seen is None:
-            return [Answer([], hint=missing(namespace)) for _ in asked]
-        laps = _Laps()
+            return [Found(Answer([], hint=missing(namespace))) for _ in questions]
+        laps = Laps()
         while True:
             version = seen.key.embedding_version
-            _check_version(asked, version)
-            vectors = self.embedding.embedder(version).embed_queries([question.query for question in asked])
+            _check_version(questions, version)
+            asked = self._embedded(questions, version)
             laps.end("embed_ms")
-            with self.vectors.opened(seen.key, seen.index.dimension) as opened, self.database.read() as session:
+            with ExitStack() as stack:
+                opened = None
+                if any(each.vectors is not None for each in asked):
+                    opened = stack.enter_context(self.vectors.opened(seen.key, seen.index.dimension))
+                session = stack.enter_context(self.database.read())
                 current = snapshot(session, tenant_id, namespace) or seen
                 if current.key == seen.key:
-                    return self._search_snapshot(session, current, opened, asked, vectors, laps)
+                    return self._search_snapshot(Reader(session, current, opened, self.keywords, laps), asked)
             seen = current  # the namespace moved to another version in between
 
-    def _search_snapshot(
-        self, session: Session, seen: Snapshot, opened: Opened, asked: list[Question], vectors: Vectors, laps: _Laps
-    ) -> list[Answer]:
-        problem = opened.catch_up(session, seen)
-        if problem is not None:
-            self._report(seen, problem)
-        laps.end("catch_up_ms")
-        groups = self.filtering.groups(session, seen.project, [question.filters for question in asked])
-        if any(question.filters for question in asked):
-            laps.end("filter_ms")
-        found = _nearest(session, seen, opened, asked, vectors, groups)
-        laps.end("index_ms")
-        passages = _fetch(session, seen, [hits for hits, _ in found])
-        laps.end("fetch_ms")
-        version, seq = seen.key.embedding_version, seen.project.seq
-        return [
-            Answer(some, seq, version, is_exact, timings=laps.ended, partition=seen.key)
-            for some, (_, is_exact) in zip(passages, found, strict=True)
-        ]
+    def _embedded(self, questions: Sequence[Question], version: str) -> list[Asked]:
+        """All texts at once. A question of words alone needs no model."""
+        texts = [text for question in questions if "dense" in question.sides for text in question.texts]
+        if not texts:
+            return [Asked.of(question, None) for question in questions]
+        vectors = self.embedding.embedder(version).embed_queries(texts)
+        asked, start = [], 0
+        for question in questions:
+            end = start + (len(question.texts) if "dense" in question.sides else 0)
+            asked.append(Asked.of(question, vectors[start:end] if end > start else None))
+            start = end
+        return asked
+
+    def _search_snapshot(self, reader: Reader, asked: Sequence[Asked]) -> list[Found]:
+        for problem in reader.catch_up(asked):
+            self._report(reader.seen, problem)
+        reader.laps.end("catch_up_ms")
+        groups = self.filtering.groups(reader.session, reader.seen.project, [each.question.filters for each in asked])
+        if any(each.question.filters for each in asked):
+            reader.laps.end("filter_ms")
+        found: dict[int, Found] = {}
+        for group in groups:
+            some = [replace(asked[number], allowed=group.allowed) for number in group.numbers]
+            ranked, is_exact = reader.ranked(some)
+            for number, each, lists in zip(group.numbers, some, ranked, strict=True):
+                found[number] = self._told(reader, each, lists, is_exact=is_exact)
+        reader.laps.end("fetch_ms")
+        return [found[number] for number in range(len(asked))]
+
+    def _told(self, reader: Reader, each: Asked, lists: list[Ranked], *, is_exact: bool) -> Found:
+        """What is shown, unless it is still to be reranked: then all candidates, in the order that they have."""
+        question, passages = each.question, reader.passages(each, lists)
+        vectors = None
+        if question.mmr_lambda is not None and passages:
+            vectors = own_vectors(reader.session, reader.seen, [passage.faiss_id for passage in passages])
+        if question.is_arranged and not question.rerank:
+            passages = arranged(question, passages, vectors)
+        if question.context:
+            passages = with_context(reader.session, reader.seen, passages, question.context)
+        seq, key = reader.seen.project.seq, reader.seen.key
+        answer = Answer(passages, seq, key.embedding_version, is_exact, timings=reader.laps.ended, partition=key)
+        return Found(answer, vectors)
 
     def _report(self, seen: Snapshot, problem: str) -> None:
         """Note it in the row and queue a rebuild, unless one has come to its end meanwhile.
@@ -169,19 +182,6 @@ class SearchService:
             log.error("could not queue its rebuild: %s", error)
 
 
-class _Laps:
-    """How long each step took, in milliseconds."""
-
-    def __init__(self) -> None:
-        self.ended: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def end(self, name: str) -> None:
-        now = time.perf_counter()
-        self.ended[name] = 1000 * (now - self._since)
-        self._since = now
-
-
 def _check_version(asked: Sequence[Question], version: str) -> None:
     for question in asked:
         if question.embedding_version not in (None, version):
@@ -190,74 +190,3 @@ def _check_version(asked: Sequence[Question], version: str) -> None:
                 "Leave embedding_version out, or rebuild with reembed=true and that new_embedding_version first.",
                 param="embedding_version",
             )
-
-
-def _nearest(
-    session: Session, seen: Snapshot, opened: Opened, asked: list[Question], vectors: Vectors, groups: Sequence[Group]
-) -> list[tuple[list[Hit], bool]]:
-    """The hits of each question, and whether they are exact. Questions with the same filter are one search."""
-    answers: dict[int, tuple[list[Hit], bool]] = {}
-    for group in groups:
-        k = max(asked[number].top_k for number in group.numbers)
-        found = opened.search(session, seen, vectors[group.numbers], k=k, allowed=group.allowed)
-        for number, hits in zip(group.numbers, found.hits, strict=True):
-            answers[number] = hits[: asked[number].top_k], found.is_exact
-    return [answers[number] for number in range(len(asked))]
-
-
-def _fetch(session: Session, seen: Snapshot, hits: list[list[Hit]]) -> list[list[Passage]]:
-    """The rows of the hits, in the hits' order, in the same snapshot that the index was brought up to."""
-    wanted = {hit.faiss_id for found in hits for hit in found}
-    if not wanted:
-        return [[] for _ in hits]
-    place = {"team_id": seen.project.team_id, "project_id": seen.project.id, "seq": seen.project.seq}
-    rows = {row.faiss_id: row for row in session.execute(_ROWS, {**place, "wanted": list(wanted)})}
-    return [[_passage(rows[hit.faiss_id], hit.score) for hit in found if hit.faiss_id in rows] for found in hits]
-
-
-_ROWS = (
-    select(
-        Chunk.faiss_id, Chunk.doc_id, Chunk.chunk_index, Chunk.text, Chunk.section, Chunk.page_start, Chunk.page_end,
-        Chunk.char_start, Chunk.char_end, Chunk.token_count, Chunk.revision, Chunk.chunk_metadata,
-        Revision.doc_metadata, Revision.title,
-    )
-    .join(
-        Revision,
-        and_(
-            Revision.team_id == Chunk.team_id,
-            Revision.project_id == Chunk.project_id,
-            Revision.doc_id == Chunk.doc_id,
-            Revision.revision == Chunk.revision,
-        ),
-    )
-    .where(
-        Chunk.team_id == bindparam("team_id"),
-        Chunk.project_id == bindparam("project_id"),
-        Chunk.faiss_id.in_(bindparam("wanted", expanding=True)),
-        Chunk.deleted_at.is_(None),
-        is_live(bindparam("seq")),
-    )
-)  # fmt: skip
-
-
-def _passage(row: Any, score: float) -> Passage:
-    return Passage(
-        doc_id=row.doc_id,
-        chunk_id=chunk_id(row.doc_id, row.chunk_index),
-        text=row.text,
-        score=score,
-        metadata={**row.doc_metadata, **(row.chunk_metadata or {})},
-        title=row.title,
-        section=row.section,
-        page_start=row.page_start,
-        page_end=row.page_end,
-        char_start=row.char_start,
-        char_end=row.char_end,
-        token_count=row.token_count,
-        revision=row.revision,
-        faiss_id=row.faiss_id,
-    )
-
-
-def chunk_id(doc_id: str, index: int) -> str:
-    return f"{doc_id}#c{index:04d}"

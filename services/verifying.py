@@ -11,6 +11,7 @@ from sqlalchemy import and_, exists, func, select
 from sqlalchemy.orm import Session
 
 from database import Database
+from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from engines.vectors.truth import Snapshot, has_vector, is_live, live_vectors, snapshot
 from models import Chunk, Doc, Project, Team
@@ -34,6 +35,7 @@ class Verdict:
 class VerifyingService:
     database: Database
     vectors: VectorStore
+    keywords: KeywordStore
 
     def verify(self) -> Iterator[Verdict]:
         """One verdict per namespace, each of one snapshot."""
@@ -52,6 +54,7 @@ class VerifyingService:
         project, index = seen.project, seen.index
         live = np.array(sorted(session.scalars(_live(project, Chunk.faiss_id))), np.int64)
         problems = list(self.vectors.problems(session, seen, live))
+        problems += self.keywords.problems(session, seen, live)
         problems += _vector_problems(session, seen)
         problems += _counter_problems(session, project, len(live))
         return Verdict(

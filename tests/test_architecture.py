@@ -44,6 +44,8 @@ ONLY = {
     },
     "torch": {"engines", "bench"},
     "openvino": {"engines", "bench"},
+    "Stemmer": {"text"},
+    "icu4py": {"text"},
     "typer": {"manage", "console"},
     "limits": {"services"},
     "matplotlib": {"console"},

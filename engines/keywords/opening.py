@@ -1,0 +1,13 @@
+"""Which keyword index a process uses: what its database has."""
+
+from __future__ import annotations
+
+from database import Database
+from engines.keywords.base import KeywordStore
+from engines.keywords.fts5 import Fts5File
+from engines.keywords.table import KeywordTable
+from engines.keywords.tsvector import TsvectorFile
+
+
+def open_keywords(database: Database) -> KeywordStore:
+    return KeywordTable(database, TsvectorFile() if database.file is None else Fts5File())

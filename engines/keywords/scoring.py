@@ -1,0 +1,55 @@
+"""BM25 over the postings of one namespace: Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009).
+
+The idf is Lucene's, which is never negative. The average length is that of the chunks that hold a word of the query,
+so nobody has to count the namespace's words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain import Hit
+from engines.keywords.lexemes import BUCKETS, ids_and_lengths
+from index_manager import Ids
+
+Scores = NDArray[np.float64]
+
+K1 = 1.2
+B = 0.75
+
+
+def bm25(
+    query: Mapping[str, int], postings: Mapping[str, Sequence[Ids]], *, chunks: int, k: int, allowed: Ids | None
+) -> list[Hit]:
+    """The *k* best. *query* says how often it has each word, *postings* who has it, one array per bucket."""
+    rows, factors, times = [], [], []
+    for word, said in query.items():
+        holders = sum(map(len, postings[word]))
+        weight = said * (K1 + 1) * math.log(1 + (chunks - holders + 0.5) / (holders + 0.5))
+        for count, some in zip(BUCKETS, postings[word], strict=True):
+            rows.append(some)
+            factors.append(np.full(len(some), weight * count))
+            times.append(np.full(len(some), count))
+    ids, lengths = ids_and_lengths(np.concatenate(rows)) if rows else (np.empty(0, np.int64), np.empty(0, np.int64))
+    found, first, which = np.unique(ids, return_index=True, return_inverse=True)
+    if not len(found):
+        return []
+    norms = K1 * (1 - B + B * lengths[first] / lengths[first].mean())
+    parts = np.concatenate(factors) / (np.concatenate(times) + norms[which])
+    scores: Scores = np.bincount(which, parts).astype(np.float64, copy=False)
+    if allowed is not None:
+        is_allowed = np.isin(found, allowed, assume_unique=True)
+        found, scores = found[is_allowed], scores[is_allowed]
+    return _best(found, scores, k)
+
+
+def _best(ids: Ids, scores: Scores, k: int) -> list[Hit]:
+    if len(ids) > k:
+        is_near = scores >= np.partition(scores, -k)[-k]
+        ids, scores = ids[is_near], scores[is_near]
+    order = np.lexsort((ids, -scores))[:k]
+    return [Hit(int(ids[place]), float(scores[place])) for place in order]

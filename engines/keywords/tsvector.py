@@ -1,0 +1,55 @@
+"""Postgres: the lexemes are a tsvector, found through a GIN index.
+
+Its own parsing and ranking are not used: ts_rank does not know how rare a word is, and reads every row that it ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from index_manager import Ids
+from models import Project
+
+
+class TsvectorFile:
+    def number(self, session: Session, project: Project) -> int:  # noqa: ARG002
+        return 0
+
+    def insert(self, session: Session, project: Project, rows: Sequence[tuple[int, int, list[str]]]) -> None:
+        """One statement for all."""
+        ids, postings, lexemes = zip(*rows, strict=True)
+        told = {"ids": list(ids), "postings": list(postings), "lexemes": [" ".join(each) for each in lexemes]}
+        session.execute(_INSERT, {"team_id": project.team_id, "project_id": project.id, **told})
+
+    def postings(self, session: Session, project: Project, lexemes: Sequence[str]) -> list[Ids]:
+        found = [np.empty(0, np.int64)] * len(lexemes)
+        session.execute(_BY_LEXEME)
+        quoted = [f"'{lexeme}'" for lexeme in lexemes]
+        for number, postings in session.execute(_POSTINGS, {"lexemes": quoted, "team_id": project.team_id}):
+            found[number - 1] = np.frombuffer(postings, ">i8").astype(np.int64)
+        session.execute(_AS_BEFORE)
+        return found
+
+
+_INSERT = text(
+    "INSERT INTO keywords (team_id, project_id, faiss_id, posting, lexemes) "
+    "SELECT :team_id, :project_id, id, posting, array_to_tsvector(string_to_array(words, ' ')) "
+    "FROM unnest(CAST(:ids AS bigint[]), CAST(:postings AS bigint[]), CAST(:lexemes AS text[])) "
+    "AS rows (id, posting, words) ON CONFLICT DO NOTHING"
+)
+# While Postgres has no statistics of the rows it may think that reading all of a tenant's costs less.
+_BY_LEXEME = text(
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true), "
+    "set_config('jit', 'off', true)"
+)
+_AS_BEFORE = text("SELECT set_config('enable_seqscan', 'on', true), set_config('enable_indexscan', 'on', true)")
+_POSTINGS = text(
+    "SELECT wanted.number, string_agg(int8send(keywords.posting), CAST('' AS bytea)) "
+    "FROM unnest(CAST(:lexemes AS text[])) WITH ORDINALITY AS wanted (lexeme, number) "
+    "JOIN keywords ON keywords.lexemes @@ CAST(wanted.lexeme AS tsquery) AND keywords.team_id = :team_id "
+    "GROUP BY wanted.number"
+)

@@ -1,0 +1,19 @@
+"""What every reranker promises: a score for a question and a passage that were read together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Reranker(Protocol):
+    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        """One finite number per text, in their order: higher is a better answer to *query*.
+
+        Blocks; may be called from several threads. Raises RerankerUnavailable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
