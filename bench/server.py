@@ -115,6 +115,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "INDEX_DIR": str(settings.index_dir),
         "INDEX_EXACT_UP_TO": str(settings.index_exact_up_to),
         "EMBED_MODEL_NAME": settings.embed_model_name,
+        "CHUNK_TOKENS": str(settings.chunk_tokens),
         "MIN_FREE_DISK_MB": "0",
         "QUERY_LOG": settings.query_log,
     }
