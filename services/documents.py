@@ -209,7 +209,7 @@ class DocumentService:
             revision.source_type, revision.mime_type = wanted.doc.source_type, wanted.doc.mime_type
             doc.updated_at = utc_now()
             if revision.status == RevisionStatus.LIVE:
-                doc.published_seq, doc.published_at = project.seq, doc.updated_at
+                revision.published_seq, revision.published_at = project.seq, doc.updated_at
         return project, first_id
 
 
@@ -228,7 +228,8 @@ def _write(
     revisions: list[Revision] = []
     chunks: list[Mapping[str, object]] = []
     for wanted, each in zip(new, plan.drafts, strict=True):
-        revision = revision_row(each, project, _next_doc(session, project, wanted), job_id=job_id)
+        row = _next_doc(session, project, wanted)
+        revision = revision_row(each, project, row, first_id=first_id, job_id=job_id)
         session.add(revision)
         revisions.append(revision)
         chunks += chunk_rows(each, revision, first_id=first_id, live_seq=live_seq)
