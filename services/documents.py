@@ -220,7 +220,7 @@ class DocumentService:
             describe(revision, wanted.doc)
             doc.updated_at = utc_now()
             if revision.status == RevisionStatus.LIVE:
-                doc.published_seq, doc.published_at = project.seq, doc.updated_at
+                revision.published_seq, revision.published_at = project.seq, doc.updated_at
         return project, first_id
 
 
@@ -239,7 +239,8 @@ def _write(
     revisions: list[Revision] = []
     chunks: list[Mapping[str, object]] = []
     for wanted, each in zip(new, plan.drafts, strict=True):
-        revision = revision_row(each, project, _next_doc(session, project, wanted), job_id=job_id)
+        row = _next_doc(session, project, wanted)
+        revision = revision_row(each, project, row, first_id=first_id, job_id=job_id)
         session.add(revision)
         if wanted.doc.file is not None:
             session.flush()  # the revision's row goes first

@@ -196,7 +196,7 @@ def _as_json(value: Json) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def revision_row(draft: Draft, project: Project, row: Doc, *, job_id: str | None) -> Revision:
+def revision_row(draft: Draft, project: Project, row: Doc, *, first_id: int, job_id: str | None) -> Revision:
     doc = draft.doc
     return Revision(
         team_id=project.team_id,
@@ -213,6 +213,7 @@ def revision_row(draft: Draft, project: Project, row: Doc, *, job_id: str | None
         blob_uri=doc.file.blob if doc.file else None,
         doc_metadata=doc.metadata,
         chunk_count=len(draft.spans),
+        first_id=first_id,
         text=doc.text,
     )
 

@@ -87,7 +87,7 @@ class ExtractingService:
         revision = session.get_one(Revision, _key(waiting))
         if revision.status != RevisionStatus.PENDING or current.embedding_version != project.embedding_version:
             raise _Overtaken  # the numbers go back, and the next step sees how things are now
-        revision.text, revision.chunk_count = cut.doc.text, len(cut.spans)
+        revision.text, revision.chunk_count, revision.first_id = cut.doc.text, len(cut.spans), first_id
         revision.title, revision.mime_type = revision.title or found.title, found.mime_type
         session.get_one(File, _key(waiting)).warnings = list(found.warnings)
         session.flush()
