@@ -6,6 +6,7 @@ from typing import Annotated
 from urllib.parse import unquote
 
 from fastapi import Depends, Path, Query, Request
+from pydantic import Field
 
 from errors import Invalid
 from runtime import Runtime
@@ -23,6 +24,7 @@ def _doc_id(doc_id: Annotated[str, Path(description="Percent-encode what is not 
         raise Invalid("The doc_id in the URL is not percent-encoded UTF-8.", param="doc_id") from error
 
 
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 InRuntime = Annotated[Runtime, Depends(_runtime)]
 DocId = Annotated[str, Depends(_doc_id)]
 TenantId = Annotated[str, Query(min_length=1)]

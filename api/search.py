@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import InRuntime
+from api.dependencies import InRuntime, Number
 from api.routing import StrictRoute
 from errors import Invalid
 from services.drafting import check_name
+from services.own_chunks import unit
 from services.search import Answer, Question
 from settings import Settings
 from text.filter_spellings import parse
@@ -22,7 +23,8 @@ router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 class SearchIn(BaseModel):
     tenant_id: str
     namespace: str
-    query: str
+    query: str | None = Field(None, description="What to look for, in words")
+    vector: list[Number] | None = Field(None, description="Instead of query: a vector to look for, of any length")
     top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5
     embedding_version: str | None = Field(None, description="Answer only from this version, else 409")
     filters: dict[str, Any] | None = Field(None, description="Which chunks may be found, by metadata and fields")
@@ -80,17 +82,28 @@ def _question(body: SearchIn, settings: Settings) -> Question:
         check_name(field, getattr(body, field), settings.max_name_chars)
     if body.top_k > settings.max_top_k:
         raise Invalid(f"top_k is {body.top_k}; at most {settings.max_top_k} is served (MAX_TOP_K).", param="top_k")
-    if not body.query.strip():
+    if (body.query is None) == (body.vector is None):
+        raise Invalid("Send query, or vector instead of it.", param="query")
+    return Question(
+        body.tenant_id,
+        body.namespace,
+        _query(body.query, settings) if body.query is not None else "",
+        body.top_k,
+        body.embedding_version,
+        filters=parse(body.filters),
+        vector=unit(body.vector, param="vector") if body.vector is not None else None,
+    )
+
+
+def _query(query: str, settings: Settings) -> str:
+    if not query.strip():
         raise Invalid("query is empty: say what to look for.", param="query")
-    if len(body.query) > settings.max_query_chars:
+    if len(query) > settings.max_query_chars:
         raise Invalid(
-            f"query has {len(body.query)} characters; at most {settings.max_query_chars} are read (MAX_QUERY_CHARS).",
+            f"query has {len(query)} characters; at most {settings.max_query_chars} are read (MAX_QUERY_CHARS).",
             param="query",
         )
-    query = body.query.replace("\x00", " ")
-    return Question(
-        body.tenant_id, body.namespace, query, body.top_k, body.embedding_version, filters=parse(body.filters)
-    )
+    return query.replace("\x00", " ")
 
 
 def _search_out(answer: Answer, *, explain: bool) -> SearchOut:

@@ -17,7 +17,7 @@ from domain import Hit
 from engines.embedders.base import Vectors
 from engines.vectors.base import Opened, VectorStore
 from engines.vectors.truth import Snapshot, is_live, row_of, snapshot
-from errors import EmbeddingRefused, ServiceError, VersionMismatch
+from errors import EmbeddingRefused, Invalid, ServiceError, VersionMismatch
 from models import Chunk, IndexRow, Json, Revision
 from services.embedding import EmbeddingService
 from services.filtering import FilterService, Group
@@ -30,12 +30,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Question:
+    """*vector*, as own_chunks.unit() gives it, is asked for instead of *query*."""
+
     tenant_id: str
     namespace: str
     query: str
     top_k: int
     embedding_version: str | None = None
     filters: Filter | None = None
+    vector: bytes | None = None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -102,7 +105,7 @@ class SearchService:
         """What is wrong with one namespace is not another's trouble, nor one question's that of those beside it."""
         try:
             return self._search_namespace(*place, asked)
-        except (VersionMismatch, EmbeddingRefused) as error:
+        except (VersionMismatch, EmbeddingRefused, Invalid) as error:
             if len(asked) == 1:
                 return [error]
             return [answer for question in asked for answer in self._answers(place, [question])]
@@ -118,7 +121,8 @@ class SearchService:
         while True:
             version = seen.key.embedding_version
             _check_version(asked, version)
-            vectors = self.embedding.embedder(version).embed_queries([question.query for question in asked])
+            told = [question.query if question.vector is None else question.vector for question in asked]
+            vectors = self.embedding.of_questions(version, seen.index.dimension, told)
             laps.end("embed_ms")
             with self.vectors.opened(seen.key, seen.index.dimension) as opened, self.database.read() as session:
                 current = snapshot(session, tenant_id, namespace) or seen

@@ -115,7 +115,11 @@ def test_what_waits_changes_nothing_that_a_filter_sees(service: Service) -> None
 def test_questions_with_different_filters_are_answered_together_each_with_its_own(service: Service) -> None:
     service.post("/v1/docs/upsert/batch", {"docs": docs_with([{"n": n} for n in range(6)])})
     filters = [None, {"n": {"$lt": 2}}, {"n": 5}, {"n": {"$lt": 2.0}}, {"n": "5"}]
-    asked = [Question(**PLACE, query="cats", top_k=top_k, filters=parse(each)) for each in filters for top_k in (1, 9)]
+    asked = [
+        Question("acme", "project_001", query="cats", top_k=top_k, filters=parse(each))
+        for each in filters
+        for top_k in (1, 9)
+    ]
     answers = service.runtime.searching.search_many(asked)
     counts = [len(answer.passages) if isinstance(answer, Answer) else answer for answer in answers]
     assert counts == [1, 6, 1, 2, 1, 1, 1, 2, 0, 0]
