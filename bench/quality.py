@@ -77,7 +77,10 @@ def main() -> None:
     with TemporaryDirectory(prefix="bench-") as name:
         settings = settings_in(Path(name)).model_copy(update={"chunk_tokens": options.chunk_tokens})
         with served(settings, Path(name)) as port, client(port) as asking:
-            print(f"{MEASURE} (what is wanted) and the median search; chunks of {settings.chunk_tokens} tokens", flush=True)
+            print(
+                f"{MEASURE} (what is wanted) and the median search; chunks of {settings.chunk_tokens} tokens",
+                flush=True,
+            )
             _report(asking, [Collection.of(each) for each in options.collections])
 
 
@@ -93,7 +96,9 @@ def _report(asking: Client, collections: Sequence[Collection]) -> None:
             every[name].append(value)
             cells.append(f"{value:.3f}{_told(collection.name, name)} {took_ms:.0f} ms")
         best = max(every[side][-1] for side in SIDES)
-        print(f"{collection.name:12}{chunks:8}" + "".join(f"{cell:>22}" for cell in cells) + f"{best:12.3f}", flush=True)
+        print(
+            f"{collection.name:12}{chunks:8}" + "".join(f"{cell:>22}" for cell in cells) + f"{best:12.3f}", flush=True
+        )
     means = {name: sum(values) / len(values) for name, values in every.items()}
     cells = [f"{mean:.4f}" for mean in means.values()]
     best = max(means[side] for side in SIDES)

@@ -80,7 +80,7 @@ class ExtractingService:
             enrich_context=asked["enrich_context"],
         )
         embedder = self.embedding.embedder(project.embedding_version)
-        return draft(doc, chunk_tokens=self.chunk_tokens, count_tokens=embedder.count_tokens)
+        return draft(doc, chunk_tokens=self.chunk_tokens, model=embedder)
 
     def _write(self, session: Session, project: Project, waiting: Revision, cut: Draft, found: ExtractedText) -> None:
         current, first_id = self.publisher.next_numbers(session, project, chunks=len(cut.spans), publications=0)
