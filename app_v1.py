@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from api import ask, documents, evaluation, health, indexes, jobs, keys, search, teams, usage
+from api import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, search, teams, usage
 from api.access import SECURITY_SCHEMES
 from api.listening import reachable_addresses
 from api.middleware import BodyLimit, PlainRequests, RequestId, RequestIdInLogs
@@ -70,7 +70,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         strict_content_type=False,
         middleware=[Middleware(RequestId), Middleware(BodyLimit), Middleware(PlainRequests)],
     )
-    for each in (documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health):
+    everything = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
+    for each in everything:  # what a doc_id may end in goes first
         app.include_router(each.router)
     add_handlers(app)
     return app

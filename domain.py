@@ -37,6 +37,20 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class RawFile:
+    """A file as it was received and stored. *blob* is its name in the store, *sha256* in hex; *mime_type* is what its
+    first bytes look like, *declared* the content type that its sender gave, "" where none was given.
+    """
+
+    blob: str
+    filename: str
+    sha256: str
+    byte_count: int
+    mime_type: str
+    declared: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that an index found. *score* is cosine similarity: higher is nearer, 1.0 is the same."""
 

@@ -171,3 +171,27 @@ class Overloaded(ServiceError):
     """More is asked for than can be answered now."""
 
     code = "overloaded"
+
+
+class Unreadable(ServiceError):
+    """A file cannot be turned into text; sending it again would not help."""
+
+    code = "unreadable_file"
+
+
+class BlobStoreUnavailable(ServiceError):
+    """Where raw files are kept cannot be reached, read or written."""
+
+    code = "blob_store_unavailable"
+
+
+class FetchDisabled(ServiceError):
+    """The operator did not allow the service to fetch from the network."""
+
+    code = "fetch_disabled"
+
+
+class FetchFailed(ServiceError):
+    """What a URL names could not be had from its server."""
+
+    code = "fetch_failed"

@@ -80,6 +80,11 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+def _partial_index(name: str, condition: str, *columns: str) -> Index:
+    """Of the rows alone that meet the condition."""
+    return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -175,17 +180,10 @@ class EmbeddingVersion(Base):
 
 
 class Doc(Base):
-    """One document of a namespace. *revision* counts what was accepted, deletions included.
-
-    *published_seq* and *published_at* say when what a search knows of it last changed: text, metadata, whatever
-    describes it. *updated_at* also moves when a revision is accepted that waits.
-    """
+    """One document of a namespace. *revision* counts what was accepted, deletions included."""
 
     __tablename__ = "docs"
-    __table_args__ = (
-        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
-        Index(None, "team_id", "project_id", "published_seq"),
-    )
+    __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -195,8 +193,6 @@ class Doc(Base):
     status: Mapped[str] = mapped_column(default=DocStatus.PROCESSING)
     error: Mapped[str | None]
     deleted_at: Mapped[datetime | None]
-    published_seq: Mapped[int | None] = mapped_column(BigInteger)
-    published_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -204,13 +200,15 @@ class Doc(Base):
 class Revision(Base):
     """One accepted content of a doc, and how far it got. The text is kept as it was sent.
 
-    *text* stands last in the row: reading the metadata of a hit does not walk through it.
+    Its chunks have the numbers from *first_id* on. *published_seq* and *published_at* say when it appeared, or was
+    described anew since. *text* stands last in the row: reading the metadata of a hit does not walk through it.
     """
 
     __tablename__ = "revisions"
     __table_args__ = (
         ForeignKeyConstraint(["team_id", "project_id", "doc_id"], ["docs.team_id", "docs.project_id", "docs.doc_id"]),
         Index(None, "job_id", "status"),
+        _partial_index("ix__revisions__live", "status = 'live'", "team_id", "project_id", "published_seq"),
     )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -228,22 +226,56 @@ class Revision(Base):
     blob_uri: Mapped[str | None]
     doc_metadata: Mapped[Json] = mapped_column("metadata")
     chunk_count: Mapped[int]
+    first_id: Mapped[int | None] = mapped_column(BigInteger)
+    published_seq: Mapped[int | None] = mapped_column(BigInteger)
+    published_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     text: Mapped[str]
 
 
-def _partial_index(name: str, told: str, *columns: str) -> Index:
-    """Of the rows in which the column *told* says something."""
-    is_told = text(f"{told} IS NOT NULL")
-    return Index(name, *columns, sqlite_where=is_told, postgresql_where=is_told)
+class File(Base):
+    """The raw file that a revision came as; *revisions.blob_uri* is its name in the store of raw files.
+
+    *asked* is how its sender wants it read and cut, for the worker that turns it into text. *warnings* say what of it
+    is not in the text.
+    """
+
+    __tablename__ = "files"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["team_id", "project_id", "doc_id", "revision"],
+            ["revisions.team_id", "revisions.project_id", "revisions.doc_id", "revisions.revision"],
+        ),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    doc_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    filename: Mapped[str]
+    byte_count: Mapped[int] = mapped_column(BigInteger)
+    asked: Mapped[Json]
+    warnings: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+
+class PendingBlob(Base):
+    """A raw file that is being stored and that no revision has taken yet. Taking it deletes the row.
+
+    *is_doomed*: it was given up, nobody may take it any more, and its blob is being deleted.
+    """
+
+    __tablename__ = "pending_blobs"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    is_doomed: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class Chunk(Base):
     """A piece of a revision. *faiss_id* is its number in its project and in every index of it.
 
     *header* is the context that was put before the text when it was embedded, and *embed_hash* the hash of
-    both: the key under which the vector is found. A revision's chunks have numbers that follow each other.
-    *chunk_metadata* is its own, beside the document's; the chunks that have some, or pages, are indexed.
+    both: the key under which the vector is found. *chunk_metadata* is the chunk's own, beside the document's.
     """
 
     __tablename__ = "chunks"
@@ -255,10 +287,8 @@ class Chunk(Base):
         Index(None, "team_id", "project_id", "doc_id", "revision", "chunk_index", unique=True),
         Index(None, "team_id", "project_id", "live_seq"),
         Index(None, "team_id", "project_id", "dead_seq"),
-        _partial_index("ix__chunks__with_metadata", "metadata", "team_id", "project_id", "faiss_id"),
-        _partial_index(
-            "ix__chunks__with_pages", "page_start", "team_id", "project_id", "faiss_id", "page_start", "page_end"
-        ),
+        _partial_index("ix__chunks__metadata", "metadata IS NOT NULL", "team_id", "project_id", "faiss_id"),
+        _partial_index("ix__chunks__pages", "page_start IS NOT NULL", "team_id", "project_id", "faiss_id"),
     )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)

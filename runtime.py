@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 from database import Database
 from engines.answerers.opening import AnswererConfig, open_answerer
+from engines.blobs.opening import open_blob_store
 from engines.embedders.opening import EmbedderConfig
+from engines.extraction.extractor import ExtractionLimits, Extractor
 from engines.keywords.opening import open_keywords
 from engines.rerankers.opening import RerankerConfig
 from engines.vectors.opening import VectorsConfig, open_store
+from engines.web.addresses import Allowed
+from engines.web.fetcher import Fetcher
 from errors import DatabaseUnavailable, NotFound
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date, current_revision
@@ -25,6 +29,8 @@ from services.documents import DocumentService
 from services.drafting import Limits
 from services.embedding import EmbeddingService
 from services.evaluating import EvaluatingService
+from services.extracting import ExtractingService
+from services.fetching import FetchService
 from services.filtering import FilterService
 from services.idempotency import IdempotencyService
 from services.indexing import IndexingService
@@ -33,12 +39,14 @@ from services.ingesting_files import FileIngestingService
 from services.jobs import JobService
 from services.moving import MovingService
 from services.observing import ObservingService
+from services.pending_blobs import PendingBlobs
 from services.publishing import Publisher
 from services.query_executor import QueryExecutor
 from services.query_log import QueryLog
 from services.rate_limits import RateLimiter
 from services.search import SearchService
 from services.searching.reranking import RerankingService
+from services.uploading import UploadService
 from services.usage import UsageService
 from services.verifying import VerifyingService
 from settings import Settings
@@ -53,6 +61,9 @@ class Runtime:
     queue: JobQueue
     embedding: EmbeddingService
     documents: DocumentService
+    uploads: UploadService
+    fetching: FetchService
+    pending_blobs: PendingBlobs
     browsing: BrowsingService
     ingesting: IngestingService
     indexing: IndexingService
@@ -107,6 +118,11 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
             settings.chunk_tokens,
             makes_namespaces=settings.auth_mode == "open",
         )
+        blobs = open_blob_store(settings.blob_store_url, min_free_bytes=settings.min_free_disk_mb << 20)
+        pending_blobs = PendingBlobs(database, blobs)
+        uploads = UploadService(database, blobs, pending_blobs, documents)
+        extractor = Extractor(_extraction_limits(settings))
+        extracting = ExtractingService(database, blobs, extractor, embedding, publisher, settings.chunk_tokens)
         rate_limits = _rate_limits(settings)
         logging = QueryLog.running(database, is_on=settings.query_log == "on", keeps_text=settings.log_query_text)
         with (
@@ -121,8 +137,11 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                     queue=queue,
                     embedding=embedding,
                     documents=documents,
+                    uploads=uploads,
+                    fetching=FetchService(uploads, _fetcher(settings)),
+                    pending_blobs=pending_blobs,
                     browsing=BrowsingService(database),
-                    ingesting=IngestingService(database, embedding, publisher),
+                    ingesting=IngestingService(database, embedding, publisher, extracting),
                     indexing=IndexingService(database, vectors, keywords, embedding, publisher),
                     jobs=JobService(database, queue, embedding, publisher),
                     searching=searching,
@@ -139,14 +158,14 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                     query_log=query_log,
                     usage=UsageService(database),
                     evaluating=EvaluatingService(database, searching),
-                    files=FileIngestingService(documents),
+                    files=FileIngestingService(documents, extractor),
                     authentication=authentication,
                     accounts=AccountService(database, embedding, settings.max_name_chars),
                     keys=KeyService(database, authentication.forget),
                     rate_limits=rate_limits,
                     idempotency=IdempotencyService(database),
                     observing=ObservingService(database, vectors, queue, embedding),
-                    diagnosing=DiagnosingService(database, vectors, queue, embedding),
+                    diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor),
                     verifying=VerifyingService(database, vectors, keywords),
                 )
             finally:
@@ -247,4 +266,25 @@ def _rate_limits(settings: Settings) -> RateLimiter:
         per_key=settings.rate_limit_per_key,
         per_team=settings.rate_limit_per_team,
         url=settings.rate_limit_url,
+    )
+
+
+def _extraction_limits(settings: Settings) -> ExtractionLimits:
+    return ExtractionLimits(
+        memory_bytes=settings.extract_memory_mb << 20,
+        cpu_seconds=settings.extract_cpu_seconds,
+        wall_seconds=settings.extract_seconds,
+        pages=settings.max_pages,
+        chars=settings.max_text_chars,
+        ocr_languages=settings.ocr_languages if settings.ocr_enabled else "",
+    )
+
+
+def _fetcher(settings: Settings) -> Fetcher | None:
+    if not settings.fetch_enabled:
+        return None
+    return Fetcher(
+        Allowed.parse(settings.fetch_allow_hosts),
+        seconds=settings.fetch_timeout_seconds,
+        most_bytes=settings.max_upload_mb << 20,
     )

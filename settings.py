@@ -102,6 +102,24 @@ class Settings(BaseSettings):
     query_log: Literal["on", "off"] = Field("on", description="Whether searches and questions are logged")
     log_query_text: bool = Field(False, description="Log the text of questions too, not only its hash")
     query_log_keep_days: float = Field(30.0, ge=0, description="How long logs and usage are kept")
+    blob_store_url: str = Field(
+        "file://./raw_files",
+        description="Where raw files are kept: file://folder, s3://bucket/prefix, gs://bucket/prefix",
+    )
+    blob_grace_hours: float = Field(
+        24.0, gt=0, description="Age at which a raw file is removed that no document has taken"
+    )
+    extract_memory_mb: Positive = Field(1024, description="Memory for reading one file, and most that it may unpack to")
+    extract_cpu_seconds: Positive = Field(120, description="Processor time for reading one file")
+    extract_seconds: float = Field(600.0, gt=0, description="Time for reading one file, OCR included")
+    max_pages: Positive = Field(5000, description="Most pages or slides of one file")
+    ocr_enabled: bool = Field(False, description="Read scans with the program tesseract, which has to be installed")
+    ocr_languages: str = Field("eng", description="Tesseract's languages, as in eng+deu")
+    fetch_enabled: bool = Field(False, description="Whether POST /v1/docs/fetch may ask other servers")
+    fetch_allow_hosts: str = Field(
+        "", description="Names, addresses and networks that may be fetched although they are not public, by commas"
+    )
+    fetch_timeout_seconds: float = Field(20.0, gt=0, description="Time for fetching one document, redirects included")
 
     chunk_tokens: Positive = Field(200, description="Most tokens in a chunk, enriched header not counted")
 
@@ -122,7 +140,8 @@ class Settings(BaseSettings):
     worker_nice: int = Field(19, ge=0, le=19, description="Niceness of the worker, so that searches keep their pace")
     worker_stop_seconds: float = Field(20.0, gt=0, description="Time a stopping worker gives its current job")
 
-    max_body_mb: Positive = Field(64, description="Largest request body")
+    max_body_mb: Positive = Field(64, description="Largest request body, uploads excepted")
+    max_upload_mb: Positive = Field(256, description="Largest upload, all its files together; largest fetched file")
     max_text_chars: Positive = Field(10_000_000, description="Longest text of one document")
     max_metadata_bytes: Positive = Field(65_536, description="Largest metadata of one document, as JSON")
     max_batch_docs: Positive = Field(1000, description="Most documents in one batch")

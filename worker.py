@@ -17,6 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 from threading import Event, Timer
 
 from errors import (
@@ -150,7 +151,7 @@ class Worker:
         return f"{type(error).__name__} inside the service: the worker's log has it under this job's id."
 
     def _keep_house(self) -> None:
-        """Once a minute: say that this worker lives, forget old jobs."""
+        """Once a minute: say that this worker lives, forget old jobs, remove raw files that no document took."""
         if time.monotonic() < self._next_housekeeping:
             return
         self._next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
@@ -158,6 +159,7 @@ class Worker:
         self.runtime.queue.prune(self.runtime.settings.job_keep_days)
         self.runtime.idempotency.prune()
         self.runtime.query_log.prune(self.runtime.settings.query_log_keep_days)
+        self.runtime.pending_blobs.sweep(timedelta(hours=self.runtime.settings.blob_grace_hours))
 
 
 def _leave() -> None:

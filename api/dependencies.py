@@ -59,6 +59,7 @@ def _tenant_of_body(sent: Any) -> Any:
     return found
 
 
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 InRuntime = Annotated[Runtime, Depends(_runtime)]
 Caller = Annotated[Principal, Depends(_caller)]
 DocId = Annotated[str, Depends(_doc_id)]

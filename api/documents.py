@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
 from api.access import needs
-from api.dependencies import After, DocId, InRuntime, Limit, Namespace, TenantId, TenantInBody, unquoted_etag
+from api.dependencies import After, DocId, InRuntime, Limit, Namespace, Number, TenantId, TenantInBody, unquoted_etag
 from api.routing import WritingRoute
 from domain import Scope
 from errors import Invalid
@@ -17,6 +18,7 @@ from models import Chunk
 from services.browsing import DocView
 from services.documents import Upserted
 from services.drafting import NewDoc
+from services.own_chunks import OwnChunk, unit
 from services.search import chunk_id
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)
@@ -24,13 +26,23 @@ router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRou
 ETag = Annotated[str | None, Header(description="A document's content hash; else 412")]
 
 
+class ChunkIn(BaseModel):
+    """A chunk as you cut it. All chunks of a document come with a vector, or none."""
+
+    text: str
+    metadata: dict[str, Any] | None = Field(None, description="Its own; counts before the document's")
+    vector: list[Number] | None = Field(None, description="From a model of your own; of any length but zero")
+    page: int | None = Field(None, ge=1, le=2**31 - 1)
+
+
 class DocIn(BaseModel):
-    """A document. What is left out has the default that is shown."""
+    """A document, in text or in chunks. What is left out has the default that is shown."""
 
     tenant_id: TenantInBody
     namespace: str
     doc_id: str
-    text: str
+    text: str | None = None
+    chunks: list[ChunkIn] | None = Field(None, min_length=1, description="Instead of text: taken as they are")
     metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back with every hit")
     title: str | None = Field(None, max_length=1000)
     source_type: Literal["upload", "url", "manual"] = "manual"
@@ -40,7 +52,16 @@ class DocIn(BaseModel):
     enrich_context: bool = Field(False, description="Embed each chunk with its title and headings before it")
 
     def to_doc(self, *, expected_hash: str | None = None, must_be_new: bool = False) -> NewDoc:
-        return NewDoc(**dict(self), expected_hash=expected_hash, must_be_new=must_be_new)
+        if (self.text is None) == (self.chunks is None):
+            raise Invalid(f"Send text, or chunks instead of it, for {self.doc_id!r}.", param="text")
+        told = {**dict(self), "text": self.text or "", "chunks": tuple(_own_chunks(self.chunks or []))}
+        return NewDoc(**told, expected_hash=expected_hash, must_be_new=must_be_new)
+
+
+def _own_chunks(sent: list[ChunkIn]) -> Iterator[OwnChunk]:
+    for number, chunk in enumerate(sent):
+        vector = None if chunk.vector is None else unit(chunk.vector, param=f"chunks.{number}.vector")
+        yield OwnChunk(chunk.text, chunk.metadata, vector, chunk.page)
 
 
 class BatchIn(BaseModel):
@@ -68,7 +89,10 @@ class DeleteOut(BaseModel):
 
 
 class DocOut(BaseModel):
-    """status is how the newest accepted revision does; live_revision is what a search finds."""
+    """status is how the newest accepted revision does; live_revision is what a search finds.
+
+    filename is null where it came as text; warnings say what of a file is not in its text.
+    """
 
     tenant_id: str
     namespace: str
@@ -84,6 +108,8 @@ class DocOut(BaseModel):
     metadata: dict[str, Any]
     chunk_count: int
     job_id: str | None
+    filename: str | None
+    warnings: list[str]
     created_at: datetime
     updated_at: datetime
 
@@ -100,6 +126,7 @@ class ChunkOut(BaseModel):
     text: str
     header: str
     section: str | None
+    metadata: dict[str, Any] | None
     page_start: int | None
     page_end: int | None
     char_start: int
@@ -222,6 +249,8 @@ def _doc_out(tenant_id: str, namespace: str, view: DocView) -> DocOut:
         metadata=revision.doc_metadata,
         chunk_count=revision.chunk_count,
         job_id=revision.job_id,
+        filename=view.file.filename if view.file else None,
+        warnings=view.file.warnings if view.file else [],
         created_at=doc.created_at,
         updated_at=doc.updated_at,
     )
@@ -234,6 +263,7 @@ def _chunk_out(chunk: Chunk) -> ChunkOut:
         text=chunk.text,
         header=chunk.header,
         section=chunk.section,
+        metadata=chunk.chunk_metadata,
         page_start=chunk.page_start,
         page_end=chunk.page_end,
         char_start=chunk.char_start,

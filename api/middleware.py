@@ -19,6 +19,7 @@ from api.problems import problem
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 PRINTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+UPLOAD = "/v1/docs/upload"
 HOLD_NAMES = ("/v1/docs/", "/v1/teams/")
 
 
@@ -51,7 +52,7 @@ class RequestId:
 
 
 class BodyLimit:
-    """No body longer than MAX_BODY_MB is read, whatever its length was said to be."""
+    """No body longer than MAX_BODY_MB, or MAX_UPLOAD_MB, is read, whatever its length was said to be."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -61,8 +62,12 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         settings = scope["state"]["runtime"].settings
-        limit = settings.max_body_mb << 20
-        detail = f"The request's body is longer than {settings.max_body_mb} MB (MAX_BODY_MB): send less at once."
+        is_upload = scope["path"] == UPLOAD
+        megabytes, name = (
+            (settings.max_upload_mb, "MAX_UPLOAD_MB") if is_upload else (settings.max_body_mb, "MAX_BODY_MB")
+        )
+        limit = megabytes << 20
+        detail = f"The request's body is longer than {megabytes} MB ({name}): send less at once."
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length) > limit:
             await problem(Request(scope), 413, detail, code="too_large")(scope, receive, send)

@@ -86,12 +86,16 @@ def _refuse_nul(request: Request) -> None:
 
 
 async def _handle_keyed(request: StrictRequest, handle: Handler, key: str) -> Response:
+    return await answer_once(request, handle, key, whose=await _tenant(request), content=await request.body())
+
+
+async def answer_once(request: Request, handle: Handler, key: str, *, whose: str, content: bytes) -> Response:
+    """The answer of *handle*, or the one that was given before to the same *content* under this key."""
     if not 0 < len(key) <= LONGEST_KEY:
         raise Invalid(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key")
     idempotency = request.state.runtime.idempotency
-    whose = principal.get().tenant_id or await _tenant(request)
-    body = await request.body()
-    told = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body).hexdigest()
+    told = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode() + content).hexdigest()
+    whose = principal.get().tenant_id or whose
     key = hashlib.sha256(f"{request.url.path}\n{whose}\n{key}".encode()).hexdigest()
     given = await run_in_threadpool(idempotency.begin, key, told)
     if given is not None:

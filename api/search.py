@@ -11,12 +11,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime, TenantInBody
+from api.dependencies import Caller, InRuntime, Number, TenantInBody
 from api.routing import StrictRoute
 from domain import Scope
 from errors import Invalid
 from runtime import Runtime
 from services.drafting import check_name
+from services.own_chunks import unit
 from services.search import Answer, Passage, Question
 from settings import Settings
 from text.filter_spellings import parse
@@ -31,7 +32,8 @@ Included = Literal["text", "metadata"]
 class SearchIn(BaseModel):
     tenant_id: TenantInBody
     namespace: str
-    query: str | None = None
+    query: str | None = Field(None, description="What to look for, in words")
+    vector: list[Number] | None = Field(None, description="Instead of query: a vector to look for, of any length")
     queries: list[str] = Field([], description="More questions, whose answers are fused with that of query, if any")
     top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5
     mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="Null: what the service is set to")
@@ -125,7 +127,7 @@ def checked(question: Question, settings: Settings, *, field: str) -> Question:
     if len(question.queries) > MOST_QUERIES:
         told = f"queries has {len(question.queries)} questions"
         raise Invalid(f"{told}; at most {MOST_QUERIES} are fused.", param="queries")
-    if question.query or not question.queries:
+    if question.vector is None and (question.query or not question.queries):
         _check_text(field, question.query, settings)
     for text in question.queries:
         _check_text("queries", text, settings)
@@ -147,6 +149,8 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
             "This service has no reranker: set RERANK_MODEL_NAME or RERANK_BASE_URL, or leave rerank out.",
             param="rerank",
         )
+    if body.vector is not None:
+        _check_vector_alone(body)
     return Question(
         body.tenant_id,
         body.namespace,
@@ -154,7 +158,8 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
         body.top_k,
         body.embedding_version,
         filters=parse(body.filters),
-        mode=body.mode or runtime.settings.search_mode,
+        vector=unit(body.vector, param="vector") if body.vector is not None else None,
+        mode=body.mode or ("dense" if body.vector is not None else runtime.settings.search_mode),
         queries=tuple(body.queries),
         fusion=body.fusion,
         min_score=body.min_score,
@@ -162,8 +167,15 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
         by_doc=body.group_by == "doc",
         group_size=body.group_size if body.group_by else 1,
         context=body.context,
-        rerank=runtime.reranking.is_set if body.rerank is None else body.rerank,
+        rerank=runtime.reranking.is_set and body.vector is None if body.rerank is None else body.rerank,
     )
+
+
+def _check_vector_alone(body: SearchIn) -> None:
+    if body.query is not None or body.queries:
+        raise Invalid("Send query, or vector instead of it.", param="query")
+    if body.mode not in (None, "dense") or body.rerank:
+        raise Invalid("A vector has no words: it is searched with mode dense, and not reranked.", param="vector")
 
 
 def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut:

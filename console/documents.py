@@ -25,15 +25,16 @@ def ingest(
     *,
     tenant: Tenant,
     namespace: Namespace,
-    strategy: Annotated[str | None, typer.Option(help="How to cut; else markdown for .md, default for others.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="How to cut; else what fits each type.")] = None,
     enrich: Annotated[bool, typer.Option(help="Embed each chunk with its file's name and its headings.")] = True,
     glob: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Take these files of the folders.")] = None,
 ) -> None:
-    """Put text files into a namespace. Files that did not change cost next to nothing.
+    """Put files into a namespace. Files that did not change are embedded no second time.
 
-    Of folders: .txt .text .md .markdown .rst, LICENSE, COPYING, README*; nothing hidden. A document's id is the path
-    of its file from the given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it are the same.
-    A file that was removed from the folder stays in the namespace.
+    Of folders: PDF, DOCX, PPTX, XLSX, HTML, EPUB, EML, CSV, TSV, JSON, .txt .text .md .markdown .rst, LICENSE, COPYING,
+    README*; nothing hidden. Their text is kept, the files are not. A document's id is the path of its file from the
+    given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it are the same. A file that was removed
+    from the folder stays in the namespace.
     """
     started = time.monotonic()
     files, failed = find_files(paths, glob or [])

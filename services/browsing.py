@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, Select, case, select
 from sqlalchemy.orm import Session, defer
 
 from database import Database, repeatable
 from errors import NotFound
-from models import Chunk, Doc, Project, Revision
+from models import Chunk, Doc, File, Project, Revision
 from services import namespaces
 
 IDS_PER_QUERY = 500
@@ -18,10 +18,11 @@ IDS_PER_QUERY = 500
 
 @dataclass(frozen=True, slots=True)
 class DocView:
-    """A doc, and the newest revision that was accepted of it."""
+    """A doc, and the newest revision that was accepted of it; its file, where it came as one and that was asked for."""
 
     doc: Doc
     revision: Revision
+    file: File | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class BrowsingService:
     @repeatable
     def get(self, tenant_id: str, namespace: str, doc_id: str) -> DocView:
         with self.database.read() as session:
-            return view(session, namespaces.require(session, tenant_id, namespace), doc_id)
+            project = namespaces.require(session, tenant_id, namespace)
+            return _with_files(session, project, [view(session, project, doc_id)])[0]
 
     @repeatable
     def page(self, tenant_id: str, namespace: str, *, limit: int, after: str | None) -> list[DocView]:
@@ -44,7 +46,7 @@ class BrowsingService:
             if after is not None:
                 query = query.where(Doc.doc_id > after)
             rows = session.execute(query.order_by(Doc.doc_id).limit(limit))
-            return [DocView(doc, revision) for doc, revision in rows]
+            return _with_files(session, project, [DocView(doc, revision) for doc, revision in rows])
 
     @repeatable
     def chunks(self, tenant_id: str, namespace: str, doc_id: str, *, limit: int, after: int | None) -> list[Chunk]:
@@ -79,6 +81,18 @@ def newest(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[s
         query = _with_revision(project, Revision.revision == _last_with_content()).where(Doc.doc_id.in_(some))
         found |= {doc.doc_id: (doc, revision) for doc, revision in session.execute(query)}
     return found
+
+
+def _with_files(session: Session, project: Project, views: Sequence[DocView]) -> list[DocView]:
+    doc_ids = [each.doc.doc_id for each in views if each.revision.blob_uri is not None]
+    files: dict[str, File] = {}
+    for start in range(0, len(doc_ids), IDS_PER_QUERY):
+        some = doc_ids[start : start + IDS_PER_QUERY]
+        same = (File.team_id == Doc.team_id) & (File.project_id == Doc.project_id) & (File.doc_id == Doc.doc_id)
+        query = select(File).join(Doc, same & (File.revision == Doc.revision))
+        query = query.where(Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.doc_id.in_(some))
+        files |= {file.doc_id: file for file in session.scalars(query)}
+    return [replace(each, file=files.get(each.doc.doc_id)) for each in views]
 
 
 def _with_revision(project: Project, which: ColumnElement[bool]) -> Select[Doc, Revision]:

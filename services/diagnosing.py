@@ -14,7 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from database import Database
+from engines.blobs.base import BlobStore
 from engines.embedders.opening import open_embedder
+from engines.extraction.extractor import Extractor
+from engines.extraction.ocr import has_tesseract
 from engines.vectors.base import VectorStore
 from errors import ServiceError, StorageFull
 from job_queue import JobQueue
@@ -52,12 +55,16 @@ class DiagnosingService:
     vectors: VectorStore
     queue: JobQueue
     embedding: EmbeddingService
+    blobs: BlobStore
+    extractor: Extractor
 
     def examine(self) -> Iterator[Finding]:
         """One finding after the other, the slow one last. Nothing that is asked here keeps another from being asked."""
         yield _ask("database", self._database)
         yield _ask("disk", self._disk)
         yield _ask("index store", self._index_store)
+        yield _ask("raw files", self.blobs.check)
+        yield _ask("ocr", self._ocr)
         yield _ask("workers", self._workers)
         yield _ask("model", self._model)
 
@@ -83,6 +90,12 @@ class DiagnosingService:
         self.vectors.require_ready()
         folder = self.vectors.folder
         return f"{self.vectors.describe()}, {self._free(folder)}" if folder else self.vectors.describe()
+
+    def _ocr(self) -> str:
+        languages = self.extractor.limits.ocr_languages
+        if languages and not has_tesseract():
+            raise ServiceError("OCR_ENABLED is set, but the program tesseract is not installed.")
+        return f"tesseract reads {languages}" if languages else "off"
 
     def _free(self, folder: Path) -> str:
         free, reserve = shutil.disk_usage(folder).free, self.database.min_free_bytes

@@ -8,7 +8,6 @@ from itertools import groupby
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import flag_modified
 
 from database import Database, repeatable
 from errors import Conflict, Invalid, NotFound, TooLarge
@@ -16,8 +15,10 @@ from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, Project, Revision, RevisionStatus, utc_now
 from services import namespaces
 from services.browsing import newest, view
-from services.drafting import Draft, Limits, NewDoc, checked, chunk_rows, draft, revision_row
+from services.drafting import Draft, Limits, NewDoc, checked, chunk_rows, describe, draft, file_row, revision_row
 from services.embedding import EmbeddingService
+from services.own_chunks import external_version, require_fit
+from services.pending_blobs import take
 from services.planning import Plan, Wanted, check_hash, sort
 from services.publishing import Publisher, drop_pending
 from services.usage import count_ingest
@@ -57,10 +58,11 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """*count* vectors were made, of which the last step's are still to be stored."""
+    """*embedded* vectors were made by the model, *brought* came with the documents; some are still to be stored."""
 
     unstored: Mapping[bytes, bytes]
-    count: int
+    embedded: int
+    brought: int
 
 
 class _Overtaken(Exception):
@@ -133,12 +135,12 @@ class DocumentService:
                 self.embedding.store(session, project.team_id, project.embedding_version, vectors.unstored)
                 for revision in _write(session, project, plan, first_id=first_id, live_seq=project.seq):
                     self.publisher.publish(session, project, revision)
-                count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=vectors.count)
+                count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=vectors.embedded)
                 done += Upserted(
                     upserted_docs=len(plan.sorted.new) + len(plan.sorted.redescribed),
                     chunks_created=plan.chunk_count,
-                    chunks_embedded=vectors.count,
-                    chunks_reused=plan.chunk_count - vectors.count,
+                    chunks_embedded=vectors.embedded,
+                    chunks_reused=plan.chunk_count - vectors.embedded - vectors.brought,
                 )
         return done
 
@@ -153,6 +155,7 @@ class DocumentService:
                 done += Upserted(upserted_docs=len(plan.sorted.redescribed))
                 if plan.drafts:
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
+                    self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
                     _write(session, project, plan, first_id=first_id, job_id=job_id)
                 count_ingest(session, project, requests=1)
         return replace(done, job_id=job_id or done.job_id)
@@ -182,20 +185,34 @@ class DocumentService:
         """The new documents, cut by the namespace's own model; the namespace is made if there was none."""
         if project is not None and not new:
             return project, []
-        version = project.embedding_version if project else self.embedding.version
-        embedder = self.embedding.embedder(version)
-        cut = [draft(each.doc, chunk_tokens=self.chunk_tokens, count_tokens=embedder.count_tokens) for each in new]
+        version = project.embedding_version if project else self._first_version(tenant_id, namespace, new[0].doc)
+        expected = self.embedding.external_dimension(version)
+        for each in new:
+            require_fit(each.doc.doc_id, each.doc.dimension, expected)
+        model = self.embedding.embedder(version) if expected is None else None
+        cut = [draft(each.doc, chunk_tokens=self.chunk_tokens, model=model) for each in new]
         if project is None:
+            dimension = expected or self.embedding.embedder(version).dimension
             project = namespaces.create(
-                self.database, tenant_id, namespace, embedding_version=version, dimension=embedder.dimension
+                self.database, tenant_id, namespace, embedding_version=version, dimension=dimension
             )
+            if project.embedding_version != version:
+                raise _Overtaken
         return project, cut
+
+    def _first_version(self, tenant_id: str, namespace: str, doc: NewDoc) -> str:
+        """The first document of a namespace decides where its vectors come from."""
+        if doc.dimension is None:
+            return self.embedding.version
+        version = external_version(tenant_id, namespace, doc.dimension)
+        self.embedding.ensure_external(version, doc.dimension)
+        return version
 
     def _embed(self, plan: Plan) -> Made:
         """Make the vectors that are not there yet. All but the last step's are kept even if the request dies."""
         team_id, version, texts = plan.project.team_id, plan.project.embedding_version, plan.texts
         with self.database.read() as session:
-            missing = self.embedding.missing(session, team_id, version, texts)
+            missing = self.embedding.missing(session, team_id, version, [*texts, *plan.vectors])
         todo = [key for key in texts if key in missing]
         vectors: dict[bytes, bytes] = {}
         for start in range(0, len(todo), TEXTS_PER_STEP):
@@ -204,7 +221,8 @@ class DocumentService:
                     self.embedding.store(session, team_id, version, vectors)
             step = todo[start : start + TEXTS_PER_STEP]
             vectors = self.embedding.embed(version, {key: texts[key] for key in step})
-        return Made(vectors, count=len(todo))
+        brought = {key: vector for key, vector in plan.vectors.items() if key in missing}
+        return Made({**vectors, **brought}, embedded=len(todo), brought=len(brought))
 
     def _begin(self, session: Session, plan: Plan, *, publications: int) -> tuple[Project, int]:
         """Lock the namespace and take numbers; raise _Overtaken if the plan does not fit it any more."""
@@ -217,12 +235,10 @@ class DocumentService:
             doc, revision = newest(session, project, [wanted.doc.doc_id])[wanted.doc.doc_id]
             if doc.revision != wanted.seen_revision or doc.deleted_at is not None:
                 raise _Overtaken
-            revision.doc_metadata, revision.title = wanted.doc.metadata, wanted.doc.title
-            flag_modified(revision, "doc_metadata")  # to Python 1 and True are the same
-            revision.source_type, revision.mime_type = wanted.doc.source_type, wanted.doc.mime_type
+            describe(revision, wanted.doc)
             doc.updated_at = utc_now()
             if revision.status == RevisionStatus.LIVE:
-                doc.published_seq, doc.published_at = project.seq, doc.updated_at
+                revision.published_seq, revision.published_at = project.seq, doc.updated_at
         return project, first_id
 
 
@@ -241,8 +257,13 @@ def _write(
     revisions: list[Revision] = []
     chunks: list[Mapping[str, object]] = []
     for wanted, each in zip(new, plan.drafts, strict=True):
-        revision = revision_row(each, project, _next_doc(session, project, wanted), job_id=job_id)
+        row = _next_doc(session, project, wanted)
+        revision = revision_row(each, project, row, first_id=first_id, job_id=job_id)
         session.add(revision)
+        if wanted.doc.file is not None:
+            session.flush()  # the revision's row goes first
+            session.add(file_row(wanted.doc, wanted.doc.file, revision))
+            take(session, wanted.doc.file.blob)
         revisions.append(revision)
         chunks += chunk_rows(each, revision, first_id=first_id, live_seq=live_seq)
         first_id += len(each.spans)
@@ -262,5 +283,6 @@ def _next_doc(session: Session, project: Project, wanted: Wanted) -> Doc:
         doc = Doc(team_id=project.team_id, project_id=project.id, doc_id=wanted.doc.doc_id, revision=0)
         session.add(doc)
     doc.revision += 1
-    doc.status, doc.error, doc.deleted_at, doc.updated_at = DocStatus.PROCESSING, None, None, utc_now()
+    doc.status = DocStatus.UPLOADED if wanted.doc.file else DocStatus.PROCESSING
+    doc.error, doc.deleted_at, doc.updated_at = None, None, utc_now()
     return doc

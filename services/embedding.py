@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock, Thread
 
+import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from database import Database, insert_or_ignore
-from engines.embedders.base import Embedder
+from engines.embedders.base import Embedder, Vectors
 from engines.embedders.opening import EmbedderConfig, open_embedder
-from errors import DatabaseUnavailable, ModelUnavailable, ServiceError, VersionUnavailable
+from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
 from models import Embedding, EmbeddingVersion
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class EmbeddingService:
         self.version = version
         self.problem: str | None = None
         self._open: dict[str, Embedder] = {}
+        self._external: dict[str, int | None] = {}
         self._failed: dict[str, tuple[float, ServiceError]] = {}
         self._opening = Lock()
         self._loader: Thread | None = None
@@ -77,6 +79,23 @@ class EmbeddingService:
         if not self.has_version(version):
             self._register(version, self.embedder(self.version))
 
+    def ensure_external(self, version: str, dimension: int) -> None:
+        """Let a name stand for vectors of that dimension that come from outside."""
+        values = {"name": version, "model": "", "is_remote": False, "is_external": True, "dimension": dimension}
+        if self.external_dimension(version) is None:
+            with self.database.write() as session:
+                session.execute(insert_or_ignore(session, EmbeddingVersion).values(**values))
+
+    def external_dimension(self, version: str) -> int | None:
+        """Of the vectors that a version stands for, if they come from outside; None: a model makes them."""
+        if version not in self._external:
+            with self.database.read() as session:
+                row = session.get(EmbeddingVersion, version)
+            if row is None:
+                return None
+            self._external[version] = row.dimension if row.is_external else None
+        return self._external[version]
+
     def missing(self, session: Session, team_id: int, version: str, hashes: Iterable[bytes]) -> set[bytes]:
         """Those of *hashes* that have no vector yet."""
         wanted = list(dict.fromkeys(hashes))
@@ -91,8 +110,30 @@ class EmbeddingService:
 
     def embed(self, version: str, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """The vectors of *texts*, by the same hashes, as they are stored: little-endian float32."""
+        if not texts:
+            return {}
         vectors = self.embedder(version).embed_documents(list(texts.values()))
         return {key: row.astype("<f4").tobytes() for key, row in zip(texts, vectors, strict=True)}
+
+    def of_questions(self, version: str, dimension: int, asked: Sequence[str | bytes]) -> Vectors:
+        """A unit vector for each question, which is a text, or a vector as own_chunks.unit() gives it."""
+        if any(isinstance(each, str) for each in asked) and self.external_dimension(version) is not None:
+            raise Invalid(
+                f"The vectors of this namespace come from outside, so no model makes one of a query: send vector, "
+                f"{dimension} numbers, instead.",
+                param="query",
+            )
+        vectors = np.empty((len(asked), dimension), np.float32)
+        for number, each in enumerate(asked):
+            if isinstance(each, bytes):
+                if len(each) != vectors[number].nbytes:
+                    told = f"The vectors of this namespace have {dimension} numbers, not {len(each) // 4}."
+                    raise Invalid(told, param="vector")
+                vectors[number] = np.frombuffer(each, "<f4")
+        texts = {number: each for number, each in enumerate(asked) if isinstance(each, str)}
+        if texts:
+            vectors[list(texts)] = self.embedder(version).embed_queries(list(texts.values()))
+        return vectors
 
     def store(self, session: Session, team_id: int, version: str, vectors: Mapping[bytes, bytes]) -> None:
         if vectors:
@@ -138,8 +179,9 @@ class EmbeddingService:
     def _load_other(self, version: str) -> Embedder:
         with self.database.read() as session:
             row = session.get(EmbeddingVersion, version)
-        if row is None:
-            raise VersionUnavailable(f"There is no embedding version {version!r}.", param="embedding_version")
+        if row is None or row.is_external:
+            told = "has no model: its vectors come from outside" if row else "does not exist"
+            raise VersionUnavailable(f"Embedding version {version!r} {told}.", param="embedding_version")
         if _is_same(row, self.config, row.dimension) and self.is_ready:
             return self._open[self.version]
         try:

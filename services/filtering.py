@@ -10,7 +10,7 @@ from threading import Lock
 from sqlalchemy.orm import Session
 
 from engines.filters.catalog import Catalog, Ids
-from engines.filters.reading import read_runs
+from engines.filters.reading import read_changes, read_runs
 from models import Project
 from text.filters import PAGE, Filter, conditions
 
@@ -77,7 +77,7 @@ def _current(session: Session, project: Project, kept: Catalog | None, keys: lis
         others = [key for key in kept.columns if key not in keys] if kept is not None else []
         return _read(session, project, keys + others[: max(MOST_KEYS - len(keys), 0)])
     if kept.seq < project.seq:
-        kept.add(read_runs(session, project, kept.columns.keys(), since=kept.seq), seq=project.seq)
+        kept.add(read_changes(session, project, kept.columns.keys(), since=kept.seq), seq=project.seq)
     if len(kept) > 2 * kept.first_size + FEWEST_CHANGES:
         return _read(session, project, kept.columns)
     return kept
@@ -85,5 +85,5 @@ def _current(session: Session, project: Project, kept: Catalog | None, keys: lis
 
 def _read(session: Session, project: Project, keys: Iterable[str]) -> Catalog:
     catalog = Catalog(keys)
-    catalog.add(read_runs(session, project, catalog.columns.keys(), since=None), seq=project.seq)
+    catalog.add(read_runs(session, project, catalog.columns.keys()), seq=project.seq)
     return catalog

@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session, defer
 
 from database import Database
-from errors import EmbeddingRefused
+from errors import EmbeddingRefused, ServiceError, Unreadable
 from job_queue import Claim, Lease
-from models import Chunk, Doc, DocStatus, Json, Project, Revision, RevisionStatus, utc_now
+from models import Chunk, Doc, DocStatus, File, Json, Project, Revision, RevisionStatus, utc_now
 from services.embedding import EmbeddingService
+from services.extracting import ExtractingService
 from services.publishing import Publisher, chunks_of, drop
 from services.usage import count_ingest
 from text.enrich import embedded_text
@@ -38,21 +39,25 @@ class IngestingService:
     database: Database
     embedding: EmbeddingService
     publisher: Publisher
+    extracting: ExtractingService
 
     def ingest(self, lease: Lease) -> Json:
-        """Embed and publish every revision that the job is for. Returns the job's result.
+        """Read, embed and publish every revision that the job is for. Returns the job's result.
 
-        A step embeds at most TEXTS_PER_STEP texts and commits them, with whatever documents they complete.
-        So a worker that dies loses one step, and the next one goes on behind it.
+        A step reads one raw file, or embeds at most TEXTS_PER_STEP texts and commits them, with whatever documents
+        they complete. So a worker that dies loses one step, and the next one goes on behind it.
         """
         counts: Counter[str] = Counter(lease.claim.result.get("counts", {}))
         while waiting := self._next_step(lease.claim):
             lease.check()
-            self._do_step(lease, waiting, counts)
+            if _is_unread(waiting[0].revision):
+                self._read_file(lease, waiting[0], counts)
+            else:
+                self._do_step(lease, waiting, counts)
         return self._result(lease.claim, counts)
 
     def _next_step(self, claim: Claim) -> list[Waiting]:
-        """The oldest waiting documents that make up a step; one that is larger than a step comes alone."""
+        """The waiting documents that make up a step, in order; a large one comes alone, and so does an unread one."""
         with self.database.read() as session:
             query = select(Revision).where(Revision.job_id == claim.job_id, Revision.status == RevisionStatus.PENDING)
             query = query.order_by(Revision.team_id, Revision.project_id, Revision.doc_id).options(defer(Revision.text))
@@ -60,11 +65,22 @@ class IngestingService:
             total = 0
             for revision in session.scalars(query.limit(TEXTS_PER_STEP)):
                 is_same_place = not chosen or _place(revision) == _place(chosen[0])
-                if chosen and (not is_same_place or total + revision.chunk_count > TEXTS_PER_STEP):
+                is_too_much = total + revision.chunk_count > TEXTS_PER_STEP or _is_unread(revision)
+                if chosen and (not is_same_place or is_too_much):
                     break
                 chosen.append(revision)
                 total += revision.chunk_count
+                if _is_unread(revision):
+                    break
             return [Waiting(revision, _hashes(session, revision)) for revision in chosen]
+
+    def _read_file(self, lease: Lease, waiting: Waiting, counts: Counter[str]) -> None:
+        """A file that cannot be read costs its own document and no other."""
+        progress, result = self._progress(lease.claim), {"counts": dict(counts)}
+        try:
+            self.extracting.extract(lease, waiting.revision, progress=progress, result=result)
+        except Unreadable as error:
+            self._fail(lease, waiting, counts, error)
 
     def _do_step(self, lease: Lease, waiting: Sequence[Waiting], counts: Counter[str]) -> None:
         project = self._project(waiting[0].revision)
@@ -108,8 +124,11 @@ class IngestingService:
             for each in waiting:
                 self._do_step(lease, [each], counts)
             return
+        self._fail(lease, waiting[0], counts, error)
+
+    def _fail(self, lease: Lease, waiting: Waiting, counts: Counter[str], error: ServiceError) -> None:
         with lease.step(self._progress(lease.claim), {"counts": dict(counts)}) as session:
-            revision = session.get_one(Revision, _key(waiting[0].revision))
+            revision = session.get_one(Revision, _key(waiting.revision), options=[defer(Revision.text)])
             if revision.status == RevisionStatus.PENDING:
                 _give_up(session, revision, RevisionStatus.FAILED, str(error))
 
@@ -142,12 +161,14 @@ class IngestingService:
                 .limit(ERRORS_KEPT)
             )
             errors = [{"doc_id": doc_id, "error": error} for doc_id, error in failed]
+            warnings = _warnings(session, of_job)
         return {
             "docs": sum(by_status.values()),
             "published": published,
             "superseded": by_status[RevisionStatus.SUPERSEDED],
             "failed": by_status[RevisionStatus.FAILED],
             "errors": errors,
+            "warnings": warnings,
             "chunks_created": created,
             "chunks_embedded": counts["chunks_embedded"],
             "chunks_reused": max(created - counts["chunks_embedded"], 0),
@@ -168,6 +189,24 @@ def _give_up(session: Session, revision: Revision, status: RevisionStatus, error
     doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id), with_for_update=True)
     if doc.revision == revision.revision:
         doc.status, doc.error, doc.updated_at = DocStatus.FAILED, error, utc_now()
+
+
+def _is_unread(revision: Revision) -> bool:
+    """Is it a raw file that has no chunks yet? What was read has one at least."""
+    return revision.blob_uri is not None and revision.chunk_count == 0
+
+
+def _warnings(session: Session, of_job: ColumnElement[bool]) -> list[Json]:
+    """What is not in the text of the files that were read, file by file."""
+    same = and_(
+        File.team_id == Revision.team_id,
+        File.project_id == Revision.project_id,
+        File.doc_id == Revision.doc_id,
+        File.revision == Revision.revision,
+    )
+    query = select(File.doc_id, File.warnings).join(Revision, same).where(of_job, Revision.chunk_count > 0)
+    told = [{"doc_id": doc_id, "warnings": warnings} for doc_id, warnings in session.execute(query) if warnings]
+    return told[:ERRORS_KEPT]
 
 
 def _hashes(session: Session, revision: Revision) -> list[bytes]:

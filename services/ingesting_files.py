@@ -6,27 +6,32 @@ The doc_id is the file's path from the parent of the given PATH on: ``docs/guide
 
 from __future__ import annotations
 
-import codecs
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, StorageFull, VersionUnavailable
+from engines.extraction.extractor import Extractor
+from errors import (
+    DatabaseUnavailable,
+    Invalid,
+    ModelUnavailable,
+    ServiceError,
+    StorageFull,
+    Unreadable,
+    VersionUnavailable,
+)
 from services.documents import DocumentService, Upserted
 from services.drafting import NewDoc, check_name
 from text.chunkers import STRATEGIES
+from text.extract import PLAIN
+from text.extract.base import ExtractedText
+from text.extract.kinds import HEAD_BYTES, KINDS, kind_of
+from text.extract.plain import decode
 
-MIME_TYPES = {
-    ".txt": "text/plain",
-    ".text": "text/plain",
-    ".md": "text/markdown",
-    ".markdown": "text/markdown",
-    ".rst": "text/x-rst",
-}
+SUFFIXES = frozenset(suffix for kind in KINDS for suffix in kind.suffixes) - {".log"}
 BARE_NAMES = ("LICENSE", "COPYING", "README")
 BATCH_DOCS = 16
 BATCH_CHARS = 200_000
@@ -36,7 +41,6 @@ OF_NO_FILE = (ModelUnavailable, VersionUnavailable, DatabaseUnavailable, Storage
 
 NOTHING = Upserted()
 _BYTES_PER_CHAR = 4  # at the most, in UTF-8 and in UTF-16
-_CONTROLS = re.compile("[\x00-\x07\x0e-\x1a\x1c-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def find_files(paths: Sequence[Path], patterns: Sequence[str] = ()) -> tuple[lis
     """The files to take, each once, and what cannot be taken.
 
     A path that is no folder is taken whatever it is called. In folders those that match one of *patterns*, by their
-    name or by their path from the folder on, or without patterns the usual text files; nothing hidden, and no folder
+    name or by their path from the folder on, or without patterns the usual types; nothing hidden, and no folder
     behind a symbolic link.
     """
     files: dict[str, File] = {}
@@ -106,6 +110,7 @@ def find_files(paths: Sequence[Path], patterns: Sequence[str] = ()) -> tuple[lis
 @dataclass(frozen=True)
 class FileIngestingService:
     documents: DocumentService
+    extractor: Extractor
 
     def ingest(self, files: Sequence[File], target: Target) -> Iterator[Outcome]:
         """Read, embed and publish, batch by batch; each outcome is kept when it comes.
@@ -117,7 +122,7 @@ class FileIngestingService:
         for file in files:
             try:
                 doc = self._read(file, target)
-            except Invalid as error:
+            except (Invalid, Unreadable) as error:
                 yield Outcome(failed=(Failure(file.doc_id, str(error)),))
                 continue
             if not doc.text.strip():
@@ -142,19 +147,32 @@ class FileIngestingService:
             file.doc_id.encode()
         except UnicodeEncodeError as error:
             raise Invalid("Its name is not valid UTF-8: rename it.") from error
-        mime_type = MIME_TYPES.get(file.path.suffix.lower(), "text/plain")
+        found = self._text_of(file.path)
         return NewDoc(
             tenant_id=target.tenant_id,
             namespace=target.namespace,
             doc_id=file.doc_id,
-            text=decode(_content(file.path, most_bytes=_BYTES_PER_CHAR * self.documents.limits.text_chars)),
+            text=found.text,
             metadata={"filename": file.path.name},
-            title=file.path.name,
+            title=found.title or file.path.name,
             source_type="upload",
-            mime_type=mime_type,
-            chunk_strategy=target.strategy or ("markdown" if mime_type == "text/markdown" else "default"),
+            mime_type=found.mime_type,
+            chunk_strategy=target.strategy or found.strategy,
             enrich_context=target.enrich,
         )
+
+    def _text_of(self, path: Path) -> ExtractedText:
+        """What is text already is read here; for the rest a process is started, which may die of it."""
+        head = _content(path, HEAD_BYTES)
+        if not head:
+            return ExtractedText("", "text/plain", "default")
+        kind = kind_of(head, path.name)
+        if kind not in PLAIN:
+            return self.extractor.extract(path.absolute(), path.name)
+        most_bytes = _BYTES_PER_CHAR * self.documents.limits.text_chars
+        if (size := path.stat().st_size) > most_bytes:
+            raise Invalid(f"It has {size} bytes, more than any text that is accepted (MAX_TEXT_CHARS).")
+        return ExtractedText(decode(_content(path)), kind.mime_type, PLAIN[kind])
 
     def _has_room(self, batch: Sequence[NewDoc], doc: NewDoc) -> bool:
         chars = sum(len(each.text) for each in batch)
@@ -174,31 +192,12 @@ class FileIngestingService:
                 yield from self._upsert([doc])
 
 
-def decode(content: bytes) -> str:
-    """A file's text: UTF-16 where its byte order mark says so, else UTF-8 with or without one, else Latin-1.
-
-    Raises Invalid for what is no text: a NUL in it or, as every byte is a letter in Latin-1, another control character.
-    """
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+def _content(path: Path, most_bytes: int = -1) -> bytes:
     try:
-        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
-        is_binary = "\x00" in text
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-        is_binary = is_utf16 or _CONTROLS.search(text) is not None
-    if is_binary:
-        raise Invalid("It is a binary file, or damaged: it has bytes that no text has.")
-    return text
-
-
-def _content(path: Path, *, most_bytes: int) -> bytes:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise Invalid("It is not a regular file.")  # and reading a pipe would wait for ever
-        if status.st_size > most_bytes:
-            raise Invalid(f"It has {status.st_size} bytes, more than any text that is accepted (MAX_TEXT_CHARS).")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read(most_bytes)
     except OSError as error:
         raise Invalid(f"It cannot be read: {error.strerror}.") from error
 
@@ -225,7 +224,7 @@ def _walk(root: Path, patterns: Sequence[str]) -> Iterator[Path | Failure]:
 def _is_wanted(path: str, patterns: Sequence[str]) -> bool:
     name = Path(path).name
     if not patterns:
-        return Path(name).suffix.lower() in MIME_TYPES or ("." not in name and name.upper().startswith(BARE_NAMES))
+        return Path(name).suffix.lower() in SUFFIXES or ("." not in name and name.upper().startswith(BARE_NAMES))
     # fnmatch lets * cross folders; taking **/ away as well lets it stand for no folder at all
     several = {each for pattern in patterns for each in (pattern, pattern.replace("**/", ""))}
     return any(fnmatchcase(path, each) or fnmatchcase(name, each) for each in several)

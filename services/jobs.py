@@ -37,6 +37,11 @@ class JobService:
         version = new_version or self.embedding.version
         if reembed:
             self.embedding.ensure_registered(version)
+            if self.embedding.external_dimension(version) is not None:
+                raise Invalid(
+                    f"The vectors of embedding version {version!r} come from outside: no model can make them.",
+                    param="new_embedding_version",
+                )
         with self.database.write() as session:
             project = namespaces.require(session, tenant_id, namespace)
             if not reembed:

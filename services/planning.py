@@ -42,8 +42,13 @@ class Plan:
 
     @property
     def texts(self) -> dict[bytes, str]:
-        """Everything that has to be embedded, by its hash."""
+        """Everything that has to be embedded, by its key."""
         return {key: text for each in self.drafts for key, text in each.texts.items()}
+
+    @property
+    def vectors(self) -> dict[bytes, bytes]:
+        """All vectors that came with the documents, by their keys."""
+        return {key: vector for each in self.drafts for key, vector in each.vectors.items()}
 
 
 def sort(

@@ -58,8 +58,8 @@ class Publisher:
         project.live_chunks += revision.chunk_count
         doc.live_revision, doc.status, doc.error = revision.revision, DocStatus.READY, None
         doc.deleted_at, doc.updated_at = None, utc_now()
-        doc.published_seq, doc.published_at = project.seq, doc.updated_at
         revision.status = RevisionStatus.LIVE
+        revision.published_seq, revision.published_at = project.seq, doc.updated_at
         self._count_changes(session, project, retired + revision.chunk_count)
 
     def withdraw(self, session: Session, project: Project, doc: Doc) -> int:

@@ -18,7 +18,7 @@ from engines.embedders.base import Vectors
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from engines.vectors.truth import Snapshot, row_of, snapshot
-from errors import EmbeddingRefused, ServiceError, VersionMismatch
+from errors import EmbeddingRefused, Invalid, ServiceError, VersionMismatch
 from models import IndexRow
 from services.embedding import EmbeddingService
 from services.filtering import FilterService
@@ -93,7 +93,7 @@ class SearchService:
         """What is wrong with one namespace is not another's trouble, nor one question's that of those beside it."""
         try:
             return self._search_namespace(*place, asked)
-        except (VersionMismatch, EmbeddingRefused) as error:
+        except (VersionMismatch, EmbeddingRefused, Invalid) as error:
             if len(asked) == 1:
                 return [error]
             return [answer for question in asked for answer in self._found(place, [question])]
@@ -110,7 +110,7 @@ class SearchService:
         while True:
             version = seen.key.embedding_version
             _check_version(questions, version)
-            asked = self._embedded(questions, version)
+            asked = self._embedded(questions, version, seen.index.dimension)
             laps.end("embed_ms")
             with ExitStack() as stack:
                 opened = None
@@ -122,15 +122,15 @@ class SearchService:
                     return self._search_snapshot(Reader(session, current, opened, self.keywords, laps), asked)
             seen = current  # the namespace moved to another version in between
 
-    def _embedded(self, questions: Sequence[Question], version: str) -> list[Asked]:
+    def _embedded(self, questions: Sequence[Question], version: str, dimension: int) -> list[Asked]:
         """All texts at once. A question of words alone needs no model."""
-        texts = [text for question in questions if "dense" in question.sides for text in question.texts]
-        if not texts:
+        told = [each for question in questions if "dense" in question.sides for each in question.asked]
+        if not told:
             return [Asked.of(question, None) for question in questions]
-        vectors = self.embedding.embedder(version).embed_queries(texts)
+        vectors = self.embedding.of_questions(version, dimension, told)
         asked, start = [], 0
         for question in questions:
-            end = start + (len(question.texts) if "dense" in question.sides else 0)
+            end = start + (len(question.asked) if "dense" in question.sides else 0)
             asked.append(Asked.of(question, vectors[start:end] if end > start else None))
             start = end
         return asked

@@ -55,5 +55,8 @@ def issue(service: Service, team: str, *scopes: Scope, **more: Any) -> str:
 
 @pytest.fixture
 def keyed(tmp_path: Path, database_url: str) -> Iterator[Service]:
-    with open_service(settings_in(tmp_path, database_url=database_url, auth_mode="keys")) as service:
+    settings = settings_in(
+        tmp_path, database_url=database_url, auth_mode="keys", fetch_enabled=True, fetch_allow_hosts="127.0.0.1"
+    )
+    with open_service(settings) as service:
         yield service

@@ -111,6 +111,7 @@ def settings_in(folder: Path, **changed: Any) -> Settings:
     given = {
         "database_url": f"sqlite:///{folder}/rag.db",
         "index_dir": folder / "indices",
+        "blob_store_url": f"file://{folder}/raw_files",
         "embed_model_name": MODEL,
         "min_free_disk_mb": 0,
         "job_retry_seconds": 0.0,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, combinations
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -23,8 +25,8 @@ Known = dict[str, Any]
 class World:
     """Two teams that each have one of everything that a route can name."""
 
-    def __init__(self, service: Service) -> None:
-        self.client = service.client
+    def __init__(self, service: Service, url: str) -> None:
+        self.client, self.url = service.client, url
         self.routes = routes_of(service.client.get("/openapi.json").json())
         self.names = names_of_things(self.routes)
         self.one, self.other = make_team(service, "team-one"), make_team(service, "team-other")
@@ -33,7 +35,8 @@ class World:
     def absent(self) -> Known:
         """What nobody has, and nobody was asked for before."""
         self._count += 1
-        return {name: f"{self._count:016x}" if name == "key_id" else f"no-{name}-{self._count}" for name in self.names}
+        names = {name: f"{self._count:016x}" if name == "key_id" else f"no-{name}-{self._count}" for name in self.names}
+        return {**names, "url": self.url}
 
     def made(self, team: Team) -> Known:
         """A new namespace with a document, a job and a key in it, and whatever else answers of the service name."""
@@ -42,13 +45,18 @@ class World:
             "tenant_id": team.name,
             "namespace": f"{team.name}-namespace-{self._count}",
             "doc_id": f"{team.name}-document-{self._count}",
+            "url": self.url,
         }
         team.post(f"{team.own}/projects", {"namespace": known["namespace"]}, expect=201)
-        doc = {**known, "text": f"The cats of {team.name}."}
+        place = {name: known[name] for name in ("tenant_id", "namespace", "doc_id")}
+        doc = {**place, "text": f"The cats of {team.name}."}
         team.post("/v1/docs/upsert", doc)
         answers = [
             team.post("/v1/docs/upsert/batch", {"docs": [{**doc, "text": "Later."}], "async_mode": True}),
             team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, expect=201),
+            team.ask(
+                "POST", "/v1/docs/upload", data=place, files={"file": ("cats.txt", b"Cats in a file.")}, expect=200
+            ),
         ]
         self._learn(known, answers)
         for route in self.routes:
@@ -66,9 +74,30 @@ class World:
             known.setdefault(name, value)
 
 
+class Page(BaseHTTPRequestHandler):
+    """What POST /v1/docs/fetch gets."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        self.wfile.write(b"Cats from afar.")
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody asked."""
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/cats.txt"
+        server.shutdown()
+
+
 @pytest.fixture
-def world(keyed: Service) -> World:
-    return World(keyed)
+def world(keyed: Service, page: str) -> World:
+    return World(keyed, page)
 
 
 def test_without_a_key_every_route_but_health_is_a_401(world: World) -> None:

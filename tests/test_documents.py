@@ -128,8 +128,7 @@ def test_preconditions_are_kept(service: Service) -> None:
 
 def test_a_batch_for_two_tenants_reaches_both(service: Service) -> None:
     docs = [{"tenant_id": t, "namespace": "n", "doc_id": "doc", "text": f"{t} text"} for t in ("one", "two")]
-    service.post("/v1/docs/upsert/batch", {"docs": docs, "async_mode": True})
-    service.work()
+    service.post("/v1/docs/upsert/batch", {"docs": docs})
     for tenant in ("one", "two"):
         found = service.search("text", tenant_id=tenant, namespace="n")["chunks"]
         assert [chunk["text"] for chunk in found] == [f"{tenant} text"]

@@ -14,12 +14,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import manage
-from errors import Invalid
+from errors import Unreadable
 from migrations.upgrade import HEAD
 from models import utc_now
 from services.diagnosing import without_secrets
-from services.ingesting_files import decode, find_files
+from services.ingesting_files import find_files
+from tests import files
 from tests.service import MODEL, Service, environment
+from text.extract.plain import decode
 
 PLACE = ["--tenant", "acme", "--namespace", "project_001"]
 ROOT = Path(__file__).parent.parent
@@ -33,6 +35,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     told = {
         "DATABASE_URL": f"sqlite:///{tmp_path}/rag.db",
         "INDEX_DIR": str(tmp_path / "indices"),
+        "BLOB_STORE_URL": f"file://{tmp_path}/raw_files",
         "EMBED_MODEL_NAME": MODEL,
         "MIN_FREE_DISK_MB": "0",
     }
@@ -126,7 +129,7 @@ def test_bad_files_are_named_and_do_not_stop_the_others(run: Run, docs: Path) ->
     (docs / "windows.txt").write_bytes("Grüße".encode("utf-16"))
     out = run("ingest", docs, docs / "missing.txt", *PLACE, exit_code=1).stdout
     assert "5 upserted, 2 skipped (2 empty), 3 failed" in out
-    assert "failed  docs/binary.txt: It is a binary file" in out
+    assert "failed  docs/binary.txt: It is damaged, or not really a ZIP archive" in out
     assert "failed  docs/gone.txt: It cannot be read: No such file or directory." in out
     assert "failed  missing.txt: It cannot be read" in out
     assert "skipped docs/empty.txt: empty" in out
@@ -143,17 +146,51 @@ def test_a_document_that_the_service_refuses_is_found_among_its_batch(
     assert "failed  docs/long.txt: The text of 'docs/long.txt' has 250 characters" in out
 
 
-def test_folders_are_walked_for_text_files_and_files_are_taken_whatever_they_are(docs: Path) -> None:
-    for name in ("LICENSE", "README-first", "notes.RST", "photo.jpg", "data.csv", ".hidden.md", "LICENSE.py"):
+def test_folders_are_walked_for_the_types_that_can_be_read_and_files_are_taken_whatever_they_are(docs: Path) -> None:
+    for name in ("LICENSE", "README-first", "notes.RST", "photo.jpg", "a.PDF", "main.py", ".hidden.md", "LICENSE.py"):
         (docs / name).write_text("text")
     (docs / ".git").mkdir()
     (docs / ".git" / "description.txt").write_text("text")
     (docs / "loop").symlink_to(docs)
-    files, failed = find_files([docs, docs / "data.csv"])
-    expected = {"LICENSE", "README-first", "cats.md", "notes.RST", "guide/ships.txt"}
-    assert {file.doc_id for file in files} == {f"docs/{name}" for name in expected} | {"data.csv"}
+    found, failed = find_files([docs, docs / "main.py"])
+    expected = {"LICENSE", "README-first", "a.PDF", "cats.md", "notes.RST", "guide/ships.txt"}
+    assert {file.doc_id for file in found} == {f"docs/{name}" for name in expected} | {"main.py"}
     assert failed == []
-    assert [file.doc_id for file in files] == [file.doc_id for file in find_files([docs, docs / "data.csv"])[0]]
+    assert [file.doc_id for file in found] == [file.doc_id for file in find_files([docs, docs / "main.py"])[0]]
+
+
+def test_files_of_all_types_are_ingested_and_those_that_cannot_be_read_say_why(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_PAGES", "2")
+    made = {
+        "a.pdf": files.pdf(),
+        "b.docx": files.word(),
+        "c.pptx": files.powerpoint(),
+        "d.xlsx": files.excel(),
+        "e.epub": files.epub(),
+        "f.eml": files.mail(),
+        "g.html": files.html(),
+        "h.json": files.JSON,
+        "i.csv": files.CSV,
+    }
+    bad = {
+        "locked.pdf": files.pdf(password="secret"),
+        "long.pdf": files.pdf_of(3),
+        "scan.pdf": files.scanned_pdf(with_text=False),
+    }
+    folder = tmp_path / "types"
+    folder.mkdir()
+    for name, content in {**made, **bad}.items():
+        (folder / name).write_bytes(content)
+    out = run("ingest", folder, *PLACE, exit_code=1).stdout
+    assert "9 upserted, 0 skipped, 3 failed" in out
+    assert "failed  types/locked.pdf: It is protected by a password" in out
+    assert "failed  types/long.pdf: It has 3 pages; at most 2 are accepted (MAX_PAGES)" in out
+    assert "failed  types/scan.pdf: Page 1 is a scan without text: OCR is off." in out
+    assert "9 skipped, 3 failed" in run("ingest", folder, *PLACE, exit_code=1).stdout
+    found = run("search", "When are fees paid?", *PLACE, "--top-k", 5).stdout
+    assert "types/a.pdf#c0001  (Fees, page 2)" in found
 
 
 @pytest.mark.parametrize(
@@ -169,12 +206,12 @@ def test_patterns_choose_among_the_files_of_a_folder(docs: Path, pattern: str, n
     (docs / "guide" / "old").mkdir()
     for name in ("data.csv", "guide/old/data.csv"):
         (docs / name).write_text("a,b")
-    files, _ = find_files([docs], [pattern])
-    assert [file.doc_id for file in files] == [f"docs/{name}" for name in names]
+    found, _ = find_files([docs], [pattern])
+    assert [file.doc_id for file in found] == [f"docs/{name}" for name in names]
 
 
 def test_a_folder_without_such_files_is_told(run: Run, docs: Path) -> None:
-    assert "There is no such file" in run("ingest", docs, *PLACE, "--glob", "*.pdf").stderr
+    assert "There is no such file" in run("ingest", docs, *PLACE, "--glob", "*.png").stderr
 
 
 def test_two_files_with_one_doc_id_are_not_stored_over_each_other(run: Run, docs: Path, tmp_path: Path) -> None:
@@ -203,7 +240,7 @@ def test_text_is_read_in_the_encoding_that_it_has(content: bytes, text: str) -> 
 
 @pytest.mark.parametrize("content", [b"a\x00b", b"\xff\xfea", b"\x1f\x8b\x08\xfe", "text".encode("utf-32")])
 def test_what_is_no_text_is_refused(content: bytes) -> None:
-    with pytest.raises(Invalid, match="binary"):
+    with pytest.raises(Unreadable, match="binary"):
         decode(content)
 
 

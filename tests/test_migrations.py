@@ -24,7 +24,7 @@ from models import Base, Team
 from tests.postgres import PostgresServer
 
 ROOT = Path(__file__).parent.parent
-NOT_OWNED = {"teams", "embedding_versions", "workers", "idempotency_keys"}
+NOT_OWNED = {"teams", "embedding_versions", "workers", "idempotency_keys", "pending_blobs"}
 
 
 @pytest.fixture

@@ -88,13 +88,21 @@ class Filled:
         with self.database.write() as session:
             self.store.name(session, session.get_one(Project, (key.team_id, key.project_id)), built)
 
-    def search(self, name: str, queries: NDArray[np.float32], *, k: int, by: VectorStore | None = None) -> Found:
+    def search(
+        self,
+        name: str,
+        queries: NDArray[np.float32],
+        *,
+        k: int,
+        by: VectorStore | None = None,
+        allowed: NDArray[np.int64] | None = None,
+    ) -> Found:
         with self.database.read() as session:
             seen = snapshot(session, name, "namespace")
             assert seen is not None
             with (by or self.store).opened(seen.key, DIMENSION) as opened:
                 assert opened.catch_up(session, seen) is None
-                return opened.search(session, seen, queries, k=k)
+                return opened.search(session, seen, queries, k=k, allowed=allowed)
 
     def _write_chunks(self, session: Session, place: dict[str, int], vectors: NDArray[np.float32]) -> None:
         numbers = range(len(vectors))
@@ -142,6 +150,28 @@ def test_the_graph_finds_what_an_exact_search_finds(filled: Filled) -> None:
         scores = [float(query @ vectors[hit.faiss_id]) for hit in hits]
         assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-5)
         assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.0001])
+def test_a_filtered_graph_loses_nothing_worth_having(filled: Filled, share: float) -> None:
+    vectors, queries = unit(ROWS, seed=1), unit(50, seed=6)
+    allowed = np.sort(np.random.default_rng(7).choice(ROWS, int(share * ROWS), replace=False))
+    found = filled.search("large", queries, k=10, allowed=allowed)
+    assert found.is_exact is (share < 0.1)
+    expected = [allowed[places].tolist() for places in exact_ids(queries, vectors[allowed], 10)]
+    assert [len(hits) for hits in found.hits] == [min(10, len(allowed))] * len(queries)
+    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(found.hits, expected, strict=True)]
+    assert sum(same) >= (1 if found.is_exact else 0.99) * sum(map(len, expected))
+
+
+def test_what_a_filter_allows_is_found_however_far_it_is(filled: Filled) -> None:
+    """The graph proposes what is near, and none of it is allowed."""
+    vectors, query = unit(ROWS, seed=1), unit(1, seed=8)
+    allowed = np.sort(np.argsort(query[0] @ vectors.T)[: ROWS // 4])
+    for by in (filled.store, filled.default_store):
+        found = filled.search("large", query, k=10, by=by, allowed=allowed)
+        assert [hit.faiss_id for hit in found.hits[0]] == allowed[exact_ids(query, vectors[allowed], 10)[0]].tolist()
+        assert found.is_exact
 
 
 def test_the_plan_walks_the_graph_of_the_version(filled: Filled) -> None:

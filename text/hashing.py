@@ -40,3 +40,8 @@ def clean(text: str) -> str:
         message = f"the text has a lone surrogate ({code}) at character {found.start()}, which is not Unicode text"
         raise Invalid(message, param="text")
     return text.replace("\x00", "")
+
+
+def storable(text: str) -> str:
+    """*text* of a file: as clean() has it, with the replacement character for what is none."""
+    return _SURROGATE.sub("\ufffd", text.replace("\x00", ""))

@@ -11,30 +11,46 @@ branch_labels = None
 depends_on = None
 
 PARTIAL = {
-    "ix__chunks__with_metadata": ("metadata", ["team_id", "project_id", "faiss_id"]),
-    "ix__chunks__with_pages": ("page_start", ["team_id", "project_id", "faiss_id", "page_start", "page_end"]),
+    "ix__revisions__live": ("revisions", ["team_id", "project_id", "published_seq"], "status = 'live'"),
+    "ix__chunks__metadata": ("chunks", ["team_id", "project_id", "faiss_id"], "metadata IS NOT NULL"),
+    "ix__chunks__pages": ("chunks", ["team_id", "project_id", "faiss_id"], "page_start IS NOT NULL"),
 }
 
 
 def upgrade() -> None:
     with op.batch_alter_table("embedding_versions") as versions:
         versions.add_column(sa.Column("is_external", sa.Boolean(), server_default=sa.false(), nullable=False))
-    with op.batch_alter_table("docs") as docs:
-        docs.add_column(sa.Column("published_seq", sa.BigInteger(), nullable=True))
-        docs.add_column(sa.Column("published_at", sa.DateTime(timezone=True), nullable=True))
-        docs.create_index("ix__docs__team_id_project_id_published_seq", ["team_id", "project_id", "published_seq"])
-    op.execute("UPDATE docs SET published_at = updated_at WHERE live_revision IS NOT NULL")
-    for name, (told, columns) in PARTIAL.items():
-        is_told = sa.text(f"{told} IS NOT NULL")
-        op.create_index(name, "chunks", columns, sqlite_where=is_told, postgresql_where=is_told)
+    with op.batch_alter_table("revisions") as revisions:
+        revisions.add_column(sa.Column("first_id", sa.BigInteger(), nullable=True))
+        revisions.add_column(sa.Column("published_seq", sa.BigInteger(), nullable=True))
+        revisions.add_column(sa.Column("published_at", sa.DateTime(timezone=True), nullable=True))
+    op.execute(FILL_FIRST_IDS)
+    op.execute(FILL_TIMES)
+    for name, (table, columns, condition) in PARTIAL.items():
+        op.create_index(name, table, columns, sqlite_where=sa.text(condition), postgresql_where=sa.text(condition))
 
 
 def downgrade() -> None:
-    for name in PARTIAL:
-        op.drop_index(name, "chunks")
-    with op.batch_alter_table("docs") as docs:
-        docs.drop_index("ix__docs__team_id_project_id_published_seq")
-        docs.drop_column("published_at")
-        docs.drop_column("published_seq")
+    for name, (table, _, _) in PARTIAL.items():
+        op.drop_index(name, table)
+    with op.batch_alter_table("revisions") as revisions:
+        revisions.drop_column("published_at")
+        revisions.drop_column("published_seq")
+        revisions.drop_column("first_id")
     with op.batch_alter_table("embedding_versions") as versions:
         versions.drop_column("is_external")
+
+
+FILL_FIRST_IDS = """
+UPDATE revisions SET first_id = (
+  SELECT min(chunks.faiss_id) FROM chunks WHERE chunks.team_id = revisions.team_id
+  AND chunks.project_id = revisions.project_id AND chunks.doc_id = revisions.doc_id
+  AND chunks.revision = revisions.revision
+)
+"""
+FILL_TIMES = """
+UPDATE revisions SET published_seq = 0, published_at = (
+  SELECT docs.updated_at FROM docs WHERE docs.team_id = revisions.team_id
+  AND docs.project_id = revisions.project_id AND docs.doc_id = revisions.doc_id
+) WHERE status = 'live'
+"""

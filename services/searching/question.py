@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,6 +18,8 @@ Fusion = Literal["min_max", "reciprocal_rank"]
 @dataclass(frozen=True, slots=True)
 class Question:
     """*query* may be empty where *queries* are not. With *by_doc* top_k counts documents, of *group_size* chunks each.
+
+    *vector*, as own_chunks.unit() gives it, is asked for instead of words, and only on the dense side.
 
     *mmr_lambda* from 0, all diversity, to 1, all relevance. *context* counts the chunks to each side that are joined.
     """
@@ -36,6 +39,7 @@ class Question:
     group_size: int = 1
     context: int = 0
     rerank: bool = False
+    vector: bytes | None = None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -47,13 +51,18 @@ class Question:
         return [text for text in (self.query, *self.queries) if text]
 
     @property
+    def asked(self) -> Sequence[str | bytes]:
+        """What is looked for on the dense side."""
+        return self.texts if self.vector is None else [self.vector]
+
+    @property
     def sides(self) -> tuple[Side, ...]:
         return ("dense", "keyword") if self.mode == "hybrid" else (self.mode,)
 
     @property
     def is_fused(self) -> bool:
         """More than one list is found, so that its score is a share of them."""
-        return len(self.sides) * len(self.texts) > 1
+        return len(self.sides) * len(self.asked) > 1
 
     def is_good_enough(self, score: float) -> bool:
         return self.min_score is None or score >= self.min_score

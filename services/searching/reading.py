@@ -78,7 +78,7 @@ class Reader:
             [
                 Ranked(side, query, hits[: each.depth])
                 for side in each.question.sides
-                for query, hits in enumerate(islice(found[side], len(each.question.texts)))
+                for query, hits in enumerate(islice(found[side], len(each.question.asked)))
             ]
             for each in asked
         ]

@@ -8,7 +8,7 @@ would make a heading of every item of a list). Lines in fenced code are never he
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from text.chunkers.base import Run, Source, Unit, units_between
@@ -21,7 +21,8 @@ _FENCE = re.compile(r"`{3,}+(?![^\r\n]*`)|~{3,}+")
 _ITEM = re.compile(r"[|>]|[-*+•][ \t]|\d{1,9}[.)][ \t]")
 _LONGEST_PLAIN_HEADING = 80
 
-_Path = tuple[tuple[int, str], ...]
+Path = tuple[tuple[int, str], ...]
+"""The headings above a place, outermost first, each with its level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,25 @@ def markdown(source: Source) -> Iterator[Run]:
     yield from sections(source, [(0, len(source.text))], plain_headings=False)
 
 
-def sections(source: Source, stretches: Iterable[Stretch], *, plain_headings: bool) -> Iterator[Run]:
-    """The sections of each stretch. A section that goes on in the next stretch is two runs, one path."""
-    path: _Path = ()
+def sections(
+    source: Source, stretches: Iterable[Stretch], *, plain_headings: bool, path: Path = ()
+) -> Generator[Run, None, Path]:
+    """The sections of each stretch, the first one below *path*; returns the path at the end.
+
+    A section that goes on in the next stretch is two runs, one path.
+    """
     for start, end in stretches:
         found = list(lines(source.text, start, end))
         blocks = _Lines(source.text, found, plain_headings=plain_headings).blocks()
         for headings, bodies in _with_their_headings(blocks):
             for heading in headings:
                 path = (*(above for above in path if above[0] < heading.level), (heading.level, heading.title))
-            yield Run(_units(source, headings, bodies), tuple(title for _, title in path))
+            yield Run(_units(source, headings, bodies), titles(path))
+    return path
+
+
+def titles(path: Path) -> tuple[str, ...]:
+    return tuple(title for _, title in path)
 
 
 def _with_their_headings(blocks: Iterable[_Block]) -> Iterator[tuple[list[_Block], list[_Block]]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from text.chunkers.base import Run, Source, units_of
 from text.chunkers.borders import PROSE, Stretch, lines
-from text.chunkers.structure import sections
+from text.chunkers.structure import Path, sections, titles
 
 _RULE = re.compile(r"\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?\Z")
 _QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*+"(?=[,;\t|]|$)')
@@ -28,11 +28,12 @@ def table(source: Source) -> Iterator[Run]:
         yield _separated(source, list(_records(source.text, rows)))
         return
     around = 0
+    path: Path = ()
     for first, stop in tables:
-        yield from sections(source, [(around, rows[first][0])], plain_headings=False)
-        yield _run(source, (rows[first][0], rows[first + 1][1]), rows[first + 2 : stop])
+        path = yield from sections(source, [(around, rows[first][0])], plain_headings=False, path=path)
+        yield _run(source, (rows[first][0], rows[first + 1][1]), rows[first + 2 : stop], titles(path))
         around = rows[stop - 1][1]
-    yield from sections(source, [(around, len(source.text))], plain_headings=False)
+    yield from sections(source, [(around, len(source.text))], plain_headings=False, path=path)
 
 
 def _separated(source: Source, records: list[Stretch]) -> Run:
@@ -41,12 +42,12 @@ def _separated(source: Source, records: list[Stretch]) -> Run:
     return Run(units_of(source, records, (lines, *PROSE)), whole_overlap=True)
 
 
-def _run(source: Source, header: Stretch, rows: list[Stretch]) -> Run:
+def _run(source: Source, header: Stretch, rows: list[Stretch], section: tuple[str, ...] = ()) -> Run:
     """A header that is alone, or would take more than half of each chunk, is a row like the others."""
     prefix = source.text[slice(*header)] + "\n"
     if not rows or source.weight(header[0], rows[0][0]) * 2 > source.max_tokens:
         prefix, rows = "", [header, *rows]
-    return Run(units_of(source.beside(prefix), rows, (lines, *PROSE)), prefix=prefix, whole_overlap=True)
+    return Run(units_of(source.beside(prefix), rows, (lines, *PROSE)), section, prefix, whole_overlap=True)
 
 
 def _markdown_tables(text: str, rows: list[Stretch]) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,117 @@
+"""multipart/form-data as it comes in: files go into the store piece by piece, and nothing is held whole in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from domain import RawFile
+from errors import Invalid, TooLarge
+from services.uploading import IncomingFile, UploadService
+
+MOST_FIELD_BYTES = 1 << 20
+_SPARE_PARTS = 100
+
+
+@dataclass(slots=True)
+class Form:
+    """What was received: the fields by name, the files in order. *blobs* is all that was begun, for whoever tidies."""
+
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    files: list[RawFile] = field(default_factory=list)
+    blobs: list[str] = field(default_factory=list)
+
+
+async def receive(request: Request, uploads: UploadService, form: Form, *, most_files: int) -> None:
+    """Read the request into *form*. Raises Invalid and TooLarge, and what storing a file raises."""
+    reader = _Reader(uploads, form, most_files)
+    try:
+        with PushMultipartParser(_boundary(request), max_segment_count=most_files + _SPARE_PARTS) as parser:
+            async for piece in request.stream():
+                for event in parser.parse(piece) if piece else ():
+                    await reader.take(event)
+    except MultipartError as error:
+        kind = TooLarge if isinstance(error, ParserLimitReached) else Invalid
+        raise kind(f"The body is not a form with files as it should be: {error}.") from error
+    except ClientDisconnect as error:
+        raise Invalid("The upload was broken off.") from error
+    finally:
+        await reader.close()
+
+
+async def drain(request: Request) -> None:
+    """Read on to the end: a client that is still sending would miss the answer. The limit of a body holds."""
+    try:
+        async for _ in request.stream():
+            pass
+    except (ClientDisconnect, RuntimeError):
+        return
+
+
+def _boundary(request: Request) -> str:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != "multipart/form-data" or not options.get("boundary"):
+        raise Invalid("Send a form with files (multipart/form-data), as curl -F file=@report.pdf does.", param="file")
+    return str(options["boundary"])
+
+
+class _Reader:
+    """Takes the parser's events: the head of a part, pieces of its content, its end."""
+
+    def __init__(self, uploads: UploadService, form: Form, most_files: int) -> None:
+        self._uploads = uploads
+        self._form = form
+        self._most_files = most_files
+        self._name = ""
+        self._incoming: IncomingFile | None = None
+        self._value = bytearray()
+        self._field_bytes = 0
+
+    async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
+        if isinstance(event, MultipartSegment):
+            await self._begin(event)
+        elif event is None:
+            await self._end()
+        elif self._incoming is not None:
+            await run_in_threadpool(self._incoming.write, bytes(event))
+        else:
+            self._add_to_field(event)
+
+    async def close(self) -> None:
+        """What did not come to its end is taken back."""
+        if self._incoming is not None:
+            await run_in_threadpool(self._incoming.abort)
+
+    async def _begin(self, part: MultipartSegment) -> None:
+        self._name, self._value = part.name or "", bytearray()
+        if part.filename is None:
+            return
+        if len(self._form.files) == self._most_files:
+            raise TooLarge(
+                f"At most {self._most_files} files are accepted at once (MAX_BATCH_DOCS). Send several uploads.",
+                param="file",
+            )
+        declared = part.header("Content-Type", "")
+        self._incoming = await run_in_threadpool(self._uploads.begin, part.filename, str(declared))
+        self._form.blobs.append(self._incoming.blob)
+
+    async def _end(self) -> None:
+        if self._incoming is not None:
+            self._form.files.append(await run_in_threadpool(self._incoming.finish))
+            self._incoming = None
+            return
+        try:
+            value = self._value.decode()
+        except UnicodeDecodeError as error:
+            raise Invalid(f"The field {self._name!r} is not UTF-8.", param=self._name) from error
+        self._form.fields.setdefault(self._name, []).append(value)
+
+    def _add_to_field(self, piece: bytes | bytearray) -> None:
+        self._field_bytes += len(piece)
+        if self._field_bytes > MOST_FIELD_BYTES:
+            raise TooLarge(f"The fields of the form have more than {MOST_FIELD_BYTES} bytes.", param=self._name)
+        self._value += piece

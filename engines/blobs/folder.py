@@ -1,0 +1,119 @@
+"""Raw files in a folder of this machine, written as durably as the database is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from engines.blobs.base import READ_BYTES, BlobWriter
+from errors import BlobStoreUnavailable, StorageFull
+
+_MISSING = (
+    "A raw file is not in the folder that BLOB_STORE_URL names: API and workers need the same one, with all its files."
+)
+
+
+class FolderStore:
+    """A file is written beside its place, synced and renamed; the folders that name it are synced too."""
+
+    def __init__(self, root: Path, *, min_free_bytes: int) -> None:
+        self.root = root
+        self.min_free_bytes = min_free_bytes
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BlobWriter]:
+        path = self.root / name
+        with _plain_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._refuse_when_nearly_full()
+        temporary = _temporary(path)
+        try:
+            with _plain_errors():
+                file = open(temporary, "xb")  # noqa: SIM115  # the next line closes it
+            with file:
+                yield _Writer(file)
+                with _plain_errors():
+                    file.flush()
+                    os.fsync(file.fileno())
+            with _plain_errors():
+                temporary.replace(path)
+                for folder in (path.parent, self.root, self.root.parent):
+                    _sync_folder(folder)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def read(self, name: str) -> Iterator[bytes]:
+        try:
+            file = open(self.root / name, "rb")  # noqa: SIM115  # _pieces closes it
+        except FileNotFoundError as error:
+            raise BlobStoreUnavailable(_MISSING) from error
+        except OSError as error:
+            raise _unavailable(error) from error
+        return _pieces(file)
+
+    def delete(self, name: str) -> None:
+        path = self.root / name
+        with _plain_errors():
+            path.unlink(missing_ok=True)
+            _temporary(path).unlink(missing_ok=True)
+
+    def check(self) -> str:
+        with _plain_errors():
+            self.root.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise BlobStoreUnavailable(f"The folder {self.root} (BLOB_STORE_URL) cannot be written.")
+        return f"folder {self.root} can be written"
+
+    def _refuse_when_nearly_full(self) -> None:
+        if shutil.disk_usage(self.root).free < self.min_free_bytes:
+            raise StorageFull(
+                f"Less than {self.min_free_bytes >> 20} MB of disk are free for raw files (MIN_FREE_DISK_MB): nothing "
+                "new is accepted until there is more."
+            )
+
+
+class _Writer:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, data: bytes, /) -> int:
+        with _plain_errors():
+            return self._file.write(data)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_suffix(".tmp")
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file, _plain_errors():
+        while piece := file.read(READ_BYTES):
+            yield piece
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("The disk for raw files is full: free some space. Nothing of this was kept.") from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: OSError) -> BlobStoreUnavailable:
+    return BlobStoreUnavailable(f"The folder of raw files (BLOB_STORE_URL) cannot be used: {error.strerror}.")

@@ -1,0 +1,78 @@
+"""The process in which one file is read: it limits itself first, and then runs parsers on what anybody sent.
+
+    python -P -m engines.extraction.child < task.json > answer.json
+
+It has no network to want, no secret in its environment, and dies with its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_BYTES_PER_CHAR = 6  # at the most, in JSON: \\u0001
+_SPARE_BYTES = 1 << 20
+_GRACE_SECONDS = 5
+
+
+def main() -> None:
+    task = json.load(sys.stdin)
+    _limit(task)
+    try:
+        answer = _extract(task)
+    except MemoryError:
+        megabytes = task["memory_bytes"] >> 20
+        answer = {"refused": f"Reading it takes more than {megabytes} MB of memory (EXTRACT_MEMORY_MB)."}
+    sys.stdout.write(json.dumps(answer, ensure_ascii=True))
+
+
+def _limit(task: dict[str, Any]) -> None:
+    """Before any parser is imported. A limit on processor time that is ignored is followed by a kill."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")  # rather this process than any other
+    if os.getppid() != task["parent"]:
+        sys.exit("the parent is gone")
+    most_output = _BYTES_PER_CHAR * task["chars"] + _SPARE_BYTES
+    for limit, soft, hard in (
+        (resource.RLIMIT_AS, task["memory_bytes"], task["memory_bytes"]),
+        (resource.RLIMIT_CPU, task["cpu_seconds"], task["cpu_seconds"] + _GRACE_SECONDS),
+        (resource.RLIMIT_FSIZE, most_output, most_output),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
+        resource.setrlimit(limit, (soft, hard))
+
+
+def _extract(task: dict[str, Any]) -> dict[str, Any]:
+    from engines.extraction.ocr import tesseract
+    from errors import Unreadable
+    from text.extract import extract
+    from text.extract.base import Bounds
+
+    bounds = Bounds(pages=task["pages"], chars=task["chars"], unpacked_bytes=task["memory_bytes"])
+    ocr = tesseract(task["ocr_languages"]) if task["ocr_languages"] else None
+    content = Path(task["path"]).read_bytes()
+    try:
+        found = extract(content, task["filename"], bounds=bounds, declared=task["declared"], ocr=ocr)
+    except Unreadable as error:
+        return {"refused": str(error)}
+    return {
+        "text": found.text,
+        "mime_type": found.mime_type,
+        "strategy": found.strategy,
+        "title": found.title,
+        "warnings": found.warnings,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Files that are sent: received piece by piece into the store, accepted as documents for a worker, given back.
+
+Accepted means that the blobs are durable and the rows that name them committed, in this order; what is received and
+not accepted is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+
+from database import Database
+from domain import RawFile
+from engines.blobs.base import BlobStore, BlobWriter
+from errors import Invalid, NotFound, Unreadable
+from models import File
+from services import namespaces
+from services.browsing import view
+from services.documents import DocumentService, Upserted
+from services.drafting import NewDoc
+from services.pending_blobs import PendingBlobs
+from text.extract.kinds import HEAD_BYTES, kind_of
+from text.hashing import UNSTORABLE
+
+LONGEST_FILENAME = 255
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A document's raw file. *pieces* may be read once."""
+
+    filename: str
+    mime_type: str
+    byte_count: int
+    sha256: str
+    pieces: Iterator[bytes]
+
+
+@dataclass(frozen=True)
+class UploadService:
+    database: Database
+    blobs: BlobStore
+    pending: PendingBlobs
+    documents: DocumentService
+
+    def begin(self, filename: str, declared: str = "") -> IncomingFile:
+        """A file that is about to come in. Raises Invalid for a name that is none."""
+        plain = plain_filename(filename)
+        blob = self.pending.note()
+        try:
+            return IncomingFile(self.blobs, blob, plain, declared)
+        except BaseException:
+            self.remove_untaken([blob])
+            raise
+
+    def accept(self, docs: Sequence[NewDoc]) -> Upserted:
+        """Store the documents and the job that will read, embed and publish their files."""
+        return self.documents.accept([_named(doc) for doc in docs])
+
+    def remove_untaken(self, blobs: Sequence[str]) -> None:
+        """Remove what was received and is not part of a document. Never raises; a crash leaves it to the sweep."""
+        if blobs:
+            self.pending.remove_untaken(blobs)
+
+    def open(self, tenant_id: str, namespace: str, doc_id: str) -> StoredFile:
+        """The raw file of the document's newest accepted revision. Raises NotFound where it came as text."""
+        with self.database.read() as session:
+            project = namespaces.require(session, tenant_id, namespace)
+            revision = view(session, project, doc_id).revision
+            key = (revision.team_id, revision.project_id, revision.doc_id, revision.revision)
+            file = session.get(File, key)
+        if file is None or revision.blob_uri is None:
+            raise NotFound(f"Document {doc_id!r} did not come as a file.", param="doc_id")
+        pieces = self.blobs.read(revision.blob_uri)
+        return StoredFile(file.filename, revision.mime_type, file.byte_count, revision.doc_hash, pieces)
+
+
+class _Aborted(Exception):
+    """What makes a store take back the blob that is being written."""
+
+
+class IncomingFile:
+    """One file on its way into the store. Whatever happens, its blob is named to remove_untaken() afterwards."""
+
+    def __init__(self, blobs: BlobStore, blob: str, filename: str, declared: str) -> None:
+        self.blob, self.filename, self.declared = blob, filename, declared
+        self._hash = hashlib.sha256()
+        self._head = b""
+        self._size = 0
+        self._writing = ExitStack()
+        self._writer: BlobWriter = self._writing.enter_context(blobs.writing(blob))
+
+    def write(self, data: bytes) -> None:
+        self._head += data[: HEAD_BYTES - len(self._head)]
+        self._size += len(data)
+        self._hash.update(data)
+        self._writer.write(data)
+
+    def finish(self) -> RawFile:
+        """The file, durable. Raises Invalid for an empty one, Unreadable for a type that no reader is there for."""
+        with self._writing:
+            if not self._size:
+                raise Invalid(f"{self.filename!r} is empty: it has 0 bytes.", param="file")
+            try:
+                kind = kind_of(self._head, self.filename, self.declared)
+            except Unreadable as error:
+                raise Unreadable(f"{self.filename!r} cannot be accepted. {error}", param="file") from error
+        return RawFile(self.blob, self.filename, self._hash.hexdigest(), self._size, kind.mime_type, self.declared)
+
+    def abort(self) -> None:
+        """Leave nothing of it. After finish() this does nothing."""
+        with suppress(_Aborted), self._writing:
+            raise _Aborted
+
+
+def plain_filename(sent: str) -> str:
+    """The last part of what may be a path of somebody's machine. It is shown, and names no file here."""
+    name = UNSTORABLE.sub("", _UNPRINTABLE.sub("", sent.replace("\\", "/").rpartition("/")[2])).strip()
+    if name in ("", ".", ".."):
+        raise Invalid("A file came without a name, or with a path that ends in none: send a filename.", param="file")
+    if len(name) > LONGEST_FILENAME:
+        raise Invalid(f"A filename has {len(name)} characters; at most {LONGEST_FILENAME} are accepted.", param="file")
+    return name
+
+
+def doc_id_of(namespace: str, filename: str) -> str:
+    """The same for the same name in the same namespace, whoever computes it."""
+    return hashlib.sha256(f"{namespace}\n{filename}".encode()).hexdigest()[:32]
+
+
+def _named(doc: NewDoc) -> NewDoc:
+    assert doc.file is not None
+    return replace(doc, metadata={"filename": doc.file.filename, **doc.metadata}, mime_type=doc.file.mime_type)

@@ -1,0 +1,123 @@
+"""What a filter means, however it is written, against an oracle; and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines.filters.catalog import Catalog, Run
+from errors import Invalid
+from tests.filter_oracle import Expression, expressions, in_mongo, in_objects, is_found, metadata
+from text.filter_spellings import DEEPEST, MOST_BYTES, MOST_CONDITIONS, parse
+from text.filters import Filter, conditions, matches
+
+
+def parsed(sent: dict[str, Any]) -> Filter:
+    found = parse(sent)
+    assert found is not None
+    return found
+
+
+@settings(max_examples=1500, deadline=None)
+@given(expressions, metadata)
+def test_both_spellings_mean_what_the_oracle_says(expression: Expression, said: dict[str, Any]) -> None:
+    expected = is_found(expression, said)
+    assert matches(parsed(in_mongo(expression)), {"metadata": said}) is expected
+    assert matches(parsed(in_objects(expression)), {"metadata": said}) is expected
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(expressions, min_size=1, max_size=3), st.lists(metadata, max_size=8), st.integers(0, 8))
+def test_a_catalog_finds_what_the_oracle_finds_also_where_it_grew(
+    asked: list[Expression], said: list[dict[str, Any]], first: int
+) -> None:
+    filters = [parsed(in_mongo(expression)) for expression in asked]
+    catalog = Catalog(condition.key for each in filters for condition in conditions(each))
+    runs = [Run(10 * number, 1 + number % 3, {"metadata": each}) for number, each in enumerate(said)]
+    for upto in (min(first, len(runs)), len(runs)):
+        catalog.add(runs[len(catalog) : upto], seq=upto + 1)
+        for expression, wanted in zip(asked, filters, strict=True):
+            found = [run for run in runs[:upto] if is_found(expression, dict(run.fields["metadata"]))]
+            expected = [run.first_id + place for run in found for place in range(run.length)]
+            assert catalog.allowed(wanted).tolist() == expected
+
+
+def test_chunks_that_are_described_anew_are_found_by_what_they_say_now() -> None:
+    catalog = Catalog(["a"])
+    catalog.add([Run(0, 2, {"metadata": {"a": 1}}), Run(2, 2, {"metadata": {"a": 1}})], seq=1)
+    assert catalog.allowed(parsed({"a": 1})).tolist() == [0, 1, 2, 3]
+    catalog.add([Run(0, 2, {"metadata": {"a": True}})], seq=2)
+    assert catalog.allowed(parsed({"a": 1})).tolist() == [2, 3]
+    assert catalog.allowed(parsed({"a": True})).tolist() == [0, 1]
+
+
+def test_a_filter_costs_the_same_array_until_something_changes() -> None:
+    catalog = Catalog(["a"])
+    catalog.add([Run(n, 1, {"metadata": {"a": n}}) for n in range(100)], seq=1)
+    first = catalog.allowed(parsed({"a": {"$lt": 50}}))
+    assert catalog.allowed(parsed({"a": {"$lt": 50}})) is first
+    assert catalog.allowed(parsed({"a": {"$lt": 50.0}})) is first
+    catalog.forget_results(0)
+    catalog.add([], seq=2)
+    assert np.array_equal(catalog.allowed(parsed({"a": {"$lt": 50}})), first)
+
+
+def test_a_page_is_any_of_those_that_a_chunk_is_on() -> None:
+    fields = {"page": range(3, 6), "metadata": {"page": "iv"}}
+    for wanted in ({"page": 4}, {"page": {"$gte": 5}}, {"page": {"$lt": 4}}, {"page": {"$in": [1, 5.0]}}):
+        assert matches(parsed(wanted), fields)
+    for unwanted in ({"page": 6}, {"page": {"$ne": 4}}, {"page": "4"}, {"page": {"$exists": False}}):
+        assert not matches(parsed(unwanted), fields)
+    assert matches(parsed({"metadata.page": "iv"}), fields)
+    assert matches(parsed({"page": {"$ne": 4}}), {"page": None, "metadata": {}})
+
+
+WRONG = [
+    ({"year": {"$near": 1}}, "filters.year.$near", "$near"),
+    ({"$nor": [{"a": 1}]}, "filters.$nor", "$nor"),
+    ({"type": "like", "key": "a", "value": 1}, "filters.type", "like"),
+    ({"$or": [{"a": 1}, {"type": "and", "filters": [{"b": {"$regex": "x"}}]}]}, "filters.$or.1.filters.0.b.$regex", ""),
+    ({"a": {"b": 1}}, "filters.a", "a.field"),
+    ({"a": {}}, "filters.a", "operators"),
+    ({"a": {"$not": 1}}, "filters.a.$not", "operators"),
+    ({"$and": []}, "filters.$and", "at least one"),
+    ({"$or": {"a": 1}}, "filters.$or", "list"),
+    ({"$not": {}}, "filters.$not", "object"),
+    ({"a": {"$in": 3}}, "filters.a.$in", "a list"),
+    ({"a": {"$exists": 1}}, "filters.a.$exists", "true or false"),
+    ({"a": {"$gt": True}}, "filters.a.$gt", "a number or a string"),
+    ({"a": {"$gt": None}}, "filters.a.$gt", "null"),
+    ({"created_at": {"$gt": 5}}, "filters.created_at.$gt", "a time"),
+    ({"updated_at": "yesterday"}, "filters.updated_at", "a time"),
+    ({"page": {"$contains": 1}}, "filters.page.$contains", "neither text nor list"),
+    ({"type": "eq", "key": "a"}, "filters", "value"),
+    ({"type": "eq", "key": 1, "value": 1}, "filters.key", "a field's name"),
+    ({"type": "not", "filters": [{"a": 1}]}, "filters", "filter"),
+    ({"a": {"$in": ["x" * MOST_BYTES]}}, "filters", "bytes"),
+    ({"$or": [{"a": n} for n in range(MOST_CONDITIONS + 1)]}, "filters", "$in"),
+]
+
+
+@pytest.mark.parametrize(("sent", "param", "told"), WRONG, ids=[param for _, param, _ in WRONG])
+def test_what_is_wrong_is_named_with_its_place(sent: dict[str, Any], param: str, told: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse(sent)
+    assert caught.value.param == param
+    assert told in str(caught.value)
+
+
+def test_a_filter_may_not_be_nested_without_end() -> None:
+    deep: Any = {"a": 1}
+    for _ in range(5000):
+        deep = {"$not": deep}
+    for sent in (deep, {"a": {"$eq": [deep]}}):
+        with pytest.raises(Invalid, match=f"deeper than {DEEPEST}"):
+            parse(sent)
+
+
+def test_no_filter_asks_nothing() -> None:
+    assert parse(None) is parse({}) is None

@@ -1,0 +1,155 @@
+"""Documents that come in chunks, with vectors of their own or without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.search import Answer, Question
+from tests.service import PLACE, Service, every_store
+from tests.test_documents import prose
+
+AXES = np.eye(4).tolist()
+
+
+def put(service: Service, doc_id: str, chunks: list[Any], *, expect: int = 200, **more: Any) -> Any:
+    sent = [each if isinstance(each, dict) else {"text": each} for each in chunks]
+    return service.post("/v1/docs/upsert", {**PLACE, "doc_id": doc_id, "chunks": sent, **more}, expect=expect)
+
+
+def near(service: Service, vector: list[float], *, expect: int = 200, **more: Any) -> Any:
+    return service.post("/v1/search", {**PLACE, "vector": vector, **more}, expect=expect)
+
+
+def counts(answer: Any) -> tuple[int, int, int, int, int]:
+    names = ("upserted_docs", "skipped_docs", "chunks_created", "chunks_embedded", "chunks_reused")
+    return tuple(answer[name] for name in names)
+
+
+def test_own_chunks_are_embedded_by_the_model_and_taken_as_they_are(service: Service) -> None:
+    chunks = [{"text": "Cats sleep.", "page": 3, "metadata": {"kind": "fact", "by": "chunk"}}, " Ships\nsail. "]
+    assert counts(put(service, "doc", chunks, metadata={"by": "doc", "lang": "en"})) == (1, 0, 2, 2, 0)
+    first, second = service.chunks("doc")
+    assert [(each["text"], each["page_start"], each["metadata"]) for each in (first, second)] == [
+        ("Cats sleep.", 3, {"kind": "fact", "by": "chunk"}),
+        (" Ships\nsail. ", None, None),
+    ]
+    assert (second["char_start"], second["char_end"]) == (13, 13 + len(" Ships\nsail. "))
+    best = service.search("cats")["chunks"][0]
+    assert best["metadata"] == {"kind": "fact", "by": "chunk", "lang": "en"}
+    for wanted, expected in [({"by": "chunk"}, [3]), ({"by": "doc"}, [None]), ({"lang": "en", "page": 3}, [3])]:
+        found = service.search("cats", filters=wanted)["chunks"]
+        assert [chunk["page_start"] for chunk in found] == expected
+
+
+def test_the_same_chunks_are_skipped_and_changed_ones_pay_for_what_changed(service: Service) -> None:
+    chunks = [prose(number) for number in range(5)]
+    put(service, "doc", chunks)
+    assert counts(put(service, "doc", chunks)) == (0, 1, 0, 0, 0)
+    assert counts(put(service, "doc", chunks, metadata={"a": 1})) == (1, 0, 0, 0, 0)
+    assert counts(put(service, "doc", [*chunks[:4], "Another."], metadata={"a": 1})) == (1, 0, 5, 1, 4)
+    marked = [{"text": text, "metadata": {"n": n}} for n, text in enumerate(chunks)]
+    assert counts(put(service, "doc", marked, metadata={"a": 1})) == (1, 0, 5, 0, 5)
+    assert [c["text"] for c in service.search("x", filters={"n": 3, "a": 1})["chunks"]] == [chunks[3]]
+    assert counts(service.upsert("doc", "\n\n".join(chunks)))[0] == 1
+    assert service.search("x", filters={"n": 3})["chunks"] == []
+    assert service.problems() == []
+
+
+@every_store
+def test_vectors_from_outside_are_found_by_vectors(service: Service) -> None:
+    first = [{"text": f"axis {n}", "vector": [10 * value for value in axis]} for n, axis in enumerate(AXES[:3])]
+    assert counts(put(service, "doc", first)) == (1, 0, 3, 0, 0)
+    assert counts(put(service, "doc", first)) == (0, 1, 0, 0, 0)
+    same_text = [{"text": "axis 0", "vector": AXES[3]}, {"text": "axis 0", "vector": AXES[0]}]
+    sent = {**PLACE, "doc_id": "other", "chunks": same_text}
+    service.post("/v1/docs/upsert/batch", {"docs": [sent], "async_mode": True})
+    service.work()
+    answer = near(service, [0, 0, 0, 0.001], top_k=2)
+    assert [(chunk["text"], chunk["score"]) for chunk in answer["chunks"]] == [
+        ("axis 0", pytest.approx(1.0)),
+        ("axis 0", pytest.approx(0.0)),
+    ]
+    assert answer["index"]["embedding_version"].startswith("external-4-")
+    assert service.stats()["dimension"] == 4
+    service.rebuild()
+    found = near(service, [0, 1e300, 0, 1e299], filters={"doc_id": "doc"})["chunks"]
+    assert found[0]["text"] == "axis 1"
+    assert service.chunks("other")[0]["token_count"] == 0
+    assert service.problems() == []
+
+
+def test_vectors_from_outside_and_a_models_are_not_mixed(service: Service) -> None:
+    put(service, "doc", [{"text": "a", "vector": [1.0, 0.0]}])
+    inside = {**PLACE, "namespace": "inside"}
+    service.upsert("doc", "Cats sleep.", namespace="inside")
+    refused: list[tuple[Any, str]] = [
+        (lambda: put(service, "b", ["b"], expect=422), "send chunks, each with a vector of 2 numbers"),
+        (lambda: service.upsert("b", "b", expect=422), "send chunks, each with a vector of 2 numbers"),
+        (lambda: put(service, "b", [{"text": "b", "vector": [1, 0, 0]}], expect=422), "have 2 numbers, not 3"),
+        (lambda: put(service, "b", [{"text": "b", "vector": [1, 0]}, "c"], expect=422), "all or none"),
+        (lambda: put(service, "b", [{"text": "b", "vector": [1, 0]}], expect=422, **inside), "without vector"),
+        (lambda: near(service, [1, 0, 0], expect=422), "have 2 numbers, not 3"),
+        (lambda: service.search("cats", expect=422), "send vector, 2 numbers"),
+        (lambda: near(service, [1, 0], expect=422, **inside), "have 384 numbers, not 2"),
+    ]
+    for ask, told in refused:
+        assert told in ask()["detail"]
+    version = near(service, [1, 0])["index"]["embedding_version"]
+    body = {**inside, "reembed": True, "new_embedding_version": version}
+    assert "come from outside" in service.post("/v1/index/rebuild", body, expect=422)["detail"]
+
+
+def test_one_bad_question_does_not_spoil_those_beside_it(service: Service) -> None:
+    put(service, "doc", [{"text": "a", "vector": [1.0, 0.0]}])
+    good, short = (np.array(each, "<f4").tobytes() for each in ([0, 1], [1]))
+    told: list[dict[str, Any]] = [{"vector": good}, {"query": "cats"}, {"vector": short}, {"vector": good}]
+    asked = [Question("acme", "project_001", each.get("query", ""), 1, vector=each.get("vector")) for each in told]
+    answers = service.runtime.searching.search_many(asked)
+    assert [isinstance(answer, Answer) for answer in answers] == [True, False, False, True]
+
+
+def test_a_model_can_take_over_a_namespace_whose_vectors_came_from_outside(service: Service) -> None:
+    chunks = [{"text": text, "vector": [1.0, 0.5]} for text in ("Cats sleep.", "Ships sail the seas.")]
+    put(service, "doc", chunks)
+    job = service.rebuild(reembed=True, new_embedding_version=service.settings.version)
+    assert (job["status"], job["result"]["chunks_embedded"]) == ("completed", 2)
+    assert service.search("a cat that rests", top_k=1)["chunks"][0]["text"] == "Cats sleep."
+    assert "without vector" in put(service, "doc", [{"text": "b", "vector": [1.0, 0.5]}], expect=422)["detail"]
+    assert service.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("chunk", "param"),
+    [
+        ({"text": "a", "vector": [0.0, -0.0]}, "chunks.0.vector"),
+        ({"text": "a", "vector": []}, "chunks.0.vector"),
+        ({"text": "a", "vector": [1.0, True]}, "chunks.0.vector.1"),
+        ({"text": "a", "vector": ["1.0"]}, "chunks.0.vector.0"),
+        ({"text": " ", "vector": [1.0]}, "chunks.0.text"),
+        ({"text": "\x00"}, "chunks.0.text"),
+        ({"text": "a", "page": 0}, "chunks.0.page"),
+        ({"text": "a", "metadata": {"x": "y" * 70_000}}, "chunks.0.metadata"),
+        ({"text": "word " * 2000}, "chunks.0.text"),
+    ],
+)
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+def test_a_chunk_that_cannot_be_kept_is_refused_with_its_place(
+    service: Service, chunk: dict[str, Any], param: str
+) -> None:
+    expect = 413 if param == "chunks.0.metadata" else 422
+    assert put(service, "doc", [chunk], expect=expect)["error"]["param"] == param
+
+
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+def test_a_request_says_one_thing_in_one_way(service: Service) -> None:
+    both = {**PLACE, "doc_id": "doc", "text": "a", "chunks": [{"text": "a"}]}
+    assert service.post("/v1/docs/upsert", both, expect=422)["error"]["param"] == "text"
+    assert service.post("/v1/docs/upsert", {**PLACE, "doc_id": "doc"}, expect=422)["error"]["param"] == "text"
+    assert put(service, "doc", ["a"], expect=422, chunk_overlap=5)["error"]["param"] == "chunk_strategy"
+    assert near(service, [1.0], expect=422, query="a")["error"]["param"] == "query"
+    for number in ("NaN", "1e999", "-1e400"):
+        body = f'{{"tenant_id": "acme", "namespace": "n", "vector": [{number}]}}'
+        assert service.client.post("/v1/search", content=body).status_code == 422
