@@ -57,8 +57,9 @@ class Api:
     def delete(self, doc_id: str) -> Any:
         return self.client.delete(f"/v1/docs/{doc_id}", params=PLACE).raise_for_status().json()
 
-    def search(self, query: str, top_k: int = 5) -> list[dict[str, Any]]:
-        chunks: list[dict[str, Any]] = self.post("/v1/search", {**PLACE, "query": query, "top_k": top_k})["chunks"]
+    def search(self, query: str, top_k: int = 5, **more: Any) -> list[dict[str, Any]]:
+        asked = {**PLACE, "query": query, "top_k": top_k, **more}
+        chunks: list[dict[str, Any]] = self.post("/v1/search", asked)["chunks"]
         return chunks
 
     def job(self, job_id: str) -> Any:

@@ -13,6 +13,7 @@ DOCS = 4
 PARTS = 3
 SEARCHES = 2000
 READERS = 4
+MODES = ("dense", "keyword", "hybrid")
 
 
 def revision(doc: int, number: int) -> str:
@@ -34,7 +35,8 @@ def test_readers_never_see_a_mixture_or_a_gap_while_writers_replace(service: Ser
             finally:
                 over.set()
             assert min(writer.result() for writer in writers) >= 3
-        check(two.search("doc revision part", top_k=50))
+        for mode in MODES:
+            check(two.search("doc revision part", top_k=50, mode=mode))
     assert service.problems() == []
 
 
@@ -51,8 +53,8 @@ def write(api: Api, doc: int, over: Event) -> int:
 
 
 def read(api: Api) -> int:
-    for _ in range(SEARCHES // READERS):
-        check(api.search("doc revision part", top_k=DOCS * PARTS + 5))
+    for number in range(SEARCHES // READERS):
+        check(api.search("doc revision part", top_k=DOCS * PARTS + 5, mode=MODES[number % len(MODES)]))
     return SEARCHES // READERS
 
 

@@ -80,5 +80,5 @@ def _segments(run: str) -> Iterator[str]:
 
 def _stemmed(cut: list[str]) -> list[str]:
     # Made anew: a stemmer keeps what it stems and is not for several threads. It costs a microsecond.
-    stemmed: list[str] = Stemmer.Stemmer("porter").stemWords(cut)
-    return stemmed
+    stems: list[str] = Stemmer.Stemmer("porter").stemWords(cut)
+    return [stem or word for stem, word in zip(stems, cut, strict=True)]  # it leaves nothing of an s

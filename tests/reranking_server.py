@@ -1,0 +1,75 @@
+"""A reranker on loopback, in the shape of TEI or of Cohere: the score of a text is the number that ends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any
+
+
+class RerankingServer:
+    """*asked* is every body that was sent. *answers* replaces the answer; until *may_answer* is set it waits."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.tokens: list[str | None] = []
+        self.status = 200
+        self.answers: Any = None
+        self.may_answer = Event()
+        self.may_answer.set()
+        self.is_asked = Event()
+        self.url = ""
+
+
+def number_of(text: str) -> float:
+    return float(text.split()[-1].strip("."))
+
+
+@contextmanager
+def reranking_server() -> Iterator[RerankingServer]:
+    served = RerankingServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            served.asked.append({"path": self.path, **sent})
+            served.tokens.append(self.headers.get("Authorization"))
+            served.is_asked.set()
+            served.may_answer.wait(30)
+            self._answer(served.status, _answer(sent) if served.answers is None else served.answers)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _answer(self, status: int, body: object) -> None:
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            try:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True  # whoever asked had no patience left
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        served.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield served
+        finally:
+            served.may_answer.set()
+            server.shutdown()
+            thread.join()
+
+
+def _answer(sent: dict[str, Any]) -> Any:
+    """Best first, as both do."""
+    name = "score" if "texts" in sent else "relevance_score"
+    texts = sent.get("texts") or sent["documents"]
+    scored = sorted(enumerate(texts), key=lambda each: -number_of(each[1]))
+    items = [{"index": index, name: number_of(text)} for index, text in scored]
+    return items if "texts" in sent else {"id": "1", "results": items, "meta": {}}

@@ -1,0 +1,169 @@
+"""Both sides in one answer: what a score is made of, and what else can be asked of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.search import Answer, Question
+from tests.service import PLACE, Service
+from tests.test_documents import prose
+
+QUERY = "copper window harbour 7-0"
+
+
+def fill(service: Service, count: int = 40) -> None:
+    service.batch({f"doc-{number:02d}": prose(number) for number in range(count)})
+
+
+def scores(service: Service, query: str = QUERY, **more: Any) -> dict[str, float]:
+    chunks = service.search(query, **{"top_k": 1000, **more})["chunks"]
+    return {chunk["doc_id"]: chunk["score"] for chunk in chunks}
+
+
+def shares(found: dict[str, float]) -> dict[str, float]:
+    lowest, highest = min(found.values()), max(found.values())
+    return {name: (score - lowest) / (highest - lowest) for name, score in found.items()}
+
+
+def test_a_number_that_means_nothing_to_the_model_is_found(service: Service) -> None:
+    fill(service)
+    service.upsert("invoice", "Payment of INV-2291-K was received.")
+    assert service.found("INV-2291-K", mode="hybrid", top_k=1) == ["invoice"]
+    assert service.found("INV-2291-K", mode="keyword") == ["invoice"]
+
+
+def test_hybrid_is_half_of_each_sides_scaled_scores(service: Service) -> None:
+    fill(service)
+    dense, keyword = shares(scores(service)), shares(scores(service, mode="keyword"))
+    expected = {name: (dense.get(name, 0) + keyword.get(name, 0)) / 2 for name in dense.keys() | keyword.keys()}
+    assert scores(service, mode="hybrid") == pytest.approx(expected, abs=1e-6)
+
+
+def test_reciprocal_ranks_are_the_other_way_to_fuse(service: Service) -> None:
+    fill(service)
+    sides = [list(scores(service)), list(scores(service, mode="keyword"))]
+    expected = {
+        name: sum(61 / (61 + side.index(name)) for side in sides if name in side) / 2
+        for name in {name for side in sides for name in side}
+    }
+    assert scores(service, mode="hybrid", fusion="reciprocal_rank") == pytest.approx(expected)
+
+
+def test_explain_shows_where_each_side_had_a_chunk_and_with_which_score(service: Service) -> None:
+    fill(service)
+    dense, keyword = scores(service), scores(service, mode="keyword")
+    answer = service.search(QUERY, mode="hybrid", explain=True, top_k=20)
+    assert set(answer["timings"]) == {"embed_ms", "catch_up_ms", "index_ms", "keywords_ms", "fetch_ms"}
+    for chunk in answer["chunks"]:
+        name, told = chunk["doc_id"], {each["side"]: each for each in chunk["found_by"]}
+        for side, found in (("dense", dense), ("keyword", keyword)):
+            assert (side in told) == (name in found)
+            if side in told:
+                assert told[side]["score"] == pytest.approx(found[name], abs=1e-6)
+                assert list(found)[told[side]["rank"] - 1] == name
+    assert service.search(QUERY, mode="hybrid")["chunks"][0]["found_by"] is None
+
+
+def test_more_than_one_question_is_fused(service: Service) -> None:
+    fill(service)
+    one, other = shares(scores(service, "winter garden")), shares(scores(service, "copper harbour"))
+    both = scores(service, "winter garden", queries=["copper harbour"])
+    assert both == pytest.approx({name: (one[name] + other[name]) / 2 for name in one}, abs=1e-6)
+    alone = service.post("/v1/search", {**PLACE, "queries": ["winter garden", "copper harbour"], "top_k": 1000})
+    assert {chunk["doc_id"]: chunk["score"] for chunk in alone["chunks"]} == pytest.approx(both)
+    told = service.search("winter", queries=["stone"], mode="hybrid", explain=True, top_k=1)["chunks"][0]["found_by"]
+    assert {(each["side"], each["query"]) for each in told} >= {("dense", 0), ("dense", 1)}
+
+
+def test_questions_of_every_mode_are_answered_together(service: Service) -> None:
+    fill(service)
+    asked = [
+        Question(**PLACE, query=QUERY, top_k=3, mode=mode, queries=more)
+        for mode in ("dense", "keyword", "hybrid")
+        for more in ((), ("winter garden",))
+    ]
+    searching = service.runtime.searching
+    for question, answer in zip(asked, searching.search_many(asked), strict=True):
+        assert isinstance(answer, Answer)
+        alone = searching.search(question).passages
+        assert [each.doc_id for each in answer.passages] == [each.doc_id for each in alone]
+        assert [each.score for each in answer.passages] == pytest.approx([each.score for each in alone], abs=1e-6)
+
+
+def test_what_scores_less_than_the_least_is_left_out(service: Service) -> None:
+    fill(service)
+    for mode in ("dense", "keyword", "hybrid"):
+        every = scores(service, mode=mode)
+        least = sorted(every.values())[len(every) // 2]
+        assert scores(service, mode=mode, min_score=least) == {k: v for k, v in every.items() if v >= least}
+
+
+@pytest.mark.parametrize("mode", ["dense", "keyword", "hybrid"])
+def test_grouped_by_document_the_best_chunks_of_top_k_documents_come(service: Service, mode: str) -> None:
+    """Even where the best thousand chunks are one document's."""
+    service.upsert("large", "\n\n".join(f"# Stone {n}\n\nStone and more stone, {n}." for n in range(1100)))
+    service.batch({f"small-{n}": f"# One\n\nA stone.\n\n# Two\n\nThe garden of {prose(n)}" for n in range(3)})
+    found = service.search("stone", mode=mode, top_k=4, group_by="doc", group_size=2)["chunks"]
+    names = [chunk["doc_id"] for chunk in found]
+    assert set(names) == {"large", "small-0", "small-1", "small-2"}
+    assert names == sorted(names, key=names.index)  # each document's chunks stand together
+    assert max(names.count(name) for name in names) == 2
+    assert service.found("stone", mode=mode, top_k=2, group_by="doc")[0] == "large"
+
+
+def test_diversity_prefers_what_is_not_said_yet(service: Service) -> None:
+    service.batch({f"same-{n}": f"Cats sleep all day long. {'!' * n}" for n in range(3)})
+    service.upsert("other", "Dogs bark at cats at night.")
+    assert "other" not in service.found("cats sleep", top_k=3)
+    for mode in ("dense", "hybrid"):
+        assert service.found("cats sleep", mode=mode, top_k=2, mmr_lambda=0.3)[1] == "other"
+        assert service.found("cats sleep", mode=mode, top_k=4, mmr_lambda=1) == service.found(
+            "cats sleep", mode=mode, top_k=4
+        )
+
+
+def test_text_and_metadata_can_be_left_out_and_neighbours_added(service: Service) -> None:
+    parts = [f"# Part {n}\n\nThis is part {n} of the whole. {prose(n)}" for n in range(5)]
+    service.upsert("doc", "\n\n".join(parts), metadata={"k": 1}, chunk_overlap=40)
+    chunks = service.chunks("doc")
+    assert len(chunks) == 5
+    [hit] = service.search("part 2 of the whole", mode="keyword", top_k=1, context=1, include=["metadata"])["chunks"]
+    assert (hit["text"], hit["metadata"]) == (None, {"k": 1})
+    place = next(n for n, chunk in enumerate(chunks) if chunk["chunk_id"] == hit["chunk_id"])
+    near = chunks[max(place - 1, 0) : place + 2]
+    whole = "\n\n".join(parts)
+    assert hit["context"].split() == whole[near[0]["char_start"] : near[-1]["char_end"]].split()
+    [bare] = service.search("part", top_k=1, include=[])["chunks"]
+    assert (bare["text"], bare["metadata"], bare["context"]) == (None, None, None)
+
+
+@pytest.mark.parametrize("mode", ["dense", "keyword", "hybrid"])
+def test_filters_leave_a_full_answer_of_what_they_allow(service: Service, mode: str) -> None:
+    docs = [{**PLACE, "doc_id": f"doc-{n:03d}", "text": f"stone {prose(n)}", "metadata": {"n": n}} for n in range(300)]
+    service.post("/v1/docs/upsert/batch", {"docs": docs})
+    found = service.found("stone garden", mode=mode, top_k=10, filters={"n": {"$gte": 288}})
+    assert len(found) == 10 and all(name >= "doc-288" for name in found)
+    assert service.found("stone garden", mode=mode, filters={"n": 7}) == ["doc-007"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"mode": "sparse"}, "mode"),
+        ({"query": None}, "query"),
+        ({"query": None, "queries": [" "]}, "queries"),
+        ({"queries": ["a"] * 17}, "queries"),
+        ({"queries": ["a" * 10_001]}, "queries"),
+        ({"mmr_lambda": 1.5}, "mmr_lambda"),
+        ({"group_by": "title"}, "group_by"),
+        ({"group_by": "doc", "group_size": 100, "top_k": 11}, "top_k"),
+        ({"include": ["vectors"]}, "include"),
+        ({"context": 11}, "context"),
+        ({"rerank": True}, "rerank"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(service: Service, wrong: dict[str, Any], param: str) -> None:
+    problem = service.post("/v1/search", {**PLACE, "query": "cats", **wrong}, expect=422)
+    assert param in problem["error"]["param"]

@@ -1,0 +1,93 @@
+"""Which words a text has: the same at index and query time, in any script, whatever somebody writes."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from text.joining import Piece, joined
+from text.words import LONGEST_WORD, MOST_QUERY_WORDS, query_words, words
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Renewals", "renewal"),
+        ("CAFÉ", "cafe"),
+        ("Straße", "STRASSE"),
+        ("\ufb01ne \uff21\uff22", "fine ab"),
+        ("naïve", "nai\u0308ve"),
+        ("top_k", "top-k"),
+        ("example.com", "example com"),
+        ("COVID-19:", "covid 19"),
+    ],
+)
+def test_case_accents_endings_and_signs_make_no_difference(one: str, other: str) -> None:
+    assert words(one) == words(other)
+
+
+@pytest.mark.parametrize(
+    ("passage", "asked"),
+    [
+        ("北京大学的学生在图书馆学习", "图书馆"),
+        ("我住在北京大学旁边", "北京"),
+        ("東京都に住んでいる学生は図書館で勉強します", "図書館"),
+        ("機械学習の研究", "学習"),
+        ("ห้องสมุดมหาวิทยาลัยเปิดทุกวัน", "มหาวิทยาลัย"),
+        ("សាកលវិទ្យាល័យភូមិន្ទភ្នំពេញ", "ភ្នំពេញ"),
+        ("ພາສາລາວບໍ່ມີຊ່ອງຫວ່າງ", "ລາວ"),
+        ("မြန်မာနိုင်ငံ၏မြို့တော်", "မြို့တော်"),
+        ("서울에서 도서관을 찾았다", "도서관"),
+        ("हिन्दी भाषा की किताब", "किताब"),
+        ("示例example.com文本", "example"),
+    ],
+)
+def test_scripts_without_spaces_are_cut_into_words_that_are_found(passage: str, asked: str) -> None:
+    assert set(words(asked)) & set(words(passage))
+    assert len(words(passage)) > 1
+
+
+def test_a_mark_that_is_a_vowel_is_part_of_its_word() -> None:
+    assert words("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
+
+
+def test_stop_words_of_the_questions_own_language_are_left_out_and_repeats_are_kept() -> None:
+    assert query_words("What is the capital of France, and is France large?") == {"franc": 2, "capit": 1, "larg": 1}
+    assert set(query_words("Wie viele Museen hat die Stadt?")) == {"museen", "stadt"}
+    assert set(query_words("to be or not to be")) == {"to", "be", "or", "not"}
+
+
+def test_a_very_long_question_is_asked_by_its_first_and_most_repeated_words() -> None:
+    asked = query_words(" ".join(f"word{n}" for n in range(10_000)) + " again again")
+    assert len(asked) == MOST_QUERY_WORDS
+    assert asked["again"] == 2
+
+
+@given(st.text(max_size=200))
+def test_whatever_somebody_writes_words_are_letters_and_digits(text: str) -> None:
+    for word in words(text):
+        assert 0 < len(word) <= LONGEST_WORD
+        assert not re.search(r"""[\s"'()*:^_+\-\x00-\x1f]""", word)
+    assert words(text) == words(text)
+
+
+@given(st.text("ab \n", min_size=1, max_size=60), st.data())
+def test_neighbours_are_joined_to_what_the_document_has(document: str, data: st.DataObject) -> None:
+    """Chunks that overlap, or that stand close together, as a chunker cuts them."""
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(document)), min_size=2)) | {0, len(document)})
+    overlap = data.draw(st.integers(0, 5))
+    pieces = []
+    for start, end in itertools.pairwise(cuts):
+        early = max(0, start - overlap)
+        pieces.append(Piece(early, end, document[early:end]))
+    assert joined(pieces) == document
+
+
+def test_what_a_chunk_repeats_of_a_tables_header_and_what_lies_between_chunks_is_not_doubled() -> None:
+    pieces = [Piece(0, 9, "name,age\n"), Piece(9, 14, "name,age\nAnn,3"), Piece(20, 23, "end")]
+    assert joined(pieces) == "name,age\nAnn,3\n\nend"
+    assert joined([]) == ""
