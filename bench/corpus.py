@@ -129,8 +129,13 @@ def project(runtime: Runtime, namespace: str) -> Project:
         return namespaces.require(session, TENANT, namespace)
 
 
+def number_of(doc_id: str) -> int:
+    """The how many-th of its seed's documents it is."""
+    return int(doc_id.rpartition("-")[2])
+
+
 def _doc(namespace: str, doc_id: str, text: str) -> NewDoc:
-    metadata = {"source": "bench", "language": "en", "tags": ["synthetic", doc_id]}
+    metadata = {"source": "bench", "language": "en", "tags": ["synthetic", doc_id], "percent": number_of(doc_id) % 100}
     return NewDoc(TENANT, namespace, doc_id, text, metadata, title=f"Report {doc_id}")
 
 

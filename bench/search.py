@@ -2,8 +2,9 @@
 
 The floor is the embedding of the same query by the same embedder and the FAISS search of the same checkpoint, in
 this process, on one thread, in turns with the HTTP requests. The steps are the server's own timings (explain),
-and the rest is what HTTP took beyond their sum. For 16 clients the floor takes 16 queries at once. Machines are
-noisy: believe the ratios. Stored vectors are synthetic (bench/corpus.py), queries are embedded for real.
+and the rest is what HTTP took beyond their sum. Searches under filters stand against unfiltered ones. For 16 clients
+the floor takes 16 queries at once. Machines are noisy: believe the ratios. Stored vectors are synthetic
+(bench/corpus.py), queries are embedded for real.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 
 import faiss
 
+from bench import filtered
 from bench.corpus import TENANT, Writer, add, bury, fill, live_chunks, scratch
 from bench.server import Client, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
@@ -95,6 +97,10 @@ def _report(runtime: Runtime, port: int, options: argparse.Namespace) -> None:
     for chunks, floor in floors.items():
         measured = _one_client(port, _name(chunks), floor, options.requests)
         print(f"{f'{chunks:,} chunks':40} {measured}", flush=True)
+    print(f"\n{'under filters':40} {'HTTP':>15} {'ratio':>7}    filter    index     first    recall")
+    for chunks in options.chunks:
+        filtered.report(runtime, port, _name(chunks), requests=options.requests)
+    print()
     largest = max(options.chunks)
     _change(runtime, _name(largest))
     first = _first_search(port, _name(largest))

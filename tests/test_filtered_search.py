@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
+from sqlalchemy.orm import Session
 
 from database import Database
 from domain import Hit, Partition
@@ -22,6 +23,7 @@ from engines.vectors.truth import snapshot
 from loaded_index import LoadedIndex, written
 from migrations.upgrade import bring_up_to_date
 from models import Chunk, Doc, Embedding, EmbeddingVersion, IndexRow, Project, Revision, Team
+from services import filtering
 from services.filtering import FilterService
 from services.search import Answer, Question
 from tests.filter_oracle import expressions, in_mongo, in_objects, is_found, metadata
@@ -69,7 +71,10 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
 
     ask()
     service.rebuild()
-    ask()
+    with pytest.MonkeyPatch.context() as patch:  # nothing is kept for long
+        patch.setattr(filtering, "FEWEST_CHANGES", -3)
+        patch.setattr(service.runtime.searching.filtering, "memory_bytes", 1)
+        ask()
     assert service.problems() == []
 
 
@@ -110,6 +115,21 @@ def test_what_waits_changes_nothing_that_a_filter_sees(service: Service) -> None
         for each in (service, other):
             assert each.found("cats", filters={"updated_at": {"$lte": before}}) == []
             assert each.found("cats", filters={"updated_at": {"$gt": before}, "draft": True}) == ["doc"]
+
+
+def test_a_reader_of_an_older_snapshot_is_told_what_was_there_then(service: Service) -> None:
+    def allowed(session: Session, wanted: dict[str, Any]) -> list[int]:
+        filters = parse(wanted)
+        assert filters is not None
+        return list(keeping.allowed(session, session.scalars(select(Project)).one(), filters))
+
+    keeping = FilterService(1 << 20)
+    service.upsert("doc", "Cats sleep.", metadata={"n": 1})
+    with service.runtime.database.read() as before, service.runtime.database.read() as after:
+        assert allowed(before, {"n": 1}) == [0]
+        service.upsert("doc", "Cats sleep.", metadata={"n": 2})
+        assert (allowed(after, {"n": 1}), allowed(after, {"n": 2})) == ([], [0])
+        assert (allowed(before, {"n": 1}), allowed(before, {"n": 2})) == ([0], [])
 
 
 def test_questions_with_different_filters_are_answered_together_each_with_its_own(service: Service) -> None:

@@ -265,6 +265,7 @@ def test_a_table_that_lost_its_way_is_reported_and_made_right_while_searches_sta
         files.work()
         expected = files.found("winter garden", top_k=20)
     assert service.found("winter garden", top_k=20) == expected
+    assert service.found("winter garden", top_k=1, filters={"doc_id": {"$ne": expected[0]}}) == expected[1:2]
     assert "behind" in service.stats()["problem"]
     assert service.stats()["dirty"] is True
     assert service.problems() != []

@@ -18,6 +18,7 @@ from typer.main import get_command
 import manage
 from app_v1 import create_app
 from settings import Settings
+from tests import files
 from tests.processes import ROOT, Api, api_process, worker_process
 from tests.service import environment, settings_in
 
@@ -122,8 +123,10 @@ def test_the_lines_work_when_they_are_pasted_in_order_and_the_answers_look_as_sh
 
 @needs_curl
 def test_the_lines_about_accounts_work_with_keys(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, auth_mode="keys")
-    with api_process(settings) as api:
+    settings = settings_in(tmp_path, auth_mode="keys", worker_nice=0)
+    (tmp_path / "report.pdf").write_bytes(files.pdf())
+    (tmp_path / "minutes.docx").write_bytes(files.word())
+    with api_process(settings) as api, worker_process(settings):
         statuses, compared = pasted(blocks_and_answers(section("Accounts")), api, settings, tmp_path)
     assert set(statuses) == {"200", "201"}
     assert len(compared) > 5
