@@ -26,7 +26,7 @@ from text.judgements import Qrels, Queries, Run, read_qrels, read_queries
 FOLDER = ROOT.parent / "shared" / "quality"
 TENANT = "quality"
 DOCS_PER_BATCH = 50
-TOP_K = 100
+TOP_K = 10
 MEASURE = "nDCG@10"
 SLACK = 0.015
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,27 @@ from numpy.typing import NDArray
 from engines.embedders.base import Vectors
 from services.searching.question import Passage, Question
 
+Scored = list[tuple[int, float]]
+"""Ids of chunks and their scores, best first."""
+
+
+def best_of_each(best: Scored, docs: Mapping[int, str], *, size: int, most_docs: int | None) -> Scored:
+    """The first *size* chunks of each document, of the first *most_docs* of them; None: of all."""
+    seen: Counter[str] = Counter()
+    chosen = []
+    for faiss_id, score in best:
+        doc_id = docs.get(faiss_id)
+        if doc_id is None or (doc_id not in seen and len(seen) == most_docs):
+            continue
+        seen[doc_id] += 1
+        if seen[doc_id] <= size:
+            chosen.append((faiss_id, score))
+    return chosen
+
 
 def arranged(question: Question, passages: Sequence[Passage], vectors: Vectors | None) -> list[Passage]:
     """What to show of *passages*, which stand in their order; *vectors* are theirs, where diversity is asked for."""
     chosen = list(range(len(passages)))
-    if question.by_doc:
-        chosen = _best_of_each(passages, question.group_size)
     if question.mmr_lambda is not None and vectors is not None:
         wanted = question.top_k * (question.group_size if question.by_doc else 1)
         chosen = _diverse(_relevance(passages)[chosen], vectors[chosen], chosen, question.mmr_lambda, wanted)
@@ -24,16 +39,6 @@ def arranged(question: Question, passages: Sequence[Passage], vectors: Vectors |
         chosen = _together(passages, chosen, question.top_k)
         return [passages[n] for n in chosen]
     return [passages[n] for n in chosen[: question.top_k]]
-
-
-def _best_of_each(passages: Sequence[Passage], size: int) -> list[int]:
-    seen: Counter[str] = Counter()
-    chosen = []
-    for number, passage in enumerate(passages):
-        seen[passage.doc_id] += 1
-        if seen[passage.doc_id] <= size:
-            chosen.append(number)
-    return chosen
 
 
 def _together(passages: Sequence[Passage], chosen: Sequence[int], docs: int) -> list[int]:

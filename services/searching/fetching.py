@@ -31,6 +31,18 @@ def rows_of(session: Session, seen: Snapshot, wanted: Iterable[int]) -> dict[int
     return rows
 
 
+def docs_of(session: Session, seen: Snapshot, wanted: Sequence[int]) -> dict[int, str]:
+    """Whose chunks they are."""
+    in_project = and_(Chunk.team_id == seen.project.team_id, Chunk.project_id == seen.project.id)
+    docs: dict[int, str] = {}
+    for start in range(0, len(wanted), IDS_PER_QUERY):
+        some = Chunk.faiss_id.in_(wanted[start : start + IDS_PER_QUERY])
+        docs.update(
+            (row[0], row[1]) for row in session.execute(select(Chunk.faiss_id, Chunk.doc_id).where(in_project, some))
+        )
+    return docs
+
+
 def passages_of(candidates: Sequence[Candidate], rows: Mapping[int, Any]) -> list[Passage]:
     return [_passage(rows[each.faiss_id], each) for each in candidates if each.faiss_id in rows]
 

@@ -17,7 +17,8 @@ from engines.keywords.table import BEHIND
 from engines.vectors.base import Opened
 from engines.vectors.truth import Snapshot
 from index_manager import Ids
-from services.searching.fetching import passages_of, rows_of
+from services.searching.arranging import Scored, best_of_each
+from services.searching.fetching import docs_of, passages_of, rows_of
 from services.searching.fusing import CANDIDATES, Ranked, explained, fused
 from services.searching.laps import Laps
 from services.searching.question import Passage, Question, Side
@@ -85,20 +86,27 @@ class Reader:
         return lists, is_exact
 
     def passages(self, each: Asked, lists: list[Ranked]) -> list[Passage]:
-        """Best first: *top_k*, or all candidates where they are still to be arranged.
-
-        Where documents are wanted, and the candidates come from too few, more candidates are looked at.
-        """
+        """Best first: *top_k*, or all candidates where they are still to be arranged."""
         question = each.question
+        if question.by_doc:
+            lists, good = self._of_documents(each, lists)
+        else:
+            good = _good(question, fused(lists, question.fusion))
+        chosen = explained(lists, good if question.is_arranged else good[: question.top_k])
+        return passages_of(chosen, rows_of(self.session, self.seen, [each.faiss_id for each in chosen]))
+
+    def _of_documents(self, each: Asked, lists: list[Ranked]) -> tuple[list[Ranked], Scored]:
+        """The best candidates of each document. If they come from too few documents, more are looked at."""
+        question = each.question
+        wanted = min(question.top_k, self.seen.project.live_docs)
         while True:
             best = fused(lists, question.fusion)
-            good = [(faiss_id, score) for faiss_id, score in best if question.is_good_enough(score)]
-            chosen = explained(lists, good if question.is_arranged else good[: question.top_k])
-            passages = passages_of(chosen, rows_of(self.session, self.seen, [each.faiss_id for each in chosen]))
-            docs = len({passage.doc_id for passage in passages})
+            good = _good(question, best)
+            docs = docs_of(self.session, self.seen, [faiss_id for faiss_id, _ in good])
             is_all = len(good) < len(best) or all(len(ranked.hits) < each.depth for ranked in lists)
-            if not question.by_doc or docs >= question.top_k or is_all:
-                return passages
+            if len(set(docs.values())) >= wanted or is_all:
+                most = None if question.rerank or question.mmr_lambda is not None else question.top_k
+                return lists, best_of_each(good, docs, size=question.group_size, most_docs=most)
             each = replace(each, depth=GROWTH * each.depth)
             [lists], _ = self.ranked([each])
 
@@ -113,3 +121,7 @@ class Reader:
         queries: list[Counter[str]] = [query_words(text) for each in asked for text in each.question.texts]
         k = max(each.depth for each in asked)
         return iter(self.keywords.search(self.session, self.seen, queries, k=k, allowed=asked[0].allowed))
+
+
+def _good(question: Question, best: Scored) -> Scored:
+    return [(faiss_id, score) for faiss_id, score in best if question.is_good_enough(score)]
