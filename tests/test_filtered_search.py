@@ -37,6 +37,7 @@ PER_DOC = 100
 DIMENSION = 16
 NODES = 20_000
 ALL = 1000
+MODES = ("dense", "keyword", "hybrid")
 
 
 def docs_with(said: list[dict[str, Any]], *, first: int = 0) -> list[dict[str, Any]]:
@@ -67,7 +68,9 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
             expected = {doc_id for doc_id, each in there.items() if is_found(expression, each)}
             for sent in (in_mongo(expression), in_objects(expression)):
                 assert set(service.found("cats", filters=sent, top_k=ALL)) == expected
-            assert len(service.found("cats", filters=in_mongo(expression), top_k=3)) == min(3, len(expected))
+            for mode in MODES:
+                assert set(service.found("cats", filters=sent, top_k=ALL, mode=mode)) == expected
+                assert len(service.found("cats", filters=sent, top_k=3, mode=mode)) == min(3, len(expected))
 
     ask()
     service.rebuild()
