@@ -9,7 +9,7 @@ chunk's its own. **Stored vectors are synthetic** (unit, around CENTRES centres)
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +108,20 @@ def add(runtime: Runtime, namespace: str, *, chunks: int, seed: int) -> None:
     writer = Writer.seeded(seed)
     sizes = [min(CHUNKS_PER_DOC, chunks - start) for start in range(0, chunks, CHUNKS_PER_DOC)]
     docs = [_doc(namespace, f"{seed}-{number}", writer.document(size)) for number, size in enumerate(sizes)]
+    _publish(runtime, namespace, docs, seed=seed)
+
+
+def fill_with(runtime: Runtime, namespace: str, texts: Sequence[str]) -> None:
+    """Like fill(), but each chunk is one of *texts*, under a heading so that none is joined to the next."""
+    parts = [f"# {number}\n\n{text}" for number, text in enumerate(texts)]
+    groups = [parts[start : start + CHUNKS_PER_DOC] for start in range(0, len(parts), CHUNKS_PER_DOC)]
+    docs = [_doc(namespace, f"0-{number}", "\n\n".join(group)) for number, group in enumerate(groups)]
+    _publish(runtime, namespace, docs, seed=0)
+    runtime.jobs.rebuild(TENANT, namespace, reembed=False, new_version=None)
+    _work(runtime)
+
+
+def _publish(runtime: Runtime, namespace: str, docs: list[NewDoc], *, seed: int) -> None:
     for start in range(0, len(docs), DOCS_PER_BATCH):
         runtime.documents.accept(docs[start : start + DOCS_PER_BATCH])
         _give_vectors(runtime, namespace, np.random.default_rng((seed, start)))
