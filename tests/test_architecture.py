@@ -34,7 +34,7 @@ FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 ONLY = {
     "faiss": {"index_manager", "bench"},
     "fastapi": {"app_v1", "api"},
-    "starlette": {"app_v1", "api"},
+    "starlette": {"app_v1", "api", "bench"},
     "sqlalchemy": {"database", "models", "job_queue", "services", "migrations", "api", "bench"},
     "torch": {"engines", "bench"},
     "openvino": {"engines", "bench"},
