@@ -81,9 +81,9 @@ def client(port: int) -> Iterator[Client]:
 
 
 @contextmanager
-def served(settings: Settings, folder: Path) -> Iterator[int]:
+def served(settings: Settings, folder: Path, *, app: str = "app_v1:app") -> Iterator[int]:
     """The port of a server with these settings, its model loaded. Its log goes to a file in *folder*."""
-    command = ["-m", "uvicorn", "app_v1:app", "--host", "127.0.0.1", "--port", "0"]
+    command = ["-m", "uvicorn", app, "--host", "127.0.0.1", "--port", "0"]
     with running(command, settings, folder / "server.log") as process:
         port = _port(process, folder / "server.log")
         with client(port) as asking:
@@ -117,7 +117,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "EMBED_MODEL_NAME": settings.embed_model_name,
         "CHUNK_TOKENS": str(settings.chunk_tokens),
         "MIN_FREE_DISK_MB": "0",
-        "QUERY_LOG": settings.query_log,
     }
 
 

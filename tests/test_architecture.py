@@ -38,7 +38,7 @@ ONLY = {
     "faiss": {"loaded_index", "bench"},
     "pgvector": {"models", "migrations"},
     "fastapi": {"app_v1", "api"},
-    "starlette": {"app_v1", "api"},
+    "starlette": {"app_v1", "api", "bench"},
     "sqlalchemy": {
         *("database", "database_problems", "models", "job_queue", "services", "engines", "migrations", "api", "bench")
     },
