@@ -41,7 +41,7 @@ class DocIn(BaseModel):
     tenant_id: TenantInBody
     namespace: str
     doc_id: str
-    text: str | None = None
+    text: str | None = Field(None, examples=["Ships sail the seven seas."])
     chunks: list[ChunkIn] | None = Field(None, min_length=1, description="Instead of text: taken as they are")
     metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back with every hit")
     title: str | None = Field(None, max_length=1000)

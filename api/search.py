@@ -32,7 +32,7 @@ Included = Literal["text", "metadata"]
 class SearchIn(BaseModel):
     tenant_id: TenantInBody
     namespace: str
-    query: str | None = Field(None, description="What to look for, in words")
+    query: str | None = Field(None, description="What to look for, in words", examples=["Who goes to sea?"])
     vector: list[Number] | None = Field(None, description="Instead of query: a vector to look for, of any length")
     queries: list[str] = Field([], description="More questions, whose answers are fused with that of query, if any")
     top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5

@@ -75,16 +75,16 @@ class Route:
     def _filled(self, name: str, schema: Json, known: Mapping[str, Any]) -> Any:
         if name in known:
             return known[name]
-        schema = _resolved(schema, self.document)
         if "examples" in schema:
             return _renamed(schema["examples"][0], {EXAMPLE: known.get("doc_id", EXAMPLE)})
+        schema = _resolved(schema, self.document)
         if "enum" in schema or "const" in schema:
             return schema.get("const", schema.get("enum", [None])[0])
         kind = schema.get("type")
         if kind == "object":
             wanted = {
                 each: of for each, of in schema.get("properties", {}).items()
-                if each in schema.get("required", []) or each in known
+                if each in schema.get("required", []) or each in known or "examples" in of
             }  # fmt: skip
             return {each: self._filled(each, of, known) for each, of in wanted.items()}
         if kind == "array":

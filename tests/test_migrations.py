@@ -22,6 +22,7 @@ from migrations.comparing import is_compared
 from migrations.upgrade import HEAD, bring_up_to_date, current_revision
 from models import Base, Team
 from tests.postgres import PostgresServer
+from tests.service import open_service, settings_in
 
 ROOT = Path(__file__).parent.parent
 NOT_OWNED = {"teams", "embedding_versions", "workers", "idempotency_keys", "pending_blobs"}
@@ -58,6 +59,25 @@ def test_down_to_nothing_and_up_again(database: Database) -> None:
         assert set(inspect(connection).get_table_names()) == {"alembic_version"}
     bring_up_to_date(database)
     assert current_revision(database) == HEAD
+
+
+def test_what_is_there_survives_the_way_down_to_the_first_tables_and_up_again(
+    tmp_path: Path, database_url: str
+) -> None:
+    settings = settings_in(tmp_path, database_url=database_url)
+    with open_service(settings) as service:
+        service.upsert("doc", "Cats sleep.", metadata={"year": 2020})
+        service.search("cats")
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    with Database.open(database_url) as database, database.migrating() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    with open_service(settings) as after:
+        after.work()
+        for mode in ("dense", "keyword", "hybrid"):
+            assert after.found("cats", mode=mode, filters={"year": 2020}) == ["doc"]
+        assert after.problems() == []
 
 
 def test_processes_that_start_together_migrate_once(database_url: str) -> None:

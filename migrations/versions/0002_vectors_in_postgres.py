@@ -39,8 +39,7 @@ def downgrade() -> None:
     """The extension stays: others may use it."""
     if op.get_bind().dialect.name == "postgresql":
         op.drop_table("vectors")
-    with op.batch_alter_table("indices") as indices:
-        indices.drop_column("vectors_seq")
+    op.drop_column("indices", "vectors_seq")
 
 
 def _create_extension() -> None:

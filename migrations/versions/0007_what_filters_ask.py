@@ -18,12 +18,12 @@ PARTIAL = {
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("embedding_versions") as versions:
-        versions.add_column(sa.Column("is_external", sa.Boolean(), server_default=sa.false(), nullable=False))
-    with op.batch_alter_table("revisions") as revisions:
-        revisions.add_column(sa.Column("first_id", sa.BigInteger(), nullable=True))
-        revisions.add_column(sa.Column("published_seq", sa.BigInteger(), nullable=True))
-        revisions.add_column(sa.Column("published_at", sa.DateTime(timezone=True), nullable=True))
+    """Not in a batch: that may put another table in its place, which what refers to it forbids."""
+    is_external = sa.Column("is_external", sa.Boolean(), server_default=sa.false(), nullable=False)
+    op.add_column("embedding_versions", is_external)
+    op.add_column("revisions", sa.Column("first_id", sa.BigInteger(), nullable=True))
+    op.add_column("revisions", sa.Column("published_seq", sa.BigInteger(), nullable=True))
+    op.add_column("revisions", sa.Column("published_at", sa.DateTime(timezone=True), nullable=True))
     op.execute(FILL_FIRST_IDS)
     op.execute(FILL_TIMES)
     for name, (table, columns, condition) in PARTIAL.items():
@@ -33,12 +33,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name, (table, _, _) in PARTIAL.items():
         op.drop_index(name, table)
-    with op.batch_alter_table("revisions") as revisions:
-        revisions.drop_column("published_at")
-        revisions.drop_column("published_seq")
-        revisions.drop_column("first_id")
-    with op.batch_alter_table("embedding_versions") as versions:
-        versions.drop_column("is_external")
+    for column in ("published_at", "published_seq", "first_id"):
+        op.drop_column("revisions", column)
+    op.drop_column("embedding_versions", "is_external")
 
 
 FILL_FIRST_IDS = """
