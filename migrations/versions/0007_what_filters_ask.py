@@ -19,8 +19,8 @@ PARTIAL = {
 
 def upgrade() -> None:
     """Not in a batch: that may put another table in its place, which what refers to it forbids."""
-    is_external = sa.Column("is_external", sa.Boolean(), server_default=sa.false(), nullable=False)
-    op.add_column("embedding_versions", is_external)
+    no = sa.false()
+    op.add_column("embedding_versions", sa.Column("is_external", sa.Boolean(), server_default=no, nullable=False))
     op.add_column("revisions", sa.Column("first_id", sa.BigInteger(), nullable=True))
     op.add_column("revisions", sa.Column("published_seq", sa.BigInteger(), nullable=True))
     op.add_column("revisions", sa.Column("published_at", sa.DateTime(timezone=True), nullable=True))
