@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +26,7 @@ from models import Chunk, Project
 from runtime import Runtime, open_runtime
 from services import namespaces
 from services.drafting import NewDoc
+from services.own_chunks import OwnChunk
 from settings import Settings
 from worker import Worker
 
@@ -111,20 +112,21 @@ def add(runtime: Runtime, namespace: str, *, chunks: int, seed: int) -> None:
     _publish(runtime, namespace, docs, seed=seed)
 
 
-def fill_with(runtime: Runtime, namespace: str, texts: Sequence[str]) -> None:
-    """Like fill(), but each chunk is one of *texts*, under a heading so that none is joined to the next."""
-    parts = [f"# {number}\n\n{text}" for number, text in enumerate(texts)]
-    groups = [parts[start : start + CHUNKS_PER_DOC] for start in range(0, len(parts), CHUNKS_PER_DOC)]
-    docs = [_doc(namespace, f"0-{number}", "\n\n".join(group)) for number, group in enumerate(groups)]
-    _publish(runtime, namespace, docs, seed=0)
+def fill_with(runtime: Runtime, namespace: str, texts: Sequence[str], *, is_embedded: bool = False) -> None:
+    """Like fill(), but each chunk is one of *texts*. With *is_embedded* the worker makes their vectors."""
+    chunks = [OwnChunk(text) for text in texts]
+    groups = [tuple(chunks[start : start + CHUNKS_PER_DOC]) for start in range(0, len(chunks), CHUNKS_PER_DOC)]
+    docs = [replace(_doc(namespace, f"0-{number}", ""), chunks=group) for number, group in enumerate(groups)]
+    _publish(runtime, namespace, docs, seed=0, is_embedded=is_embedded)
     runtime.jobs.rebuild(TENANT, namespace, reembed=False, new_version=None)
     _work(runtime)
 
 
-def _publish(runtime: Runtime, namespace: str, docs: list[NewDoc], *, seed: int) -> None:
+def _publish(runtime: Runtime, namespace: str, docs: list[NewDoc], *, seed: int, is_embedded: bool = False) -> None:
     for start in range(0, len(docs), DOCS_PER_BATCH):
         runtime.documents.accept(docs[start : start + DOCS_PER_BATCH])
-        _give_vectors(runtime, namespace, np.random.default_rng((seed, start)))
+        if not is_embedded:
+            _give_vectors(runtime, namespace, np.random.default_rng((seed, start)))
         _work(runtime)
 
 

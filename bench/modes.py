@@ -1,4 +1,4 @@
-"""What keyword and hybrid searches cost beside dense ones: ``python -m bench.modes [--chunks 25000]``.
+"""What keyword and hybrid searches cost beside dense ones. Part of ``python -m bench.search``.
 
 Two namespaces of the same size: passages that people wrote (bench/prose.py), and composed ones (bench/corpus.py), in
 which every word of a question is in half of all chunks, as nowhere in life: the worst case. Vectors are synthetic,
@@ -7,20 +7,16 @@ questions are embedded for real. The modes are asked in turns, with the same que
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from random import Random
 
-from bench.corpus import TENANT, Writer, fill, fill_with, scratch
-from bench.prose import passages
-from bench.server import Client, client, p50_and_p95, percentile, request, served
+from bench.corpus import TENANT
+from bench.server import Client, client, p50_and_p95, percentile, request
 
 TOP_K = 5
 WARM_UP = 20
-QUESTION_WORDS = (3, 12)
 ASKED = {
     "dense": {"mode": "dense"},
     "keyword": {"mode": "keyword"},
@@ -28,6 +24,7 @@ ASKED = {
     "hybrid, by document": {"mode": "hybrid", "group_by": "doc"},
 }
 STEPS = ("embed_ms", "index_ms", "keywords_ms", "fetch_ms")
+HEADINGS = f"{'HTTP':>15} {'ratio':>7}  " + "  ".join(f"{step[:-3]:>8}" for step in STEPS)
 
 
 @dataclass
@@ -38,66 +35,30 @@ class Timed:
     steps: dict[str, list[float]] = field(default_factory=lambda: {step: [] for step in STEPS})
 
     def told(self, dense: float) -> str:
-        steps = "".join(f"{percentile(values, 50):12.2f}" for values in self.steps.values())
-        return f"{p50_and_p95(self.http):>16}{percentile(self.http, 50) / dense:10.2f}{steps}"
+        steps = "  ".join(f"{percentile(values, 50):8.2f}" for values in self.steps.values())
+        return f"{p50_and_p95(self.http):>15} {percentile(self.http, 50) / dense:7.2f}  {steps}"
 
 
-def main() -> None:
-    options = _options()
-    written = passages(options.chunks)
-    with scratch() as (folder, runtime):
-        print(f"filling two namespaces with {options.chunks:,} chunks", flush=True)
-        fill_with(runtime, "prose", written)
-        fill(runtime, "composed", chunks=options.chunks)
-        with served(runtime.settings, folder) as port, client(port) as asking:
-            print(f"{'ms, p50 / p95':32}{'':>16}{'to dense':>10}" + "".join(f"{step[:-3]:>12}" for step in STEPS))
-            _report(asking, "prose", _from(written), options.requests)
-            _report(asking, "composed", Writer.seeded(1).question, options.requests)
-
-
-def _from(written: list[str]) -> Callable[[], str]:
-    """Some words of one of the passages, in their order."""
-    rng = Random(1)
-
-    def question() -> str:
-        words = rng.choice(written).split()
-        count = rng.randint(*QUESTION_WORDS)
-        start = rng.randrange(len(words) - count)
-        return " ".join(words[start : start + count])
-
-    return question
-
-
-def _report(asking: Client, namespace: str, question: Callable[[], str], requests: int) -> None:
-    timed = {name: Timed() for name in ASKED}
-    for number in range(WARM_UP + requests):
-        told = question()
-        for name, took, steps in _turn(asking, namespace, told):
-            if number >= WARM_UP:
-                timed[name].http.append(took)
-                for step in STEPS:
-                    timed[name].steps[step].append(steps.get(step, 0.0))
+def report(port: int, namespace: str, question: Callable[[], str], *, requests: int, name: str) -> None:
+    """A line for each mode; *name* is what the lines call the namespace."""
+    timed = {mode: Timed() for mode in ASKED}
+    with client(port) as asking:
+        for number in range(WARM_UP + requests):
+            for mode, took, steps in _turn(asking, namespace, question()):
+                if number >= WARM_UP:
+                    timed[mode].http.append(took)
+                    for step in STEPS:
+                        timed[mode].steps[step].append(steps.get(step, 0.0))
     dense = percentile(timed["dense"].http, 50)
-    for name, each in timed.items():
-        print(f"{f'{namespace}, {name}':32}{each.told(dense)}", flush=True)
+    for mode, each in timed.items():
+        print(f"{f'{name}, {mode}':40} {each.told(dense)}", flush=True)
 
 
 def _turn(asking: Client, namespace: str, question: str) -> Iterator[tuple[str, float, dict[str, float]]]:
     place = {"tenant_id": TENANT, "namespace": namespace, "query": question, "top_k": TOP_K, "explain": True}
-    for name, asked in ASKED.items():
+    for mode, asked in ASKED.items():
         sent = request("POST", "/v1/search", {**place, **asked})
         start = time.perf_counter()
         body = asking.exchange(sent)
         took = 1000 * (time.perf_counter() - start)
-        yield name, took, json.loads(body)["timings"]
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--chunks", type=int, default=25_000, help="of each namespace")
-    parser.add_argument("--requests", type=int, default=200, help="of each mode and namespace")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()
+        yield mode, took, json.loads(body)["timings"]

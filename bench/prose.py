@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 
-WORDS = 80
+WORDS = 60
 FEWEST_WORDS = 40
-LIBRARIES = ("sqlalchemy", "sklearn", "torch", "transformers", "matplotlib", "scipy", "numpy")
+MOST_CHARS = 480
+MOST_MARKS = 80
+QUESTION_WORDS = (3, 12)
 
 _DOCSTRING = re.compile(r'"""(.{200,}?)"""', re.DOTALL)
+_MARK = re.compile(r"[^\w\s]")
 
 
 def passages(count: int) -> list[str]:
@@ -22,20 +26,31 @@ def passages(count: int) -> list[str]:
     return [found[number * len(found) // count] for number in range(count)]
 
 
+def questions(written: Sequence[str], seed: int) -> Callable[[], str]:
+    """What gives one after the other: some words of one of the passages, in their order."""
+    rng = Random(seed)
+
+    def question() -> str:
+        words = rng.choice(written).split()
+        count = rng.randint(*QUESTION_WORDS)
+        start = rng.randrange(len(words) - count)
+        return " ".join(words[start : start + count])
+
+    return question
+
+
 def _docstrings() -> Iterator[str]:
     standard, installed = (Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib"))
-    for path in [*sorted(standard.glob("*.py")), *(each for name in LIBRARIES for each in _sources(installed / name))]:
+    for path in sorted({*standard.rglob("*.py"), *installed.rglob("*.py")}):
         yield from _DOCSTRING.findall(path.read_text(encoding="utf-8", errors="ignore"))
 
 
-def _sources(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.py") if "tests" not in path.parts)
-
-
 def _cut(text: str) -> Iterator[str]:
-    """Code is left out as well as it can be told: prose is mostly words of letters."""
+    """Code is left out as well as it can be told. What is left fits into one chunk."""
     words = text.split()
     for start in range(0, len(words) - FEWEST_WORDS + 1, WORDS):
         some = words[start : start + WORDS]
-        if sum(word.rstrip(".,:;)").isalpha() for word in some) > 0.6 * len(some):
-            yield " ".join(some)
+        passage = " ".join(some)
+        is_mostly_words = sum(word.rstrip(".,:;)").isalpha() for word in some) > 0.6 * len(some)
+        if is_mostly_words and len(passage) <= MOST_CHARS and len(_MARK.findall(passage)) <= MOST_MARKS:
+            yield passage

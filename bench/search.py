@@ -2,9 +2,9 @@
 
 The floor is the embedding of the same query by the same embedder and the FAISS search of the same checkpoint, in
 this process, on one thread, in turns with the HTTP requests. The steps are the server's own timings (explain),
-and the rest is what HTTP took beyond their sum. Searches under filters stand against unfiltered ones. For 16 clients
-the floor takes 16 queries at once. Machines are noisy: believe the ratios. Stored vectors are synthetic
-(bench/corpus.py), queries are embedded for real.
+and the rest is what HTTP took beyond their sum. Searches under filters stand against unfiltered ones, those by words
+and by both against those by meaning. For 16 clients the floor takes 16 queries at once. Machines are noisy: believe
+the ratios. Stored vectors are synthetic (bench/corpus.py), queries are embedded for real.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 
 import faiss
 
-from bench import filtered
-from bench.corpus import TENANT, Writer, add, bury, fill, live_chunks, scratch
+from bench import filtered, modes, prose
+from bench.corpus import TENANT, Writer, add, bury, fill, fill_with, live_chunks, scratch
+from bench.filtered import Questions
 from bench.server import Client, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
 from engines.vectors.checkpoints import checkpoint_of
@@ -33,6 +34,7 @@ CHANGED = 500
 PER_TURN = 10
 WARM_UP = 30
 QUERIES_WORTH_A_PRODUCT = 3
+PROSE = "prose"
 STEPS = ("embed_ms", "catch_up_ms", "index_ms", "fetch_ms")
 
 _HEADINGS = "  ".join(f"{step:>8}" for step in ("embed", "catch_up", "index", "fetch", "rest"))
@@ -40,13 +42,16 @@ _HEADINGS = "  ".join(f"{step:>8}" for step in ("embed", "catch_up", "index", "f
 
 def main() -> None:
     options = _options()
+    written = prose.passages(max(options.chunks))
     print(f"Stored vectors are synthetic, queries are embedded for real; top_k {TOP_K}. Times in ms, p50 / p95.")
     with scratch() as (folder, runtime):
         for chunks in options.chunks:
             print(f"filling a namespace with {chunks:,} chunks", flush=True)
             fill(runtime, _name(chunks), chunks=chunks)
+        print(f"filling another with {len(written):,} passages that people wrote", flush=True)
+        fill_with(runtime, PROSE, written)
         with served(runtime.settings, folder) as port:
-            _report(runtime, port, options)
+            _report(runtime, port, written, options)
 
 
 @dataclass
@@ -91,15 +96,17 @@ class Measured:
         return f"{p50_and_p95(self.http):>15} {p50_and_p95(self.floor):>15} {ratio:7.2f}  {told}"
 
 
-def _report(runtime: Runtime, port: int, options: argparse.Namespace) -> None:
+def _report(runtime: Runtime, port: int, written: Sequence[str], options: argparse.Namespace) -> None:
     floors = {chunks: Floor.of(runtime, _name(chunks)) for chunks in options.chunks}
     print(f"\n{'one client':40} {'HTTP':>15} {'floor':>15} {'ratio':>7}  {_HEADINGS}")
     for chunks, floor in floors.items():
         measured = _one_client(port, _name(chunks), floor, options.requests)
         print(f"{f'{chunks:,} chunks':40} {measured}", flush=True)
-    print(f"\n{'under filters':40} {'HTTP':>15} {'ratio':>7}    filter    index     first    recall")
+    print(f"\n{'under filters':40} {filtered.HEADINGS}")
     for chunks in options.chunks:
-        filtered.report(runtime, port, _name(chunks), requests=options.requests)
+        questions = Questions(_name(chunks), Writer.seeded(5).question)
+        filtered.report(runtime, port, questions, options.requests)
+    _report_modes(port, written, options)
     print()
     largest = max(options.chunks)
     _change(runtime, _name(largest))
@@ -111,6 +118,13 @@ def _report(runtime: Runtime, port: int, options: argparse.Namespace) -> None:
     for chunks, floor in floors.items():
         told = _many_clients(port, _name(chunks), floor, options.seconds)
         print(f"{f'{chunks:,} chunks':40} {told}", flush=True)
+
+
+def _report_modes(port: int, written: Sequence[str], options: argparse.Namespace) -> None:
+    largest, requests = max(options.chunks), options.requests
+    print(f"\n{f'{largest:,} chunks, by mode':40} {modes.HEADINGS}")
+    modes.report(port, PROSE, prose.questions(written, seed=1), requests=requests, name="prose")
+    modes.report(port, _name(largest), Writer.seeded(7).question, requests=requests, name="composed")
 
 
 def _one_client(port: int, namespace: str, floor: Floor, requests: int) -> Measured:
