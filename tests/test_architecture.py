@@ -27,7 +27,6 @@ FLOORS: list[set[str]] = [
     {"loaded_index"},
     {"migrations"},
     {"database"},
-    {"database_problems"},
     {"models"},
     {"domain", "errors", "settings", "version"},
 ]
@@ -39,9 +38,7 @@ ONLY = {
     "pgvector": {"models", "migrations"},
     "fastapi": {"app_v1", "api"},
     "starlette": {"app_v1", "api", "bench"},
-    "sqlalchemy": {
-        *("database", "database_problems", "models", "job_queue", "services", "engines", "migrations", "api", "bench")
-    },
+    "sqlalchemy": {*("database", "models", "job_queue", "services", "engines", "migrations", "api", "bench")},
     "torch": {"engines", "bench"},
     "openvino": {"engines", "bench"},
     "Stemmer": {"text"},

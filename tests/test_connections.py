@@ -15,9 +15,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, make_url, select, text, update
 from sqlalchemy.orm import Session
 
-import database as database_module
 from app_v1 import create_app
 from database import Database, repeatable
+from database.postgres import CONNECT_ARGS
 from errors import DatabaseUnavailable, Interrupted
 from migrations.upgrade import bring_up_to_date
 from models import Team
@@ -78,7 +78,7 @@ def test_of_several_hosts_the_one_that_answers_is_taken(url: str) -> None:
 
 
 def test_a_host_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(database_module._CONNECT_ARGS, "connect_timeout", 1)
+    monkeypatch.setitem(CONNECT_ARGS, "connect_timeout", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/rag"
         settings = settings_in(tmp_path, database_url=url)
@@ -128,7 +128,7 @@ def test_only_who_answers_requests_limits_its_statements(url: str, tmp_path: Pat
 
 
 def test_connections_that_are_all_in_use_are_told_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "POOL_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("database.postgres.POOL_TIMEOUT_SECONDS", 0.1)
     told = pytest.raises(DatabaseUnavailable, match="DATABASE_POOL_SIZE")
     with Database.open(url, pool_size=1) as small, small.write(), small.write(), told, small.write():
         pass

@@ -1,4 +1,4 @@
-"""The schema that migrations make is the one that models.py says."""
+"""The schema that migrations make is the one that models/ says."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Index, Table, UniqueConstraint, inspect, make_url, select, text
 
+import models
 from database import Database
 from errors import DatabaseUnavailable
 from migrations.comparing import is_compared
@@ -41,6 +42,10 @@ def test_an_empty_database_brought_to_head_equals_the_models(database: Database)
         options = {"compare_type": True, "include_object": is_compared(connection.dialect.name)}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_page_of_the_models_names_every_table() -> None:
+    assert sorted(re.findall(r"^    (\w+)", models.__doc__ or "", re.MULTILINE)) == sorted(Base.metadata.tables)
 
 
 def test_the_head_named_in_the_code_is_the_last_migration() -> None:

@@ -1,49 +1,25 @@
-"""The job queue: a table, a lease, and few verbs.
-
-create_job and cancel join the caller's transaction. Every write of a worker is one statement on the condition
-that the job is still that worker's, in that attempt: one that was only slow cannot overwrite its successor. A
-worker that dies holds nothing but a lease, which runs out.
-"""
+"""The verbs of the queue."""
 
 from __future__ import annotations
 
-import logging
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
 
 from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, insert, or_, select, true, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from database import Database, epoch_now, insert_or_ignore, repeatable
-from errors import JobCancelled, LostLease, NotFound, ServiceError, WorkerStopping
+from errors import NotFound
+from job_queue.claims import Claim, held, is_abandoned, lost, release, take, waits, write
+from job_queue.leases import Lease
 from models import Job, JobStatus, Json, Project, Team, WorkerRow, utc_now
-
-log = logging.getLogger(__name__)
 
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 LONGEST_PAUSE_SECONDS = 300.0
-CANCELLED = "Cancelled on request."
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job in the hands of one worker, for one attempt. *result* is what earlier attempts left."""
-
-    team_id: int
-    job_id: str
-    project_id: int
-    type: str
-    payload: Json
-    attempt: int
-    worker: str
-    result: Json
-    cancel_requested: bool
 
 
 class JobQueue:
@@ -83,12 +59,7 @@ class JobQueue:
         session.flush()  # the project may be new: its row goes first
         if dedupe_key is None:
             return session.scalars(insert(Job).values(**values).returning(Job.job_id)).one()
-        same = and_(Job.team_id == project.team_id, Job.project_id == project.id, Job.dedupe_key == dedupe_key)
-        waiting: str | None = None
-        while waiting is None:  # the one that waited may have been claimed before it could be read
-            waiting = session.scalar(insert_or_ignore(session, Job).values(**values).returning(Job.job_id))
-            waiting = waiting or session.scalar(select(Job.job_id).where(same, Job.status == JobStatus.PENDING))
-        return waiting
+        return _the_one_that_waits(session, values)
 
     def cancel(self, session: Session, job_id: str, *, tenant_id: str | None = None) -> Job:
         """A waiting job is cancelled at once, a running one at its next step, a finished one stays as it is.
@@ -161,9 +132,9 @@ class JobQueue:
         An idle poll reads one index and writes nothing.
         """
         with self.database.read() as session:
-            if session.scalar(select(Job.job_id).where(or_(_waits(), _is_abandoned())).limit(1)) is None:
+            if session.scalar(select(Job.job_id).where(or_(waits(), is_abandoned())).limit(1)) is None:
                 return None
-        job = self._claim_one(_is_abandoned(), worker) or self._claim_one(_waits(), worker)
+        job = self._claim_one(is_abandoned(), worker) or self._claim_one(waits(), worker)
         if job is None:
             return None
         self._last_team = job.team_id
@@ -184,7 +155,7 @@ class JobQueue:
         tried: list[int] = []  # others were quicker there
         while (team_id := self._whose_turn(which, tried)) is not None:
             with self.database.write() as session:
-                job = _take(session, and_(Job.team_id == team_id, which), worker, self.lease_seconds)
+                job = take(session, and_(Job.team_id == team_id, which), worker, self.lease_seconds)
             if job is not None:
                 return job
             tried.append(team_id)
@@ -199,11 +170,11 @@ class JobQueue:
     def renew(self, claim: Claim) -> bool:
         """Hold the job for another lease. Returns whether somebody wants it cancelled; raises LostLease."""
         with self.database.write() as session:
-            query = _held(claim).values(lease_until=epoch_now() + self.lease_seconds)
+            query = held(claim).values(lease_until=epoch_now() + self.lease_seconds)
             cancel_requested: bool | None = session.scalar(query.returning(Job.cancel_requested))
             session.execute(update(WorkerRow).where(WorkerRow.name == claim.worker).values(seen_at=utc_now()))
         if cancel_requested is None:
-            raise _lost(claim)
+            raise lost(claim)
         return cancel_requested
 
     @contextmanager
@@ -214,7 +185,7 @@ class JobQueue:
         """
         with self.database.write() as session:
             shown = case((Job.progress < progress, progress), else_=Job.progress)
-            _write(session, claim, {"progress": shown, "result_json": result})
+            write(session, claim, {"progress": shown, "result_json": result})
             yield session
 
     @contextmanager
@@ -228,20 +199,20 @@ class JobQueue:
         if status == JobStatus.COMPLETED:
             values["progress"] = 100
         with self.database.write() as session:
-            _write(session, claim, values, is_last=True)
+            write(session, claim, values, is_last=True)
             yield session
 
     def retry(self, claim: Claim, error: str) -> float:
         """Give the job back for another try. Returns the pause before it, in seconds: it doubles each time."""
         pause = min(self.retry_seconds * 2.0 ** (claim.attempt - 1), LONGEST_PAUSE_SECONDS)
         with self.database.write() as session:
-            _release(session, claim, {"error": error, "run_after": epoch_now() + pause})
+            release(session, claim, {"error": error, "run_after": epoch_now() + pause})
         return pause
 
     def give_back(self, claim: Claim) -> None:
         """Let another worker go on at once, because this one stops. It does not count as a try."""
         with self.database.write() as session:
-            _release(session, claim, {"attempts": Job.attempts - 1})
+            release(session, claim, {"attempts": Job.attempts - 1})
 
     @contextmanager
     def lease(self, claim: Claim, stopping: Event) -> Iterator[Lease]:
@@ -283,48 +254,17 @@ class JobQueue:
             return list(session.scalars(select(WorkerRow).order_by(WorkerRow.seen_at.desc())))
 
 
-class Lease:
-    """A claim that is kept alive. Whoever does the work asks it at every step whether to go on."""
-
-    def __init__(self, queue: JobQueue, claim: Claim, stopping: Event) -> None:
-        self.queue = queue
-        self.claim = claim
-        self.stopping = stopping
-        self.is_over = Event()
-        self._why_not: ServiceError | None = None
-
-    def check(self) -> None:
-        """Raise LostLease, JobCancelled or WorkerStopping when the work should end here."""
-        if self._why_not is not None:
-            raise self._why_not
-        if self.stopping.is_set():
-            raise WorkerStopping(f"The worker stops; job {self.claim.job_id} goes back to the queue.")
-
-    @contextmanager
-    def step(self, progress: int, result: Json) -> Iterator[Session]:
-        """As JobQueue.step, after check()."""
-        self.check()
-        with self.queue.step(self.claim, progress=progress, result=result) as session:
-            yield session
-
-    def beat(self) -> None:
-        """Renew at a third of the lease, until the work is over or the job is lost.
-
-        A lease that could not be renewed for its whole length is as good as lost: another worker may have it.
-        """
-        renewed_at = time.monotonic()
-        while not self.is_over.wait(self.queue.lease_seconds / 3):
-            try:
-                if self.queue.renew(self.claim):
-                    self._why_not = JobCancelled(CANCELLED)
-                renewed_at = time.monotonic()
-            except LostLease as error:
-                self._why_not = error
-                return
-            except Exception:
-                log.exception("could not renew the lease of job %s", self.claim.job_id)
-                if time.monotonic() - renewed_at > self.queue.lease_seconds:
-                    self._why_not = _lost(self.claim)
+def _the_one_that_waits(session: Session, values: Mapping[str, Any]) -> str:
+    same = and_(
+        Job.team_id == values["team_id"],
+        Job.project_id == values["project_id"],
+        Job.dedupe_key == values["dedupe_key"],
+    )
+    waiting: str | None = None
+    while waiting is None:  # the one that waited may have been claimed before it could be read
+        waiting = session.scalar(insert_or_ignore(session, Job).values(**values).returning(Job.job_id))
+        waiting = waiting or session.scalar(select(Job.job_id).where(same, Job.status == JobStatus.PENDING))
+    return waiting
 
 
 def _with_place() -> Any:
@@ -336,75 +276,6 @@ def _is_of(tenant_id: str | None) -> ColumnElement[bool]:
     if tenant_id is None:
         return true()
     return Job.team_id == select(Team.id).where(Team.name == tenant_id).scalar_subquery()
-
-
-def _waits() -> ColumnElement[bool]:
-    return and_(Job.status == JobStatus.PENDING, Job.run_after <= epoch_now())
-
-
-def _is_abandoned() -> ColumnElement[bool]:
-    return and_(Job.status == JobStatus.RUNNING, Job.lease_until < epoch_now())
-
-
-def _take(session: Session, which: ColumnElement[bool], worker: str, lease_seconds: float) -> Job | None:
-    """One conditional statement: of two workers that see the same job, one gets it."""
-    oldest = (
-        select(Job.job_id)
-        .where(which)
-        .order_by(Job.created_at)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
-    change = {
-        "status": JobStatus.RUNNING,
-        "worker": worker,
-        "attempts": Job.attempts + 1,
-        "lease_until": epoch_now() + lease_seconds,
-        "started_at": func.coalesce(Job.started_at, utc_now()),
-        "updated_at": utc_now(),
-    }
-    query = update(Job).where(Job.job_id == oldest, which).values(**change).returning(Job)
-    return session.scalar(query, execution_options={"synchronize_session": False})
-
-
-def _held(claim: Claim) -> Any:
-    return update(Job).where(
-        Job.team_id == claim.team_id,
-        Job.job_id == claim.job_id,
-        Job.attempts == claim.attempt,
-        Job.worker == claim.worker,
-        Job.status == JobStatus.RUNNING,
-    )
-
-
-def _write(session: Session, claim: Claim, values: Mapping[str, Any], *, is_last: bool = False) -> None:
-    """Raises LostLease; and JobCancelled, unless this is how the job ends."""
-    query = _held(claim).values(updated_at=utc_now(), **values).returning(Job.cancel_requested)
-    cancel_requested = session.scalar(query, execution_options={"synchronize_session": False})
-    if cancel_requested is None:
-        raise _lost(claim)
-    if cancel_requested and not is_last:
-        raise JobCancelled(CANCELLED)
-
-
-def _release(session: Session, claim: Claim, values: Mapping[str, Any]) -> None:
-    """Back to waiting. Where a newer job waits under the same key, that one does the work and this one ends."""
-    waiting: dict[str, Any] = {"status": JobStatus.PENDING, "worker": None, "lease_until": None}
-    own = aliased(Job)
-    newer = session.scalar(
-        select(Job.job_id)
-        .join(own, and_(own.team_id == Job.team_id, own.project_id == Job.project_id, own.dedupe_key == Job.dedupe_key))
-        .where(own.team_id == claim.team_id, own.job_id == claim.job_id, Job.status == JobStatus.PENDING)
-    )
-    if newer is not None:
-        told = f"Job {newer} waits to do the same."
-        waiting |= {"status": JobStatus.CANCELLED, "completed_at": utc_now(), "error": told}
-    _write(session, claim, {**values, **waiting})
-
-
-def _lost(claim: Claim) -> LostLease:
-    return LostLease(f"Job {claim.job_id} belongs to another worker now.")
 
 
 def _no_such_job(job_id: str) -> NotFound:

@@ -1,0 +1,43 @@
+"""What is said in other words to SQLite and to Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Float
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import GenericFunction
+
+
+class epoch_now(GenericFunction[float]):
+    """Seconds since 1970 by the database's clock, which all workers share."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(epoch_now)
+def _epoch_now(element: epoch_now, compiler: Any, **_: Any) -> str:  # noqa: ARG001
+    return "extract(epoch from statement_timestamp())"
+
+
+@compiles(epoch_now, "sqlite")
+def _epoch_now_sqlite(element: epoch_now, compiler: Any, **_: Any) -> str:  # noqa: ARG001
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def insert_or_ignore(session: Session, table: type[Any]) -> Any:
+    """INSERT ... ON CONFLICT DO NOTHING, in the words of the session's database."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    return (sqlite.insert if is_sqlite else postgresql.insert)(table).on_conflict_do_nothing()
+
+
+def insert_or_add(session: Session, table: type[Any], *, key: Mapping[str, Any], amounts: Mapping[str, int]) -> None:
+    """Count: a row of its own for a *key* that is new, else *amounts* on top of what is there."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    inserted = (sqlite.insert if is_sqlite else postgresql.insert)(table).values(**key, **amounts)
+    added = {name: getattr(table, name) + amount for name, amount in amounts.items()}
+    session.execute(inserted.on_conflict_do_update(index_elements=list(key), set_=added))

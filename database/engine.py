@@ -1,0 +1,170 @@
+"""The owner of the engine. A transaction is a unit of work; what goes wrong in it is told in plain words."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, func, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError
+from sqlalchemy.orm import Session
+
+from database.postgres import POOL_TIMEOUT_SECONDS, open_postgres
+from database.problems import nothing_kept, problem_of
+from database.sqlite import WAL_BYTES_BEFORE_CHECKPOINT, locked, move_log, open_sqlite, size_of
+from errors import DatabaseUnavailable, StorageFull
+
+RESERVE_BYTES = 16 << 20
+MIGRATION_LOCK = 0x0AD15EED
+
+
+class Database:
+    """Owns the engine. A unit of work is the body of one ``with``: it commits whole or not at all."""
+
+    def __init__(self, engine: Engine, *, min_free_bytes: int) -> None:
+        self.engine = engine
+        # On SQLite every transaction reads one snapshot; Postgres has to be asked for it.
+        is_sqlite = engine.dialect.name == "sqlite"
+        self._snapshots = engine if is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
+        self.min_free_bytes = min_free_bytes
+        file = engine.url.database if is_sqlite else None
+        self.file = Path(file).absolute() if file else None
+        self._checkpoint_at = WAL_BYTES_BEFORE_CHECKPOINT
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        url: str,
+        *,
+        min_free_bytes: int = 0,
+        pool_size: int = 10,
+        statement_timeout_seconds: float = 0.0,
+        lock_timeout_seconds: float = 0.0,
+    ) -> Iterator[Database]:
+        """*pool_size* counts the connections that a process keeps to a Postgres; under load it takes as many again.
+
+        The timeouts are for a Postgres, in every transaction but those that migrate; 0 is none.
+        """
+        engine = _create_engine(
+            url,
+            pool_size=pool_size,
+            statement_seconds=statement_timeout_seconds,
+            lock_seconds=lock_timeout_seconds,
+        )
+        try:
+            yield cls(engine, min_free_bytes=min_free_bytes)
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One snapshot of the database. Changes made in it are never kept."""
+        with self._plain_errors(), Session(self._snapshots, expire_on_commit=False) as session, nothing_kept():
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session that commits when the body ends well, and rolls back when it does not.
+
+        On SQLite the write lock is taken here, at the start: a reader that
+        turns into a writer half-way is refused at once, whatever the timeout.
+        """
+        with self._plain_errors(), self.exclusively(), self.engine.connect() as connection:
+            connection = connection.execution_options(begin="IMMEDIATE")
+            with Session(connection, expire_on_commit=False) as session, session.begin(), nothing_kept():
+                yield session
+                session.flush()  # so that what is left to the end is the commit alone
+            self._checkpoint_when_due(connection)
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """A transaction in which the schema may be changed: one at a time, across processes.
+
+        The lock of Postgres goes with the transaction: a pooler in between hands sessions around.
+        """
+        engine = self.engine.execution_options(begin="IMMEDIATE", is_unlimited=True)
+        with self._plain_errors(), self.exclusively(), engine.begin() as connection:
+            if self.file is None:
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            yield connection
+
+    def refuse_when_nearly_full(self) -> None:
+        """Raise StorageFull below the low-water mark. Deleting does not ask: it must go on working."""
+        if self.file is None or not self.min_free_bytes:
+            return
+        free = shutil.disk_usage(self.file.parent).free
+        if free < self.min_free_bytes:
+            raise StorageFull(
+                f"Only {free >> 20} MB of disk are free and {self.min_free_bytes >> 20} MB are kept in reserve "
+                "(MIN_FREE_DISK_MB): nothing new is accepted until there is more. Deleting still works."
+            )
+
+    def keep_reserve(self) -> None:
+        """Hold some disk back in a file of its own, for make_room_to_delete()."""
+        reserve = Path(f"{self.file}-reserve")
+        if self.file is None or not self.min_free_bytes or size_of(reserve) >= RESERVE_BYTES:
+            return
+        if shutil.disk_usage(self.file.parent).free > self.min_free_bytes + RESERVE_BYTES:
+            with open(reserve, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+
+    def make_room_to_delete(self) -> None:
+        """Even a deletion writes to the log first, so on a full disk it needs what was held back."""
+        if self.file is not None and shutil.disk_usage(self.file.parent).free < RESERVE_BYTES:
+            Path(f"{self.file}-reserve").unlink(missing_ok=True)
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """The one writer of this SQLite file, across threads and processes; elsewhere nothing."""
+        with nullcontext() if self.file is None else locked(self.file):
+            yield
+
+    def _checkpoint_when_due(self, connection: Connection) -> None:
+        """The size of the log tells when, since a whole checkpoint cuts it to nothing."""
+        wal = Path(f"{self.file}-wal")
+        if self.file is None or size_of(wal) < self._checkpoint_at:
+            return
+        move_log(connection)
+        self._checkpoint_at = size_of(wal) + WAL_BYTES_BEFORE_CHECKPOINT
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        """What the driver says, in words that an operator can act on."""
+        try:
+            yield
+        except DBAPIError as error:
+            if "disk i/o error" in str(error.orig).lower():
+                self.engine.dispose()  # what the handle holds may not be what is on disk: never use it again
+            if problem := problem_of(error, is_sqlite=self.file is not None):
+                raise problem from error
+            raise
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"All connections of this process are in use, and none became free within {POOL_TIMEOUT_SECONDS} s: "
+                "send less at once, start more processes, or raise DATABASE_POOL_SIZE."
+            ) from error
+
+
+def _create_engine(url: str, *, pool_size: int, statement_seconds: float, lock_seconds: float) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return open_sqlite(parsed)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.drivername == "postgresql+psycopg":
+            return open_postgres(
+                parsed, pool_size=pool_size, statement_seconds=statement_seconds, lock_seconds=lock_seconds
+            )
+        raise NoSuchModuleError(parsed.drivername)
+    except ModuleNotFoundError as error:
+        raise DatabaseUnavailable(f"This kind of database needs the Python package {error.name}.") from error
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise DatabaseUnavailable(
+            "DATABASE_URL is not a database URL that this service knows: sqlite:///./ai3_rag.db (the default, a file "
+            "in the current folder) or postgresql://user:password@host/database."
+        ) from error

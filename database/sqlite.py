@@ -1,0 +1,99 @@
+"""What SQLite must be taught.
+
+SQLite before 3.51.3 can corrupt a write-ahead log when a commit meets a checkpoint of another connection, and
+Python links older ones. So one lock file is held around every write transaction and every checkpoint, and
+automatic checkpoints are off. The lock also makes writers queue in the kernel instead of polling.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from errors import DatabaseUnavailable
+
+log = logging.getLogger(__name__)
+
+WAL_BYTES_BEFORE_CHECKPOINT = 4 << 20
+BUSY_TIMEOUT_MS = 10_000
+
+
+def open_sqlite(url: URL) -> Engine:
+    """Raises DatabaseUnavailable where there is no place for the file. Nothing is opened before the first use."""
+    _require_a_place(url.database)
+    engine = create_engine(url)
+    _teach(engine)
+    return engine
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Alone with the database's file, across threads and processes."""
+    try:
+        lock = open(f"{file}-lock", "wb")  # noqa: SIM115  # the with below closes it
+    except OSError as error:
+        raise DatabaseUnavailable(f"The lock file beside the database cannot be opened: {error.strerror}.") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go of by the close
+        yield
+
+
+def move_log(connection: Connection) -> None:
+    """Move a long log into the file, under the lock. A reader in its way is not waited for."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    try:
+        driver.execute("PRAGMA busy_timeout = 0")
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:  # the commit before it stands all the same
+        log.error("the log could not be moved into the database file: %s", error)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+
+
+def size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _require_a_place(file: str | None) -> None:
+    if not file or file == ":memory:":
+        raise DatabaseUnavailable("DATABASE_URL must name a file: API and worker are two processes and share it.")
+    if not Path(file).absolute().parent.is_dir():
+        raise DatabaseUnavailable(f"The folder of the database file {file} does not exist: make it first.")
+
+
+def _teach(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # SQLAlchemy says BEGIN itself, below
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "wal_autocheckpoint = 0",
+            "cache_size = -65536",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        [mode], [synchronous] = (
+            connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous")
+        )
+        if (mode, synchronous) != ("wal", 2):
+            raise DatabaseUnavailable(
+                f"SQLite keeps journal_mode={mode}, synchronous={synchronous} for this file; WAL and FULL are "
+                "needed to keep what was accepted. Is it on a network share, or read-only?"
+            )
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")

@@ -1,0 +1,80 @@
+"""What may be stored. Every refusal names the field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from errors import Invalid, TooLarge
+from models import Json
+from services.drafting.nouns import AUTO, Limits, NewDoc
+from services.own_chunks import cleaned, joined
+from text.chunkers import STRATEGIES
+from text.hashing import UNSTORABLE, clean
+from text.nesting import depth
+
+DEEPEST_METADATA = 32
+
+
+def checked(doc: NewDoc, limits: Limits) -> NewDoc:
+    """The document as it will be stored. Raises Invalid or TooLarge, naming the field."""
+    for field in ("tenant_id", "namespace"):
+        check_name(field, getattr(doc, field), limits.name_chars)
+    check_name("doc_id", doc.doc_id, limits.doc_id_chars)
+    _check_metadata(doc.doc_id, doc.metadata, limits, param="metadata")
+    if doc.file is not None:
+        if doc.chunk_strategy not in (AUTO, *STRATEGIES):
+            told = f"There is no strategy {doc.chunk_strategy!r}; there are {AUTO}, {', '.join(STRATEGIES)}."
+            raise Invalid(told, param="chunk_strategy")
+        return doc
+    return _with_checked_text(doc, limits)
+
+
+def _with_checked_text(doc: NewDoc, limits: Limits) -> NewDoc:
+    if doc.chunks:
+        doc = _with_checked_chunks(doc, limits)
+    if len(doc.text) > limits.text_chars:
+        raise TooLarge(
+            f"The text of {doc.doc_id!r} has {len(doc.text)} characters; at most {limits.text_chars} are "
+            "accepted (MAX_TEXT_CHARS). Split it into several documents.",
+            param="text",
+        )
+    text = clean(doc.text)
+    if not text.strip():
+        raise Invalid(f"The text of {doc.doc_id!r} is empty: there is nothing to search for in it.", param="text")
+    return doc if text == doc.text else replace(doc, text=text)
+
+
+def _with_checked_chunks(doc: NewDoc, limits: Limits) -> NewDoc:
+    """The chunks as they will be stored, and the text that they make up."""
+    if doc.chunk_strategy != "default" or doc.chunk_overlap:
+        raise Invalid("Own chunks are not cut: leave chunk_strategy and chunk_overlap out.", param="chunk_strategy")
+    chunks = cleaned(doc.chunks, doc.doc_id)
+    for number, own in enumerate(chunks):
+        whose = f"{doc.doc_id}, chunk {number}"
+        _check_metadata(whose, own.metadata or {}, limits, param=f"chunks.{number}.metadata")
+    return replace(doc, chunks=chunks, text=joined(chunks))
+
+
+def _check_metadata(whose: str, metadata: Json, limits: Limits, *, param: str) -> None:
+    try:
+        size = len(json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode())
+    except (RecursionError, ValueError) as error:
+        raise Invalid(f"The metadata of {whose!r} cannot be kept as JSON: {error}.", param=param) from error
+    if size > limits.metadata_bytes:
+        raise TooLarge(
+            f"The metadata of {whose!r} takes {size} bytes as JSON; at most {limits.metadata_bytes} are "
+            "accepted (MAX_METADATA_BYTES).",
+            param=param,
+        )
+    if depth(metadata) > DEEPEST_METADATA:
+        raise Invalid(f"The metadata of {whose!r} is nested deeper than {DEEPEST_METADATA}.", param=param)
+
+
+def check_name(field: str, value: str, longest: int) -> None:
+    if not value.strip():
+        raise Invalid(f"{field} is empty.", param=field)
+    if len(value) > longest:
+        raise Invalid(f"{field} has {len(value)} characters; at most {longest} are accepted.", param=field)
+    if UNSTORABLE.search(value):
+        raise Invalid(f"{field} has a NUL character or half of a surrogate pair in it.", param=field)
