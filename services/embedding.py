@@ -49,13 +49,16 @@ class EmbeddingService:
 
         *warm_up* is the first use that the process will make of it; a remote model is not asked.
         """
-        self._loader = Thread(target=self._load_quietly, args=(warm_up,), name="model-loader", daemon=True)
+        # Not a daemon: a thread that ends with its interpreter, inside of a library's C++, aborts the process.
+        self._loader = Thread(target=self._load_quietly, args=(warm_up,), name="model-loader")
         self._loader.start()
 
     def close(self) -> None:
-        """Let a model that is still being loaded come to its end, but do not wait for one that takes long."""
+        """Let a model that is still being loaded come to its end; the process waits longer for it than this does."""
         if self._loader is not None:
             self._loader.join(CLOSING_SECONDS)
+            if self._loader.is_alive():
+                log.warning("the model is still being loaded: the process ends when that has come to its end")
 
     def embedder(self, version: str) -> Embedder:
         """The model behind a version; it is loaded if it was not.

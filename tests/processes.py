@@ -18,7 +18,7 @@ from tests.postgres import free_port
 from tests.service import PLACE, environment
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 def until(what: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
@@ -74,8 +74,8 @@ class Api:
 def api_process(settings: Settings) -> Iterator[Api]:
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "app_v1:app", "--host", "127.0.0.1", "--port", str(port)]
-    with _process([*command, "--log-level", "warning"], settings) as process:
-        api = Api(port, process)
+    with process([*command, "--log-level", "warning"], settings) as running:
+        api = Api(port, running)
         with api.client:
             until(lambda: _is_ready(api))
             yield api
@@ -83,24 +83,24 @@ def api_process(settings: Settings) -> Iterator[Api]:
 
 @contextmanager
 def worker_process(settings: Settings, *, poll_interval: float = 0.1) -> Iterator[subprocess.Popen[bytes]]:
-    with _process([sys.executable, "worker.py", "--poll-interval", str(poll_interval)], settings) as process:
-        yield process
+    with process([sys.executable, "worker.py", "--poll-interval", str(poll_interval)], settings) as worker:
+        yield worker
 
 
 @contextmanager
-def _process(command: list[str], settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def process(command: list[str], settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     """Ends with the test, however that ends."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(settings))
+    running = subprocess.Popen(command, cwd=ROOT, env=environment(settings))
     try:
-        yield process
+        yield running
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        if running.poll() is None:
+            running.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            running.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            running.kill()
+            running.wait()
 
 
 def _is_ready(api: Api) -> bool:

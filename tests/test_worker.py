@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Mapping
 
@@ -13,7 +14,7 @@ from handlers import Handler
 from job_queue import Lease
 from models import Json
 from runtime import Runtime
-from tests.processes import api_process, until, worker_process
+from tests.processes import PATIENCE_SECONDS, api_process, process, until, worker_process
 from tests.service import PLACE, Service
 from tests.test_documents import prose
 from worker import Worker
@@ -108,12 +109,24 @@ def test_a_job_that_kills_its_workers_is_given_up(service: Service) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_is_told_to_stop_finishes_its_job_and_exits_well(service: Service, number: int) -> None:
-    with worker_process(service.settings) as worker:
+    with worker_process(service.settings.model_copy(update={"worker_stop_seconds": PATIENCE_SECONDS})) as worker:
         job_id = service.batch({f"doc-{n}": prose(n) for n in range(40)}, async_mode=True)["job_id"]
         until(lambda: service.job(job_id)["status"] == "running")
         worker.send_signal(number)
-        assert worker.wait(30) == 0
+        assert worker.wait(PATIENCE_SECONDS) == 0
     assert service.job(job_id)["status"] == "completed"
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.5])
+def test_a_worker_that_is_stopped_while_its_model_loads_exits_well(service: Service, seconds: float) -> None:
+    """Even where closing does not wait for the model, as it does not for one that takes long."""
+    impatient = "import services.embedding as e; e.CLOSING_SECONDS = 0.0; import worker; worker.main()"
+    command = [sys.executable, "-c", impatient, "--poll-interval", "0.05"]
+    with process(command, service.settings) as worker:
+        until(lambda: service.runtime.queue.workers() != [])
+        time.sleep(seconds)
+        worker.terminate()
+        assert worker.wait(PATIENCE_SECONDS) == 0
 
 
 def test_an_idle_worker_is_seen_finds_a_new_job_by_itself_and_says_goodbye(service: Service) -> None:
