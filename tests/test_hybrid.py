@@ -100,6 +100,18 @@ def test_what_scores_less_than_the_least_is_left_out(service: Service) -> None:
         assert scores(service, mode=mode, min_score=least) == {k: v for k, v in every.items() if v >= least}
 
 
+def test_an_answer_without_a_chunk_says_why_where_that_is_known(service: Service) -> None:
+    fill(service)
+    best = max(scores(service, mode="keyword").values())
+    assert best > 1
+    for more in ({}, {"group_by": "doc"}, {"mmr_lambda": 0.5}):
+        hint = service.search(QUERY, mode="keyword", min_score=best + 1, **more)["hint"]
+        assert hint == f"The best chunk has score {best:.3f}, below min_score {best + 1:g}."
+    assert "no letter and no digit" in service.search("¿...?", mode="keyword")["hint"]
+    assert service.search("¿...?", mode="hybrid")["hint"] is None
+    assert service.search("zymurgy", mode="keyword")["hint"] is None
+
+
 @pytest.mark.parametrize("mode", ["dense", "keyword", "hybrid"])
 def test_grouped_by_document_the_best_chunks_of_top_k_documents_come(service: Service, mode: str) -> None:
     """Even where the best thousand chunks are one document's."""
@@ -162,6 +174,12 @@ def test_filters_leave_a_full_answer_of_what_they_allow(service: Service, mode: 
         ({"include": ["vectors"]}, "include"),
         ({"context": 11}, "context"),
         ({"rerank": True}, "rerank"),
+        ({"query": "\x00"}, "query"),
+        ({"queries": ["\x00"]}, "queries"),
+        ({"min_score": "nan"}, "min_score"),
+        ({"mode": "dense", "min_score": 7}, "min_score"),
+        ({"mode": "hybrid", "min_score": 7}, "min_score"),
+        ({"mode": "keyword", "queries": ["dogs"], "min_score": 7}, "min_score"),
     ],
 )
 def test_what_cannot_be_asked_is_named(service: Service, wrong: dict[str, Any], param: str) -> None:

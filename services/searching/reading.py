@@ -123,5 +123,15 @@ class Reader:
         return iter(self.keywords.search(self.session, self.seen, queries, k=k, allowed=asked[0].allowed))
 
 
+def why_nothing(question: Question, lists: Sequence[Ranked]) -> str | None:
+    """What whoever asked can do about it, where that is known."""
+    best = fused(lists, question.fusion)
+    if best and question.min_score is not None:
+        return f"The best chunk has score {best[0][1]:.3f}, below min_score {question.min_score:g}."
+    if question.mode == "keyword" and not any(map(query_words, question.texts)):
+        return "The question has no letter and no digit, and mode keyword looks for words alone."
+    return None
+
+
 def _good(question: Question, best: Scored) -> Scored:
     return [(faiss_id, score) for faiss_id, score in best if question.is_good_enough(score)]
