@@ -131,8 +131,8 @@ def checked(question: Question, settings: Settings, *, field: str) -> Question:
     question = replace(question, query=question.query.replace("\x00", " "), queries=queries)
     if question.vector is None and (question.query or not queries):
         _check_text(field, question.query, settings)
-    for text in queries:
-        _check_text("queries", text, settings)
+    for number, text in enumerate(queries):
+        _check_text(f"queries.{number}", text, settings)
     _check_min_score(question)
     return question
 

@@ -82,7 +82,8 @@ def test_of_chunks_that_are_level_the_same_come_first_however_many_are_asked_for
             for k in (1, 5, 7, 20, 49):
                 found = service.post("/v1/search", {**asked, "top_k": k})["chunks"]
                 assert [chunk["doc_id"] for chunk in found] == level[:k]
-                question = Question(*PLACE.values(), "", k, vector=vector, filters=parse(more.get("filters")))
+                allowed = parse(more.get("filters"))
+                question = Question(PLACE["tenant_id"], PLACE["namespace"], "", k, vector=vector, filters=allowed)
                 for answer in searching.search_many([question] * 5):
                     assert isinstance(answer, Answer)
                     assert [passage.doc_id for passage in answer.passages] == level[:k]

@@ -141,6 +141,17 @@ def test_ten_thousand_words_are_a_question_too(service: Service) -> None:
     service.search(many, mode="keyword", expect=422)
 
 
+def test_of_a_chunk_of_any_size_no_word_is_found_that_it_has_not_and_the_first_are(service: Service) -> None:
+    """Postgres would wrap around beyond 1 MiB of words, and say nothing."""
+    many = [f"wörd{number:06d}" for number in range(150_000)]
+    place = {**PLACE, "doc_id": "large"}
+    service.post("/v1/docs/upsert", {**place, "chunks": [{"text": " ".join(many), "vector": [1, 0]}]})
+    found = [number for number in range(0, 150_000, 10_000) if service.found(many[number], mode="keyword")]
+    assert found == list(range(0, 70_000, 10_000))  # of 16 bytes each as they are kept
+    assert service.found("large", mode="keyword") == []
+    assert service.problems() == []
+
+
 def test_searching_by_words_needs_no_model(service: Service) -> None:
     service.upsert("doc", "Cats sleep.")
     with service.restarted(embed_model_name="/there/is/no/such/model", embedding_version=MODEL) as without:
