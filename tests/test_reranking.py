@@ -79,6 +79,8 @@ def test_documents_and_diversity_follow_the_rerankers_order(service: Service) ->
         (200, [{"index": n, "score": float("nan")} for n in range(DOCS)]),
         (200, {"results": None}),
         (200, {"results": [{"index": 0}]}),
+        (200, [{"index": n, "score": n} for n in range(3)]),
+        (200, [{"index": n, "score": n} for n in range(DOCS + 1)]),
     ],
 )
 @on_sqlite
