@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from services.search import Answer, Question
+from services.search import Answer, Found, Question
 from tests.service import PLACE, Service
 from tests.test_documents import prose
 
@@ -134,6 +135,17 @@ def test_diversity_prefers_what_is_not_said_yet(service: Service) -> None:
         assert service.found("cats sleep", mode=mode, top_k=4, mmr_lambda=1) == service.found(
             "cats sleep", mode=mode, top_k=4
         )
+
+
+def test_what_is_rearranged_is_not_more_than_one_list_has_however_many_are_fused(service: Service) -> None:
+    fill(service, 300)
+    asked = Question(PLACE["tenant_id"], PLACE["namespace"], QUERY, 5, queries=("winter", "stone letter"), rerank=True)
+    for question in (asked, replace(asked, mode="hybrid"), replace(asked, mode="hybrid", by_doc=True)):
+        [found] = service.runtime.searching.find_many([question])
+        assert isinstance(found, Found)
+        assert len(found.answer.passages) == 200
+        best = service.runtime.searching.search(replace(question, top_k=200, rerank=False)).passages
+        assert [each.faiss_id for each in best] == [each.faiss_id for each in found.answer.passages]
 
 
 def test_text_and_metadata_can_be_left_out_and_neighbours_added(service: Service) -> None:

@@ -61,6 +61,11 @@ class Question:
         return ("dense", "keyword") if self.mode == "hybrid" else (self.mode,)
 
     @property
+    def most_chunks(self) -> int:
+        """In the answer."""
+        return self.top_k * self.group_size if self.by_doc else self.top_k
+
+    @property
     def is_fused(self) -> bool:
         """More than one list is found, so that its score is a share of them."""
         return len(self.sides) * len(self.asked) > 1

@@ -86,13 +86,14 @@ class Reader:
         return lists, is_exact
 
     def passages(self, each: Asked, lists: list[Ranked]) -> list[Passage]:
-        """Best first: *top_k*, or all candidates where they are still to be arranged."""
+        """Best first: *top_k*, or where they are still to be arranged as many candidates as one list has."""
         question = each.question
         if question.by_doc:
             lists, good = self._of_documents(each, lists)
         else:
             good = _good(question, fused(lists, question.fusion))
-        chosen = explained(lists, good if question.is_arranged else good[: question.top_k])
+        most = max(CANDIDATES, question.most_chunks) if question.is_arranged else question.top_k
+        chosen = explained(lists, good[:most])
         return passages_of(chosen, rows_of(self.session, self.seen, [each.faiss_id for each in chosen]))
 
     def _of_documents(self, each: Asked, lists: list[Ranked]) -> tuple[list[Ranked], Scored]:
