@@ -152,6 +152,9 @@ class OpenPartition:
         ids = np.broadcast_to(ids, scores.shape)
         if scores.shape[1] > k:
             best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+            least = np.take_along_axis(scores, best, 1).min(axis=1, keepdims=True)
+            if ((scores >= least).sum(axis=1) > k).any():  # more are level than there is room for: the first come
+                best = np.lexsort((ids, -scores), axis=-1)[:, :k]
             scores, ids = np.take_along_axis(scores, best, 1), np.take_along_axis(ids, best, 1)
         return scores, ids
 

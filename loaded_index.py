@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by OpenMP when FAISS loads: spinning costs 4 ms a write
 
@@ -106,13 +107,14 @@ class LoadedIndex:
         # FAISS counts queries times dimension here; its own 128000 scans once per query, for 16 queries 16 times.
         faiss.cvar.distance_compute_blas_threshold = QUERIES_WORTH_A_PRODUCT * self.index.d
         places = None if allowed is None else self._allowed_places(allowed)
-        k = min(k, self.live_count if places is None else len(places))
+        most = self.live_count if places is None else len(places)
+        k = min(k, most)
         if k == 0:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), True
         if places is not None and (self.is_exact or self._is_worth_comparing(places)):
-            (scores, found), is_exact = self._compare(queries, k, places), True
+            (scores, found), is_exact = _settled(partial(self._compare, queries, places=places), k, most), True
         elif self.is_exact:
-            (scores, found), is_exact = self._scan(queries, k), True
+            (scores, found), is_exact = _settled(partial(self._scan, queries), k, most), True
         else:
             (scores, found), is_exact = self._walk(queries, k, places), False
         return scores, self.ids[found], is_exact
@@ -178,3 +180,14 @@ class LoadedIndex:
             return self.index.search(queries, k, params=one_by_one)  # type: ignore[no-any-return]
         kept = np.argsort(~is_alive, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, kept, 1), np.take_along_axis(places, kept, 1)
+
+
+def _settled(ask: Callable[[int], tuple[Scores, Places]], k: int, most: int) -> tuple[Scores, Places]:
+    """The *k* best. Of rows that are level the first come, however many are asked for; FAISS would take any."""
+    asked = min(k + 1, most)
+    scores, places = ask(asked)
+    while asked < most and (scores[:, -1] == scores[:, k - 1]).any():
+        asked = min(4 * asked, most)
+        scores, places = ask(asked)
+    order = np.lexsort((places, -scores), axis=-1)[:, :k]
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(places, order, 1)

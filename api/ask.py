@@ -37,7 +37,7 @@ class AskIn(BaseModel):
     namespace: str
     question: str
     top_k: Annotated[int, Field(ge=1, description="Most passages to answer from")] = 5
-    min_score: float = Field(0.0, ge=-1, le=1, description="Passages below are not used")
+    min_score: float = Field(0.0, allow_inf_nan=False, description="Passages below, as a search scores, are not used")
     mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="How passages are looked for")
     filters: dict[str, Any] | None = Field(None, description="Which passages may be used, as for a search")
     system_prompt: str | None = Field(None, max_length=20_000, description="Instead of the team's own")
@@ -121,11 +121,11 @@ def _asked(body: AskIn, runtime: Runtime, *, api_key_id: str | None) -> Ask:
         body.top_k,
         filters=parse(body.filters),
         mode=body.mode or runtime.settings.search_mode,
+        min_score=body.min_score,
         rerank=runtime.reranking.is_set,
     )
     return Ask(
         question=checked(question, runtime.settings, field="question"),
-        min_score=body.min_score,
         system_prompt=body.system_prompt,
         temperature=body.temperature,
         max_tokens=body.max_tokens,

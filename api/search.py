@@ -38,7 +38,7 @@ class SearchIn(BaseModel):
     top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5
     mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="Null: what the service is set to")
     fusion: Literal["min_max", "reciprocal_rank"] = Field("min_max", description="How several lists become one")
-    min_score: float | None = Field(None, description="Leave out what scores less")
+    min_score: float | None = Field(None, allow_inf_nan=False, description="Leave out what scores less")
     mmr_lambda: float | None = Field(None, ge=0, le=1, description="Diversity: 1 is none, 0 looks at nothing else")
     group_by: Literal["doc"] | None = Field(None, description="top_k then counts documents")
     group_size: Annotated[int, Field(ge=1, le=100, description="Best chunks of each document")] = 1
@@ -127,12 +127,14 @@ def checked(question: Question, settings: Settings, *, field: str) -> Question:
     if len(question.queries) > MOST_QUERIES:
         told = f"queries has {len(question.queries)} questions"
         raise Invalid(f"{told}; at most {MOST_QUERIES} are fused.", param="queries")
-    if question.vector is None and (question.query or not question.queries):
-        _check_text(field, question.query, settings)
-    for text in question.queries:
-        _check_text("queries", text, settings)
     queries = tuple(text.replace("\x00", " ") for text in question.queries)
-    return replace(question, query=question.query.replace("\x00", " "), queries=queries)
+    question = replace(question, query=question.query.replace("\x00", " "), queries=queries)
+    if question.vector is None and (question.query or not queries):
+        _check_text(field, question.query, settings)
+    for number, text in enumerate(queries):
+        _check_text(f"queries.{number}", text, settings)
+    _check_min_score(question)
+    return question
 
 
 def _check_text(field: str, text: str, settings: Settings) -> None:
@@ -141,6 +143,12 @@ def _check_text(field: str, text: str, settings: Settings) -> None:
     if len(text) > settings.max_query_chars:
         told = f"{field} has {len(text)} characters; at most {settings.max_query_chars} are read"
         raise Invalid(f"{told} (MAX_QUERY_CHARS).", param=field)
+
+
+def _check_min_score(question: Question) -> None:
+    if question.min_score is not None and question.min_score > question.highest_score:
+        told = f"min_score is {question.min_score:g}, but nothing scores more than 1 in mode {question.mode}"
+        raise Invalid(f"{told}{' with several queries' if question.mode == 'keyword' else ''}.", param="min_score")
 
 
 def _question(body: SearchIn, runtime: Runtime) -> Question:

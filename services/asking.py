@@ -31,7 +31,6 @@ class Ask:
     """A question with what it is to be answered like. What is None is left to the service, or to the model."""
 
     question: Question
-    min_score: float = 0.0
     system_prompt: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
@@ -100,7 +99,7 @@ class AskingService:
         found = await asyncio.wrap_future(self.questions.submit(ask.question))
         asking = _Asking(ask, found, started)
         try:
-            asking.give(self._chosen(ask, found))
+            asking.give(self._chosen(found))
             yield Given(asking.query_id, asking.given)
             async with aclosing(self._pieces(asking)) as pieces:
                 async for text in pieces:
@@ -114,9 +113,9 @@ class AskingService:
         finally:
             self._log(asking)
 
-    def _chosen(self, ask: Ask, found: Answer) -> list[Passage]:
-        """Those that are near enough, best first, as many as the prompt has room for."""
-        near = [passage for passage in found.passages if passage.score >= ask.min_score]
+    def _chosen(self, found: Answer) -> list[Passage]:
+        """Best first, as many as the prompt has room for."""
+        near = found.passages
         chosen = fitting([each.token_count for each in near], [each.title for each in near], self.context_tokens)
         if near and not chosen:
             raise TooLarge(
@@ -222,11 +221,5 @@ class _Asking:
             usage=self.ended.usage,
             finish_reason=self.ended.finish_reason,
             latency_ms=self.latency_ms,
-            hint=self._hint(),
+            hint=self.found.hint,
         )
-
-    def _hint(self) -> str | None:
-        if self.given or not self.found.passages:
-            return self.found.hint
-        best = self.found.passages[0].score
-        return f"The nearest passage has score {best:.3f}, below min_score {self.ask.min_score:g}."

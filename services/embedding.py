@@ -123,7 +123,7 @@ class EmbeddingService:
         if any(isinstance(each, str) for each in asked) and self.external_dimension(version) is not None:
             raise Invalid(
                 f"The vectors of this namespace come from outside, so no model makes one of a query: send vector, "
-                f"{dimension} numbers, instead.",
+                f"{dimension} numbers, instead, or look for its words with mode keyword.",
                 param="query",
             )
         vectors = np.empty((len(asked), dimension), np.float32)

@@ -6,10 +6,11 @@ find_many() does what needs the snapshot; finish() does what does not, and may t
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
 
@@ -29,7 +30,7 @@ from services.searching.fetching import chunk_id, own_vectors, with_context
 from services.searching.fusing import Ranked
 from services.searching.laps import Laps
 from services.searching.question import Answer, FoundBy, Passage, Question
-from services.searching.reading import Asked, Reader
+from services.searching.reading import Asked, Reader, why_nothing
 from services.searching.reranking import RerankingService
 
 __all__ = ["Answer", "Found", "FoundBy", "Passage", "Question", "SearchService", "chunk_id"]
@@ -39,10 +40,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer before its passages are reranked and arranged; *vectors* are theirs, where diversity is asked for."""
+    """An answer before its passages are reranked and arranged; *vectors* are theirs, where diversity is asked for.
+
+    *since* is when it was found, on the monotonic clock.
+    """
 
     answer: Answer
     vectors: Vectors | None = None
+    since: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,11 @@ class SearchService:
         return [answers[number] for number in range(len(questions))]
 
     def finish(self, question: Question, found: Found) -> Answer:
-        if not question.rerank or found.answer.hint is not None:
+        if not question.rerank or found.answer.partition is None:
             return found.answer
         laps = Laps()
-        order, passages, reranked = self.reranking.rerank(question.texts[0], found.answer.passages)
+        texts, passages = question.texts, found.answer.passages
+        order, passages, reranked = self.reranking.rerank(texts[0], passages, since=found.since)
         vectors = None if found.vectors is None else found.vectors[order]
         shown = arranged(question, passages, vectors)
         laps.end("rerank_ms")
@@ -162,7 +168,8 @@ class SearchService:
         if question.context:
             passages = with_context(reader.session, reader.seen, passages, question.context)
         seq, key = reader.seen.project.seq, reader.seen.key
-        answer = Answer(passages, seq, key.embedding_version, is_exact, timings=reader.laps.ended, partition=key)
+        hint = None if passages else why_nothing(question, lists)
+        answer = Answer(passages, seq, key.embedding_version, is_exact, hint, reader.laps.ended, key)
         return Found(answer, vectors)
 
     def _report(self, seen: Snapshot, problem: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from services.search import Answer, Question
+from services.search import Answer, Found, Question
 from tests.service import PLACE, Service
 from tests.test_documents import prose
 
@@ -100,6 +101,18 @@ def test_what_scores_less_than_the_least_is_left_out(service: Service) -> None:
         assert scores(service, mode=mode, min_score=least) == {k: v for k, v in every.items() if v >= least}
 
 
+def test_an_answer_without_a_chunk_says_why_where_that_is_known(service: Service) -> None:
+    fill(service)
+    best = max(scores(service, mode="keyword").values())
+    assert best > 1
+    for more in ({}, {"group_by": "doc"}, {"mmr_lambda": 0.5}):
+        hint = service.search(QUERY, mode="keyword", min_score=best + 1, **more)["hint"]
+        assert hint == f"The best chunk has score {best:.3f}, below min_score {best + 1:g}."
+    assert "no letter and no digit" in service.search("¿...?", mode="keyword")["hint"]
+    assert service.search("¿...?", mode="hybrid")["hint"] is None
+    assert service.search("zymurgy", mode="keyword")["hint"] is None
+
+
 @pytest.mark.parametrize("mode", ["dense", "keyword", "hybrid"])
 def test_grouped_by_document_the_best_chunks_of_top_k_documents_come(service: Service, mode: str) -> None:
     """Even where the best thousand chunks are one document's."""
@@ -122,6 +135,17 @@ def test_diversity_prefers_what_is_not_said_yet(service: Service) -> None:
         assert service.found("cats sleep", mode=mode, top_k=4, mmr_lambda=1) == service.found(
             "cats sleep", mode=mode, top_k=4
         )
+
+
+def test_what_is_rearranged_is_not_more_than_one_list_has_however_many_are_fused(service: Service) -> None:
+    fill(service, 300)
+    asked = Question(PLACE["tenant_id"], PLACE["namespace"], QUERY, 5, queries=("winter", "stone letter"), rerank=True)
+    for question in (asked, replace(asked, mode="hybrid"), replace(asked, mode="hybrid", by_doc=True)):
+        [found] = service.runtime.searching.find_many([question])
+        assert isinstance(found, Found)
+        assert len(found.answer.passages) == 200
+        best = service.runtime.searching.search(replace(question, top_k=200, rerank=False)).passages
+        assert [each.faiss_id for each in best] == [each.faiss_id for each in found.answer.passages]
 
 
 def test_text_and_metadata_can_be_left_out_and_neighbours_added(service: Service) -> None:
@@ -162,6 +186,12 @@ def test_filters_leave_a_full_answer_of_what_they_allow(service: Service, mode: 
         ({"include": ["vectors"]}, "include"),
         ({"context": 11}, "context"),
         ({"rerank": True}, "rerank"),
+        ({"query": "\x00"}, "query"),
+        ({"queries": ["\x00"]}, "queries"),
+        ({"min_score": "nan"}, "min_score"),
+        ({"mode": "dense", "min_score": 7}, "min_score"),
+        ({"mode": "hybrid", "min_score": 7}, "min_score"),
+        ({"mode": "keyword", "queries": ["dogs"], "min_score": 7}, "min_score"),
     ],
 )
 def test_what_cannot_be_asked_is_named(service: Service, wrong: dict[str, Any], param: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -11,8 +12,11 @@ import pytest
 
 from index_manager import Checkpoint, OpenPartition
 from loaded_index import LoadedIndex
+from services.own_chunks import unit
+from services.search import Answer, Question
 from tests.service import PLACE, Service, Store, every_faiss_store, every_store
 from tests.test_documents import prose
+from text.filter_spellings import parse
 
 
 def fill(service: Service, count: int) -> None:
@@ -53,6 +57,43 @@ def test_hits_and_scores_are_those_of_an_exact_search(service: Service) -> None:
     chunks = service.search(query, top_k=10)["chunks"]
     assert [chunk["doc_id"] for chunk in chunks] == [doc_id for _, doc_id in expected]
     assert [chunk["score"] for chunk in chunks] == pytest.approx([score for score, _ in expected], abs=1e-3)
+
+
+@every_store
+def test_of_chunks_that_are_level_the_same_come_first_however_many_are_asked_for(service: Service) -> None:
+    rng = random.Random(5)
+    for n in range(60):
+        others = [
+            {"text": f"other {k}", "vector": [rng.uniform(-1, 0), *(rng.gauss(0, 1) for _ in "abc")]} for k in "de"
+        ]
+        same = {"text": "same", "vector": [1, 0, 0, 0]}
+        place = {**PLACE, "doc_id": f"doc-{n:02d}", "chunks": [*others, same]}
+        service.post("/v1/docs/upsert", place)
+
+    searching, vector = service.runtime.searching, unit([1, 0, 0, 0], param="vector")
+
+    def check() -> None:
+        filters: dict[str, Any] = {"filters": {"doc_id": {"$ne": "doc-03"}}}
+        for more in ({}, filters):
+            asked = {**PLACE, "vector": [1, 0, 0, 0], "include": ["text"], **more}
+            every = service.post("/v1/search", {**asked, "top_k": 1000})["chunks"]
+            level = [chunk["doc_id"] for chunk in every if chunk["text"] == "same"]
+            assert level == sorted(level) and len(level) in range(57, 61)
+            for k in (1, 5, 7, 20, 49):
+                found = service.post("/v1/search", {**asked, "top_k": k})["chunks"]
+                assert [chunk["doc_id"] for chunk in found] == level[:k]
+                allowed = parse(more.get("filters"))
+                question = Question(PLACE["tenant_id"], PLACE["namespace"], "", k, vector=vector, filters=allowed)
+                for answer in searching.search_many([question] * 5):
+                    assert isinstance(answer, Answer)
+                    assert [passage.doc_id for passage in answer.passages] == level[:k]
+
+    check()
+    service.rebuild()
+    check()
+    service.delete("doc-00")
+    service.delete("doc-20")
+    check()
 
 
 @every_store

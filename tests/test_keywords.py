@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -15,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, func, select, update
 
-from engines.keywords.lexemes import BUCKETS
+from domain import Hit
+from engines.keywords.lexemes import BUCKETS, posting
+from engines.keywords.scoring import bm25 as bm25_of
 from engines.keywords.table import BEHIND
 from models import KeywordRow, Project
 from tests.service import MODEL, PLACE, Service, Store
@@ -139,6 +142,44 @@ def test_ten_thousand_words_are_a_question_too(service: Service) -> None:
         assert len(many.split()) >= 10_000
         assert patient.found(many, mode="keyword")
     service.search(many, mode="keyword", expect=422)
+
+
+@pytest.mark.parametrize("apart", [1, 7, 10_000])
+def test_scores_do_not_depend_on_how_far_apart_the_ids_are(apart: int) -> None:
+    rng = random.Random(4)
+    lengths = [rng.randint(1, 90) for _ in range(200)]
+    held = {word: {n: rng.choice(range(len(BUCKETS))) for n in rng.sample(range(200), 60)} for word in "abc"}
+
+    def scored(step: int) -> list[Hit]:
+        postings = {
+            word: [
+                np.array([posting(3, step * n, lengths[n]) for n, kept in some.items() if kept == bucket], np.int64)
+                for bucket in range(len(BUCKETS))
+            ]
+            for word, some in held.items()
+        }
+        return bm25_of({"a": 1, "b": 2, "c": 1}, postings, chunks=200, k=50, allowed=None)
+
+    expected = {n: 0.0 for some in held.values() for n in some}
+    average = sum(lengths[n] for n in expected) / len(expected)
+    for word, said in (("a", 1), ("b", 2), ("c", 1)):
+        for n, kept in held[word].items():
+            norm = 1.2 * (1 - 0.75 + 0.75 * lengths[n] / average)
+            expected[n] += said * 2.2 * math.log(1 + 140.5 / 60.5) * BUCKETS[kept] / (BUCKETS[kept] + norm)
+    best = sorted(expected, key=lambda n: (-expected[n], n))[:50]
+    assert [hit.faiss_id for hit in scored(apart)] == [apart * n for n in best]
+    assert [hit.score for hit in scored(apart)] == pytest.approx([expected[n] for n in best])
+
+
+def test_of_a_chunk_of_any_size_no_word_is_found_that_it_has_not_and_the_first_are(service: Service) -> None:
+    """Postgres would wrap around beyond 1 MiB of words, and say nothing."""
+    many = [f"wörd{number:06d}" for number in range(150_000)]
+    place = {**PLACE, "doc_id": "large"}
+    service.post("/v1/docs/upsert", {**place, "chunks": [{"text": " ".join(many), "vector": [1, 0]}]})
+    found = [number for number in range(0, 150_000, 10_000) if service.found(many[number], mode="keyword")]
+    assert found == list(range(0, 70_000, 10_000))  # of 16 bytes each as they are kept
+    assert service.found("large", mode="keyword") == []
+    assert service.problems() == []
 
 
 def test_searching_by_words_needs_no_model(service: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from services.search import Question
 from tests.reranking_server import RerankingServer, number_of, reranking_server
-from tests.service import Service, Store
+from tests.service import PLACE, Service, Store
 from tests.test_documents import WORDS
 
 DOCS = 40
@@ -77,6 +79,8 @@ def test_documents_and_diversity_follow_the_rerankers_order(service: Service) ->
         (200, [{"index": n, "score": float("nan")} for n in range(DOCS)]),
         (200, {"results": None}),
         (200, {"results": [{"index": 0}]}),
+        (200, [{"index": n, "score": n} for n in range(3)]),
+        (200, [{"index": n, "score": n} for n in range(DOCS + 1)]),
     ],
 )
 @on_sqlite
@@ -108,6 +112,21 @@ def test_nobody_waits_for_a_slow_reranker_longer_than_allowed_nor_for_anothers(s
         answer = slow.result(30)
         assert answer["reranked"] is False and len(answer["chunks"]) == 5
         assert not server.may_answer.is_set()
+
+
+@on_sqlite
+def test_whoever_waits_behind_others_does_not_wait_longer(service: Service) -> None:
+    fill(service)
+    with (
+        reranking_server() as server,
+        service.restarted(**remote(server, rerank_timeout_seconds=1.0)) as reranking,
+    ):
+        server.may_answer.clear()
+        question = Question(PLACE["tenant_id"], PLACE["namespace"], "stone", 5, mode="keyword", rerank=True)
+        asked = [reranking.runtime.questions.submit(question) for _ in range(80)]
+        started = time.monotonic()
+        assert [future.result(30).reranked for future in asked] == [False] * 80
+        assert time.monotonic() - started < 4  # and not a second for every 16
 
 
 @on_sqlite

@@ -24,6 +24,14 @@ from text.words import LONGEST_WORD, MOST_QUERY_WORDS, query_words, words
         ("top_k", "top-k"),
         ("example.com", "example com"),
         ("COVID-19:", "covid 19"),
+        ("Windows\u2122", "windows"),
+        ("5 \u3392", "5 MHz"),
+        ("Donau\u00addampf\u00adschiff", "Donaudampfschiff"),
+        ("מִטְבָּח", "מטבח"),
+        ("צה״ל", 'צה"ל'),
+        ("كِتَابٌ", "كتاب"),
+        ("أحمد", "احمد"),
+        ("مكتبـــة", "مكتبة"),
     ],
 )
 def test_case_accents_endings_and_signs_make_no_difference(one: str, other: str) -> None:
@@ -38,6 +46,7 @@ def test_case_accents_endings_and_signs_make_no_difference(one: str, other: str)
         ("東京都に住んでいる学生は図書館で勉強します", "図書館"),
         ("機械学習の研究", "学習"),
         ("ห้องสมุดมหาวิทยาลัยเปิดทุกวัน", "มหาวิทยาลัย"),
+        ("การทำน้ำดื่ม", "น้ำ"),
         ("សាកលវិទ្យាល័យភូមិន្ទភ្នំពេញ", "ភ្នំពេញ"),
         ("ພາສາລາວບໍ່ມີຊ່ອງຫວ່າງ", "ລາວ"),
         ("မြန်မာနိုင်ငံ၏မြို့တော်", "မြို့တော်"),
@@ -91,3 +100,8 @@ def test_what_a_chunk_repeats_of_a_tables_header_and_what_lies_between_chunks_is
     pieces = [Piece(0, 9, "name,age\n"), Piece(9, 14, "name,age\nAnn,3"), Piece(20, 23, "end")]
     assert joined(pieces) == "name,age\nAnn,3\n\nend"
     assert joined([]) == ""
+
+
+def test_rows_and_sentences_of_two_chunks_do_not_become_paragraphs() -> None:
+    pieces = [Piece(0, 14, "name,age\nAnn,3"), Piece(15, 20, "name,age\nBob,4"), Piece(22, 25, "end")]
+    assert joined(pieces) == "name,age\nAnn,3\nBob,4\n\nend"

@@ -22,13 +22,16 @@ class Piece:
 
 
 def joined(pieces: Sequence[Piece]) -> str:
-    """*pieces* in their order, by position: what two of them share stands there once, a gap is a blank line."""
+    """*pieces* in their order, by position: what two of them share stands there once.
+
+    Where a single character is left out they go on in the next line, as rows and sentences do; a gap is a blank line.
+    """
     if not pieces:
         return ""
     told, end = [pieces[0].text], pieces[0].end
     for piece in pieces[1:]:
         if piece.start > end:
-            told.append("\n\n")
+            told.append("\n" if piece.start == end + 1 else "\n\n")
         told.append(piece.body[max(end - piece.start, 0) :])
         end = max(end, piece.end)
     return "".join(told)

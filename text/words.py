@@ -32,7 +32,15 @@ _SIMPLE = re.compile(r"[^\W_]+")
 _IDEOGRAPHIC = re.compile(
     "[\u3005-\u3007\u3040-\u31ff\u3400-\u9fff\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]{3,}"
 )
-_ACCENTS = re.compile("[\u0300-\u036f]")
+# Accents, the points of Hebrew and Arabic vowels, Arabic's stretch, and the hyphen that shows at a line's end alone.
+_MARKS = re.compile(
+    "[\u00ad\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
+    "\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed]"
+)
+_SIGNS = str.maketrans("\u2122\u2120\u05f3\u05f4", "    ")
+"""What folding would make letters of a name (™, ℠), and what Hebrew writes for quotation marks."""
+_TAKEN_APART = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3"}
+"""The vowel am of Thai and Lao, which Unicode does not put together again."""
 
 
 def words(text: str) -> list[str]:
@@ -53,8 +61,11 @@ def _folded(text: str) -> str:
     folded = text.casefold()
     if folded.isascii():
         return folded
-    bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", folded))
-    return unicodedata.normalize("NFKC", bare)
+    bare = _MARKS.sub("", unicodedata.normalize("NFKD", folded.translate(_SIGNS)))
+    composed = unicodedata.normalize("NFKC", bare).casefold()  # again: ㎒ becomes MHz
+    for apart, together in _TAKEN_APART.items():
+        composed = composed.replace(apart, together)
+    return composed
 
 
 def _cut(folded: str) -> list[str]:

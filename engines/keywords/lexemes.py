@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from models import Project
 BUCKETS = (1, 2, 3, 4, 6, 8)
 """How often a chunk has a word, as far as it is told apart: 5 times counts as 4, 20 times as 8."""
 
+MOST_BYTES = 1_000_000
+"""Of a chunk's lexemes together: a tsvector points into 1 MiB, and array_to_tsvector() does not look."""
+
 _LENGTH_BITS = 10
 _ID_BITS = 32
 _LONGEST = (1 << _LENGTH_BITS) - 1
@@ -25,7 +29,10 @@ _IN_PROJECT = (1 << (_ID_BITS + _LENGTH_BITS)) - 1
 
 
 def lexemes(project: Project, words: Sequence[str]) -> list[str]:
-    return [f"{_scope(project)}{word}_{bisect_right(BUCKETS, count)}" for word, count in Counter(words).items()]
+    """The first of them, where a row cannot hold all."""
+    told = [f"{_scope(project)}{word}_{bisect_right(BUCKETS, count)}" for word, count in Counter(words).items()]
+    ends = list(accumulate(len(lexeme.encode()) for lexeme in told))
+    return told[: bisect_right(ends, MOST_BYTES)]
 
 
 def wanted(project: Project, word: str) -> list[str]:

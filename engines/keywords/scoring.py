@@ -20,6 +20,7 @@ Scores = NDArray[np.float64]
 
 K1 = 1.2
 B = 0.75
+WORTH_A_TABLE = 8
 
 
 def bm25(
@@ -32,19 +33,33 @@ def bm25(
         weight = said * (K1 + 1) * math.log(1 + (chunks - holders + 0.5) / (holders + 0.5))
         for count, some in zip(BUCKETS, postings[word], strict=True):
             rows.append(some)
-            factors.append(np.full(len(some), weight * count))
-            times.append(np.full(len(some), count))
-    ids, lengths = ids_and_lengths(np.concatenate(rows)) if rows else (np.empty(0, np.int64), np.empty(0, np.int64))
-    found, first, which = np.unique(ids, return_index=True, return_inverse=True)
-    if not len(found):
+            factors.append(weight * count)
+            times.append(float(count))
+    sizes = list(map(len, rows))
+    if not sum(sizes):
         return []
-    norms = K1 * (1 - B + B * lengths[first] / lengths[first].mean())
-    parts = np.concatenate(factors) / (np.concatenate(times) + norms[which])
-    scores: Scores = np.bincount(which, parts).astype(np.float64, copy=False)
+    ids, lengths = ids_and_lengths(np.concatenate(rows))
+    names, places = _places(ids)
+    length_of = np.zeros(len(names))  # of those that hold no word it stays 0
+    length_of[places] = lengths
+    held = np.flatnonzero(length_of)
+    norms = K1 * (1 - B + B * lengths / length_of[held].mean())
+    parts = np.repeat(factors, sizes) / (np.repeat(times, sizes) + norms)
+    scores: Scores = np.bincount(places, parts, len(names))[held].astype(np.float64, copy=False)
+    found = names[held]
     if allowed is not None:
         is_allowed = np.isin(found, allowed, assume_unique=True)
         found, scores = found[is_allowed], scores[is_allowed]
     return _best(found, scores, k)
+
+
+def _places(ids: Ids) -> tuple[Ids, Ids]:
+    """Ids, ascending, all of *ids* among them, and where each of these stands. Ids are dense: sorting costs more."""
+    lowest = int(ids.min())
+    size = int(ids.max()) - lowest + 1
+    if size > WORTH_A_TABLE * len(ids):
+        return np.unique(ids, return_inverse=True)
+    return np.arange(lowest, lowest + size), ids - lowest
 
 
 def _best(ids: Ids, scores: Scores, k: int) -> list[Hit]:

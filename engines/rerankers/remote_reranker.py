@@ -56,6 +56,8 @@ def _read(answer: Any, count: int) -> list[float]:
     try:
         items = answer["results"] if isinstance(answer, dict) else answer
         named = {int(item["index"]): float(item.get("relevance_score", item.get("score"))) for item in items}
+        if len(items) != count:
+            raise ValueError("it is an answer to something else")
         scores = [named[number] for number in range(count)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RerankerUnavailable("The reranking server answered with something else than a score per text.") from error

@@ -33,8 +33,7 @@ def arranged(question: Question, passages: Sequence[Passage], vectors: Vectors |
     """What to show of *passages*, which stand in their order; *vectors* are theirs, where diversity is asked for."""
     chosen = list(range(len(passages)))
     if question.mmr_lambda is not None and vectors is not None:
-        wanted = question.top_k * (question.group_size if question.by_doc else 1)
-        chosen = _diverse(_relevance(passages)[chosen], vectors[chosen], chosen, question.mmr_lambda, wanted)
+        chosen = _diverse(_relevance(passages), vectors, question.mmr_lambda, question.most_chunks)
     if question.by_doc:
         chosen = _together(passages, chosen, question.top_k)
         return [passages[n] for n in chosen]
@@ -58,9 +57,7 @@ def _relevance(passages: Sequence[Passage]) -> NDArray[np.float64]:
     return np.array([last if each.rerank_score is None else each.rerank_score for each in passages], np.float64)
 
 
-def _diverse(
-    relevance: NDArray[np.float64], vectors: Vectors, numbers: Sequence[int], weight: float, wanted: int
-) -> list[int]:
+def _diverse(relevance: NDArray[np.float64], vectors: Vectors, weight: float, wanted: int) -> list[int]:
     """Maximal marginal relevance (Carbonell and Goldstein, 1998): each next one is good and unlike those before it.
 
     Relevance is scaled to 0 to 1, as a cosine is, whatever kind of score it was.
@@ -73,7 +70,7 @@ def _diverse(
     while left.any() and len(chosen) < wanted:
         gains = np.where(left, weight * scores - (1 - weight) * nearest, -np.inf)
         best = int(np.argmax(gains))
-        chosen.append(numbers[best])
+        chosen.append(best)
         left[best] = False
         nearest = np.maximum(nearest, vectors @ vectors[best])
     return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -60,9 +61,19 @@ class Question:
         return ("dense", "keyword") if self.mode == "hybrid" else (self.mode,)
 
     @property
+    def most_chunks(self) -> int:
+        """In the answer."""
+        return self.top_k * self.group_size if self.by_doc else self.top_k
+
+    @property
     def is_fused(self) -> bool:
         """More than one list is found, so that its score is a share of them."""
         return len(self.sides) * len(self.asked) > 1
+
+    @property
+    def highest_score(self) -> float:
+        """What nothing scores more than: BM25 alone has no upper end."""
+        return math.inf if self.mode == "keyword" and not self.is_fused else 1.0
 
     def is_good_enough(self, score: float) -> bool:
         return self.min_score is None or score >= self.min_score

@@ -86,13 +86,14 @@ class Reader:
         return lists, is_exact
 
     def passages(self, each: Asked, lists: list[Ranked]) -> list[Passage]:
-        """Best first: *top_k*, or all candidates where they are still to be arranged."""
+        """Best first: *top_k*, or where they are still to be arranged as many candidates as one list has."""
         question = each.question
         if question.by_doc:
             lists, good = self._of_documents(each, lists)
         else:
             good = _good(question, fused(lists, question.fusion))
-        chosen = explained(lists, good if question.is_arranged else good[: question.top_k])
+        most = max(CANDIDATES, question.most_chunks) if question.is_arranged else question.top_k
+        chosen = explained(lists, good[:most])
         return passages_of(chosen, rows_of(self.session, self.seen, [each.faiss_id for each in chosen]))
 
     def _of_documents(self, each: Asked, lists: list[Ranked]) -> tuple[list[Ranked], Scored]:
@@ -121,6 +122,16 @@ class Reader:
         queries: list[Counter[str]] = [query_words(text) for each in asked for text in each.question.texts]
         k = max(each.depth for each in asked)
         return iter(self.keywords.search(self.session, self.seen, queries, k=k, allowed=asked[0].allowed))
+
+
+def why_nothing(question: Question, lists: Sequence[Ranked]) -> str | None:
+    """What whoever asked can do about it, where that is known."""
+    best = fused(lists, question.fusion)
+    if best and question.min_score is not None:
+        return f"The best chunk has score {best[0][1]:.3f}, below min_score {question.min_score:g}."
+    if question.mode == "keyword" and not any(map(query_words, question.texts)):
+        return "The question has no letter and no digit, and mode keyword looks for words alone."
+    return None
 
 
 def _good(question: Question, best: Scored) -> Scored:

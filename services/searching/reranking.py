@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -39,18 +40,20 @@ class RerankingService:
         if self._reranker is not None:
             self._reranker.close()
 
-    def rerank(self, query: str, passages: Sequence[Passage]) -> tuple[list[int], list[Passage], bool]:
+    def rerank(self, query: str, passages: Sequence[Passage], *, since: float) -> tuple[list[int], list[Passage], bool]:
         """The places that the passages had, the passages, and whether it worked; if it did not they stay in order.
 
-        Those beyond the depth stay behind the others, as they were.
+        Those beyond the depth stay behind the others, as they were. Whoever asks has been waiting *since* then on the
+        monotonic clock, perhaps for others that were reranked first: that counts.
         """
         best = passages[: self.config.depth]
         unchanged = list(range(len(passages)))
         if not best:
             return unchanged, [], True
+        patience = self.config.timeout_seconds - (time.monotonic() - since)
         try:
             waiting = self._pool.submit(self._scores, query, [passage.text for passage in best])
-            scores = waiting.result(self.config.timeout_seconds)
+            scores = waiting.result(max(patience, 0.0))
         except TimeoutError:
             waiting.cancel()
             log.warning("the reranker took longer than %s seconds", self.config.timeout_seconds)
