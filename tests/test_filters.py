@@ -13,7 +13,7 @@ from engines.filters.catalog import Catalog, Run
 from errors import Invalid
 from tests.filter_oracle import Expression, expressions, in_mongo, in_objects, is_found, metadata
 from text.filter_spellings import DEEPEST, MOST_BYTES, MOST_CONDITIONS, parse
-from text.filters import Filter, conditions, matches
+from text.filters import METADATA, Filter, conditions, identity, lookup, matches
 
 
 def parsed(sent: dict[str, Any]) -> Filter:
@@ -83,6 +83,7 @@ WRONG = [
     ({"$or": [{"a": 1}, {"type": "and", "filters": [{"b": {"$regex": "x"}}]}]}, "filters.$or.1.filters.0.b.$regex", ""),
     ({"a": {"b": 1}}, "filters.a", "a.field"),
     ({"a": {}}, "filters.a", "operators"),
+    ({"a": {"gte": 1}}, "filters.a", '"$gte": 2020}, not {"gte": 1}'),
     ({"a": {"$not": 1}}, "filters.a.$not", "operators"),
     ({"$and": []}, "filters.$and", "at least one"),
     ({"$or": {"a": 1}}, "filters.$or", "list"),
@@ -92,9 +93,14 @@ WRONG = [
     ({"a": {"$gt": True}}, "filters.a.$gt", "a number or a string"),
     ({"a": {"$gt": None}}, "filters.a.$gt", "null"),
     ({"created_at": {"$gt": 5}}, "filters.created_at.$gt", "a time"),
+    ({"created_at": {"$gt": 1700000000}}, "filters.created_at.$gt", "metadata.created_at"),
     ({"updated_at": "yesterday"}, "filters.updated_at", "a time"),
     ({"page": {"$contains": 1}}, "filters.page.$contains", "neither text nor list"),
     ({"type": "eq", "key": "a"}, "filters", "value"),
+    ({"type": "eq", "value": 1}, "filters", "key"),
+    ({"type": "article", "key": "a"}, "filters.type", '{"type": {"$eq": "article"}}'),
+    ({"key": "a", "value": 1, "operator": "=="}, "filters.type", "needs a type"),
+    ({"$or": [{"filters": [{"key": "a", "value": 1}], "condition": "and"}]}, "filters.$or.0.type", "needs a type"),
     ({"type": "eq", "key": 1, "value": 1}, "filters.key", "a field's name"),
     ({"type": "not", "filters": [{"a": 1}]}, "filters", "filter"),
     ({"a": {"$in": ["x" * MOST_BYTES]}}, "filters", "bytes"),
@@ -108,6 +114,20 @@ def test_what_is_wrong_is_named_with_its_place(sent: dict[str, Any], param: str,
         parse(sent)
     assert caught.value.param == param
     assert told in str(caught.value)
+
+
+def test_fields_may_have_the_names_that_typed_objects_use() -> None:
+    said = {"type": "sensor", "value": 5, "key": "k", "filters": ["x"], "operator": "=="}
+    for asked in ({"type": "sensor", "value": 5}, {"key": "k", "value": 5}, {"filters": ["x"], "operator": "=="}):
+        assert matches(parsed(asked), {"metadata": said})
+
+
+def test_integers_do_not_share_their_hashes_whoever_chose_them() -> None:
+    """Python's are remainders of this prime: a column of its multiples would be looked through for each of them."""
+    chosen = [number * (2**61 - 1) for number in range(1000)]
+    assert len({hash(identity(number)) for number in chosen}) > 990
+    assert identity(10**30) != identity(1e30) == identity(int(1e30))
+    assert identity(-(2**70)) == identity(-(2.0**70)) != identity(2**70)
 
 
 def test_a_filter_may_not_be_nested_without_end() -> None:
