@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engines.filters import catalog
 from engines.filters.catalog import Catalog, Run
 from errors import Invalid
 from tests.filter_oracle import Expression, expressions, in_mongo, in_objects, is_found, metadata
@@ -22,6 +24,10 @@ def parsed(sent: dict[str, Any]) -> Filter:
     return found
 
 
+def run(into: Catalog, first_id: int, length: int, said: dict[str, Any]) -> Run:
+    return Run(first_id, length, [lookup({METADATA: said}, key) for key in into.columns])
+
+
 @settings(max_examples=1500, deadline=None)
 @given(expressions, metadata)
 def test_both_spellings_mean_what_the_oracle_says(expression: Expression, said: dict[str, Any]) -> None:
@@ -31,39 +37,62 @@ def test_both_spellings_mean_what_the_oracle_says(expression: Expression, said: 
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(expressions, min_size=1, max_size=3), st.lists(metadata, max_size=8), st.integers(0, 8))
+@given(
+    st.lists(expressions, min_size=1, max_size=3),
+    st.lists(metadata, max_size=8),
+    st.integers(0, 8),
+    st.sampled_from([0, catalog.FEW_RUNS]),
+)
 def test_a_catalog_finds_what_the_oracle_finds_also_where_it_grew(
-    asked: list[Expression], said: list[dict[str, Any]], first: int
+    asked: list[Expression], said: list[dict[str, Any]], first: int, few: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:  # many runs are looked up otherwise than few
+        patch.setattr(catalog, "FEW_RUNS", few)
+        compare(asked, said, first)
+
+
+def compare(asked: list[Expression], said: list[dict[str, Any]], first: int) -> None:
     filters = [parsed(in_mongo(expression)) for expression in asked]
-    catalog = Catalog(condition.key for each in filters for condition in conditions(each))
-    runs = [Run(10 * number, 1 + number % 3, {"metadata": each}) for number, each in enumerate(said)]
+    kept = Catalog(condition.key for each in filters for condition in conditions(each))
+    runs = [run(kept, 10 * number, 1 + number % 3, each) for number, each in enumerate(said)]
     for upto in (min(first, len(runs)), len(runs)):
-        catalog.add(runs[len(catalog) : upto], seq=upto + 1)
+        kept.add(runs[len(kept) : upto], seq=upto + 1)
         for expression, wanted in zip(asked, filters, strict=True):
-            found = [run for run in runs[:upto] if is_found(expression, dict(run.fields["metadata"]))]
-            expected = [run.first_id + place for run in found for place in range(run.length)]
-            assert catalog.allowed(wanted).tolist() == expected
+            found = [each for each, of in zip(runs[:upto], said, strict=False) if is_found(expression, of)]
+            expected = [each.first_id + place for each in found for place in range(each.length)]
+            assert kept.allowed(wanted).tolist() == expected
 
 
 def test_chunks_that_are_described_anew_are_found_by_what_they_say_now() -> None:
-    catalog = Catalog(["a"])
-    catalog.add([Run(0, 2, {"metadata": {"a": 1}}), Run(2, 2, {"metadata": {"a": 1}})], seq=1)
-    assert catalog.allowed(parsed({"a": 1})).tolist() == [0, 1, 2, 3]
-    catalog.add([Run(0, 2, {"metadata": {"a": True}})], seq=2)
-    assert catalog.allowed(parsed({"a": 1})).tolist() == [2, 3]
-    assert catalog.allowed(parsed({"a": True})).tolist() == [0, 1]
+    kept = Catalog(["a"])
+    kept.add([Run(0, 2, [1]), Run(2, 2, [1])], seq=1)
+    assert kept.allowed(parsed({"a": 1})).tolist() == [0, 1, 2, 3]
+    kept.add([Run(0, 2, [True])], seq=2)
+    assert kept.allowed(parsed({"a": 1})).tolist() == [2, 3]
+    assert kept.allowed(parsed({"a": True})).tolist() == [0, 1]
 
 
 def test_a_filter_costs_the_same_array_until_something_changes() -> None:
-    catalog = Catalog(["a"])
-    catalog.add([Run(n, 1, {"metadata": {"a": n}}) for n in range(100)], seq=1)
-    first = catalog.allowed(parsed({"a": {"$lt": 50}}))
-    assert catalog.allowed(parsed({"a": {"$lt": 50}})) is first
-    assert catalog.allowed(parsed({"a": {"$lt": 50.0}})) is first
-    catalog.forget_results(0)
-    catalog.add([], seq=2)
-    assert np.array_equal(catalog.allowed(parsed({"a": {"$lt": 50}})), first)
+    kept = Catalog(["a"])
+    kept.add([Run(n, 1, [n]) for n in range(100)], seq=1)
+    first = kept.allowed(parsed({"a": {"$lt": 50}}))
+    assert kept.allowed(parsed({"a": {"$lt": 50}})) is first
+    assert kept.allowed(parsed({"a": {"$lt": 50.0}})) is first
+    kept.forget_results(0)
+    kept.add([], seq=2)
+    assert np.array_equal(kept.allowed(parsed({"a": {"$lt": 50}})), first)
+
+
+def test_another_limit_is_looked_up_however_many_values_there_are() -> None:
+    def seconds(limit: int) -> float:
+        begun = time.perf_counter()
+        assert len(kept.allowed(parsed({"at": {"$gte": limit}}))) == 100_000 - limit
+        return time.perf_counter() - begun
+
+    kept = Catalog(["at"])
+    kept.add([Run(n, 1, [n]) for n in range(100_000)], seq=1)
+    first = seconds(0)
+    assert min(map(seconds, range(1, 8))) < first / 4
 
 
 def test_a_page_is_any_of_those_that_a_chunk_is_on() -> None:
