@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,20 @@ def test_what_is_wrong_is_named_with_its_place(sent: dict[str, Any], param: str,
         parse(sent)
     assert caught.value.param == param
     assert told in str(caught.value)
+
+
+def test_a_time_is_the_same_however_it_is_written() -> None:
+    fields = {"created_at": datetime(2024, 2, 29, 23, 30, tzinfo=UTC)}
+    for same in (
+        "2024-02-29T23:30:00Z",
+        "2024-02-29t23:30z",
+        "2024-03-01T05:00+05:30",
+        "2024-02-29 23:30",
+        "20240229T2330",
+    ):
+        assert matches(parsed({"created_at": same}), fields)
+        assert matches(parsed({"type": "lte", "key": "created_at", "value": same}), fields)
+        assert not matches(parsed({"created_at": {"$gt": same}}), fields)
 
 
 def test_fields_may_have_the_names_that_typed_objects_use() -> None:

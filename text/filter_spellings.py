@@ -153,7 +153,7 @@ def _condition(key: str, operator: str, operand: Any, at: str) -> Filter:
     except ValueError as error:
         told = f"{operator!r} of {key!r} takes {error}, not {_shown(operand)}."
         if key in BUILT_IN:
-            told += f" Metadata of that name are {f'{METADATA}.{key}'!r}."
+            told += f" Metadata of that name are asked for as {f'{METADATA}.{key}'!r}."
         raise Invalid(told, param=at) from error
 
 
@@ -190,11 +190,11 @@ def _contains(key: str, operand: Any) -> Filter:
 
 
 def _operand(key: str, value: Any) -> Any:
-    """A time is compared as a time. One without a zone is in UTC."""
+    """A time is compared as a time. One without a zone is in UTC; RFC 3339 lets it end in z too."""
     if key not in TIMES:
         return value
     try:
-        time = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(str.upper(value))
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError('a time such as "2024-02-29T23:59:59Z"') from error
