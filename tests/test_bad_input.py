@@ -93,6 +93,7 @@ NOT_JSON = {
     b'{"query": "\\ud800"}': "lone surrogate",
     b'{"query": "\xff"}': "not UTF-8",
     b"[" * 200_000: "nested too deeply",
+    b'{"filters": {"a": ' + b"9" * 5000 + b"}}": "thousands of digits",
     b"[]": "valid dictionary",
     b"7": "valid dictionary",
 }

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.orm import Session
 
 from database import Database
@@ -79,6 +79,52 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
         patch.setattr(service.runtime.searching.filtering, "memory_bytes", 1)
         ask()
     assert service.problems() == []
+
+
+def own_chunks(said: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    return [{"text": f"Cats number {n} sleep.", "metadata": each} for n, each in enumerate(said)]
+
+
+def test_a_chunk_says_what_it_says_itself_and_else_what_its_document_says(service: Service) -> None:
+    """Documents are described anew, their chunks with them, between the questions."""
+    own: dict[str, list[dict[str, Any] | None]] = {}
+    there: dict[str, dict[str, dict[str, Any]]] = {}
+
+    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(
+        metadata, st.lists(st.none() | metadata, min_size=1, max_size=4), st.lists(expressions, max_size=5), st.data()
+    )
+    def ask(said: dict[str, Any], parts: list[dict[str, Any] | None], asked: list[Any], data: st.DataObject) -> None:
+        doc_id = data.draw(st.sampled_from(["a", "b", "c"]))
+        own[doc_id] = own.get(doc_id, parts) if data.draw(st.booleans()) else parts
+        there[doc_id] = {f"{doc_id}#c{n:04d}": {**said, **(each or {})} for n, each in enumerate(own[doc_id])}
+        sent = {**PLACE, "doc_id": doc_id, "metadata": said, "chunks": own_chunks(own[doc_id])}
+        service.post("/v1/docs/upsert", sent)
+        for expression in asked:
+            chunks = {name: each for of_doc in there.values() for name, each in of_doc.items()}
+            expected = {name for name, each in chunks.items() if is_found(expression, each)}
+            found = service.search("cats", filters=in_mongo(expression), top_k=ALL)["chunks"]
+            assert {chunk["chunk_id"] for chunk in found} == expected
+
+    ask()
+
+
+def test_what_an_older_version_of_the_service_publishes_is_found_too(service: Service) -> None:
+    """As in an upgrade: it knows nothing of a revision's first number, and of when it was published."""
+    service.upsert("a", "Cats sleep.", metadata={"n": 1})
+    assert service.found("cats", filters={"n": 1}) == ["a"]
+    service.post(
+        "/v1/docs/upsert", {**PLACE, "doc_id": "b", "metadata": {"n": 1}, "chunks": own_chunks([None, {"n": 2}])}
+    )
+    with service.runtime.database.write() as session:
+        unknown = {"first_id": None, "published_seq": None, "published_at": None}
+        session.execute(update(Revision).where(Revision.doc_id == "b").values(**unknown))
+    created = service.doc("b")["created_at"]
+    with service.restarted() as other:
+        for each in (service, other):
+            assert sorted(each.found("cats", filters={"n": 1})) == ["a", "b"]
+            assert each.found("cats", filters={"n": 2}) == ["b"]
+            assert set(each.found("cats", filters={"updated_at": {"$gte": created}})) == {"b"}
 
 
 @every_store

@@ -13,6 +13,8 @@ from typing import Any
 
 from errors import Invalid
 from text.filters import (
+    BUILT_IN,
+    METADATA,
     ORDERED,
     PAGE,
     TIMES,
@@ -57,9 +59,19 @@ def parse(sent: Any, *, param: str = "filters") -> Filter | None:
 def _filter(sent: Any, at: str) -> Filter:
     if not isinstance(sent, dict) or not sent:
         raise Invalid(f'A filter is an object such as {{"year": {{"$gte": 2020}}}}, not {_shown(sent)}.', param=at)
-    if isinstance(sent.get("type"), str) and sent.keys() & {"key", "filters", "filter"}:
+    if _is_typed(sent):
         return _typed(sent, at)
     return _all([_entry(key, value, f"{at}.{key}") for key, value in sent.items()])
+
+
+def _is_typed(sent: dict[str, Any]) -> bool:
+    """Also one that lacks a member: asked of fields that have such names it would find nothing, and nobody knew why."""
+    said = sent.get("type")
+    if isinstance(said, str):
+        return bool(sent.keys() & {"key", "filters", "filter"}) or (said in _CONDITIONS and "value" in sent)
+    inner = sent.get("filters")
+    is_group = isinstance(inner, list) and any(isinstance(each, dict) for each in inner)
+    return "type" not in sent and (is_group or sent.keys() >= {"key", "value", "operator"})
 
 
 def _entry(key: str, value: Any, at: str) -> Filter:
@@ -79,8 +91,8 @@ def _field(key: str, value: Any, at: str) -> Filter:
         return _condition(key, "eq", value, at)
     if not value or not all(name.startswith("$") for name in value):
         raise Invalid(
-            f'Under a field\'s name stands a value or operators such as {{"$gte": 2020}}. A field within an object is '
-            f'written "{key}.field"; a whole object is compared with $eq.',
+            f'Under a field\'s name stands a value or operators such as {{"$gte": 2020}}, not {_shown(value)}. '
+            f'A field within an object is written "{key}.field"; a whole object is compared with $eq.',
             param=at,
         )
     return _all([_operation(key, name, operand, f"{at}.{name}") for name, operand in value.items()])
@@ -97,6 +109,9 @@ def _operation(key: str, name: str, operand: Any, at: str) -> Filter:
 
 
 def _typed(sent: dict[str, Any], at: str) -> Filter:
+    there = f"{', '.join(_CONDITIONS)}, and, or and not"
+    if "type" not in sent:
+        raise Invalid(f"A filter with {', '.join(sent)} needs a type: there are {there}.", param=f"{at}.type")
     operator = sent["type"]
     if operator in ("and", "or"):
         _require_keys(sent, {"filters"}, at)
@@ -105,7 +120,8 @@ def _typed(sent: dict[str, Any], at: str) -> Filter:
         _require_keys(sent, {"filter"}, at)
         return Not(_filter(sent["filter"], f"{at}.filter"))
     if operator not in _CONDITIONS:
-        raise _unknown(operator, f"{at}.type", f"there are {', '.join(_CONDITIONS)}, and, or and not")
+        as_field = f'a field named type is asked for by {{"type": {{"$eq": {_shown(operator)}}}}}'
+        raise _unknown(operator, f"{at}.type", f"there are {there}; {as_field}")
     if operator == "exists":
         sent = {"value": True, **sent}
     _require_keys(sent, {"key", "value"}, at)
@@ -135,7 +151,10 @@ def _condition(key: str, operator: str, operand: Any, at: str) -> Filter:
     try:
         return _CONDITIONS[operator](key, operand)
     except ValueError as error:
-        raise Invalid(f"{operator!r} of {key!r} takes {error}, not {_shown(operand)}.", param=at) from error
+        told = f"{operator!r} of {key!r} takes {error}, not {_shown(operand)}."
+        if key in BUILT_IN:
+            told += f" Metadata of that name are asked for as {f'{METADATA}.{key}'!r}."
+        raise Invalid(told, param=at) from error
 
 
 def _one_of(key: str, values: list[Any]) -> Filter:
@@ -171,11 +190,11 @@ def _contains(key: str, operand: Any) -> Filter:
 
 
 def _operand(key: str, value: Any) -> Any:
-    """A time is compared as a time. One without a zone is in UTC."""
+    """A time is compared as a time. One without a zone is in UTC; RFC 3339 lets it end in z too."""
     if key not in TIMES:
         return value
     try:
-        time = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(str.upper(value))
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError('a time such as "2024-02-29T23:59:59Z"') from error

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import Any, Final
 
 PAGE = "page"
 TIMES = frozenset({"created_at", "updated_at"})
 BUILT_IN = frozenset({"doc_id", "source_type", "mime_type", PAGE}) | TIMES
 METADATA = "metadata"
+_PREFIX = f"{METADATA}."
 ORDERED = frozenset({"number", "string", "time"})
+_HASHES_REPEAT_FROM = 2**61 - 1
+"""Python's hash of a larger integer is its remainder: who sends multiples of this one makes all look-ups linear."""
 
 Fields = Mapping[str, Any]
 """What a filter can ask about a chunk: the built-in fields by their names, and under METADATA what its owner said.
@@ -139,7 +143,12 @@ def lookup(fields: Fields, key: str) -> Any:
     if key in BUILT_IN:
         value = fields.get(key)
         return MISSING if value is None else value
-    return _walk(fields.get(METADATA, {}), key.removeprefix(f"{METADATA}."))
+    return _walk(fields.get(METADATA, {}), path_of(key))
+
+
+def path_of(key: str) -> str:
+    """Where in the metadata a key that is not built in leads."""
+    return key.removeprefix(_PREFIX)
 
 
 def kind(value: Any) -> str:
@@ -149,10 +158,14 @@ def kind(value: Any) -> str:
 
 def identity(value: Any) -> Hashable:
     """Equal for values that are the same in JSON, and only for them: to Python 1 and True are equal too."""
+    if isinstance(value, str):
+        return "string", value
     if isinstance(value, dict):
         return "object", frozenset((key, identity(each)) for key, each in value.items())
     if isinstance(value, list):
         return "array", tuple(identity(each) for each in value)
+    if isinstance(value, int | float) and _HASHES_REPEAT_FROM <= abs(value) < inf:
+        return "number", hex(int(value))
     return kind(value), value
 
 

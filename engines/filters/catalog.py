@@ -6,31 +6,50 @@ filter costs what its fields have of different values, plus some milliseconds fo
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from operator import and_, or_
+from operator import and_, itemgetter, or_
 from sys import getsizeof
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from text.filters import MISSING, PAGE, All, AnyOf, Condition, Fields, Filter, Not, OneOf, Test, holds, identity, lookup
+from text.filters import (
+    MISSING,
+    PAGE,
+    All,
+    AnyOf,
+    Compares,
+    Condition,
+    Exists,
+    Filter,
+    Not,
+    OneOf,
+    Test,
+    holds,
+    identity,
+    kind,
+)
 
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+FEW_RUNS = 1000
 _BYTES_PER_VALUE = 200  # besides the value itself
+_BYTES_IN_ORDER = 12
 
 
 class Run(NamedTuple):
-    """Chunks whose numbers follow each other and that say the same."""
+    """Chunks whose numbers follow each other and that say the same: *told* are their values of a catalog's keys."""
 
     first_id: int
     length: int
-    fields: Fields
+    told: Sequence[Any]
 
 
 class Column:
@@ -42,34 +61,76 @@ class Column:
         self._values: list[Any] = [MISSING]
         self._code_of: dict[Hashable, int] = {}
         self._codes = np.empty(0, np.int32)
+        self._orders: dict[str, _InOrder] = {}
 
-    def extend(self, values: Sequence[Any]) -> None:
-        codes = np.fromiter((self._code(value) for value in values), np.int32, len(values))
-        self._codes = np.concatenate([self._codes, codes])
-        self.nbytes += codes.nbytes
+    def extend(self, codes: array[int]) -> None:
+        """By what the next runs say: what code() gave for it."""
+        self._codes = np.concatenate([self._codes, np.array(codes, np.int32)])
+        self.nbytes += 4 * len(codes)
+
+    def code(self, value: Any) -> int:
+        if value is MISSING:
+            return 0
+        new = len(self._values)
+        code = self._code_of.setdefault(identity(value), new)
+        if code == new:
+            self._values.append(value)
+            self.nbytes += getsizeof(value) + _BYTES_PER_VALUE
+        return code
 
     def holds(self, test: Test, since: int) -> Mask:
         """Of each run from number *since* on, whether the test holds."""
         codes = self._codes[since:]
         is_so = np.zeros(len(self._values), np.bool_)
-        if isinstance(test, OneOf) and self.key != PAGE:
-            is_so[[self._code_of[value] for value in test.wanted if value in self._code_of]] = True
-            return is_so[codes]
-        is_there = np.zeros(len(self._values), np.bool_)
-        is_there[codes] = True
-        for code in np.flatnonzero(is_there).tolist():
-            is_so[code] = holds(test, self._values[code])
+        match test:
+            case Exists():
+                is_so[1:] = True
+            case OneOf(wanted) if self.key != PAGE:
+                is_so[[self._code_of[value] for value in wanted if value in self._code_of]] = True
+            case Compares(operator, limit) if self.key != PAGE and len(codes) > FEW_RUNS:
+                is_so[self._in_order(kind(limit)).beyond(operator, limit)] = True
+            case _:
+                is_there = np.zeros(len(self._values), np.bool_)
+                is_there[codes] = True
+                for code in np.flatnonzero(is_there[1:]).tolist():
+                    is_so[code + 1] = holds(test, self._values[code + 1])
         return is_so[codes]
 
-    def _code(self, value: Any) -> int:
-        if value is MISSING:
-            return 0
-        same = identity(value)
-        code = self._code_of.setdefault(same, len(self._values))
-        if code == len(self._values):
-            self._values.append(value)
-            self.nbytes += getsizeof(value) + _BYTES_PER_VALUE
-        return code
+    def _in_order(self, wanted: str) -> _InOrder:
+        """The values of that kind."""
+        kept = self._orders.setdefault(wanted, _InOrder())
+        came = self._values[kept.seen :]
+        kept.add([(value, code) for code, value in enumerate(came, kept.seen) if kind(value) == wanted])
+        self.nbytes += _BYTES_IN_ORDER * len(came)
+        kept.seen = len(self._values)
+        return kept
+
+
+class _InOrder:
+    """Values of one kind, ascending, with their codes: a limit is looked up, and no value compared with it in turn."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self._values: list[Any] = []
+        self._codes = np.empty(0, np.int32)
+
+    def add(self, came: list[tuple[Any, int]]) -> None:
+        if not came:
+            return
+        came = sorted(came, key=itemgetter(0))
+        places = [bisect_left(self._values, value) for value, _ in came]
+        values: list[Any] = []
+        for start, end, (value, _) in zip([0, *places], places, came, strict=False):
+            values += self._values[start:end]
+            values.append(value)
+        self._values = values + self._values[places[-1] :]
+        self._codes = np.insert(self._codes, places, [code for _, code in came])
+
+    def beyond(self, operator: str, limit: Any) -> NDArray[np.int32]:
+        """The codes of the values on that side of the limit."""
+        find = bisect_left if operator in ("gte", "lt") else bisect_right
+        place = find(self._values, limit)
+        return self._codes[place:] if operator in ("gt", "gte") else self._codes[:place]
 
 
 @dataclass(slots=True)
@@ -111,19 +172,19 @@ class Catalog:
 
     def add(self, runs: Iterable[Run], *, seq: int) -> None:
         """Take over what was published up to *seq*. Chunks that are there already have been described anew."""
-        places: list[tuple[int, int]] = []
-        values: list[list[Any]] = [[] for _ in self.columns]
-        for run in runs:
-            places.append((run.first_id, run.length))
-            for key, told in zip(self.columns, values, strict=True):
-                told.append(lookup(run.fields, key))
-        first_ids, counts = np.array(places, np.int64).reshape(-1, 2).T
+        first_ids, counts = array("q"), array("q")
+        codes = [(column.code, array("i")) for column in self.columns.values()]
+        for first_id, length, told in runs:
+            first_ids.append(first_id)
+            counts.append(length)
+            for (code, some), value in zip(codes, told, strict=True):
+                some.append(code(value))
         self._is_current &= ~np.isin(self._first_ids, first_ids)
         self._first_ids = np.concatenate([self._first_ids, first_ids])
         self._counts = np.concatenate([self._counts, counts])
-        self._is_current = np.concatenate([self._is_current, np.ones(len(places), np.bool_)])
-        for column, told in zip(self.columns.values(), values, strict=True):
-            column.extend(told)
+        self._is_current = np.concatenate([self._is_current, np.ones(len(first_ids), np.bool_)])
+        for column, (_, some) in zip(self.columns.values(), codes, strict=True):
+            column.extend(some)
         self.first_size = self.first_size or len(self)
         self.seq = seq
 
