@@ -25,9 +25,10 @@ _HEADINGS = {"query-id", "query_id", "query", "qid", "_id", "id"}
 def read_queries(content: str) -> Queries:
     """BEIR's JSON lines (``{"_id": …, "text": …}``), or lines of an id, a tab and the text, with or without a head."""
     queries: dict[str, str] = {}
-    for number, line in _lines(content):
-        query_id, text = _json_query(number, line) if line.startswith("{") else _plain_query(number, line)
-        if number == 1 and query_id in _HEADINGS:
+    for place, (number, line) in enumerate(_lines(content)):
+        is_json = line.startswith("{")
+        query_id, text = _json_query(number, line) if is_json else _plain_query(number, line)
+        if place == 0 and not is_json and query_id in _HEADINGS:
             continue
         if query_id in queries:
             raise Invalid(f"Line {number}: query {query_id!r} has come before.")
@@ -38,14 +39,14 @@ def read_queries(content: str) -> Queries:
 def read_qrels(content: str) -> Qrels:
     """BEIR's three columns (query, document, relevance; a head), or TREC's four (query, 0, document, relevance)."""
     qrels: dict[str, dict[str, int]] = {}
-    for number, line in _lines(content):
+    for place, (number, line) in enumerate(_lines(content)):
         fields = _fields(line)
         if len(fields) not in (3, 4):
             raise Invalid(
                 f"Line {number} has {len(fields)} columns: 3 (query, document, relevance) or TREC's 4 "
                 "(query, 0, document, relevance) are read."
             )
-        if number == 1 and fields[0] in _HEADINGS:
+        if place == 0 and fields[0] in _HEADINGS:
             continue
         _judge(qrels.setdefault(fields[0], {}), number, fields[-2], fields[-1])
     return qrels
