@@ -150,7 +150,7 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                     asking=AskingService(
                         database,
                         questions,
-                        open_answerer(_answerer_config(settings), embedding.embedder),
+                        open_answerer(_answerer_config(settings), embedding.reader),
                         query_log,
                         settings.default_system_prompt,
                         settings.llm_context_tokens,
