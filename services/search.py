@@ -110,6 +110,8 @@ class SearchService:
         while True:
             version = seen.key.embedding_version
             _check_version(questions, version)
+            if not seen.project.next_faiss_id:
+                return [Found(_nothing_yet(seen)) for _ in questions]
             asked = self._embedded(questions, version, seen.index.dimension)
             laps.end("embed_ms")
             with ExitStack() as stack:
@@ -180,6 +182,12 @@ class SearchService:
                     self.publisher.ask_for_rebuild(session, project)
         except ServiceError as error:
             log.error("could not queue its rebuild: %s", error)
+
+
+def _nothing_yet(seen: Snapshot) -> Answer:
+    """Of a namespace that never had a chunk: which kind of vectors it takes is not decided."""
+    version, hint = seen.key.embedding_version, "This namespace holds no document yet."
+    return Answer([], seen.project.seq, version, hint=hint, partition=seen.key)
 
 
 def _check_version(asked: Sequence[Question], version: str) -> None:

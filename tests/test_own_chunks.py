@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
 import pytest
 
+from domain import Scope
+from services import namespaces
+from services.own_chunks import external_version
 from services.search import Answer, Question
+from tests.accounts import keyed, make_team
 from tests.service import PLACE, Service, every_store
 from tests.test_documents import prose
 
+__all__ = ["keyed"]
+
 AXES = np.eye(4).tolist()
+TEXT = {"text": "Cats sleep."}
+VECTOR = {"chunks": [{"text": "a", "vector": [1, 0]}]}
 
 
 def put(service: Service, doc_id: str, chunks: list[Any], *, expect: int = 200, **more: Any) -> Any:
@@ -21,6 +31,13 @@ def put(service: Service, doc_id: str, chunks: list[Any], *, expect: int = 200, 
 
 def near(service: Service, vector: list[float], *, expect: int = 200, **more: Any) -> Any:
     return service.post("/v1/search", {**PLACE, "vector": vector, **more}, expect=expect)
+
+
+def make(service: Service, place: dict[str, str]) -> None:
+    """An empty namespace, as an admin makes it."""
+    version = service.settings.version
+    service.runtime.embedding.embedder(version)
+    namespaces.create(service.runtime.database, **place, embedding_version=version, dimension=384)
 
 
 def counts(answer: Any) -> tuple[int, int, int, int, int]:
@@ -81,25 +98,80 @@ def test_vectors_from_outside_are_found_by_vectors(service: Service) -> None:
     assert service.problems() == []
 
 
-def test_vectors_from_outside_and_a_models_are_not_mixed(service: Service) -> None:
-    put(service, "doc", [{"text": "a", "vector": [1.0, 0.0]}])
-    inside = {**PLACE, "namespace": "inside"}
-    service.upsert("doc", "Cats sleep.", namespace="inside")
-    refused: list[tuple[Any, str]] = [
-        (lambda: put(service, "b", ["b"], expect=422), "send chunks, each with a vector of 2 numbers"),
-        (lambda: service.upsert("b", "b", expect=422), "send chunks, each with a vector of 2 numbers"),
-        (lambda: put(service, "b", [{"text": "b", "vector": [1, 0, 0]}], expect=422), "have 2 numbers, not 3"),
-        (lambda: put(service, "b", [{"text": "b", "vector": [1, 0]}, "c"], expect=422), "all or none"),
-        (lambda: put(service, "b", [{"text": "b", "vector": [1, 0]}], expect=422, **inside), "without vector"),
-        (lambda: near(service, [1, 0, 0], expect=422), "have 2 numbers, not 3"),
-        (lambda: service.search("cats", expect=422), "send vector, 2 numbers"),
-        (lambda: near(service, [1, 0], expect=422, **inside), "have 384 numbers, not 2"),
-    ]
-    for ask, told in refused:
-        assert told in ask()["detail"]
-    version = near(service, [1, 0])["index"]["embedding_version"]
-    body = {**inside, "reembed": True, "new_embedding_version": version}
-    assert "come from outside" in service.post("/v1/index/rebuild", body, expect=422)["detail"]
+def test_a_namespace_that_an_admin_made_takes_the_kind_of_vectors_of_its_first_document(keyed: Service) -> None:
+    team = make_team(keyed, "acme")
+    team.post(f"{team.own}/projects", {"namespace": "outside"}, expect=201)
+    [made] = team.get("/v1/index/stats")["indices"]
+    for asked in ({"vector": [1, 0, 0]}, {"query": "one", "mode": "hybrid"}):
+        nothing = team.post("/v1/search", {"namespace": "outside", **asked})
+        assert (nothing["chunks"], nothing["hint"]) == ([], "This namespace holds no document yet.")
+    first = {"namespace": "outside", "doc_id": "a", "chunks": [{"text": "one", "vector": [1, 0, 0]}]}
+    assert team.post("/v1/docs/upsert", first, scope=Scope.INGEST)["chunks_created"] == 1
+    [index] = team.get("/v1/index/stats")["indices"]
+    assert (made["dimension"], index["dimension"], index["ntotal"]) == (384, 3, 1)
+    assert index["embedding_version"].startswith("external-3-")
+    found = team.post("/v1/search", {"namespace": "outside", "vector": [1, 0, 0]})
+    assert [chunk["doc_id"] for chunk in found["chunks"]] == ["a"]
+    text = {"namespace": "outside", "doc_id": "b", "text": "Cats sleep."}
+    assert "a vector of 3 numbers" in team.post("/v1/docs/upsert", text, expect=422)["detail"]
+    team.ask("DELETE", "/v1/docs/a", params={"namespace": "outside"}, expect=200)
+    assert "a vector of 3 numbers" in team.post("/v1/docs/upsert", text, expect=422)["detail"]
+    keyed.work()
+    assert keyed.problems() == []
+
+
+def test_what_waits_to_be_published_has_decided_too(keyed: Service) -> None:
+    team = make_team(keyed, "acme")
+    for namespace, sent, other in [("outside", VECTOR, TEXT), ("inside", TEXT, VECTOR)]:
+        team.post(f"{team.own}/projects", {"namespace": namespace}, expect=201)
+        team.ask("POST", f"{team.own}/projects", json={"namespace": namespace}, expect=409)
+        batch = {"docs": [{"namespace": namespace, "doc_id": "a", **sent}], "async_mode": True}
+        team.post("/v1/docs/upsert/batch", batch)
+        refused = {"namespace": namespace, "doc_id": "b", **other}
+        assert "does not fit" in team.post("/v1/docs/upsert", refused, expect=422)["detail"]
+        keyed.work()
+        team.post("/v1/docs/upsert", {"namespace": namespace, "doc_id": "b", **sent})
+        assert team.get("/v1/docs", params={"namespace": namespace})["data"][0]["status"] == "ready"
+    assert keyed.problems() == []
+
+
+def test_a_rebuild_of_a_namespace_that_was_never_used_decides_nothing(service: Service) -> None:
+    make(service, PLACE)
+    assert service.rebuild()["status"] == "completed"
+    put(service, "a", [{"text": "a", "vector": [1.0, 0.0]}])
+    assert service.rebuild()["result"]["dimension"] == 2
+    assert near(service, [1, 0])["chunks"][0]["text"] == "a"
+    assert service.problems() == []
+
+
+FIRST_ONES: list[list[dict[str, Any]]] = [[TEXT, VECTOR], [VECTOR, {"chunks": [{"text": "b", "vector": [1, 2, 3]}]}]]
+
+
+@every_store
+@pytest.mark.parametrize("is_made", [True, False])
+@pytest.mark.parametrize("is_async", [True, False])
+def test_of_two_first_documents_that_do_not_fit_together_one_wins(
+    service: Service, *, is_async: bool, is_made: bool
+) -> None:
+    for number, kinds in enumerate(FIRST_ONES * 5):
+        place = {"tenant_id": "acme", "namespace": f"n{number}"}
+        if is_made:
+            make(service, place)
+        together = Barrier(len(kinds))
+
+        def send(kind: dict[str, Any], place: dict[str, str] = place, together: Barrier = together) -> Any:
+            doc = {**place, "doc_id": str(kind), **kind}
+            together.wait()
+            return service.client.post("/v1/docs/upsert/batch", json={"docs": [doc], "async_mode": is_async})
+
+        with ThreadPoolExecutor(len(kinds)) as pool:
+            answers = list(pool.map(send, kinds))
+        assert sorted(answer.status_code for answer in answers) == [200, 422], [each.text for each in answers]
+        [refused] = [answer.json()["detail"] for answer in answers if answer.status_code == 422]
+        assert "does not fit" in refused
+    service.work()
+    assert service.runtime.observing.index_stats()[0].ntotal == 1
+    assert service.problems() == []
 
 
 def test_one_bad_question_does_not_spoil_those_beside_it(service: Service) -> None:
@@ -119,37 +191,3 @@ def test_a_model_can_take_over_a_namespace_whose_vectors_came_from_outside(servi
     assert service.search("a cat that rests", top_k=1)["chunks"][0]["text"] == "Cats sleep."
     assert "without vector" in put(service, "doc", [{"text": "b", "vector": [1.0, 0.5]}], expect=422)["detail"]
     assert service.problems() == []
-
-
-@pytest.mark.parametrize(
-    ("chunk", "param"),
-    [
-        ({"text": "a", "vector": [0.0, -0.0]}, "chunks.0.vector"),
-        ({"text": "a", "vector": []}, "chunks.0.vector"),
-        ({"text": "a", "vector": [1.0, True]}, "chunks.0.vector.1"),
-        ({"text": "a", "vector": ["1.0"]}, "chunks.0.vector.0"),
-        ({"text": " ", "vector": [1.0]}, "chunks.0.text"),
-        ({"text": "\x00"}, "chunks.0.text"),
-        ({"text": "a", "page": 0}, "chunks.0.page"),
-        ({"text": "a", "metadata": {"x": "y" * 70_000}}, "chunks.0.metadata"),
-        ({"text": "word " * 2000}, "chunks.0.text"),
-    ],
-)
-@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
-def test_a_chunk_that_cannot_be_kept_is_refused_with_its_place(
-    service: Service, chunk: dict[str, Any], param: str
-) -> None:
-    expect = 413 if param == "chunks.0.metadata" else 422
-    assert put(service, "doc", [chunk], expect=expect)["error"]["param"] == param
-
-
-@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
-def test_a_request_says_one_thing_in_one_way(service: Service) -> None:
-    both = {**PLACE, "doc_id": "doc", "text": "a", "chunks": [{"text": "a"}]}
-    assert service.post("/v1/docs/upsert", both, expect=422)["error"]["param"] == "text"
-    assert service.post("/v1/docs/upsert", {**PLACE, "doc_id": "doc"}, expect=422)["error"]["param"] == "text"
-    assert put(service, "doc", ["a"], expect=422, chunk_overlap=5)["error"]["param"] == "chunk_strategy"
-    assert near(service, [1.0], expect=422, query="a")["error"]["param"] == "query"
-    for number in ("NaN", "1e999", "-1e400"):
-        body = f'{{"tenant_id": "acme", "namespace": "n", "vector": [{number}]}}'
-        assert service.client.post("/v1/search", content=body).status_code == 422
