@@ -78,8 +78,10 @@ class EmbeddingService:
         return self.embedder(self.version if self.external_dimension(version) is not None else version)
 
     def has_version(self, version: str) -> bool:
+        """Whether a model stands behind the name. Vectors from outside have a name that only their tenant knows."""
         with self.database.read() as session:
-            return session.get(EmbeddingVersion, version) is not None
+            row = session.get(EmbeddingVersion, version)
+        return row is not None and not row.is_external
 
     def ensure_registered(self, version: str) -> None:
         """Give a name that is new to the process's own model, for good."""

@@ -16,6 +16,9 @@ from models import Json
 from text.hashing import clean, embed_hash
 
 BETWEEN = "\n\n"
+EXTERNAL = "external-"
+MOST_DIMENSIONS = 16_000
+"""What pgvector holds. On SQLite too: a namespace can be moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,11 @@ class OwnChunk:
 
 
 def unit(values: Sequence[float], *, param: str) -> bytes:
-    """A vector from outside as it is stored. Raises Invalid for one that has no direction."""
+    """A vector from outside as it is stored. Raises Invalid for one that has no direction, or is too long."""
+    if not 0 < len(values) <= MOST_DIMENSIONS:
+        raise Invalid(f"A vector has 1 to {MOST_DIMENSIONS} numbers, and this one {len(values)}.", param=param)
     vector = np.array(values, np.float64)
-    largest = np.abs(vector).max(initial=0.0)
+    largest = np.abs(vector).max()
     if not np.isfinite(largest):
         raise Invalid("A vector must consist of finite numbers.", param=param)
     if largest == 0:
@@ -94,7 +99,7 @@ def key_of(text: str, vector: bytes | None) -> bytes:
 def external_version(tenant_id: str, namespace: str, dimension: int) -> str:
     """The embedding version of a namespace whose vectors come from outside: its own, since no model is known."""
     place = hashlib.sha256(f"{tenant_id}\x00{namespace}".encode()).hexdigest()
-    return f"external-{dimension}-{place[:12]}"
+    return f"{EXTERNAL}{dimension}-{place[:12]}"
 
 
 def require_fit(doc_id: str, sent: int | None, expected: int | None) -> None:

@@ -98,6 +98,29 @@ def test_vectors_from_outside_are_found_by_vectors(service: Service) -> None:
     assert service.problems() == []
 
 
+def test_vectors_from_outside_and_a_models_are_not_mixed(service: Service) -> None:
+    put(service, "doc", [{"text": "a", "vector": [1.0, 0.0]}])
+    inside = {**PLACE, "namespace": "inside"}
+    service.upsert("doc", "Cats sleep.", namespace="inside")
+    refused: list[tuple[Any, str]] = [
+        (lambda: put(service, "b", ["b"], expect=422), "send chunks, each with a vector of 2 numbers"),
+        (lambda: service.upsert("b", "b", expect=422), "send chunks, each with a vector of 2 numbers"),
+        (lambda: put(service, "b", [{"text": "b", "vector": [1, 0, 0]}], expect=422), "have 2 numbers, not 3"),
+        (lambda: put(service, "b", [{"text": "b", "vector": [1, 0]}, "c"], expect=422), "all or none"),
+        (lambda: put(service, "b", [{"text": "b", "vector": [1, 0]}], expect=422, **inside), "without vector"),
+        (lambda: near(service, [1, 0, 0], expect=422), "have 2 numbers, not 3"),
+        (lambda: service.search("cats", expect=422), "words with mode keyword, or send a vector of 2 numbers"),
+        (lambda: service.search("cats", expect=422, mode="hybrid"), "send a vector of 2 numbers"),
+        (lambda: near(service, [1, 0], expect=422, **inside), "have 384 numbers, not 2"),
+    ]
+    for ask, told in refused:
+        assert told in ask()["detail"]
+    version = near(service, [1, 0])["index"]["embedding_version"]
+    for name in (version, external_version("another", "tenant", 3)):  # nobody learns whether it is there, or takes it
+        body = {**inside, "reembed": True, "new_embedding_version": name}
+        assert "come from outside" in service.post("/v1/index/rebuild", body, expect=422)["detail"]
+
+
 def test_a_namespace_that_an_admin_made_takes_the_kind_of_vectors_of_its_first_document(keyed: Service) -> None:
     team = make_team(keyed, "acme")
     team.post(f"{team.own}/projects", {"namespace": "outside"}, expect=201)
@@ -174,6 +197,15 @@ def test_of_two_first_documents_that_do_not_fit_together_one_wins(
     assert service.problems() == []
 
 
+@every_store
+def test_the_longest_vectors_are_kept_searched_and_rebuilt(service: Service) -> None:
+    first, second = np.eye(2, 16_000).tolist()
+    put(service, "doc", [{"text": "a", "vector": first}, {"text": "b", "vector": second}])
+    service.rebuild()
+    assert [chunk["text"] for chunk in near(service, second)["chunks"]] == ["b", "a"]
+    assert service.problems() == []
+
+
 def test_one_bad_question_does_not_spoil_those_beside_it(service: Service) -> None:
     put(service, "doc", [{"text": "a", "vector": [1.0, 0.0]}])
     good, short = (np.array(each, "<f4").tobytes() for each in ([0, 1], [1]))
@@ -191,3 +223,26 @@ def test_a_model_can_take_over_a_namespace_whose_vectors_came_from_outside(servi
     assert service.search("a cat that rests", top_k=1)["chunks"][0]["text"] == "Cats sleep."
     assert "without vector" in put(service, "doc", [{"text": "b", "vector": [1.0, 0.5]}], expect=422)["detail"]
     assert service.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("chunk", "param"),
+    [
+        ({"text": "a", "vector": [0.0, -0.0]}, "chunks.0.vector"),
+        ({"text": "a", "vector": []}, "chunks.0.vector"),
+        ({"text": "a", "vector": [1.0] * 16_001}, "chunks.0.vector"),
+        ({"text": "a", "vector": [1.0, True]}, "chunks.0.vector.1"),
+        ({"text": "a", "vector": ["1.0"]}, "chunks.0.vector.0"),
+        ({"text": " ", "vector": [1.0]}, "chunks.0.text"),
+        ({"text": "\x00"}, "chunks.0.text"),
+        ({"text": "a", "page": 0}, "chunks.0.page"),
+        ({"text": "a", "metadata": {"x": "y" * 70_000}}, "chunks.0.metadata"),
+        ({"text": "word " * 2000}, "chunks.0.text"),
+    ],
+)
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+def test_a_chunk_that_cannot_be_kept_is_refused_with_its_place(
+    service: Service, chunk: dict[str, Any], param: str
+) -> None:
+    expect = 413 if param == "chunks.0.metadata" else 422
+    assert put(service, "doc", [chunk], expect=expect)["error"]["param"] == param
