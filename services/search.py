@@ -126,13 +126,13 @@ class SearchService:
 
     def _embedded(self, questions: Sequence[Question], version: str, dimension: int) -> list[Asked]:
         """All texts at once. A question of words alone needs no model."""
-        told = [each for question in questions if "dense" in question.sides for each in question.asked]
+        told = [each for question in questions if "dense" in question.sides for each in question.asked_of("dense")]
         if not told:
             return [Asked.of(question, None) for question in questions]
         vectors = self.embedding.of_questions(version, dimension, told)
         asked, start = [], 0
         for question in questions:
-            end = start + (len(question.asked) if "dense" in question.sides else 0)
+            end = start + (len(question.asked_of("dense")) if "dense" in question.sides else 0)
             asked.append(Asked.of(question, vectors[start:end] if end > start else None))
             start = end
         return asked

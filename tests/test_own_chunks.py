@@ -198,6 +198,38 @@ def test_of_two_first_documents_that_do_not_fit_together_one_wins(
 
 
 @every_store
+def test_a_vector_and_words_together_are_half_of_each_sides_scaled_scores(service: Service) -> None:
+    texts = ["copper lamp", "copper window", "tin window", "tin roof"]
+    put(service, "doc", [{"text": text, "vector": axis} for text, axis in zip(texts, AXES, strict=True)])
+    vector, query = [0.9, 0.3, 0.1, 0], "copper window"
+    dense = {chunk["text"]: chunk["score"] for chunk in near(service, vector)["chunks"]}
+    words = {chunk["text"]: chunk["score"] for chunk in service.search(query, mode="keyword")["chunks"]}
+    assert (len(dense), set(words)) == (4, {"copper lamp", "copper window", "tin window"})
+    sides = [
+        {text: (score - min(side.values())) / (max(side.values()) - min(side.values())) for text, score in side.items()}
+        for side in (dense, words)
+    ]
+    for mode in ({}, {"mode": "hybrid"}):
+        answer = near(service, vector, query=query, explain=True, **mode)
+        assert answer["mode"] == "hybrid"
+        assert {chunk["text"]: chunk["score"] for chunk in answer["chunks"]} == pytest.approx(
+            {text: sum(side.get(text, 0) for side in sides) / 2 for text in texts}, abs=1e-6
+        )
+        told = {each["side"]: each["rank"] for each in answer["chunks"][0]["found_by"]}
+        assert told == {"dense": 2, "keyword": 1}
+
+
+def test_the_models_own_vector_beside_a_query_finds_what_the_query_finds(service: Service) -> None:
+    service.batch({f"doc-{number:02d}": prose(number) for number in range(20)})
+    query = "copper window harbour 7-0"
+    embedder = service.runtime.embedding.embedder(service.settings.version)
+    vector = embedder.embed_queries([query])[0].tolist()
+    alone = {chunk["doc_id"]: chunk["score"] for chunk in service.search(query, mode="hybrid")["chunks"]}
+    both = {chunk["doc_id"]: chunk["score"] for chunk in near(service, vector, query=query)["chunks"]}
+    assert both == pytest.approx(alone, abs=1e-5)
+
+
+@every_store
 def test_the_longest_vectors_are_kept_searched_and_rebuilt(service: Service) -> None:
     first, second = np.eye(2, 16_000).tolist()
     put(service, "doc", [{"text": "a", "vector": first}, {"text": "b", "vector": second}])
@@ -246,3 +278,27 @@ def test_a_chunk_that_cannot_be_kept_is_refused_with_its_place(
 ) -> None:
     expect = 413 if param == "chunks.0.metadata" else 422
     assert put(service, "doc", [chunk], expect=expect)["error"]["param"] == param
+
+
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+def test_a_request_says_one_thing_in_one_way(service: Service) -> None:
+    both = {**PLACE, "doc_id": "doc", "text": "a", "chunks": [{"text": "a"}]}
+    assert service.post("/v1/docs/upsert", both, expect=422)["error"]["param"] == "text"
+    assert service.post("/v1/docs/upsert", {**PLACE, "doc_id": "doc"}, expect=422)["error"]["param"] == "text"
+    assert put(service, "doc", ["a"], expect=422, chunk_overlap=5)["error"]["param"] == "chunk_strategy"
+    for more, param, told in [
+        ({"query": "a", "mode": "dense"}, "query", "Mode dense looks for query or for vector, not for both"),
+        ({"query": "a", "mode": "keyword"}, "query", "Mode keyword looks for"),
+        ({"mode": "keyword"}, "vector", "A vector has no words"),
+        ({"mode": "hybrid"}, "vector", "A vector has no words"),
+        ({"rerank": True}, "rerank", "no reranker"),
+        ({"query": " "}, "query", "query is empty"),
+        ({"query": "x" * 10_001}, "query", "MAX_QUERY_CHARS"),
+        ({"queries": ["a"]}, "queries", "leave queries out"),
+        ({"query": "a", "queries": ["b"]}, "queries", "leave queries out"),
+    ]:
+        problem = near(service, [1.0], expect=422, **more)
+        assert (problem["error"]["param"], told in problem["detail"]) == (param, True), problem
+    for number in ("NaN", "1e999", "-1e400"):
+        body = f'{{"tenant_id": "acme", "namespace": "n", "vector": [{number}]}}'
+        assert service.client.post("/v1/search", content=body).status_code == 422
