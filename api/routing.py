@@ -35,6 +35,10 @@ class StrictRequest(Request):
             raise json.JSONDecodeError("not UTF-8", "", error.start) from error
         except UnicodeEncodeError as error:
             raise json.JSONDecodeError("a lone surrogate, which is no character", "", 0) from error
+        except json.JSONDecodeError:
+            raise
+        except ValueError as error:
+            raise json.JSONDecodeError("a whole number with thousands of digits", "", 0) from error
         return found
 
 
