@@ -70,7 +70,7 @@ class BatchIn(BaseModel):
 
 
 class UpsertOut(BaseModel):
-    """chunks_reused had a vector already, from an earlier revision or another document with the same text."""
+    """chunks_reused had a vector already, from an earlier revision or another document, or came with one."""
 
     accepted: int
     upserted_docs: int

@@ -30,7 +30,7 @@ MOST_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
-    """What became of some documents. *chunks_reused* already had a vector; *job_id* does the rest."""
+    """What became of some documents. *chunks_reused* had a vector, or came with one; *job_id* does the rest."""
 
     upserted_docs: int = 0
     skipped_docs: int = 0
@@ -58,11 +58,10 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """*embedded* vectors were made by the model, *brought* came with the documents; some are still to be stored."""
+    """*embedded* vectors were made by the model; some, and what came with the documents, are still to be stored."""
 
     unstored: Mapping[bytes, bytes]
     embedded: int
-    brought: int
 
 
 class _Overtaken(Exception):
@@ -140,7 +139,7 @@ class DocumentService:
                     upserted_docs=len(plan.sorted.new) + len(plan.sorted.redescribed),
                     chunks_created=plan.chunk_count,
                     chunks_embedded=vectors.embedded,
-                    chunks_reused=plan.chunk_count - vectors.embedded - vectors.brought,
+                    chunks_reused=plan.chunk_count - vectors.embedded,
                 )
         return done
 
@@ -216,7 +215,7 @@ class DocumentService:
         """Make the vectors that are not there yet. All but the last step's are kept even if the request dies."""
         team_id, version, texts = plan.project.team_id, plan.version, plan.texts
         with self.database.read() as session:
-            missing = self.embedding.missing(session, team_id, version, [*texts, *plan.vectors])
+            missing = self.embedding.missing(session, team_id, version, texts)
         todo = [key for key in texts if key in missing]
         vectors: dict[bytes, bytes] = {}
         for start in range(0, len(todo), TEXTS_PER_STEP):
@@ -225,8 +224,7 @@ class DocumentService:
                     self.embedding.store(session, team_id, version, vectors)
             step = todo[start : start + TEXTS_PER_STEP]
             vectors = self.embedding.embed(version, {key: texts[key] for key in step})
-        brought = {key: vector for key, vector in plan.vectors.items() if key in missing}
-        return Made({**vectors, **brought}, embedded=len(todo), brought=len(brought))
+        return Made({**vectors, **plan.vectors}, embedded=len(todo))
 
     def _begin(self, session: Session, plan: Plan, *, publications: int) -> tuple[Project, int]:
         """Lock the namespace and take numbers; raise _Overtaken if the plan does not fit it any more."""

@@ -78,11 +78,11 @@ def test_the_same_chunks_are_skipped_and_changed_ones_pay_for_what_changed(servi
 @every_store
 def test_vectors_from_outside_are_found_by_vectors(service: Service) -> None:
     first = [{"text": f"axis {n}", "vector": [10 * value for value in axis]} for n, axis in enumerate(AXES[:3])]
-    assert counts(put(service, "doc", first)) == (1, 0, 3, 0, 0)
+    assert counts(put(service, "doc", first)) == (1, 0, 3, 0, 3)
     assert counts(put(service, "doc", first)) == (0, 1, 0, 0, 0)
     same_text = [{"text": "axis 0", "vector": AXES[3]}, {"text": "axis 0", "vector": AXES[0]}]
     sent = {**PLACE, "doc_id": "other", "chunks": same_text}
-    service.post("/v1/docs/upsert/batch", {"docs": [sent], "async_mode": True})
+    job_id = service.post("/v1/docs/upsert/batch", {"docs": [sent], "async_mode": True})["job_id"]
     service.work()
     answer = near(service, [0, 0, 0, 0.001], top_k=2)
     assert [(chunk["text"], chunk["score"]) for chunk in answer["chunks"]] == [
