@@ -35,16 +35,16 @@ class OwnChunk:
         return len(self.vector) // 4 if self.vector is not None else None
 
 
-def unit(values: Sequence[float], *, param: str) -> bytes:
+def unit(values: Sequence[float], *, param: str, what: str = "The vector") -> bytes:
     """A vector from outside as it is stored. Raises Invalid for one that has no direction, or is too long."""
     if not 0 < len(values) <= MOST_DIMENSIONS:
-        raise Invalid(f"A vector has 1 to {MOST_DIMENSIONS} numbers, and this one {len(values)}.", param=param)
+        raise Invalid(f"{what} has {len(values)} numbers; 1 to {MOST_DIMENSIONS} are accepted.", param=param)
     vector = np.array(values, np.float64)
     largest = np.abs(vector).max()
     if not np.isfinite(largest):
-        raise Invalid("A vector must consist of finite numbers.", param=param)
+        raise Invalid(f"{what} must consist of finite numbers.", param=param)
     if largest == 0:
-        raise Invalid("A vector must not be zero: it has no direction, and nothing is near to it.", param=param)
+        raise Invalid(f"{what} is zero: it has no direction, and nothing is near to it.", param=param)
     vector /= largest
     stored: NDArray[np.float32] = (vector / np.linalg.norm(vector)).astype("<f4")
     return stored.tobytes()

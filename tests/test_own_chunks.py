@@ -84,6 +84,10 @@ def test_vectors_from_outside_are_found_by_vectors(service: Service) -> None:
     sent = {**PLACE, "doc_id": "other", "chunks": same_text}
     job_id = service.post("/v1/docs/upsert/batch", {"docs": [sent], "async_mode": True})["job_id"]
     service.work()
+    told = service.job(job_id)["result"]
+    assert (told["chunks_created"], told["chunks_embedded"], told["chunks_reused"]) == (2, 0, 2)
+    [used] = [day for day in service.get("/v1/usage", PLACE)["data"] if day["kind"] == "ingest"]
+    assert (used["chunks_embedded"], used["chunks_reused"]) == (0, 5)
     answer = near(service, [0, 0, 0, 0.001], top_k=2)
     assert [(chunk["text"], chunk["score"]) for chunk in answer["chunks"]] == [
         ("axis 0", pytest.approx(1.0)),
@@ -278,6 +282,13 @@ def test_a_chunk_that_cannot_be_kept_is_refused_with_its_place(
 ) -> None:
     expect = 413 if param == "chunks.0.metadata" else 422
     assert put(service, "doc", [chunk], expect=expect)["error"]["param"] == param
+
+
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+def test_of_a_batch_the_document_is_named_whose_vector_cannot_be_kept(service: Service) -> None:
+    docs = [{**PLACE, "doc_id": f"d{n}", "chunks": [{"text": "a", "vector": [n]}]} for n in (2, 1, 0)]
+    told = service.post("/v1/docs/upsert/batch", {"docs": docs}, expect=422)["detail"]
+    assert told.startswith("The vector of chunk 0 of 'd0' is zero")
 
 
 @pytest.mark.parametrize("service", ["sqlite"], indirect=True)
