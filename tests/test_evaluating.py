@@ -261,6 +261,8 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(service: Service, tmp
         (b"\xff\xfe", "--queries", "bad is not UTF-8."),
         (b"q1 cats", "--qrels", "Line 1 has 2 columns"),
         (b"q1 0 cats much", "--qrels", "Line 1: the relevance is 'much'"),
+        (b"q1 0 cats 1_0", "--qrels", "Line 1: the relevance is '1_0'"),
+        (b"q1 0 cats " + b"9" * 5000, "--qrels", f"the relevance is '{'9' * 40}'; it must be a whole number"),
         (b"q1 0 cats 1\n\nq1 0 cats 0", "--qrels", "Line 3: document 'cats' has come before"),
         (b"", "--qrels", "qrels are empty"),
         (b"q1 Q0 cats first 1.0 dense", "--against", "Line 1 is not one of a TREC run"),
@@ -272,6 +274,11 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(service: Service, tmp
     assert "cannot be read" in run(service, "--queries", tmp_path, "--qrels", qrels, exit_code=1).stderr
     files = ("--queries", queries, "--qrels", qrels)
     assert "must end in .png or .svg" in run(service, *files, "--plot", "a.pdf", exit_code=1).stderr
+    for option, path in (("--plot", "a.svg"), ("--save", "a.run")):
+        told = run(service, *files, option, tmp_path / "nowhere" / path, exit_code=1)
+        assert "there is no folder" in told.stderr
+        assert told.stdout == ""  # nothing was searched in vain
+    assert "it is a folder" in run(service, *files, "--save", tmp_path, exit_code=1).stderr
     assert "There is no mode 'best'" in run(service, *files, "--mode", "best", exit_code=1).stderr
 
 

@@ -6,6 +6,7 @@ A line that cannot be read raises Invalid, which names it. Lines count from 1.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 from errors import Invalid
@@ -19,6 +20,7 @@ Qrels = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, list[str]]
 """The documents that were found, the best first, by the query's id."""
 
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _HEADINGS = {"query-id", "query_id", "query", "qid", "_id", "id"}
 
 
@@ -105,9 +107,8 @@ def _plain_query(number: int, line: str) -> tuple[str, str]:
 
 
 def _judge(judged: dict[str, int], number: int, doc_id: str, relevance: str) -> None:
-    try:
-        value = int(relevance)
-    except ValueError as error:
-        raise Invalid(f"Line {number}: the relevance is {relevance!r}; it must be a whole number.") from error
+    if not _WHOLE.fullmatch(relevance):
+        raise Invalid(f"Line {number}: the relevance is {relevance[:40]!r}; it must be a whole number.")
+    value = int(relevance)
     if judged.setdefault(doc_id, value) != value:
         raise Invalid(f"Line {number}: document {doc_id!r} has come before, with relevance {judged[doc_id]}.")
