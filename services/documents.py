@@ -184,7 +184,7 @@ class DocumentService:
         version = self._version(tenant_id, namespace, project, found.new[0].doc)
         expected = self.embedding.external_dimension(version)
         for each in found.new:
-            require_fit(each.doc.doc_id, each.doc.dimension, expected)
+            require_fit(each.doc.called, each.doc.dimension, expected)
         model = self.embedding.embedder(version) if expected is None else None
         cut = [draft(each.doc, chunk_tokens=self.chunk_tokens, model=model) for each in found.new]
         if project is None:

@@ -36,7 +36,7 @@ class JobService:
         with self.database.read() as session:
             namespaces.require(session, tenant_id, namespace)
         version = new_version or self.embedding.version
-        if version.startswith(EXTERNAL):
+        if reembed and version.startswith(EXTERNAL):
             raise Invalid(
                 f"Names that begin with {EXTERNAL} stand for vectors that come from outside: no model can make them.",
                 param="new_embedding_version",

@@ -102,7 +102,7 @@ def external_version(tenant_id: str, namespace: str, dimension: int) -> str:
     return f"{EXTERNAL}{dimension}-{place[:12]}"
 
 
-def require_fit(doc_id: str, sent: int | None, expected: int | None) -> None:
+def require_fit(called: str, sent: int | None, expected: int | None) -> None:
     """*sent* is the dimension of a document's own vectors, *expected* that of the namespace; None: a model makes them.
 
     Raises Invalid where they differ.
@@ -119,7 +119,7 @@ def require_fit(doc_id: str, sent: int | None, expected: int | None) -> None:
         )
     else:
         told = f"The vectors of this namespace have {expected} numbers, not {sent}."
-    raise Invalid(f"{doc_id!r} does not fit. {told}", param="chunks")
+    raise Invalid(f"{called!r} does not fit. {told}", param="chunks")
 
 
 def _told(dimension: int | None) -> str:

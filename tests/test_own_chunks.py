@@ -119,6 +119,9 @@ def test_vectors_from_outside_and_a_models_are_not_mixed(service: Service) -> No
     ]
     for ask, told in refused:
         assert told in ask()["detail"]
+    file = ("Müll.txt", b"b", "text/plain")
+    upload = service.client.post("/v1/docs/upload", data=PLACE, files={"file": file})
+    assert (upload.status_code, "'Müll.txt' does not fit" in upload.json()["detail"]) == (422, True)
     version = near(service, [1, 0])["index"]["embedding_version"]
     for name in (version, external_version("another", "tenant", 3)):  # nobody learns whether it is there, or takes it
         body = {**inside, "reembed": True, "new_embedding_version": name}
