@@ -161,7 +161,7 @@ def test_a_hybrid_ranking_begins_as_a_search_does_however_deep_it_has_to_go(serv
         )
         query = "copper window harbour 7-0"
         found = small.found(query, mode="hybrid", top_k=10)
-        asked = Evaluation(*PLACE.values(), {"q": query}, {"q": {"doc-1": 1}}, ["hybrid"])
+        asked = Evaluation(**PLACE, queries={"q": query}, qrels={"q": {"doc-1": 1}}, modes=["hybrid"])
         [setting] = small.runtime.evaluating.evaluate(asked).settings
         assert setting.run["q"][: len(set(found))] == list(dict.fromkeys(found))
         assert len(setting.run["q"]) == 50
@@ -275,9 +275,9 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(service: Service, tmp
     files = ("--queries", queries, "--qrels", qrels)
     assert "must end in .png or .svg" in run(service, *files, "--plot", "a.pdf", exit_code=1).stderr
     for option, path in (("--plot", "a.svg"), ("--save", "a.run")):
-        told = run(service, *files, option, tmp_path / "nowhere" / path, exit_code=1)
-        assert "there is no folder" in told.stderr
-        assert told.stdout == ""  # nothing was searched in vain
+        result = run(service, *files, option, tmp_path / "nowhere" / path, exit_code=1)
+        assert "there is no folder" in result.stderr
+        assert result.stdout == ""  # nothing was searched in vain
     assert "it is a folder" in run(service, *files, "--save", tmp_path, exit_code=1).stderr
     assert "There is no mode 'best'" in run(service, *files, "--mode", "best", exit_code=1).stderr
 

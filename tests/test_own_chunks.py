@@ -20,8 +20,8 @@ from tests.test_documents import prose
 __all__ = ["keyed"]
 
 AXES = np.eye(4).tolist()
-TEXT = {"text": "Cats sleep."}
-VECTOR = {"chunks": [{"text": "a", "vector": [1, 0]}]}
+TEXT: dict[str, Any] = {"text": "Cats sleep."}
+VECTOR: dict[str, Any] = {"chunks": [{"text": "a", "vector": [1, 0]}]}
 
 
 def put(service: Service, doc_id: str, chunks: list[Any], *, expect: int = 200, **more: Any) -> Any:
@@ -216,8 +216,8 @@ def test_a_vector_and_words_together_are_half_of_each_sides_scaled_scores(servic
         {text: (score - min(side.values())) / (max(side.values()) - min(side.values())) for text, score in side.items()}
         for side in (dense, words)
     ]
-    for mode in ({}, {"mode": "hybrid"}):
-        answer = near(service, vector, query=query, explain=True, **mode)
+    for mode in (None, "hybrid"):
+        answer = near(service, vector, query=query, explain=True, mode=mode)
         assert answer["mode"] == "hybrid"
         assert {chunk["text"]: chunk["score"] for chunk in answer["chunks"]} == pytest.approx(
             {text: sum(side.get(text, 0) for side in sides) / 2 for text in texts}, abs=1e-6
@@ -300,7 +300,7 @@ def test_a_request_says_one_thing_in_one_way(service: Service) -> None:
     assert service.post("/v1/docs/upsert", both, expect=422)["error"]["param"] == "text"
     assert service.post("/v1/docs/upsert", {**PLACE, "doc_id": "doc"}, expect=422)["error"]["param"] == "text"
     assert put(service, "doc", ["a"], expect=422, chunk_overlap=5)["error"]["param"] == "chunk_strategy"
-    for more, param, told in [
+    refused: list[tuple[dict[str, Any], str, str]] = [
         ({"query": "a", "mode": "dense"}, "query", "Mode dense looks for query or for vector, not for both"),
         ({"query": "a", "mode": "keyword"}, "query", "Mode keyword looks for"),
         ({"mode": "keyword"}, "vector", "A vector has no words"),
@@ -310,7 +310,8 @@ def test_a_request_says_one_thing_in_one_way(service: Service) -> None:
         ({"query": "x" * 10_001}, "query", "MAX_QUERY_CHARS"),
         ({"queries": ["a"]}, "queries", "leave queries out"),
         ({"query": "a", "queries": ["b"]}, "queries", "leave queries out"),
-    ]:
+    ]
+    for more, param, told in refused:
         problem = near(service, [1.0], expect=422, **more)
         assert (problem["error"]["param"], told in problem["detail"]) == (param, True), problem
     for number in ("NaN", "1e999", "-1e400"):
