@@ -185,8 +185,8 @@ class SearchService:
 
 
 def _nothing_yet(seen: Snapshot) -> Answer:
-    """Of a namespace that never had a chunk: which kind of vectors it takes is not decided."""
-    version, hint = seen.key.embedding_version, "This namespace holds no document yet."
+    """Of a namespace that never had a chunk: which vectors it takes may not be decided yet."""
+    version, hint = seen.key.embedding_version, "Nothing was published in this namespace yet."
     return Answer([], seen.project.seq, version, hint=hint, partition=seen.key)
 
 

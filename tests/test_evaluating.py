@@ -161,7 +161,7 @@ def test_a_hybrid_ranking_begins_as_a_search_does_however_deep_it_has_to_go(serv
         )
         query = "copper window harbour 7-0"
         found = small.found(query, mode="hybrid", top_k=10)
-        asked = Evaluation(**PLACE, queries={"q": query}, qrels={"q": {"doc-1": 1}}, modes=["hybrid"])
+        asked = Evaluation("acme", "project_001", {"q": query}, {"q": {"doc-1": 1}}, ["hybrid"])
         [setting] = small.runtime.evaluating.evaluate(asked).settings
         assert setting.run["q"][: len(set(found))] == list(dict.fromkeys(found))
         assert len(setting.run["q"]) == 50

@@ -134,7 +134,7 @@ def test_a_namespace_that_an_admin_made_takes_the_kind_of_vectors_of_its_first_d
     [made] = team.get("/v1/index/stats")["indices"]
     for asked in ({"vector": [1, 0, 0]}, {"query": "one", "mode": "hybrid"}):
         nothing = team.post("/v1/search", {"namespace": "outside", **asked})
-        assert (nothing["chunks"], nothing["hint"]) == ([], "This namespace holds no document yet.")
+        assert (nothing["chunks"], nothing["hint"]) == ([], "Nothing was published in this namespace yet.")
     first = {"namespace": "outside", "doc_id": "a", "chunks": [{"text": "one", "vector": [1, 0, 0]}]}
     assert team.post("/v1/docs/upsert", first, scope=Scope.INGEST)["chunks_created"] == 1
     [index] = team.get("/v1/index/stats")["indices"]
