@@ -54,13 +54,14 @@ class DocIn(BaseModel):
     def to_doc(self, *, expected_hash: str | None = None, must_be_new: bool = False) -> NewDoc:
         if (self.text is None) == (self.chunks is None):
             raise Invalid(f"Send text, or chunks instead of it, for {self.doc_id!r}.", param="text")
-        told = {**dict(self), "text": self.text or "", "chunks": tuple(_own_chunks(self.chunks or []))}
+        told = {**dict(self), "text": self.text or "", "chunks": tuple(_own_chunks(self.doc_id, self.chunks or []))}
         return NewDoc(**told, expected_hash=expected_hash, must_be_new=must_be_new)
 
 
-def _own_chunks(sent: list[ChunkIn]) -> Iterator[OwnChunk]:
+def _own_chunks(doc_id: str, sent: list[ChunkIn]) -> Iterator[OwnChunk]:
     for number, chunk in enumerate(sent):
-        vector = None if chunk.vector is None else unit(chunk.vector, param=f"chunks.{number}.vector")
+        what = f"The vector of chunk {number} of {doc_id!r}"
+        vector = None if chunk.vector is None else unit(chunk.vector, param=f"chunks.{number}.vector", what=what)
         yield OwnChunk(chunk.text, chunk.metadata, vector, chunk.page)
 
 
@@ -70,7 +71,7 @@ class BatchIn(BaseModel):
 
 
 class UpsertOut(BaseModel):
-    """chunks_reused had a vector already, from an earlier revision or another document with the same text."""
+    """chunks_reused had a vector already, from an earlier revision or another document, or came with one."""
 
     accepted: int
     upserted_docs: int

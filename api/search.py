@@ -19,6 +19,7 @@ from runtime import Runtime
 from services.drafting import check_name
 from services.own_chunks import unit
 from services.search import Answer, Passage, Question
+from services.searching.question import Mode
 from settings import Settings
 from text.filter_spellings import parse
 
@@ -33,7 +34,9 @@ class SearchIn(BaseModel):
     tenant_id: TenantInBody
     namespace: str
     query: str | None = Field(None, description="What to look for, in words", examples=["Who goes to sea?"])
-    vector: list[Number] | None = Field(None, description="Instead of query: a vector to look for, of any length")
+    vector: list[Number] | None = Field(
+        None, description="Instead of query, or beside it in mode hybrid: a vector to look for, of any length"
+    )
     queries: list[str] = Field([], description="More questions, whose answers are fused with that of query, if any")
     top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5
     mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="Null: what the service is set to")
@@ -129,7 +132,8 @@ def checked(question: Question, settings: Settings, *, field: str) -> Question:
         raise Invalid(f"{told}; at most {MOST_QUERIES} are fused.", param="queries")
     queries = tuple(text.replace("\x00", " ") for text in question.queries)
     question = replace(question, query=question.query.replace("\x00", " "), queries=queries)
-    if question.vector is None and (question.query or not queries):
+    is_vector_alone = question.vector is not None and question.mode == "dense"
+    if question.query or not (queries or is_vector_alone):
         _check_text(field, question.query, settings)
     for number, text in enumerate(queries):
         _check_text(f"queries.{number}", text, settings)
@@ -158,7 +162,7 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
             param="rerank",
         )
     if body.vector is not None:
-        _check_vector_alone(body)
+        _check_with_vector(body)
     return Question(
         body.tenant_id,
         body.namespace,
@@ -167,7 +171,7 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
         body.embedding_version,
         filters=parse(body.filters),
         vector=unit(body.vector, param="vector") if body.vector is not None else None,
-        mode=body.mode or ("dense" if body.vector is not None else runtime.settings.search_mode),
+        mode=body.mode or _mode_of(body) or runtime.settings.search_mode,
         queries=tuple(body.queries),
         fusion=body.fusion,
         min_score=body.min_score,
@@ -175,15 +179,34 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
         by_doc=body.group_by == "doc",
         group_size=body.group_size if body.group_by else 1,
         context=body.context,
-        rerank=runtime.reranking.is_set and body.vector is None if body.rerank is None else body.rerank,
+        rerank=runtime.reranking.is_set and _has_words(body) if body.rerank is None else body.rerank,
     )
 
 
-def _check_vector_alone(body: SearchIn) -> None:
-    if body.query is not None or body.queries:
-        raise Invalid("Send query, or vector instead of it.", param="query")
-    if body.mode not in (None, "dense") or body.rerank:
-        raise Invalid("A vector has no words: it is searched with mode dense, and not reranked.", param="vector")
+def _mode_of(body: SearchIn) -> Mode | None:
+    """What a vector asks for by being there: alone its neighbours, beside a query those that have its words too."""
+    if body.vector is None:
+        return None
+    return "hybrid" if _has_words(body) else "dense"
+
+
+def _has_words(body: SearchIn) -> bool:
+    return body.vector is None or body.query is not None
+
+
+def _check_with_vector(body: SearchIn) -> None:
+    """Beside a vector a query is for its words, and there is one at the most."""
+    mode = body.mode or _mode_of(body)
+    if body.queries:
+        raise Invalid("A vector is searched with one query beside it at the most: leave queries out.", param="queries")
+    if _has_words(body) and mode != "hybrid":
+        raise Invalid(
+            f"Mode {mode} looks for query or for vector, not for both: leave one out, or send mode hybrid.",
+            param="query",
+        )
+    if not _has_words(body) and (mode != "dense" or body.rerank):
+        told = "it is searched with mode dense, and not reranked, unless query has words beside it (mode hybrid)"
+        raise Invalid(f"A vector has no words: {told}.", param="vector")
 
 
 def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut:

@@ -11,6 +11,7 @@ import typer
 from console.common import Namespace, Tenant, failed, group, opened, progress, say
 from services.ingesting_files import Outcome, Target, find_files
 from services.search import Passage, Question
+from services.searching.question import Mode
 
 FAILURES_SHOWN = 20
 PASSAGE_CHARS = 200
@@ -62,18 +63,20 @@ def search(
     tenant: Tenant,
     namespace: Namespace,
     top_k: Annotated[int, typer.Option(min=1, help="Most passages to show.")] = 5,
+    mode: Annotated[Mode | None, typer.Option(help="How to search; SEARCH_MODE if it is left out.")] = None,
 ) -> None:
     """Show the passages that are nearest to QUERY."""
     if not query.strip():
         raise failed("the query is empty: say what to look for.")
     with opened(context) as runtime:
-        answer = runtime.searching.search(Question(tenant, namespace, query.replace("\x00", " "), top_k))
-    if answer.hint:
+        how = mode or runtime.settings.search_mode
+        answer = runtime.searching.search(Question(tenant, namespace, query.replace("\x00", " "), top_k, mode=how))
+    if answer.hint and answer.partition is None:
         raise failed(answer.hint)
     for rank, passage in enumerate(answer.passages, 1):
         _show_passage(rank, passage)
     if not answer.passages:
-        say("The namespace is empty.")
+        say(answer.hint or "Nothing was found.")
 
 
 def _summarize(total: Outcome, count: int, seconds: float) -> None:

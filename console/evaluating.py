@@ -42,10 +42,14 @@ def asked_by(
     )
 
 
-def check_picture(path: Path | None) -> None:
+def check_outputs(*, plot: Path | None, save: Path | None) -> None:
     """Before the long work."""
-    if path is not None and path.suffix.lower() not in PICTURES:
-        raise Invalid(f"--plot {path} must end in {' or '.join(PICTURES)}, which says what kind of picture it is.")
+    if plot is not None and plot.suffix.lower() not in PICTURES:
+        raise Invalid(f"--plot {plot} must end in {' or '.join(PICTURES)}, which says what kind of picture it is.")
+    for path in (plot, save):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+            raise Invalid(f"{path} cannot be written: {why}.")
 
 
 def tables(report: Report) -> Iterator[Table]:

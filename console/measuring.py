@@ -33,7 +33,7 @@ def evaluate(
     """
     place = tenant, namespace
     with plain_errors():
-        evaluating.check_picture(plot)
+        evaluating.check_outputs(plot=plot, save=save)
         asked = evaluating.asked_by(
             place, queries=queries, qrels=qrels, modes=mode, embedding_version=embedding_version, against=against
         )

@@ -160,7 +160,7 @@ def _asking(shared: _Shared, running: _Running) -> AskingService:
     return AskingService(
         shared.database,
         running.questions,
-        open_answerer(answerer_config(shared.settings), shared.embedding.embedder),
+        open_answerer(answerer_config(shared.settings), shared.embedding.reader),
         running.query_log,
         shared.settings.default_system_prompt,
         shared.settings.llm_context_tokens,

@@ -20,7 +20,7 @@ from services.query_executor import QueryExecutor
 from services.query_log import ASK, QueryLog, QueryRecord
 from services.search import Answer, Passage, Question
 from text.citations import CitationChecker
-from text.prompts import fitting
+from text.prompts import about_tokens, fitting
 
 NOTHING_FOUND = "Nothing was found that answers this question."
 CLIENT_LEFT = "client_left"
@@ -116,10 +116,11 @@ class AskingService:
     def _chosen(self, found: Answer) -> list[Passage]:
         """Best first, as many as the prompt has room for."""
         near = found.passages
-        chosen = fitting([each.token_count for each in near], [each.title for each in near], self.context_tokens)
+        tokens = [each.token_count or about_tokens(each.text) for each in near]
+        chosen = fitting(tokens, [each.title for each in near], self.context_tokens)
         if near and not chosen:
             raise TooLarge(
-                f"The nearest passage has {near[0].token_count} tokens, more than a prompt has room for: "
+                f"The nearest passage has {tokens[0]} tokens, more than a prompt has room for: "
                 f"LLM_CONTEXT_TOKENS is {self.context_tokens}."
             )
         return [near[position] for position in chosen]

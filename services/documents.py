@@ -15,11 +15,11 @@ from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, Project, Revision, RevisionStatus, utc_now
 from services import namespaces
 from services.browsing import newest, view
-from services.drafting import Draft, Limits, NewDoc, checked, chunk_rows, describe, draft, file_row, revision_row
+from services.drafting import Limits, NewDoc, checked, chunk_rows, describe, draft, file_row, revision_row
 from services.embedding import EmbeddingService
 from services.own_chunks import external_version, require_fit
 from services.pending_blobs import take
-from services.planning import Plan, Wanted, check_hash, sort
+from services.planning import Plan, Sorted, Wanted, check_hash, sort
 from services.publishing import Publisher, drop_pending
 from services.usage import count_ingest
 
@@ -30,7 +30,7 @@ MOST_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
-    """What became of some documents. *chunks_reused* already had a vector; *job_id* does the rest."""
+    """What became of some documents. *chunks_reused* had a vector, or came with one; *job_id* does the rest."""
 
     upserted_docs: int = 0
     skipped_docs: int = 0
@@ -58,11 +58,10 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """*embedded* vectors were made by the model, *brought* came with the documents; some are still to be stored."""
+    """*embedded* vectors were made by the model; some, and what came with the documents, are still to be stored."""
 
     unstored: Mapping[bytes, bytes]
     embedded: int
-    brought: int
 
 
 class _Overtaken(Exception):
@@ -140,7 +139,7 @@ class DocumentService:
                     upserted_docs=len(plan.sorted.new) + len(plan.sorted.redescribed),
                     chunks_created=plan.chunk_count,
                     chunks_embedded=vectors.embedded,
-                    chunks_reused=plan.chunk_count - vectors.embedded - vectors.brought,
+                    chunks_reused=plan.chunk_count - vectors.embedded,
                 )
         return done
 
@@ -175,44 +174,48 @@ class DocumentService:
             done += Upserted(skipped_docs=found.skipped, job_id=found.waiting_job)
             if found.new or found.redescribed:
                 self.database.refuse_when_nearly_full()
-                project, drafts = self._drafts(*place, project, found.new)
-                plans.append(Plan(project, found, drafts))
+                plans.append(self._planned(*place, project, found))
         return plans, done
 
-    def _drafts(
-        self, tenant_id: str, namespace: str, project: Project | None, new: list[Wanted]
-    ) -> tuple[Project, list[Draft]]:
+    def _planned(self, tenant_id: str, namespace: str, project: Project | None, found: Sorted) -> Plan:
         """The new documents, cut by the namespace's own model; the namespace is made if there was none."""
-        if project is not None and not new:
-            return project, []
-        version = project.embedding_version if project else self._first_version(tenant_id, namespace, new[0].doc)
+        if project is not None and not found.new:
+            return Plan(project, found, [], project.embedding_version)
+        version = self._version(tenant_id, namespace, project, found.new[0].doc)
         expected = self.embedding.external_dimension(version)
-        for each in new:
-            require_fit(each.doc.doc_id, each.doc.dimension, expected)
+        for each in found.new:
+            require_fit(each.doc.called, each.doc.dimension, expected)
         model = self.embedding.embedder(version) if expected is None else None
-        cut = [draft(each.doc, chunk_tokens=self.chunk_tokens, model=model) for each in new]
+        cut = [draft(each.doc, chunk_tokens=self.chunk_tokens, model=model) for each in found.new]
         if project is None:
             dimension = expected or self.embedding.embedder(version).dimension
             project = namespaces.create(
                 self.database, tenant_id, namespace, embedding_version=version, dimension=dimension
             )
-            if project.embedding_version != version:
-                raise _Overtaken
-        return project, cut
+        return Plan(project, found, cut, version)
 
-    def _first_version(self, tenant_id: str, namespace: str, doc: NewDoc) -> str:
-        """The first document of a namespace decides where its vectors come from."""
+    def _version(self, tenant_id: str, namespace: str, project: Project | None, doc: NewDoc) -> str:
+        """The first document of a namespace decides where its vectors come from, whoever made the namespace."""
+        if project is not None and not self._may_decide(project, doc):
+            return project.embedding_version
         if doc.dimension is None:
             return self.embedding.version
         version = external_version(tenant_id, namespace, doc.dimension)
         self.embedding.ensure_external(version, doc.dimension)
         return version
 
+    def _may_decide(self, project: Project, doc: NewDoc) -> bool:
+        """It does not fit, and there is nothing yet that it would have to fit to."""
+        if self.embedding.external_dimension(project.embedding_version) == doc.dimension:
+            return False
+        with self.database.read() as session:
+            return namespaces.is_unused(session, project)
+
     def _embed(self, plan: Plan) -> Made:
         """Make the vectors that are not there yet. All but the last step's are kept even if the request dies."""
-        team_id, version, texts = plan.project.team_id, plan.project.embedding_version, plan.texts
+        team_id, version, texts = plan.project.team_id, plan.version, plan.texts
         with self.database.read() as session:
-            missing = self.embedding.missing(session, team_id, version, [*texts, *plan.vectors])
+            missing = self.embedding.missing(session, team_id, version, texts)
         todo = [key for key in texts if key in missing]
         vectors: dict[bytes, bytes] = {}
         for start in range(0, len(todo), TEXTS_PER_STEP):
@@ -221,8 +224,7 @@ class DocumentService:
                     self.embedding.store(session, team_id, version, vectors)
             step = todo[start : start + TEXTS_PER_STEP]
             vectors = self.embedding.embed(version, {key: texts[key] for key in step})
-        brought = {key: vector for key, vector in plan.vectors.items() if key in missing}
-        return Made({**vectors, **brought}, embedded=len(todo), brought=len(brought))
+        return Made({**vectors, **plan.vectors}, embedded=len(todo))
 
     def _begin(self, session: Session, plan: Plan, *, publications: int) -> tuple[Project, int]:
         """Lock the namespace and take numbers; raise _Overtaken if the plan does not fit it any more."""
@@ -231,6 +233,10 @@ class DocumentService:
         )
         if project.embedding_version != plan.project.embedding_version:
             raise _Overtaken
+        if project.embedding_version != plan.version:
+            if not namespaces.is_unused(session, project):
+                raise _Overtaken
+            self.publisher.start_under(session, project, plan.version)
         for wanted in plan.sorted.redescribed:
             doc, revision = newest(session, project, [wanted.doc.doc_id])[wanted.doc.doc_id]
             if doc.revision != wanted.seen_revision or doc.deleted_at is not None:

@@ -73,9 +73,18 @@ class EmbeddingService:
                 self._open[version] = self._load(version)
             return self._open[version]
 
+    def reader(self, version: str) -> Embedder:
+        """The model to compare texts of a namespace by: its own, or this process's where its vectors come from outside.
+
+        Raises like embedder().
+        """
+        return self.embedder(self.version if self.external_dimension(version) is not None else version)
+
     def has_version(self, version: str) -> bool:
+        """Whether a model stands behind the name. Vectors from outside have a name that only their tenant knows."""
         with self.database.read() as session:
-            return session.get(EmbeddingVersion, version) is not None
+            row = session.get(EmbeddingVersion, version)
+        return row is not None and not row.is_external
 
     def ensure_registered(self, version: str) -> None:
         """Give a name that is new to the process's own model, for good."""
@@ -122,8 +131,9 @@ class EmbeddingService:
         """A unit vector for each question, which is a text, or a vector as own_chunks.unit() gives it."""
         if any(isinstance(each, str) for each in asked) and self.external_dimension(version) is not None:
             raise Invalid(
-                f"The vectors of this namespace come from outside, so no model makes one of a query: send vector, "
-                f"{dimension} numbers, instead, or look for its words with mode keyword.",
+                "The vectors of this namespace come from outside, so no model makes one of a text: search for its "
+                f"words with mode keyword, or send a vector of {dimension} numbers (POST /v1/search), alone or with "
+                "query beside it.",
                 param="query",
             )
         vectors = np.empty((len(asked), dimension), np.float32)

@@ -11,6 +11,7 @@ from models import Job, JobStatus, RevisionStatus
 from services import namespaces
 from services.embedding import EmbeddingService
 from services.ingesting import abandon
+from services.own_chunks import EXTERNAL
 from services.publishing import REBUILD, Publisher
 
 
@@ -35,13 +36,13 @@ class JobService:
         with self.database.read() as session:
             namespaces.require(session, tenant_id, namespace)
         version = new_version or self.embedding.version
+        if reembed and version.startswith(EXTERNAL):
+            raise Invalid(
+                f"Names that begin with {EXTERNAL} stand for vectors that come from outside: no model can make them.",
+                param="new_embedding_version",
+            )
         if reembed:
             self.embedding.ensure_registered(version)
-            if self.embedding.external_dimension(version) is not None:
-                raise Invalid(
-                    f"The vectors of embedding version {version!r} come from outside: no model can make them.",
-                    param="new_embedding_version",
-                )
         with self.database.write() as session:
             project = namespaces.require(session, tenant_id, namespace)
             if not reembed:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from database import Database, insert_or_ignore
 from errors import NotFound
-from models import IndexRow, Project, Team
+from models import Doc, IndexRow, Project, Team
 
 
 def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
@@ -20,6 +20,12 @@ def require(session: Session, tenant_id: str, namespace: str) -> Project:
     if project is None:
         raise NotFound(missing(namespace), param="namespace")
     return project
+
+
+def is_unused(session: Session, project: Project) -> bool:
+    """Whether no document was ever accepted. Under the lock of the project's row it stays so until the commit."""
+    first = select(Doc.doc_id).where(Doc.team_id == project.team_id, Doc.project_id == project.id).limit(1)
+    return session.scalar(first) is None
 
 
 def missing(namespace: str) -> str:

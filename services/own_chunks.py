@@ -16,6 +16,9 @@ from models import Json
 from text.hashing import clean, embed_hash
 
 BETWEEN = "\n\n"
+EXTERNAL = "external-"
+MOST_DIMENSIONS = 16_000
+"""What pgvector holds. On SQLite too: a namespace can be moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +35,16 @@ class OwnChunk:
         return len(self.vector) // 4 if self.vector is not None else None
 
 
-def unit(values: Sequence[float], *, param: str) -> bytes:
-    """A vector from outside as it is stored. Raises Invalid for one that has no direction."""
+def unit(values: Sequence[float], *, param: str, what: str = "The vector") -> bytes:
+    """A vector from outside as it is stored. Raises Invalid for one that has no direction, or is too long."""
+    if not 0 < len(values) <= MOST_DIMENSIONS:
+        raise Invalid(f"{what} has {len(values)} numbers; 1 to {MOST_DIMENSIONS} are accepted.", param=param)
     vector = np.array(values, np.float64)
-    largest = np.abs(vector).max(initial=0.0)
+    largest = np.abs(vector).max()
     if not np.isfinite(largest):
-        raise Invalid("A vector must consist of finite numbers.", param=param)
+        raise Invalid(f"{what} must consist of finite numbers.", param=param)
     if largest == 0:
-        raise Invalid("A vector must not be zero: it has no direction, and nothing is near to it.", param=param)
+        raise Invalid(f"{what} is zero: it has no direction, and nothing is near to it.", param=param)
     vector /= largest
     stored: NDArray[np.float32] = (vector / np.linalg.norm(vector)).astype("<f4")
     return stored.tobytes()
@@ -94,10 +99,10 @@ def key_of(text: str, vector: bytes | None) -> bytes:
 def external_version(tenant_id: str, namespace: str, dimension: int) -> str:
     """The embedding version of a namespace whose vectors come from outside: its own, since no model is known."""
     place = hashlib.sha256(f"{tenant_id}\x00{namespace}".encode()).hexdigest()
-    return f"external-{dimension}-{place[:12]}"
+    return f"{EXTERNAL}{dimension}-{place[:12]}"
 
 
-def require_fit(doc_id: str, sent: int | None, expected: int | None) -> None:
+def require_fit(called: str, sent: int | None, expected: int | None) -> None:
     """*sent* is the dimension of a document's own vectors, *expected* that of the namespace; None: a model makes them.
 
     Raises Invalid where they differ.
@@ -114,7 +119,7 @@ def require_fit(doc_id: str, sent: int | None, expected: int | None) -> None:
         )
     else:
         told = f"The vectors of this namespace have {expected} numbers, not {sent}."
-    raise Invalid(f"{doc_id!r} does not fit. {told}", param="chunks")
+    raise Invalid(f"{called!r} does not fit. {told}", param="chunks")
 
 
 def _told(dimension: int | None) -> str:

@@ -30,11 +30,15 @@ class Sorted:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is about to be written to a namespace; *drafts* are those of *sorted.new*, one by one."""
+    """What is about to be written to a namespace; *drafts* are those of *sorted.new*, one by one.
+
+    *version* is the project's, unless this is the first that a project takes which was made for another one.
+    """
 
     project: Project
     sorted: Sorted
     drafts: list[Draft]
+    version: str
 
     @property
     def chunk_count(self) -> int:

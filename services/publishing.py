@@ -13,10 +13,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, CursorResult, and_, delete, select, update
 from sqlalchemy.orm import Session
 
+from domain import Partition
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
+from engines.vectors.truth import row_of
 from job_queue import JobQueue
-from models import Chunk, Doc, DocStatus, IndexRow, Project, Revision, RevisionStatus, utc_now
+from models import Chunk, Doc, DocStatus, EmbeddingVersion, IndexRow, Project, Revision, RevisionStatus, utc_now
 
 REBUILD = "rebuild_index"
 
@@ -43,6 +45,17 @@ class Publisher:
         self.vectors.follow(session, row, publications=publications)
         self.keywords.follow(session, row, publications=publications)
         return row, row.next_faiss_id - chunks
+
+    def start_under(self, session: Session, project: Project, version: str) -> None:
+        """Let a project that was never used, and whose row is locked, serve *version* instead of its own."""
+        left = Partition(project.team_id, project.id, project.embedding_version)
+        self.vectors.forget(session, left)
+        session.execute(delete(IndexRow).where(row_of(left)))
+        project.embedding_version = version
+        dimension = session.get_one(EmbeddingVersion, version).dimension
+        key = {"team_id": project.team_id, "project_id": project.id, "embedding_version": version}
+        session.add(IndexRow(**key, dimension=dimension, vectors_seq=project.seq))
+        session.flush()
 
     def publish(self, session: Session, project: Project, revision: Revision) -> None:
         """Show *revision* instead of whatever the doc showed, under the number that *project* just took.

@@ -36,13 +36,17 @@ class Ranking:
     snapshots: dict[tuple[int, str], None] = field(default_factory=dict)
 
     def documents(self, queries: Queries, mode: str, *, count: int) -> Run:
-        """The *count* best documents of each query, or all that are found."""
-        run: dict[str, list[str]] = {}
+        """The *count* best documents of each query, or all that are found.
+
+        What was found among few chunks stays in front: deeper lists are fused otherwise, and nobody searches so deep.
+        """
+        run: dict[str, list[str]] = {query_id: [] for query_id in queries}
         waiting = queries
         for chunks in CHUNKS_ASKED:
             short = {}
             for query_id, answer in self._answers(waiting, mode, chunks):
-                run[query_id] = list(dict.fromkeys(passage.doc_id for passage in answer.passages))[:count]
+                found = [*run[query_id], *(passage.doc_id for passage in answer.passages)]
+                run[query_id] = list(dict.fromkeys(found))[:count]
                 if len(run[query_id]) < count and len(answer.passages) == chunks < CHUNKS_ASKED[-1]:
                     short[query_id] = queries[query_id]
                 else:

@@ -116,6 +116,8 @@ class SearchService:
         while True:
             version = seen.key.embedding_version
             _check_version(questions, version)
+            if not seen.project.next_faiss_id:
+                return [Found(_nothing_yet(seen)) for _ in questions]
             asked = self._embedded(questions, version, seen.index.dimension)
             laps.end("embed_ms")
             with ExitStack() as stack:
@@ -130,13 +132,13 @@ class SearchService:
 
     def _embedded(self, questions: Sequence[Question], version: str, dimension: int) -> list[Asked]:
         """All texts at once. A question of words alone needs no model."""
-        told = [each for question in questions if "dense" in question.sides for each in question.asked]
+        told = [each for question in questions if "dense" in question.sides for each in question.asked_of("dense")]
         if not told:
             return [Asked.of(question, None) for question in questions]
         vectors = self.embedding.of_questions(version, dimension, told)
         asked, start = [], 0
         for question in questions:
-            end = start + (len(question.asked) if "dense" in question.sides else 0)
+            end = start + (len(question.asked_of("dense")) if "dense" in question.sides else 0)
             asked.append(Asked.of(question, vectors[start:end] if end > start else None))
             start = end
         return asked
@@ -187,6 +189,12 @@ class SearchService:
                     self.publisher.ask_for_rebuild(session, project)
         except ServiceError as error:
             log.error("could not queue its rebuild: %s", error)
+
+
+def _nothing_yet(seen: Snapshot) -> Answer:
+    """Of a namespace that never had a chunk: which vectors it takes may not be decided yet."""
+    version, hint = seen.key.embedding_version, "Nothing was published in this namespace yet."
+    return Answer([], seen.project.seq, version, hint=hint, partition=seen.key)
 
 
 def _check_version(asked: Sequence[Question], version: str) -> None:

@@ -65,6 +65,11 @@ def ask(service: Service, question: str = "What do cats do?", *, expect: int = 2
     return service.post("/v1/ask", {**PLACE, "question": question, **ALL, **more}, expect=expect)
 
 
+def put_with_vectors(service: Service, texts: list[str]) -> None:
+    chunks = [{"text": text, "vector": [1, number]} for number, text in enumerate(texts)]
+    service.post("/v1/docs/upsert", {**PLACE, "namespace": "outside", "doc_id": "doc", "chunks": chunks})
+
+
 def streamed(service: Service, question: str = "What do cats do?", **more: Any) -> list[tuple[str, Any]]:
     """The events of an answer: their names with what they hold."""
     answer = service.client.post("/v1/ask", json={**PLACE, "question": question, "stream": True, **ALL, **more})
@@ -165,6 +170,19 @@ def test_a_prompt_holds_as_many_whole_passages_as_it_has_room_for(asked: Service
         assert [each["doc_id"] for each in answer["citations"]] == ["cats"]
     with asked.restarted(llm_context_tokens=5) as none:
         assert "LLM_CONTEXT_TOKENS" in ask(none, expect=413)["detail"]
+
+
+def test_a_namespace_whose_vectors_come_from_outside_is_asked_by_words(quoting: Service) -> None:
+    put_with_vectors(quoting, list(DOCS.values()))
+    told = ask(quoting, "When is a licence renewed?", namespace="outside", mode="keyword")
+    assert told["answer"].startswith("“A licence is renewed in March.” [1]")
+    assert "words with mode keyword" in ask(quoting, namespace="outside", expect=422)["detail"]
+
+
+def test_a_prompt_has_no_room_for_a_long_passage_whose_tokens_nobody_counted(asked: Service, llm: ChatServer) -> None:
+    put_with_vectors(asked, ["Cats sleep all day.", "Cats dream. " + "And so on. " * 2000, "Cats purr."])
+    ask(asked, namespace="outside", mode="keyword")
+    assert ("Cats purr." in llm.prompt, "Cats dream." in llm.prompt) == (True, False)
 
 
 BAD_ANSWERS = [

@@ -101,9 +101,10 @@ NOT_JSON = {
 
 @pytest.mark.parametrize(("body", "told"), NOT_JSON.items(), ids=[str(body[:20]) for body in NOT_JSON])
 def test_what_is_not_json_is_told_so(service: Service, body: bytes, told: str) -> None:
-    answer = service.client.post("/v1/search", content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 422, answer.text
-    assert told in answer.json()["detail"]
+    for path, key in (("/v1/search", {}), ("/v1/docs/upsert", {"Idempotency-Key": "1"})):
+        answer = service.client.post(path, content=body, headers={"Content-Type": "application/json", **key})
+        assert answer.status_code == 422, answer.text
+        assert told in answer.json()["detail"]
 
 
 def test_curl_need_not_say_that_it_sends_json(service: Service) -> None:

@@ -16,8 +16,10 @@ from typer.testing import CliRunner, Result
 import manage
 from errors import Invalid
 from models import Chunk, Embedding
+from services.evaluating import Evaluation
 from services.measuring import measured, p_value
 from tests.service import PLACE, Service, Store, environment
+from tests.test_documents import prose
 from text.judgements import read_qrels, read_queries, read_runs, write_runs
 
 ROOT = Path(__file__).parent.parent
@@ -151,6 +153,20 @@ def test_a_document_behind_hundreds_of_another_ones_chunks_is_seen(service: Serv
         assert told["settings"][0]["figures"]["MRR@10"] == 0.5
 
 
+@on_sqlite
+def test_a_hybrid_ranking_begins_as_a_search_does_however_deep_it_has_to_go(service: Service) -> None:
+    with service.restarted(chunk_tokens=16) as small:
+        small.batch(
+            {f"doc-{number}": "\n\n".join(prose(number + 50 * part) for part in range(8)) for number in range(50)}
+        )
+        query = "copper window harbour 7-0"
+        found = small.found(query, mode="hybrid", top_k=10)
+        asked = Evaluation("acme", "project_001", {"q": query}, {"q": {"doc-1": 1}}, ["hybrid"])
+        [setting] = small.runtime.evaluating.evaluate(asked).settings
+        assert setting.run["q"][: len(set(found))] == list(dict.fromkeys(found))
+        assert len(setting.run["q"]) == 50
+
+
 BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"qrels": {}}, 422, "qrels"),
     ({"qrels": {"q1": {}}}, 422, "qrels"),
@@ -245,6 +261,8 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(service: Service, tmp
         (b"\xff\xfe", "--queries", "bad is not UTF-8."),
         (b"q1 cats", "--qrels", "Line 1 has 2 columns"),
         (b"q1 0 cats much", "--qrels", "Line 1: the relevance is 'much'"),
+        (b"q1 0 cats 1_0", "--qrels", "Line 1: the relevance is '1_0'"),
+        (b"q1 0 cats " + b"9" * 5000, "--qrels", f"the relevance is '{'9' * 40}'; it must be a whole number"),
         (b"q1 0 cats 1\n\nq1 0 cats 0", "--qrels", "Line 3: document 'cats' has come before"),
         (b"", "--qrels", "qrels are empty"),
         (b"q1 Q0 cats first 1.0 dense", "--against", "Line 1 is not one of a TREC run"),
@@ -256,6 +274,11 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(service: Service, tmp
     assert "cannot be read" in run(service, "--queries", tmp_path, "--qrels", qrels, exit_code=1).stderr
     files = ("--queries", queries, "--qrels", qrels)
     assert "must end in .png or .svg" in run(service, *files, "--plot", "a.pdf", exit_code=1).stderr
+    for option, path in (("--plot", "a.svg"), ("--save", "a.run")):
+        result = run(service, *files, option, tmp_path / "nowhere" / path, exit_code=1)
+        assert "there is no folder" in result.stderr
+        assert result.stdout == ""  # nothing was searched in vain
+    assert "it is a folder" in run(service, *files, "--save", tmp_path, exit_code=1).stderr
     assert "There is no mode 'best'" in run(service, *files, "--mode", "best", exit_code=1).stderr
 
 
@@ -268,6 +291,9 @@ def test_what_is_written_as_a_run_is_read_again() -> None:
 def test_lines_may_have_a_head_and_end_as_they_like() -> None:
     assert read_queries("query_id\ttext\r\n7\tA\u2028B\r\n") == {"7": "A\u2028B"}
     assert read_queries('{"_id": 7, "text": "seven"}\n\n') == {"7": "seven"}
+    assert read_queries('{"_id": "query", "text": "A query is an id too."}') == {"query": "A query is an id too."}
+    assert read_queries("\n_id\ttext\n7\tseven") == {"7": "seven"}
+    assert read_qrels("\r\nquery-id\tcorpus-id\tscore\r\n7\td1\t1") == {"7": {"d1": 1}}
     assert read_qrels("7 0 d1 1\n7 0 d2 -1\n") == {"7": {"d1": 1, "d2": -1}}
     with pytest.raises(Invalid, match="Line 1 is not valid JSON"):
         read_queries('{"_id": ')

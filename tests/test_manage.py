@@ -105,6 +105,9 @@ def test_what_is_ingested_is_found(run: Run, docs: Path) -> None:
     found = run("search", "where do ships sail?", *PLACE, "--top-k", 1).stdout
     assert re.fullmatch(r"1\. 0\.\d{3}  docs/guide/ships\.txt#c0000\n   Ships sail the sea\.\n", found)
     assert "docs/cats.md#c0000  (Cats)" in run("search", "cats", *PLACE).stdout
+    found = run("search", "SAILS", *PLACE, "--mode", "keyword").stdout
+    assert re.fullmatch(r"1\. \d\.\d{3}  docs/guide/ships\.txt#c0000\n   Ships sail the sea\.\n", found)
+    assert run("search", "glacier", *PLACE, "--mode", "keyword").stdout == "Nothing was found.\n"
 
 
 def test_a_folder_gives_the_same_doc_ids_however_it_is_named(

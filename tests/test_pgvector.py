@@ -23,7 +23,7 @@ from errors import DatabaseUnavailable
 from migrations.upgrade import bring_up_to_date
 from models import Chunk, Doc, Embedding, EmbeddingVersion, IndexRow, Project, Revision, Team, VectorRow
 from tests.postgres import PostgresServer
-from tests.service import Service, every_store, pgvector_alone, settings_in
+from tests.service import PLACE, Service, every_store, pgvector_alone, settings_in
 from tests.test_documents import prose
 from tests.test_index import fill
 
@@ -46,6 +46,18 @@ def unit(count: int, *, seed: int) -> NDArray[np.float32]:
 
 def never() -> None:
     """Nobody wants the job to stop."""
+
+
+@pgvector_alone
+def test_a_document_of_many_chunks_costs_what_it_has_before_postgres_knows_how_many_rows_there_are(
+    service: Service,
+) -> None:
+    with service.restarted(database_statement_timeout_seconds=2) as impatient:
+        chunks = [{"text": f"w{n}", "vector": [1, n]} for n in range(10_000)]
+        impatient.post("/v1/docs/upsert", {**PLACE, "doc_id": "doc", "chunks": chunks})
+        assert impatient.delete("doc")["chunks_deleted"] == len(chunks)
+        impatient.work()
+        assert impatient.problems() == []
 
 
 def store(database: Database, *, exact_up_to: int) -> VectorStore:

@@ -6,6 +6,7 @@ A line that cannot be read raises Invalid, which names it. Lines count from 1.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 from errors import Invalid
@@ -19,15 +20,17 @@ Qrels = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, list[str]]
 """The documents that were found, the best first, by the query's id."""
 
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _HEADINGS = {"query-id", "query_id", "query", "qid", "_id", "id"}
 
 
 def read_queries(content: str) -> Queries:
     """BEIR's JSON lines (``{"_id": …, "text": …}``), or lines of an id, a tab and the text, with or without a head."""
     queries: dict[str, str] = {}
-    for number, line in _lines(content):
-        query_id, text = _json_query(number, line) if line.startswith("{") else _plain_query(number, line)
-        if number == 1 and query_id in _HEADINGS:
+    for place, (number, line) in enumerate(_lines(content)):
+        is_json = line.startswith("{")
+        query_id, text = _json_query(number, line) if is_json else _plain_query(number, line)
+        if place == 0 and not is_json and query_id in _HEADINGS:
             continue
         if query_id in queries:
             raise Invalid(f"Line {number}: query {query_id!r} has come before.")
@@ -38,14 +41,14 @@ def read_queries(content: str) -> Queries:
 def read_qrels(content: str) -> Qrels:
     """BEIR's three columns (query, document, relevance; a head), or TREC's four (query, 0, document, relevance)."""
     qrels: dict[str, dict[str, int]] = {}
-    for number, line in _lines(content):
+    for place, (number, line) in enumerate(_lines(content)):
         fields = _fields(line)
         if len(fields) not in (3, 4):
             raise Invalid(
                 f"Line {number} has {len(fields)} columns: 3 (query, document, relevance) or TREC's 4 "
                 "(query, 0, document, relevance) are read."
             )
-        if number == 1 and fields[0] in _HEADINGS:
+        if place == 0 and fields[0] in _HEADINGS:
             continue
         _judge(qrels.setdefault(fields[0], {}), number, fields[-2], fields[-1])
     return qrels
@@ -104,9 +107,8 @@ def _plain_query(number: int, line: str) -> tuple[str, str]:
 
 
 def _judge(judged: dict[str, int], number: int, doc_id: str, relevance: str) -> None:
-    try:
-        value = int(relevance)
-    except ValueError as error:
-        raise Invalid(f"Line {number}: the relevance is {relevance!r}; it must be a whole number.") from error
+    if not _WHOLE.fullmatch(relevance):
+        raise Invalid(f"Line {number}: the relevance is {relevance[:40]!r}; it must be a whole number.")
+    value = int(relevance)
     if judged.setdefault(doc_id, value) != value:
         raise Invalid(f"Line {number}: document {doc_id!r} has come before, with relevance {judged[doc_id]}.")

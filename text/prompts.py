@@ -49,11 +49,16 @@ def fitting(tokens: Sequence[int], titles: Sequence[str | None], budget: int) ->
     """Which passages a prompt of *budget* tokens holds: whole ones, in their order, the larger left out."""
     chosen = []
     for position, (count, title) in enumerate(zip(tokens, titles, strict=True)):
-        size = count + TOKENS_AROUND + len(_line(title).encode()) // _BYTES_PER_TOKEN
+        size = count + TOKENS_AROUND + about_tokens(_line(title))
         if size <= budget:
             budget -= size
             chosen.append(position)
     return chosen
+
+
+def about_tokens(text: str) -> int:
+    """Of a text that no model's tokenizer has counted."""
+    return len(text.encode()) // _BYTES_PER_TOKEN
 
 
 def _fenced(excerpt: Excerpt, fence: str) -> str:

@@ -59,10 +59,9 @@ class KeywordTable:
             self.file.insert(session, project, rows)
 
     def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        gone = select(Chunk.faiss_id).where(which)
-        session.execute(
-            delete(KeywordRow).where(_of(project), KeywordRow.faiss_id.in_(gone)), execution_options=_UNSEEN
-        )
+        for some in _steps(_numbers(session.scalars(select(Chunk.faiss_id).where(which)))):
+            gone = and_(_of(project), KeywordRow.faiss_id.in_(some))
+            session.execute(delete(KeywordRow).where(gone), execution_options=_UNSEEN)
 
     def mend(self, project: Project, *, check: Callable[[], None]) -> int:
         with self.database.read() as session:

@@ -7,7 +7,7 @@ instead until a rebuild has made the rows right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from math import ceil
@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Table, and_, delete, select, text, update
+from sqlalchemy import ColumnElement, Row, Table, and_, delete, select, text, update
 from sqlalchemy.orm import Session
 
 from database import Database, insert_or_ignore
@@ -26,7 +26,7 @@ from engines.vectors.searching import among, nearest, nearest_by_graph, nearest_
 from engines.vectors.truth import Snapshot, differing, is_live, lacks_vectors, live_vectors, row_of, stored
 from errors import DatabaseUnavailable
 from index_manager import Checkpoint, Ids, Vectors
-from models import Chunk, IndexRow, Project, VectorRow, utc_now
+from models import Chunk, Embedding, IndexRow, Project, VectorRow, utc_now
 
 ROWS_PER_STEP = 1000
 SPARE_FACTOR = 2
@@ -71,11 +71,13 @@ class TableStore:
 
     def show(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
         key = _serving(project)
-        _insert(session, key, stored(session, key, which))
+        rows = session.execute(select(Chunk.faiss_id, Chunk.embed_hash).where(which)).all()
+        for start in range(0, len(rows), ROWS_PER_STEP):
+            _insert(session, key, _looked_up(session, key, rows[start : start + ROWS_PER_STEP]))
 
     def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        gone = select(Chunk.faiss_id).where(which)
-        session.execute(delete(_VECTORS).where(_of(_serving(project)), _VECTORS.c.faiss_id.in_(gone)))
+        for some in _steps(_numbers(session.scalars(select(Chunk.faiss_id).where(which)))):
+            session.execute(delete(_VECTORS).where(_of(_serving(project)), _VECTORS.c.faiss_id.in_(some)))
 
     def standing(self, key: Partition) -> Checkpoint | None:
         with self.database.read() as session:
@@ -251,6 +253,18 @@ def _insert(session: Session, key: Partition, rows: Iterable[tuple[int, bytes]])
         ids, embeddings = map(list, zip(*told, strict=True))
         place = {"team_id": key.team_id, "project_id": key.project_id, "version": key.embedding_version}
         session.execute(_INSERT, {**place, "ids": ids, "embeddings": embeddings})
+
+
+def _looked_up(session: Session, key: Partition, rows: Sequence[Row[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """The ids of some chunks, given with the hashes of what was embedded, and their vectors.
+
+    By the vectors' key: without statistics Postgres joins by going through all of the version's for each chunk.
+    """
+    in_version = and_(Embedding.team_id == key.team_id, Embedding.embedding_version == key.embedding_version)
+    query = select(Embedding.embed_hash, Embedding.vector).where(in_version)
+    wanted = {digest for _, digest in rows}
+    found = {digest: vector for digest, vector in session.execute(query.where(Embedding.embed_hash.in_(wanted)))}
+    return ((faiss_id, found[digest]) for faiss_id, digest in rows if digest in found)
 
 
 def _difference(session: Session, key: Partition, seq: int) -> tuple[Ids, Ids]:

@@ -58,6 +58,11 @@ class NewDoc:
         return self.tenant_id, self.namespace, self.doc_id
 
     @property
+    def called(self) -> str:
+        """As its sender knows it: a file's doc_id may be a hash."""
+        return self.file.filename if self.file else self.doc_id
+
+    @property
     def dimension(self) -> int | None:
         """Of the vectors that came with it; None: a model makes them."""
         return self.chunks[0].dimension if self.chunks else None

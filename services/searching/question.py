@@ -20,7 +20,7 @@ Fusion = Literal["min_max", "reciprocal_rank"]
 class Question:
     """*query* may be empty where *queries* are not. With *by_doc* top_k counts documents, of *group_size* chunks each.
 
-    *vector*, as own_chunks.unit() gives it, is asked for instead of words, and only on the dense side.
+    *vector*, as own_chunks.unit() gives it, is asked for instead of words on the dense side.
 
     *mmr_lambda* from 0, all diversity, to 1, all relevance. *context* counts the chunks to each side that are joined.
     """
@@ -51,10 +51,9 @@ class Question:
         """Every question that is asked at once."""
         return [text for text in (self.query, *self.queries) if text]
 
-    @property
-    def asked(self) -> Sequence[str | bytes]:
-        """What is looked for on the dense side."""
-        return self.texts if self.vector is None else [self.vector]
+    def asked_of(self, side: Side) -> Sequence[str | bytes]:
+        """What is looked for on a side."""
+        return [self.vector] if side == "dense" and self.vector is not None else self.texts
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -68,7 +67,7 @@ class Question:
     @property
     def is_fused(self) -> bool:
         """More than one list is found, so that its score is a share of them."""
-        return len(self.sides) * len(self.asked) > 1
+        return sum(len(self.asked_of(side)) for side in self.sides) > 1
 
     @property
     def highest_score(self) -> float:

@@ -79,7 +79,7 @@ class Reader:
             [
                 Ranked(side, query, hits[: each.depth])
                 for side in each.question.sides
-                for query, hits in enumerate(islice(found[side], len(each.question.asked)))
+                for query, hits in enumerate(islice(found[side], len(each.question.asked_of(side))))
             ]
             for each in asked
         ]
