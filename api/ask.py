@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Send
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime, TenantInBody
+from api.dependencies import Caller, InRuntime, RequestBody, TenantInBody
 from api.problems import problem_of
 from api.routing import StrictRoute
 from api.search import checked
@@ -32,7 +32,7 @@ what the answer has without stream; or error, with a problem, instead of what co
 NOT_BUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-class AskIn(BaseModel):
+class AskIn(RequestBody):
     tenant_id: TenantInBody
     namespace: str
     question: str

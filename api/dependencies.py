@@ -1,4 +1,4 @@
-"""What a route may ask for."""
+"""What a route may ask for, and how strictly it is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from api.access import principal, visible
@@ -76,6 +76,12 @@ TenantInBody = Annotated[
     Field(default_factory=lambda: None, validate_default=True, description=LEFT_OUT),
 ]
 TeamInPath = Annotated[str, Depends(_team)]
+
+
+class RequestBody(BaseModel):
+    """What is sent. A field that nobody knows is refused: a misspelt ``filters`` must not search everything."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 def unquoted_etag(value: str | None) -> str | None:

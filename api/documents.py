@@ -10,7 +10,18 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
 from api.access import needs
-from api.dependencies import After, DocId, InRuntime, Limit, Namespace, Number, TenantId, TenantInBody, unquoted_etag
+from api.dependencies import (
+    After,
+    DocId,
+    InRuntime,
+    Limit,
+    Namespace,
+    Number,
+    RequestBody,
+    TenantId,
+    TenantInBody,
+    unquoted_etag,
+)
 from api.routing import WritingRoute
 from domain import Scope
 from errors import Invalid
@@ -26,7 +37,7 @@ router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRou
 ETag = Annotated[str | None, Header(description="A document's content hash; else 412")]
 
 
-class ChunkIn(BaseModel):
+class ChunkIn(RequestBody):
     """A chunk as you cut it. All chunks of a document come with a vector, or none."""
 
     text: str
@@ -35,7 +46,7 @@ class ChunkIn(BaseModel):
     page: int | None = Field(None, ge=1, le=2**31 - 1)
 
 
-class DocIn(BaseModel):
+class DocIn(RequestBody):
     """A document, in text or in chunks. What is left out has the default that is shown."""
 
     tenant_id: TenantInBody
@@ -65,7 +76,7 @@ def _own_chunks(doc_id: str, sent: list[ChunkIn]) -> Iterator[OwnChunk]:
         yield OwnChunk(chunk.text, chunk.metadata, vector, chunk.page)
 
 
-class BatchIn(BaseModel):
+class BatchIn(RequestBody):
     docs: list[DocIn] = Field(min_length=1)
     async_mode: bool = Field(False, description="Answer at once; a worker embeds and publishes")
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from api.access import needs
-from api.dependencies import InRuntime, TenantInBody
+from api.dependencies import InRuntime, RequestBody, TenantInBody
 from api.routing import StrictRoute
 from api.search import IndexOut
 from domain import Scope
@@ -22,7 +22,7 @@ from settings import Settings
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
 
-class EvalIn(BaseModel):
+class EvalIn(RequestBody):
     tenant_id: TenantInBody
     namespace: str
     queries: Annotated[

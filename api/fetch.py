@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.access import needs
-from api.dependencies import InRuntime, TenantInBody
+from api.dependencies import InRuntime, RequestBody, TenantInBody
 from api.files import UploadOut, uploaded
 from api.routing import WritingRoute
 from domain import Scope
@@ -18,7 +18,7 @@ from services.uploading import doc_id_of
 router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=WritingRoute)
 
 
-class FetchIn(BaseModel):
+class FetchIn(RequestBody):
     """Where a document is. What is left out has the default that is shown."""
 
     tenant_id: TenantInBody

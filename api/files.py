@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, Json, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
-from api.dependencies import DocId, InRuntime, Namespace, TenantId, TenantInBody
+from api.dependencies import DocId, InRuntime, Namespace, RequestBody, TenantId, TenantInBody
 from api.documents import UpsertOut
 from api.forms import Form, drain, receive
 from api.routing import StrictRoute, answer_once
@@ -36,7 +36,7 @@ NEVER_RUN = {
 }
 
 
-class UploadForm(BaseModel):
+class UploadForm(RequestBody):
     """The fields beside the files. *doc_id* and *title* are repeated for several files, in their order."""
 
     tenant_id: TenantInBody

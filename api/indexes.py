@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime, TenantIfAny, TenantInBody
+from api.dependencies import Caller, InRuntime, RequestBody, TenantIfAny, TenantInBody
 from api.routing import WritingRoute
 from domain import Scope
 from errors import Forbidden
@@ -18,7 +18,7 @@ from services.drafting import check_name
 router = APIRouter(prefix="/v1/index", tags=["index"], route_class=WritingRoute)
 
 
-class RebuildIn(BaseModel):
+class RebuildIn(RequestBody):
     tenant_id: TenantInBody
     namespace: str
     reembed: bool = Field(False, description="Make new vectors too: for a change of the model")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
 from api.access import needs
-from api.dependencies import After, Caller, InRuntime, Limit, TeamInPath
+from api.dependencies import After, Caller, InRuntime, Limit, RequestBody, TeamInPath
 from api.routing import WritingRoute
 from domain import Scope
 from errors import Conflict
@@ -32,13 +32,13 @@ router = APIRouter(
 )
 
 
-class KeyIn(BaseModel):
+class KeyIn(RequestBody):
     scopes: list[Scope] = Field(min_length=1)
     name: str = Field("", max_length=255, description="What it is for: a note for whoever reads the list")
     expires_at: AwareDatetime | None = None
 
 
-class RotateIn(BaseModel):
+class RotateIn(RequestBody):
     overlap_seconds: int = Field(
         DAY_SECONDS, ge=0, le=30 * DAY_SECONDS, description="How long the old key still counts"
     )

@@ -134,6 +134,8 @@ def _param(location: tuple[Any, ...]) -> str | None:
 
 
 def _message(each: Mapping[str, Any]) -> str:
+    if each["type"] == "extra_forbidden":
+        return "There is no such field: see /docs for those there are."
     told = str(each["msg"]).removeprefix("Value error, ")
     detail = each.get("ctx", {}).get("error") if each["type"] == "json_invalid" else None
     return f"This is not valid JSON ({detail})." if detail else told

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime, Number, TenantInBody
+from api.dependencies import Caller, InRuntime, Number, RequestBody, TenantInBody
 from api.routing import StrictRoute
 from domain import Scope
 from errors import Invalid
@@ -30,7 +30,7 @@ MOST_QUERIES = 16
 Included = Literal["text", "metadata"]
 
 
-class SearchIn(BaseModel):
+class SearchIn(RequestBody):
     tenant_id: TenantInBody
     namespace: str
     query: str | None = Field(None, description="What to look for, in words", examples=["Who goes to sea?"])

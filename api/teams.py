@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from api.access import needs
-from api.dependencies import After, Caller, InRuntime, Limit, TeamInPath
+from api.dependencies import After, Caller, InRuntime, Limit, RequestBody, TeamInPath
 from api.routing import WritingRoute
 from domain import Scope
 from models import Project, Team
@@ -21,12 +21,12 @@ Prompt = Annotated[
 ]
 
 
-class TeamIn(BaseModel):
+class TeamIn(RequestBody):
     tenant_id: str
     system_prompt: Prompt = None
 
 
-class TeamChangeIn(BaseModel):
+class TeamChangeIn(RequestBody):
     system_prompt: Prompt
 
 
@@ -42,7 +42,7 @@ class TeamPage(BaseModel):
     next_cursor: str | None
 
 
-class ProjectIn(BaseModel):
+class ProjectIn(RequestBody):
     namespace: str
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app_v1 import create_app
 from errors import DatabaseUnavailable
 from runtime import open_runtime
 from tests.service import PLACE, Service, open_service, settings_in
@@ -43,6 +44,8 @@ BAD_UPSERTS: list[tuple[dict[str, Any], int, str | None]] = [
     ({"metadata": {"big": "x" * 1_000_000}}, 413, "metadata"),
     ({"metadata": nested(200)}, 422, "metadata"),
     ({"source_type": "telepathy"}, 422, "source_type"),
+    ({"metdata": {"year": 2020}}, 422, "metdata"),
+    ({"text": None, "chunks": [{"text": "Cats sleep.", "meta": {"year": 2020}}]}, 422, "chunks.0.meta"),
 ]
 
 
@@ -69,6 +72,7 @@ BAD_SEARCHES: list[tuple[dict[str, Any], str]] = [
     ({"query": "   "}, "query"),
     ({"query": "x" * 100_000}, "query"),
     ({"tenant_id": ""}, "tenant_id"),
+    ({"filter": {"year": 2020}}, "filter"),
 ]
 
 
@@ -83,6 +87,19 @@ def test_a_bad_search_is_refused_by_the_name_of_its_field(
 
 def test_a_field_that_is_missing_is_named(service: Service) -> None:
     assert service.post("/v1/search", {"tenant_id": "a", "query": "x"}, expect=422)["error"]["param"] == "namespace"
+
+
+def test_no_request_takes_a_field_that_nobody_knows() -> None:
+    """Every body of every route: one that is new has to be as strict."""
+    document = create_app().openapi()
+    routes = [route for path in document["paths"].values() for route in path.values() if "requestBody" in route]
+    bodies = [next(iter(route["requestBody"]["content"].values()))["schema"] for route in routes]
+    assert len(bodies) > 10
+    for body in bodies:
+        chosen = body.get("anyOf", [body])[0]  # the other is null
+        name = chosen.get("$ref", "").rpartition("/")[2]
+        schema = document["components"]["schemas"][name] if name else chosen
+        assert schema["additionalProperties"] is False, name
 
 
 NOT_JSON = {
