@@ -73,6 +73,17 @@ class SearchService:
             for question, each in zip(questions, found, strict=True)
         ]
 
+    def needs_reading(self, question: Question) -> bool:
+        """Before its filter can be answered what the namespace says has to be read, which may take seconds."""
+        return question.filters is not None and self.filtering.lacks(question.place, question.filters)
+
+    def read_ahead(self, question: Question) -> None:
+        """Read it now, beside other searches, so that find_many() finds it there."""
+        with self.database.read() as session:
+            seen = snapshot(session, *question.place)
+            if seen is not None and question.filters is not None:
+                self.filtering.read(session, seen.project, question.place, question.filters)
+
     def find_many(self, questions: Sequence[Question]) -> list[Found | Exception]:
         """What was found, or the error, per question, in order. Questions of one namespace share the work."""
         answers: dict[int, Found | Exception] = {}
@@ -147,8 +158,9 @@ class SearchService:
         for problem in reader.catch_up(asked):
             self._report(reader.seen, problem)
         reader.laps.end("catch_up_ms")
-        groups = self.filtering.groups(reader.session, reader.seen.project, [each.question.filters for each in asked])
-        if any(each.question.filters for each in asked):
+        place, filters = asked[0].question.place, [each.question.filters for each in asked]
+        groups = self.filtering.groups(reader.session, reader.seen.project, place, filters)
+        if any(filters):
             reader.laps.end("filter_ms")
         found: dict[int, Found] = {}
         for group in groups:

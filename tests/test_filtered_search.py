@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,12 @@ from sqlalchemy.orm import Session
 
 from database import Database
 from domain import Hit, Partition
+from engines.filters import reading
+from engines.filters.catalog import Run
 from engines.vectors.base import Found
 from engines.vectors.opening import VectorsConfig, open_store
 from engines.vectors.truth import snapshot
+from errors import DatabaseUnavailable
 from loaded_index import LoadedIndex, written
 from migrations.upgrade import bring_up_to_date
 from models import Chunk, Doc, Embedding, EmbeddingVersion, IndexRow, Project, Revision, Team
@@ -170,7 +175,7 @@ def test_a_reader_of_an_older_snapshot_is_told_what_was_there_then(service: Serv
     def allowed(session: Session, wanted: dict[str, Any]) -> list[int]:
         filters = parse(wanted)
         assert filters is not None
-        return list(keeping.allowed(session, session.scalars(select(Project)).one(), filters))
+        return list(keeping.allowed(session, session.scalars(select(Project)).one(), ("a", "b"), filters))
 
     keeping = FilterService(1 << 20)
     service.upsert("doc", "Cats sleep.", metadata={"n": 1})
@@ -179,6 +184,43 @@ def test_a_reader_of_an_older_snapshot_is_told_what_was_there_then(service: Serv
         service.upsert("doc", "Cats sleep.", metadata={"n": 2})
         assert (allowed(after, {"n": 1}), allowed(after, {"n": 2})) == ([], [0])
         assert (allowed(before, {"n": 1}), allowed(before, {"n": 2})) == ([0], [])
+
+
+def test_others_are_answered_while_a_namespace_is_read_for_its_first_filter(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.upsert("cats", "Cats sleep.", metadata={"n": 1})
+    has_begun, may_end = Event(), Event()
+
+    def slow(*args: Any) -> Iterator[Run]:
+        has_begun.set()
+        assert may_end.wait(60)
+        yield from reading.read_runs(*args)
+
+    monkeypatch.setattr(filtering, "read_runs", slow)
+    with ThreadPoolExecutor() as pool:
+        filtered = [pool.submit(service.found, "cats", filters={"n": n}) for n in (1, 1, 2)]
+        assert has_begun.wait(60)
+        try:
+            assert service.found("cats") == ["cats"]
+            service.upsert("more", "More cats sleep.", metadata={"n": 1})
+            assert not any(each.done() for each in filtered)
+        finally:
+            may_end.set()
+    assert [sorted(each.result()) for each in filtered] == [["cats", "more"], ["cats", "more"], []]
+
+
+def test_a_namespace_that_cannot_be_read_is_told_to_who_asked(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> Iterator[Run]:
+        raise DatabaseUnavailable("The database is away.")
+
+    service.upsert("cats", "Cats sleep.", metadata={"n": 1})
+    monkeypatch.setattr(filtering, "read_runs", away)
+    assert "away" in service.search("cats", filters={"n": 1}, expect=503)["detail"]
+    monkeypatch.undo()
+    assert service.found("cats", filters={"n": 1}) == ["cats"]
 
 
 def test_questions_with_different_filters_are_answered_together_each_with_its_own(service: Service) -> None:
@@ -229,7 +271,7 @@ class Filled:
         with self.database.read() as session:
             seen = snapshot(session, "t", "n")
             assert seen is not None
-            [group] = self.filtering.groups(session, seen.project, [parse(filters)])
+            [group] = self.filtering.groups(session, seen.project, ("a", "b"), [parse(filters)])
             with self.store.opened(seen.key, DIMENSION) as opened:
                 assert opened.catch_up(session, seen) is None
                 return opened.search(session, seen, queries, k=k, allowed=group.allowed)
