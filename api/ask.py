@@ -72,7 +72,7 @@ class AskOut(BaseModel):
     """citations are the passages that the answer names; removed_citations its markers that named none.
 
     model is null where nothing was found; hint may then say why. finish_reason is length where the answer was cut at
-    max_tokens.
+    max_tokens; reranked is false where the reranker failed, null where there is none.
     """
 
     answer: str
@@ -85,6 +85,7 @@ class AskOut(BaseModel):
     latency_ms: int
     query_id: str
     hint: str | None
+    reranked: bool | None
 
 
 class Events(EventSourceResponse):
@@ -199,6 +200,7 @@ def _ask_out(answered: Answered) -> AskOut:
         latency_ms=answered.latency_ms,
         query_id=answered.query_id,
         hint=answered.hint,
+        reranked=answered.reranked,
     )
 
 

@@ -63,7 +63,8 @@ class Token:
 class Answered:
     """*citations* are those of the given passages that *text* names; *removed* the markers that named none.
 
-    *model* is None where nothing was found, so that no model was asked; *hint* may then say why.
+    *model* is None where nothing was found, so that no model was asked; *hint* may then say why. *reranked* is the
+    search's.
     """
 
     query_id: str
@@ -76,6 +77,7 @@ class Answered:
     finish_reason: str | None
     latency_ms: int
     hint: str | None
+    reranked: bool | None
 
 
 Event = Given | Token | Answered
@@ -223,4 +225,5 @@ class _Asking:
             finish_reason=self.ended.finish_reason,
             latency_ms=self.latency_ms,
             hint=self.found.hint,
+            reranked=self.found.reranked,
         )

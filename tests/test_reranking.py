@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -91,6 +90,7 @@ def test_a_reranker_that_fails_leaves_the_fused_order(service: Service, status: 
         server.status, server.answers = status, answers
         answer = reranking.search("stone", mode="hybrid", top_k=5)
         assert (answer["reranked"], texts(answer)) == (False, fused)
+        assert reranking.post("/v1/ask", {**PLACE, "question": "Which stone?"})["reranked"] is False
         assert {chunk["rerank_score"] for chunk in answer["chunks"]} == {None}
         server.status, server.answers = 200, None
         assert reranking.search("stone", mode="hybrid", top_k=5)["reranked"] is True
@@ -116,17 +116,17 @@ def test_nobody_waits_for_a_slow_reranker_longer_than_allowed_nor_for_anothers(s
 
 @on_sqlite
 def test_whoever_waits_behind_others_does_not_wait_longer(service: Service) -> None:
+    """Their patience ends with that of the first ones, so the server is not asked for them any more."""
     fill(service)
     with (
         reranking_server() as server,
-        service.restarted(**remote(server, rerank_timeout_seconds=1.0)) as reranking,
+        service.restarted(**remote(server, rerank_timeout_seconds=2.0)) as reranking,
     ):
         server.may_answer.clear()
         question = Question(PLACE["tenant_id"], PLACE["namespace"], "stone", 5, mode="keyword", rerank=True)
         asked = [reranking.runtime.questions.submit(question) for _ in range(80)]
-        started = time.monotonic()
-        assert [future.result(30).reranked for future in asked] == [False] * 80
-        assert time.monotonic() - started < 4  # and not a second for every 16
+        assert [future.result(60).reranked for future in asked] == [False] * 80
+        assert 0 < sum(sent["query"] == "stone" for sent in server.asked) < 40
 
 
 @on_sqlite

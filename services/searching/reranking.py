@@ -52,10 +52,8 @@ class RerankingService:
             return unchanged, [], True
         patience = self.config.timeout_seconds - (time.monotonic() - since)
         try:
-            waiting = self._pool.submit(self._scores, query, [passage.text for passage in best])
-            scores = waiting.result(max(patience, 0.0))
+            scores = self._scores_within(patience, query, [passage.text for passage in best])
         except TimeoutError:
-            waiting.cancel()
             log.warning("the reranker took longer than %s seconds", self.config.timeout_seconds)
             return unchanged, list(passages), False
         except Exception as error:
@@ -64,6 +62,15 @@ class RerankingService:
         order = sorted(range(len(best)), key=lambda number: (-scores[number], number))
         reranked = [replace(best[number], rerank_score=scores[number]) for number in order]
         return [*order, *unchanged[len(best) :]], [*reranked, *passages[len(best) :]], True
+
+    def _scores_within(self, seconds: float, query: str, texts: list[str]) -> list[float]:
+        if seconds <= 0:
+            raise TimeoutError
+        waiting = self._pool.submit(self._scores, query, texts)
+        try:
+            return waiting.result(seconds)
+        finally:
+            waiting.cancel()
 
     def _scores(self, query: str, texts: list[str]) -> list[float]:
         if self._reranker is None:
