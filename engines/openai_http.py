@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -42,10 +43,8 @@ def pause_seconds(state: RetryCallState) -> float:
 def retry_after_seconds(headers: httpx.Headers) -> float | None:
     """Seconds or a date, by RFC 9110, section 10.2.3. None where it is neither."""
     value = headers.get("Retry-After", "")
-    try:
+    with suppress(ValueError):
         return max(0.0, float(value))
-    except ValueError:
-        pass
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):

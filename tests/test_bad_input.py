@@ -242,7 +242,7 @@ def test_a_keyed_request_that_failed_can_be_sent_again(service: Service) -> None
     key = {"Idempotency-Key": "k1"}
     service.post("/v1/index/rebuild", PLACE, headers=key, expect=404)
     service.upsert("doc", "Cats sleep.")
-    service.post("/v1/index/rebuild", PLACE, headers=key)
+    assert service.post("/v1/index/rebuild", PLACE, headers=key)["job_id"]
 
 
 def test_a_password_in_the_database_url_is_not_shown() -> None:

@@ -19,7 +19,7 @@ from app_v1 import create_app
 from database import Database, repeatable
 from database.postgres import CONNECT_ARGS
 from errors import DatabaseUnavailable, Interrupted
-from migrations.upgrade import bring_up_to_date
+from migrations.upgrade import HEAD, bring_up_to_date, current_revision
 from models import Team
 from runtime import open_runtime
 from tests.postgres import STRANGER, PostgresServer
@@ -75,6 +75,7 @@ def test_of_several_hosts_the_one_that_answers_is_taken(url: str) -> None:
     several = behind.set(host="", query=hosts)._replace(port=None).render_as_string(hide_password=False)
     with Database.open(several) as database:
         bring_up_to_date(database)
+        assert current_revision(database) == HEAD
 
 
 def test_a_host_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

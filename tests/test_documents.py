@@ -171,6 +171,7 @@ def test_if_match_with_a_star_means_any_document_that_is_there(service: Service)
     service.post("/v1/docs/upsert", body, headers={"If-Match": "*"}, expect=412)
     service.upsert("doc", "First.")
     service.post("/v1/docs/upsert", {**body, "text": "Second."}, headers={"If-Match": "*"})
+    assert service.doc("doc")["revision"] == 2
 
 
 def test_a_namespace_that_many_make_at_once_is_made_once(service: Service) -> None:

@@ -85,6 +85,29 @@ def test_what_is_there_survives_the_way_down_to_the_first_tables_and_up_again(
         assert after.problems() == []
 
 
+def test_rows_of_words_are_written_anew_where_words_have_changed(tmp_path: Path, database_url: str) -> None:
+    settings = settings_in(tmp_path, database_url=database_url)
+    with open_service(settings) as service:
+        service.upsert("doc", "Cats sleep.")
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    with Database.open(database_url) as database, database.migrating() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0007")
+        [row] = connection.execute(text("SELECT team_id, project_id, faiss_id, posting FROM keywords")).mappings().all()
+        connection.execute(text("DELETE FROM keywords"))
+        older = "INSERT INTO keywords VALUES (:team_id, :project_id, :faiss_id, :posting, 'older')"
+        connection.execute(text(older), dict(row))
+    with open_service(settings) as after:
+        assert after.found("cats", mode="keyword") == ["doc"]
+        assert after.problems() != []
+        after.work()
+        assert after.found("cats", mode="keyword") == ["doc"]
+        after.delete("doc")
+        assert after.found("cats", mode="keyword") == []
+        assert after.problems() == []
+
+
 def test_processes_that_start_together_migrate_once(database_url: str) -> None:
     failures: list[BaseException] = []
 

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from sqlalchemy import ColumnElement, and_, delete, select
+from sqlalchemy import ColumnElement, Select, and_, delete, select
 from sqlalchemy.orm import Session
 
 from database import Database
@@ -19,6 +19,7 @@ from domain import Hit
 from engines.keywords.base import InvertedFile
 from engines.keywords.lexemes import lexemes, posting, wanted
 from engines.keywords.scoring import bm25
+from engines.live_rows import difference, numbers, steps
 from engines.vectors.truth import Snapshot, is_live
 from index_manager import Ids
 from models import Chunk, KeywordRow, Project
@@ -59,14 +60,14 @@ class KeywordTable:
             self.file.insert(session, project, rows)
 
     def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        for some in _steps(_numbers(session.scalars(select(Chunk.faiss_id).where(which)))):
+        for some in steps(numbers(session, select(Chunk.faiss_id).where(which)), ROWS_PER_STEP):
             gone = and_(_of(project), KeywordRow.faiss_id.in_(some))
             session.execute(delete(KeywordRow).where(gone), execution_options=_UNSEEN)
 
     def mend(self, project: Project, *, check: Callable[[], None]) -> int:
         with self.database.read() as session:
             missing, _ = _difference(session, session.get_one(Project, (project.team_id, project.id)))
-        for some in _steps(missing):
+        for some in steps(missing, ROWS_PER_STEP):
             check()
             with self.database.write() as session:
                 locked = _locked(session, project)
@@ -74,10 +75,10 @@ class KeywordTable:
         with self.database.write() as session:
             locked = _locked(session, project)
             came_since, extra = _difference(session, locked)
-            for some in _steps(extra):
+            for some in steps(extra, ROWS_PER_STEP):
                 gone = and_(_of(project), KeywordRow.faiss_id.in_(some))
                 session.execute(delete(KeywordRow).where(gone), execution_options=_UNSEEN)
-            for some in _steps(came_since):
+            for some in steps(came_since, ROWS_PER_STEP):
                 self.show(session, locked, Chunk.faiss_id.in_(some))
             locked.keywords_seq = locked.seq
         return len(missing) + len(extra)
@@ -86,7 +87,7 @@ class KeywordTable:
         if self.is_behind(seen):
             yield BEHIND
             return
-        held = _numbers(session.scalars(select(KeywordRow.faiss_id).where(_of(seen.project))))
+        held = numbers(session, _held(seen.project))
         lost, extra = np.setdiff1d(live, held), np.setdiff1d(held, live)
         if len(lost) or len(extra):
             yield f"The table of keywords misses {len(lost)} live chunks and holds {len(extra)} that are not live."
@@ -124,10 +125,11 @@ def _read_out(session: Session, project: Project, every: Sequence[str]) -> dict[
 
 def _difference(session: Session, project: Project) -> tuple[Ids, Ids]:
     """The live chunks that have no row, and the rows whose chunk is not live."""
-    in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
-    live = _numbers(session.scalars(select(Chunk.faiss_id).where(in_project, is_live(project.seq))))
-    held = _numbers(session.scalars(select(KeywordRow.faiss_id).where(_of(project))))
-    return np.setdiff1d(live, held, assume_unique=True), np.setdiff1d(held, live, assume_unique=True)
+    return difference(session, (project.team_id, project.id), project.seq, _held(project))
+
+
+def _held(project: Project) -> Select[int]:
+    return select(KeywordRow.faiss_id).where(_of(project))
 
 
 def _locked(session: Session, project: Project) -> Project:
@@ -136,12 +138,3 @@ def _locked(session: Session, project: Project) -> Project:
 
 def _of(project: Project) -> ColumnElement[bool]:
     return and_(KeywordRow.team_id == project.team_id, KeywordRow.project_id == project.id)
-
-
-def _numbers(ids: Iterator[int]) -> Ids:
-    return np.fromiter(ids, np.int64)
-
-
-def _steps(ids: Ids) -> Iterator[list[int]]:
-    for start in range(0, len(ids), ROWS_PER_STEP):
-        yield ids[start : start + ROWS_PER_STEP].tolist()

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from database import Database, insert_or_ignore
 from domain import Hit, Partition
+from engines.live_rows import difference, numbers, steps
 from engines.vectors.base import Found
 from engines.vectors.graphs import Graph, ensure, graph_of
 from engines.vectors.searching import among, nearest, nearest_by_graph, nearest_of
@@ -76,7 +77,7 @@ class TableStore:
             _insert(session, key, _looked_up(session, key, rows[start : start + ROWS_PER_STEP]))
 
     def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        for some in _steps(_numbers(session.scalars(select(Chunk.faiss_id).where(which)))):
+        for some in steps(numbers(session, select(Chunk.faiss_id).where(which)), ROWS_PER_STEP):
             session.execute(delete(_VECTORS).where(_of(_serving(project)), _VECTORS.c.faiss_id.in_(some)))
 
     def standing(self, key: Partition) -> Checkpoint | None:
@@ -101,7 +102,7 @@ class TableStore:
         with self.database.read() as session:
             if lacks_vectors(session, key):
                 return None
-        for some in _steps(missing):
+        for some in steps(missing, ROWS_PER_STEP):
             check()
             with self.database.write() as session:
                 locked = session.get_one(Project, (key.team_id, key.project_id), with_for_update=True)
@@ -118,9 +119,9 @@ class TableStore:
         """
         key = _serving(project)
         missing, extra = _difference(session, key, project.seq)
-        for some in _steps(extra):
+        for some in steps(extra, ROWS_PER_STEP):
             session.execute(delete(_VECTORS).where(_of(key), _VECTORS.c.faiss_id.in_(some)))
-        for some in _steps(missing):
+        for some in steps(missing, ROWS_PER_STEP):
             _insert(session, key, stored(session, key, Chunk.faiss_id.in_(some)))
         session.execute(insert_or_ignore(session, IndexRow).values(**asdict(key), dimension=built.dimension))
         told: dict[str, Any] = {"faiss_path": None, "checksum": None, "changes": 0, "problem": None}
@@ -268,23 +269,8 @@ def _looked_up(session: Session, key: Partition, rows: Sequence[Row[int, bytes]]
 
 
 def _difference(session: Session, key: Partition, seq: int) -> tuple[Ids, Ids]:
-    """The live chunks that have no row, and the rows whose chunk is not live.
-
-    Compared here: Postgres would go through one table for each row of the other while it has no statistics.
-    """
-    in_project = and_(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id)
-    live = _numbers(session.scalars(select(Chunk.faiss_id).where(in_project, is_live(seq))))
-    held = _numbers(session.scalars(select(_VECTORS.c.faiss_id).where(_of(key))))
-    return np.setdiff1d(live, held, assume_unique=True), np.setdiff1d(held, live, assume_unique=True)
-
-
-def _numbers(ids: Iterable[int]) -> Ids:
-    return np.fromiter(ids, np.int64)
-
-
-def _steps(ids: Ids) -> Iterator[list[int]]:
-    for start in range(0, len(ids), ROWS_PER_STEP):
-        yield ids[start : start + ROWS_PER_STEP].tolist()
+    """The live chunks that have no row, and the rows whose chunk is not live."""
+    return difference(session, (key.team_id, key.project_id), seq, select(_VECTORS.c.faiss_id).where(_of(key)))
 
 
 def _of(key: Partition) -> ColumnElement[bool]:

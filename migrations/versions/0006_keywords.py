@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from uuid import uuid4
-
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import TSVECTOR
+
+from migrations.rebuilds import ask_for_rebuilds
 
 revision = "0006"
 down_revision = "0005"
@@ -22,13 +21,6 @@ _SQLITE = (
     "INSERT INTO keyword_lexemes (rowid, lexemes) VALUES (new.posting, new.lexemes); END",
     "CREATE TRIGGER keywords_go AFTER DELETE ON keywords BEGIN "
     "INSERT INTO keyword_lexemes (keyword_lexemes, rowid, lexemes) VALUES ('delete', old.posting, old.lexemes); END",
-)
-
-
-_NOT_ASKED = sa.text(
-    "SELECT team_id, id FROM projects WHERE live_chunks > 0 AND NOT EXISTS (SELECT 1 FROM jobs "
-    "WHERE jobs.team_id = projects.team_id AND jobs.project_id = projects.id "
-    "AND status = 'pending' AND dedupe_key = 'rebuild_index')"
 )
 
 
@@ -61,7 +53,7 @@ def upgrade() -> None:
             postgresql_with={"fastupdate": "off"},
         )
     op.execute("UPDATE projects SET keywords_seq = seq WHERE live_chunks = 0")
-    _ask_for_rebuilds()
+    ask_for_rebuilds()
 
 
 def downgrade() -> None:
@@ -72,36 +64,3 @@ def downgrade() -> None:
     op.drop_table("keywords")
     for column in ("keywords_number", "keywords_seq"):
         op.drop_column("projects", column)  # not in a batch: that would put another table in its place
-
-
-def _ask_for_rebuilds() -> None:
-    """A worker writes the rows of what is there; until then keyword searches read the chunks themselves."""
-    connection = op.get_bind()
-    jobs = sa.table(
-        "jobs",
-        *map(sa.column, ("team_id", "job_id", "project_id", "type", "status", "dedupe_key")),
-        *map(sa.column, ("progress", "attempts", "run_after")),
-        sa.column("payload_json", sa.JSON()),
-        sa.column("cancel_requested", sa.Boolean()),
-        sa.column("created_at", sa.DateTime(timezone=True)),
-        sa.column("updated_at", sa.DateTime(timezone=True)),
-    )
-    now = datetime.now(UTC)
-    for team_id, project_id in connection.execute(_NOT_ASKED).all():
-        connection.execute(
-            sa.insert(jobs).values(
-                team_id=team_id,
-                job_id=str(uuid4()),
-                project_id=project_id,
-                type="rebuild_index",
-                status="pending",
-                dedupe_key="rebuild_index",
-                progress=0,
-                attempts=0,
-                run_after=0.0,
-                payload_json={},
-                cancel_requested=False,
-                created_at=now,
-                updated_at=now,
-            )
-        )
