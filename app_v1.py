@@ -17,11 +17,12 @@ from typing import Any, TypedDict
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from api import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, search, teams, usage
+from api import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, responses, search, teams, usage
 from api.access import SECURITY_SCHEMES
 from api.listening import reachable_addresses
 from api.middleware import BodyLimit, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
+from api.strings import with_limits
 from errors import ServiceError
 from runtime import Runtime, open_runtime
 from settings import Settings
@@ -43,18 +44,27 @@ class State(TypedDict):
 
 
 class App(FastAPI):
+    """*limits* are the settings that its OpenAPI document shows: the defaults until it starts."""
+
+    limits = Settings.model_construct()
+
     def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
-        document["components"]["securitySchemes"] = SECURITY_SCHEMES
-        return document
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["securitySchemes"] = SECURITY_SCHEMES
+            responses.complete(document)
+            with_limits(document, self.limits)
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None) -> App:
     """The app; *settings* are read from the environment when it starts, unless they are given."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         used = settings or Settings()
+        app.limits, app.openapi_schema = used, None
         _log_to_stderr(used.log_level)
         limit = used.database_statement_timeout_seconds
         with _told_plainly(), open_runtime(used, statement_timeout_seconds=limit) as runtime:

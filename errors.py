@@ -51,6 +51,14 @@ class Invalid(ServiceError):
     code = "invalid_request"
 
 
+class Unstorable(Invalid):
+    """The database cannot hold a value of the request, and never will. *reason* is what its driver says."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The database cannot hold a value of this request: {reason}.")
+        self.reason = reason
+
+
 class TooLarge(ServiceError):
     """The request is over a limit that the operator can set."""
 

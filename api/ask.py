@@ -16,9 +16,12 @@ from starlette.types import Send
 from api.access import needs
 from api.dependencies import Caller, InRuntime, RequestBody, TenantInBody
 from api.problems import problem_of
+from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.search import checked
+from api.strings import JsonObject, Name, QueryText, SystemPrompt, at_most
 from domain import Scope
+from errors import LlmFailed, LlmTooSlow, LlmUnavailable, Overloaded, VersionMismatch
 from runtime import Runtime
 from services.asking import Answered, Ask, Citation, Event, Given, Token
 from services.search import Question
@@ -29,18 +32,26 @@ router = APIRouter(prefix="/v1", tags=["ask"], route_class=StrictRoute)
 CLIENT_CLOSED_REQUEST = 499
 STREAMED = """The answer. With stream: an event passages, any number of token, then citations and done, which hold
 what the answer has without stream; or error, with a problem, instead of what could not come."""
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["passages", "token", "citations", "done", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
 NOT_BUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 class AskIn(RequestBody):
     tenant_id: TenantInBody
-    namespace: str
-    question: str
-    top_k: Annotated[int, Field(ge=1, description="Most passages to answer from")] = 5
+    namespace: Name
+    question: QueryText
+    top_k: Annotated[int, at_most("max_top_k"), Field(ge=1, description="Most passages to answer from")] = 5
     min_score: float = Field(0.0, allow_inf_nan=False, description="Passages below, as a search scores, are not used")
     mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="How passages are looked for")
-    filters: dict[str, Any] | None = Field(None, description="Which passages may be used, as for a search")
-    system_prompt: str | None = Field(None, max_length=20_000, description="Instead of the team's own")
+    filters: JsonObject | None = Field(None, description="Which passages may be used, as for a search")
+    system_prompt: SystemPrompt | None = Field(None, description="Instead of the team's own")
     temperature: float | None = Field(None, ge=0, le=2, description="Left to the model's server if left out")
     max_tokens: int | None = Field(None, ge=1, le=1_000_000, description="Longest answer; likewise")
     stream: bool = Field(False, description="Answer with server-sent events")
@@ -101,9 +112,10 @@ class Events(EventSourceResponse):
 @router.post(
     "/ask",
     response_model=AskOut,
-    responses={200: {"description": STREAMED, "content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"description": STREAMED, "content": {"text/event-stream": {"itemSchema": EVENT}}}},
 )
 @needs(Scope.SEARCH)
+@raises(*EMBEDDING, VersionMismatch, Overloaded, LlmUnavailable, LlmFailed, LlmTooSlow)
 async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller) -> AskOut | Response:
     """An answer with citations. Its markers, [1], are checked: one that names no passage is removed and told."""
     events = runtime.asking.answer(_asked(body, runtime, api_key_id=caller.key_id))

@@ -11,11 +11,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from api.access import principal, visible
+from api.strings import LONGEST_CURSOR, DocName, Name, Word, as_name, at_most
 from domain import Principal, Scope
 from errors import Invalid
 from runtime import Runtime
+from services.drafting import check_name
 
 REQUIRED = "Field required"
+ENCODED = "Percent-encode what is not a letter or a digit"
 LEFT_OUT = "May be left out where an API key says it"
 
 
@@ -24,48 +27,71 @@ async def _runtime(request: Request) -> Runtime:
     return runtime
 
 
+InRuntime = Annotated[Runtime, Depends(_runtime)]
+
+
 async def _caller() -> Principal:
     return principal.get()
 
 
-async def _doc_id(doc_id: Annotated[str, Path(description="Percent-encode what is not a letter or a digit")]) -> str:
-    return _unquoted("doc_id", doc_id)
+async def _doc_id(doc_id: Annotated[DocName, Path(description=ENCODED)], runtime: InRuntime) -> str:
+    name = _unquoted("doc_id", doc_id)
+    check_name("doc_id", name, runtime.settings.max_doc_id_chars)
+    return name
 
 
-async def _tenant(tenant_id: Annotated[str | None, Query(min_length=1, description=LEFT_OUT)] = None) -> str:
-    found = visible(tenant_id)
+async def _tenant(runtime: InRuntime, tenant_id: Annotated[Name | None, Query(description=LEFT_OUT)] = None) -> str:
+    found = visible(_checked("tenant_id", tenant_id, runtime))
     if found is None:
         raise RequestValidationError([{"type": "missing", "loc": ("query", "tenant_id"), "msg": REQUIRED}])
     return found
 
 
 async def _tenant_if_any(
-    tenant_id: Annotated[str | None, Query(description="Only of this tenant")] = None,
+    runtime: InRuntime, tenant_id: Annotated[Name | None, Query(description="Only of this tenant")] = None
 ) -> str | None:
-    return visible(tenant_id)
+    return visible(_checked("tenant_id", tenant_id, runtime))
 
 
-async def _team(tenant_id: Annotated[str, Path(description="Percent-encode what is not a letter or a digit")]) -> str:
+async def _namespace(runtime: InRuntime, namespace: Annotated[Name, Query()]) -> str:
+    check_name("namespace", namespace, runtime.settings.max_name_chars)
+    return namespace
+
+
+async def _namespace_if_any(
+    runtime: InRuntime, namespace: Annotated[Name | None, Query(description="Only of this namespace")] = None
+) -> str | None:
+    return _checked("namespace", namespace, runtime)
+
+
+async def _team(tenant_id: Annotated[Name, Path(description=ENCODED)], runtime: InRuntime) -> str:
     name = _unquoted("tenant_id", tenant_id)
+    check_name("tenant_id", name, runtime.settings.max_name_chars)
     return name if principal.get().may(Scope.OPERATOR) else visible(name) or name
 
 
 def _tenant_of_body(sent: Any) -> Any:
     if sent is not None and not isinstance(sent, str):
         return sent
-    found = visible(sent)
+    found = visible(sent and as_name(sent))
     if found is None:
         raise PydanticCustomError("missing", REQUIRED)
     return found
 
 
+def _checked(field: str, name: str | None, runtime: Runtime) -> str | None:
+    if name is not None:
+        check_name(field, name, runtime.settings.max_name_chars)
+    return name
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-InRuntime = Annotated[Runtime, Depends(_runtime)]
 Caller = Annotated[Principal, Depends(_caller)]
 DocId = Annotated[str, Depends(_doc_id)]
-Namespace = Annotated[str, Query(min_length=1)]
+Namespace = Annotated[str, Depends(_namespace)]
+NamespaceIfAny = Annotated[str | None, Depends(_namespace_if_any)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the answer")]
-After = Annotated[str | None, Query(description="next_cursor of the page before")]
+After = Annotated[str | None, Query(max_length=LONGEST_CURSOR, description="next_cursor of the page before")]
 
 # A tenant as a request names it, and what the asker may see of it: no route takes one in any other way.
 TenantId = Annotated[str, Depends(_tenant)]
@@ -73,9 +99,11 @@ TenantIfAny = Annotated[str | None, Depends(_tenant_if_any)]
 TenantInBody = Annotated[
     str,
     BeforeValidator(_tenant_of_body),
+    at_most("max_name_chars", minLength=1),
     Field(default_factory=lambda: None, validate_default=True, description=LEFT_OUT),
 ]
 TeamInPath = Annotated[str, Depends(_team)]
+IdInPath = Annotated[Word, Path()]
 
 
 class RequestBody(BaseModel):

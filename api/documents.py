@@ -22,9 +22,11 @@ from api.dependencies import (
     TenantInBody,
     unquoted_etag,
 )
+from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
+from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
 from domain import Scope
-from errors import Invalid
+from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from models import Chunk
 from services.browsing import DocView
 from services.documents import Upserted
@@ -34,14 +36,14 @@ from services.search import chunk_id
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)
 
-ETag = Annotated[str | None, Header(description="A document's content hash; else 412")]
+ETag = Annotated[str | None, Header(max_length=255, description="A document's content hash; else 412")]
 
 
 class ChunkIn(RequestBody):
     """A chunk as you cut it. All chunks of a document come with a vector, or none."""
 
-    text: str
-    metadata: dict[str, Any] | None = Field(None, description="Its own; counts before the document's")
+    text: DocText
+    metadata: JsonObject | None = Field(None, description="Its own; counts before the document's")
     vector: list[Number] | None = Field(None, description="From a model of your own; of any length but zero")
     page: int | None = Field(None, ge=1, le=2**31 - 1)
 
@@ -50,15 +52,15 @@ class DocIn(RequestBody):
     """A document, in text or in chunks. What is left out has the default that is shown."""
 
     tenant_id: TenantInBody
-    namespace: str
-    doc_id: str
-    text: str | None = Field(None, examples=["Ships sail the seven seas."])
+    namespace: Name
+    doc_id: DocName
+    text: DocText | None = Field(None, examples=["Ships sail the seven seas."])
     chunks: list[ChunkIn] | None = Field(None, min_length=1, description="Instead of text: taken as they are")
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back with every hit")
-    title: str | None = Field(None, max_length=1000)
+    metadata: JsonObject = Field(default_factory=dict, description="Yours; given back with every hit")
+    title: Title | None = None
     source_type: Literal["upload", "url", "manual"] = "manual"
-    mime_type: str = Field("text/plain", max_length=255)
-    chunk_strategy: str = Field("default", description="One of GET /v1/chunking/strategies")
+    mime_type: Line = Field("text/plain", max_length=255)
+    chunk_strategy: Word = Field("default", description="One of GET /v1/chunking/strategies")
     chunk_overlap: int = Field(0, ge=0, le=10_000, description="Characters that a chunk repeats of the one before")
     enrich_context: bool = Field(False, description="Embed each chunk with its title and headings before it")
 
@@ -154,8 +156,12 @@ class ChunkPage(BaseModel):
 
 @router.post("/upsert")
 @needs(Scope.INGEST)
+@raises(*EMBEDDING, NotFound, Conflict, PreconditionFailed)
 def upsert(
-    body: DocIn, runtime: InRuntime, if_match: ETag = None, if_none_match: Annotated[str | None, Header()] = None
+    body: DocIn,
+    runtime: InRuntime,
+    if_match: ETag = None,
+    if_none_match: Annotated[str | None, Header(max_length=255)] = None,
 ) -> UpsertOut:
     """Store, embed and publish one document; when the answer comes, it is found."""
     if if_none_match not in (None, "*"):
@@ -166,8 +172,9 @@ def upsert(
     return _upserted(runtime.documents.upsert([doc]), accepted=1)
 
 
-@router.post("/upsert/batch")
+@router.post("/upsert/batch", responses=with_headers("Location"))
 @needs(Scope.INGEST)
+@raises(*EMBEDDING, NotFound, Conflict)
 def upsert_batch(body: BatchIn, runtime: InRuntime, response: Response) -> UpsertOut:
     """Store many documents: all published when the answer comes, or by a worker after it (async_mode)."""
     docs = [each.to_doc() for each in body.docs]
@@ -191,6 +198,7 @@ def list_documents(
 
 @router.get("/{doc_id:path}/chunks")
 @needs(Scope.SEARCH, Scope.INGEST)
+@raises(NotFound)
 def list_chunks(
     doc_id: DocId,
     tenant_id: TenantId,
@@ -206,8 +214,9 @@ def list_chunks(
     return ChunkPage(data=data, has_more=has_more, next_cursor=str(data[-1].chunk_index) if has_more else None)
 
 
-@router.get("/{doc_id:path}")
+@router.get("/{doc_id:path}", responses=with_headers("ETag"))
 @needs(Scope.SEARCH, Scope.INGEST)
+@raises(NotFound)
 def get_document(
     doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, response: Response
 ) -> DocOut:
@@ -216,8 +225,9 @@ def get_document(
     return _doc_out(tenant_id, namespace, view)
 
 
-@router.delete("/{doc_id:path}")
+@router.delete("/{doc_id:path}", responses=with_headers("Location"))
 @needs(Scope.INGEST)
+@raises(NotFound, PreconditionFailed)
 def delete_document(
     doc_id: DocId,
     tenant_id: TenantId,

@@ -9,10 +9,12 @@ from pydantic import BaseModel, Field
 
 from api.access import needs
 from api.dependencies import InRuntime, RequestBody, TenantInBody
+from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.search import IndexOut
+from api.strings import DocKey, Key, Name, QueryText, Word
 from domain import Scope
-from errors import TooLarge
+from errors import NotFound, Overloaded, TooLarge, VersionMismatch
 from services.drafting import check_name
 from services.evaluating import Evaluation, Report
 from services.measuring import TEST
@@ -24,21 +26,21 @@ router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
 class EvalIn(RequestBody):
     tenant_id: TenantInBody
-    namespace: str
+    namespace: Name
     queries: Annotated[
-        dict[str, str],
+        dict[Key, QueryText],
         Field(description="The text of each query, by an id of your choice", examples=[{"q1": "Who goes to sea?"}]),
     ]
     qrels: Annotated[
-        dict[str, dict[str, int]],
+        dict[Key, dict[DocKey, int]],
         Field(
             description="By the query's id, how relevant which doc_ids are; 0 is not", examples=[{"q1": {"doc_123": 1}}]
         ),
     ]
     modes: Annotated[
-        list[str], Field(description="Measured one by one; the first is what the others are compared with")
+        list[Word], Field(description="Measured one by one; the first is what the others are compared with")
     ] = [MODES[0]]
-    embedding_version: str | None = Field(None, description="Measure only this version, else 409")
+    embedding_version: Name | None = Field(None, description="Measure only this version, else 409")
 
 
 class SettingOut(BaseModel):
@@ -81,6 +83,7 @@ class EvalOut(BaseModel):
 
 @router.post("/eval")
 @needs(Scope.SEARCH)
+@raises(*EMBEDDING, VersionMismatch, NotFound, Overloaded)
 def evaluate(body: EvalIn, runtime: InRuntime) -> EvalOut:
     """nDCG@10, Recall@10, Recall@100 and MRR@10 of a namespace. Takes as long as that many searches."""
     _check_size(body, runtime.settings)
@@ -91,6 +94,8 @@ def evaluate(body: EvalIn, runtime: InRuntime) -> EvalOut:
 def _check_size(body: EvalIn, settings: Settings) -> None:
     for field in ("tenant_id", "namespace"):
         check_name(field, getattr(body, field), settings.max_name_chars)
+    if body.embedding_version is not None:
+        check_name("embedding_version", body.embedding_version, settings.max_name_chars)
     longest = max(map(len, body.queries.values()), default=0)
     judgements = sum(map(len, body.qrels.values()))
     for field, size, limit, what in (

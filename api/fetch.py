@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Response
 from pydantic import Field
 
 from api.access import needs
 from api.dependencies import InRuntime, RequestBody, TenantInBody
 from api.files import UploadOut, uploaded
+from api.responses import raises, with_headers
 from api.routing import WritingRoute
+from api.strings import DocName, JsonObject, Line, Name, Title, Word
 from domain import Scope
+from errors import (
+    BlobStoreUnavailable,
+    FetchDisabled,
+    FetchFailed,
+    ModelUnavailable,
+    NotFound,
+    Unreadable,
+    VersionUnavailable,
+)
 from services.drafting import AUTO, NewDoc
 from services.uploading import doc_id_of
 
@@ -22,18 +31,19 @@ class FetchIn(RequestBody):
     """Where a document is. What is left out has the default that is shown."""
 
     tenant_id: TenantInBody
-    namespace: str
-    url: str = Field(max_length=4096)
-    doc_id: str | None = Field(None, description="Left out: a hash of namespace and URL")
-    title: str | None = Field(None, max_length=1000)
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    chunk_strategy: str = Field(AUTO, description="auto: the one that fits the file")
+    namespace: Name
+    url: Line = Field(max_length=4096)
+    doc_id: DocName | None = Field(None, description="Left out: a hash of namespace and URL")
+    title: Title | None = None
+    metadata: JsonObject = Field(default_factory=dict)
+    chunk_strategy: Word = Field(AUTO, description="auto: the one that fits the file")
     chunk_overlap: int = Field(0, ge=0, le=10_000)
     enrich_context: bool = False
 
 
-@router.post("/fetch")
+@router.post("/fetch", responses=with_headers("Location"))
 @needs(Scope.INGEST)
+@raises(NotFound, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable, FetchDisabled, FetchFailed)
 def fetch(body: FetchIn, runtime: InRuntime, response: Response) -> UploadOut:
     """Get a document from a URL and store it; a worker reads, embeds and publishes it after the answer."""
     done, doc = runtime.fetching.fetch(body.url, _doc(body))

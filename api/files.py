@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -17,9 +17,20 @@ from api.access import needs
 from api.dependencies import DocId, InRuntime, Namespace, RequestBody, TenantId, TenantInBody
 from api.documents import UpsertOut
 from api.forms import Form, drain, receive
-from api.routing import StrictRoute, answer_once
+from api.responses import raises, with_headers
+from api.routing import KEYED, StrictRoute, answer_once
+from api.strings import DocName, JsonObject, Name, Title, Word
 from domain import RawFile, Scope
-from errors import Invalid, ServiceError
+from errors import (
+    BlobStoreUnavailable,
+    Conflict,
+    Invalid,
+    ModelUnavailable,
+    NotFound,
+    ServiceError,
+    Unreadable,
+    VersionUnavailable,
+)
 from runtime import Runtime
 from services.documents import Upserted
 from services.drafting import AUTO, NewDoc
@@ -36,17 +47,20 @@ NEVER_RUN = {
 }
 
 
+FILE: dict[int | str, dict[str, Any]] = {
+    200: {**with_headers("ETag")[200], "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
 class UploadForm(RequestBody):
     """The fields beside the files. *doc_id* and *title* are repeated for several files, in their order."""
 
     tenant_id: TenantInBody
-    namespace: str
-    doc_id: list[str] = Field(default_factory=list, description="Left out: a hash of namespace and filename")
-    title: list[Annotated[str, Field(max_length=1000)]] = Field(
-        default_factory=list, description="Left out: the title that the file has in itself"
-    )
-    metadata: Json[dict[str, Any]] = Field(default_factory=dict, description="A JSON object, for each of the files")
-    chunk_strategy: str = Field(AUTO, description="auto: the one that fits the file")
+    namespace: Name
+    doc_id: list[DocName] = Field(default_factory=list, description="Left out: a hash of namespace and filename")
+    title: list[Title] = Field(default_factory=list, description="Left out: the title that the file has in itself")
+    metadata: Json[JsonObject] = Field(default_factory=dict, description="A JSON object, for each of the files")
+    chunk_strategy: Word = Field(AUTO, description="auto: the one that fits the file")
     chunk_overlap: int = Field(0, ge=0, le=10_000, description="Characters that a chunk repeats of the one before")
     enrich_context: bool = Field(False, description="Embed each chunk with its title and headings before it")
 
@@ -73,8 +87,14 @@ def _form_schema() -> dict[str, Any]:
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
-@router.post("/upload", response_model=UploadOut, openapi_extra={"requestBody": _form_schema()})
+@router.post(
+    "/upload",
+    response_model=UploadOut,
+    responses=with_headers("Location"),
+    openapi_extra={"requestBody": _form_schema(), **KEYED},
+)
 @needs(Scope.INGEST)
+@raises(NotFound, Conflict, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable)
 async def upload(request: Request, runtime: InRuntime) -> Response:
     """Store files as documents; a worker reads, embeds and publishes them after the answer."""
     form = Form()
@@ -87,8 +107,9 @@ async def upload(request: Request, runtime: InRuntime) -> Response:
         await run_in_threadpool(runtime.uploads.remove_untaken, form.blobs)
 
 
-@router.get("/{doc_id:path}/file", response_class=StreamingResponse)
+@router.get("/{doc_id:path}/file", response_class=StreamingResponse, responses=FILE)
 @needs(Scope.SEARCH)
+@raises(NotFound, BlobStoreUnavailable)
 def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime) -> StreamingResponse:
     """The raw file of a document as it was sent, to be saved and not to be shown."""
     file = runtime.uploads.open(tenant_id, namespace, doc_id)

@@ -55,7 +55,7 @@ class StrategiesOut(BaseModel):
     data: list[StrategyOut]
 
 
-@router.get("/health")
+@router.get("/health", responses={503: {"model": HealthOut | StrangersHealthOut}})
 @open_to_strangers
 def health(runtime: InRuntime, who: Caller, response: Response) -> HealthOut | StrangersHealthOut:
     """200 when all is well, also while the model is still loading; else 503, and problems says why."""

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime, RequestBody, TenantIfAny, TenantInBody
+from api.dependencies import Caller, InRuntime, NamespaceIfAny, RequestBody, TenantIfAny, TenantInBody
+from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
+from api.strings import Name
 from domain import Scope
-from errors import Forbidden
-from services.drafting import check_name
+from errors import Forbidden, NotFound
+from services.drafting import check_name, check_new_name
 
 router = APIRouter(prefix="/v1/index", tags=["index"], route_class=WritingRoute)
 
 
 class RebuildIn(RequestBody):
     tenant_id: TenantInBody
-    namespace: str
+    namespace: Name
     reembed: bool = Field(False, description="Make new vectors too: for a change of the model")
-    new_embedding_version: str | None = Field(None, description="With reembed: the version to move to")
+    new_embedding_version: Name | None = Field(None, description="With reembed: the version to move to")
 
 
 class RebuildOut(BaseModel):
@@ -56,12 +57,15 @@ class StatsOut(BaseModel):
     indices: list[IndexOut]
 
 
-@router.post("/rebuild")
+@router.post("/rebuild", responses=with_headers("Location"))
 @needs(Scope.INGEST)
+@raises(*EMBEDDING, NotFound)
 def rebuild(body: RebuildIn, runtime: InRuntime, who: Caller, response: Response) -> RebuildOut:
     """Queue a rebuild. The one that is waiting already, if there is one, is the answer."""
+    for field in ("tenant_id", "namespace"):
+        check_name(field, getattr(body, field), runtime.settings.max_name_chars)
     if body.new_embedding_version is not None:
-        check_name("new_embedding_version", body.new_embedding_version, runtime.settings.max_name_chars)
+        check_new_name("new_embedding_version", body.new_embedding_version, runtime.settings.max_name_chars)
         if not who.may(Scope.ADMIN) and not runtime.embedding.has_version(body.new_embedding_version):
             raise Forbidden(
                 "A new embedding version takes a key with the scope admin: its name is given away for good."
@@ -75,7 +79,7 @@ def rebuild(body: RebuildIn, runtime: InRuntime, who: Caller, response: Response
 
 @router.get("/stats")
 @needs(Scope.SEARCH, Scope.INGEST)
-def stats(runtime: InRuntime, tenant_id: TenantIfAny, namespace: Annotated[str | None, Query()] = None) -> StatsOut:
+def stats(runtime: InRuntime, tenant_id: TenantIfAny, namespace: NamespaceIfAny) -> StatsOut:
     indices = runtime.observing.index_stats(tenant_id=tenant_id, namespace=namespace)
     return StatsOut(
         total_indices=len(indices),

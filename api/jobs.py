@@ -9,9 +9,12 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from api.access import needs
-from api.dependencies import After, Caller, InRuntime, Limit, TenantIfAny
+from api.dependencies import After, Caller, IdInPath, InRuntime, Limit, NamespaceIfAny, TenantIfAny
+from api.responses import raises
 from api.routing import WritingRoute
+from api.strings import Word
 from domain import Scope
+from errors import NotFound
 from models import Job, JobStatus, Project, Team
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=WritingRoute)
@@ -44,12 +47,13 @@ class JobPage(BaseModel):
 
 @router.get("/jobs")
 @needs(Scope.INGEST)
+@raises(NotFound)
 def list_jobs(
     runtime: InRuntime,
     tenant_id: TenantIfAny,
+    namespace: NamespaceIfAny,
     status: Annotated[JobStatus | None, Query()] = None,
-    type: Annotated[str | None, Query()] = None,
-    namespace: Annotated[str | None, Query()] = None,
+    type: Annotated[Word | None, Query()] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> JobPage:
@@ -64,13 +68,15 @@ def list_jobs(
 
 @router.get("/jobs/{job_id}")
 @needs(Scope.INGEST)
-def get_job(job_id: str, runtime: InRuntime, who: Caller) -> JobOut:
+@raises(NotFound)
+def get_job(job_id: IdInPath, runtime: InRuntime, who: Caller) -> JobOut:
     return _job_out(*runtime.queue.get(job_id, tenant_id=who.tenant_id))
 
 
 @router.post("/jobs/{job_id}/cancel")
 @needs(Scope.INGEST)
-def cancel_job(job_id: str, runtime: InRuntime, who: Caller) -> JobOut:
+@raises(NotFound)
+def cancel_job(job_id: IdInPath, runtime: InRuntime, who: Caller) -> JobOut:
     """Cancel a waiting job at once, a running one at its next step. A finished one stays what it is."""
     runtime.jobs.cancel(job_id, tenant_id=who.tenant_id)
     return _job_out(*runtime.queue.get(job_id, tenant_id=who.tenant_id))

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
 from api.access import needs
-from api.dependencies import After, Caller, InRuntime, Limit, RequestBody, TeamInPath
+from api.dependencies import After, Caller, IdInPath, InRuntime, Limit, RequestBody, TeamInPath
+from api.responses import raises
 from api.routing import WritingRoute
+from api.strings import Line
 from domain import Scope
-from errors import Conflict
+from errors import Conflict, NotFound
 from models import ApiKey, utc_now
 from services.api_keys import MadeKey, status_of
 
@@ -34,7 +36,7 @@ router = APIRouter(
 
 class KeyIn(RequestBody):
     scopes: list[Scope] = Field(min_length=1)
-    name: str = Field("", max_length=255, description="What it is for: a note for whoever reads the list")
+    name: Line = Field("", max_length=255, description="What it is for: a note for whoever reads the list")
     expires_at: AwareDatetime | None = None
 
 
@@ -75,6 +77,7 @@ class KeyPage(BaseModel):
 
 @router.post("", status_code=201)
 @needs(Scope.ADMIN)
+@raises(NotFound, Conflict)
 def create_key(tenant_id: TeamInPath, body: KeyIn, runtime: InRuntime, who: Caller, response: Response) -> MadeKeyOut:
     """A key of the team, with no scope that the asker's own lacks."""
     made = runtime.keys.issue(tenant_id, name=body.name, scopes=body.scopes, expires_at=body.expires_at, by=who)
@@ -84,6 +87,7 @@ def create_key(tenant_id: TeamInPath, body: KeyIn, runtime: InRuntime, who: Call
 
 @router.get("")
 @needs(Scope.ADMIN)
+@raises(NotFound, Conflict)
 def list_keys(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100, after: After = None) -> KeyPage:
     """The team's keys, those that have ended too, by key_id."""
     found = runtime.keys.page(tenant_id, limit=limit + 1, after=after)
@@ -94,9 +98,10 @@ def list_keys(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100, aft
 
 @router.post("/{key_id}/rotate", status_code=201)
 @needs(Scope.ADMIN)
+@raises(NotFound, Conflict)
 def rotate_key(
     tenant_id: TeamInPath,
-    key_id: str,
+    key_id: IdInPath,
     runtime: InRuntime,
     who: Caller,
     response: Response,
@@ -111,7 +116,8 @@ def rotate_key(
 
 @router.delete("/{key_id}")
 @needs(Scope.ADMIN)
-def revoke_key(tenant_id: TeamInPath, key_id: str, runtime: InRuntime, who: Caller) -> KeyOut:
+@raises(NotFound, Conflict)
+def revoke_key(tenant_id: TeamInPath, key_id: IdInPath, runtime: InRuntime, who: Caller) -> KeyOut:
     """The key counts no more: here at once, in other processes within AUTH_TRUST_SECONDS."""
     return _key_out(runtime.keys.revoke(tenant_id, key_id, by=who))
 

@@ -26,6 +26,7 @@ STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.Unstorable: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.VersionUnavailable: HTTPStatus.CONFLICT,
@@ -48,6 +49,8 @@ STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 RETRY_AFTER_SECONDS = "5"
+LONGEST_SHOWN = 100
+UNEXPECTED = "Something went wrong inside the service. The log has the details under this answer's X-Request-ID."
 
 
 class Problem(JSONResponse):
@@ -55,17 +58,21 @@ class Problem(JSONResponse):
 
 
 def problem(request: Request, status: int, detail: str, *, code: str, param: str | None = None) -> Problem:
+    body = body_of(status, detail, code=code, instance=request.url.path, param=param)
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return Problem(_printable(body), status_code=status, headers=headers)
+
+
+def body_of(status: int, detail: str, *, code: str, instance: str, param: str | None = None) -> dict[str, Any]:
     title = HTTPStatus(status).phrase
-    body = {
+    return {
         "type": f"urn:ai3-datafactory:error:{code}",
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": instance,
         "error": {"message": detail, "type": title.lower().replace(" ", "_"), "param": param, "code": code},
     }
-    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return Problem(_printable(body), status_code=status, headers=headers)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -124,13 +131,14 @@ async def _database_error(request: Request, error: Exception) -> Problem:
 
 async def _unexpected(request: Request, error: Exception) -> Problem:
     log.error("%s %s", request.method, request.url.path, exc_info=error)
-    told = "Something went wrong inside the service. The log has the details under this answer's X-Request-ID."
-    return problem(request, 500, told, code="internal_error")
+    return problem(request, 500, UNEXPECTED, code="internal_error")
 
 
 def _param(location: tuple[Any, ...]) -> str | None:
     """A field of the request in dotted form; where it was (body, query) is not part of its name."""
-    return ".".join(str(part) for part in location[1:] if not isinstance(part, int) or len(location) > 2) or None
+    parts = [str(part) for part in location[1:] if not isinstance(part, int) or len(location) > 2]
+    parts = parts[:-1] if parts[-1:] == ["[key]"] else parts  # of an object whose key is to blame
+    return ".".join(part if len(part) <= LONGEST_SHOWN else f"{part[:LONGEST_SHOWN]}…" for part in parts) or None
 
 
 def _message(each: Mapping[str, Any]) -> str:

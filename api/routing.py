@@ -13,11 +13,23 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access import admit, as_openapi, headers_of, needed_by, principal
 from api.problems import problem
-from errors import Invalid
+from api.responses import answers_of, merged
+from errors import Conflict, Invalid, ServiceError
 from services.idempotency import GivenAnswer
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LONGEST_KEY = 255
+KEYED = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "The same key with the same request gets the first answer again",
+            "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+        }
+    ]
+}
 
 
 class StrictRequest(Request):
@@ -45,9 +57,13 @@ class StrictRequest(Request):
 class StrictRoute(APIRoute):
     """Lets in who may come in, and reads strictly what they sent. One that no @needs stands above cannot be made."""
 
+    also_raises: tuple[type[ServiceError], ...] = ()
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.any_of = needed_by(endpoint)
         options["openapi_extra"] = {**as_openapi(self.any_of), **(options.get("openapi_extra") or {})}
+        problems = answers_of(endpoint, is_open=not self.any_of, also=self.also_raises)
+        options["responses"] = merged(problems, options.get("responses") or {})
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Handler:
@@ -76,6 +92,12 @@ class WritingRoute(StrictRoute):
 
     An answer that says no-store holds a secret and is not kept: its repetition is told that it was done.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        if "POST" in options["methods"]:
+            self.also_raises = (Conflict,)
+            options["openapi_extra"] = {**KEYED, **(options.get("openapi_extra") or {})}
+        super().__init__(path, endpoint, **options)
 
     async def answer(self, request: StrictRequest, handle: Handler) -> Response:
         key = request.headers.get("idempotency-key")

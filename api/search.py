@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import needs
 from api.dependencies import Caller, InRuntime, Number, RequestBody, TenantInBody
+from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
+from api.strings import JsonObject, Name, QueryText, at_most
 from domain import Scope
-from errors import Invalid
+from errors import Invalid, Overloaded, VersionMismatch
 from runtime import Runtime
 from services.drafting import check_name
 from services.own_chunks import unit
@@ -32,13 +34,17 @@ Included = Literal["text", "metadata"]
 
 class SearchIn(RequestBody):
     tenant_id: TenantInBody
-    namespace: str
-    query: str | None = Field(None, description="What to look for, in words", examples=["Who goes to sea?"])
+    namespace: Name
+    query: QueryText | None = Field(None, description="What to look for, in words", examples=["Who goes to sea?"])
     vector: list[Number] | None = Field(
         None, description="Instead of query, or beside it in mode hybrid: a vector to look for, of any length"
     )
-    queries: list[str] = Field([], description="More questions, whose answers are fused with that of query, if any")
-    top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5
+    queries: list[QueryText] = Field(
+        [], description="More questions, whose answers are fused with that of query, if any"
+    )
+    top_k: Annotated[
+        int, at_most("max_top_k"), Field(ge=1, description="Most chunks in the answer; the service sets the largest")
+    ] = 5
     mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="Null: what the service is set to")
     fusion: Literal["min_max", "reciprocal_rank"] = Field("min_max", description="How several lists become one")
     min_score: float | None = Field(None, allow_inf_nan=False, description="Leave out what scores less")
@@ -48,8 +54,8 @@ class SearchIn(RequestBody):
     include: list[Included] = Field(["text", "metadata"], description="What to tell of each chunk")
     context: Annotated[int, Field(ge=0, le=10, description="Chunks before and after to join to each")] = 0
     rerank: bool | None = Field(None, description="Null: if the service has a reranker")
-    embedding_version: str | None = Field(None, description="Answer only from this version, else 409")
-    filters: dict[str, Any] | None = Field(None, description="Which chunks may be found, by metadata and fields")
+    embedding_version: Name | None = Field(None, description="Answer only from this version, else 409")
+    filters: JsonObject | None = Field(None, description="Which chunks may be found, by metadata and fields")
     explain: bool = Field(False, description="Add how long each step took, and where each side had each chunk")
 
 
@@ -109,6 +115,7 @@ class SearchOut(BaseModel):
 
 @router.post("/search", response_model_exclude_none=False)
 @needs(Scope.SEARCH)
+@raises(*EMBEDDING, VersionMismatch, Overloaded)
 async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
     """The chunks of a namespace that answer best. Deleted and replaced ones are never among them."""
     started = time.perf_counter()
@@ -123,6 +130,8 @@ def checked(question: Question, settings: Settings, *, field: str) -> Question:
     """The question as it will be searched for; *field* is what the request calls its text. Raises Invalid."""
     for name in ("tenant_id", "namespace"):
         check_name(name, getattr(question, name), settings.max_name_chars)
+    if question.embedding_version is not None:
+        check_name("embedding_version", question.embedding_version, settings.max_name_chars)
     wanted = question.top_k * question.group_size
     if wanted > settings.max_top_k:
         told = "top_k is" if question.group_size == 1 else "top_k times group_size is"
@@ -130,12 +139,10 @@ def checked(question: Question, settings: Settings, *, field: str) -> Question:
     if len(question.queries) > MOST_QUERIES:
         told = f"queries has {len(question.queries)} questions"
         raise Invalid(f"{told}; at most {MOST_QUERIES} are fused.", param="queries")
-    queries = tuple(text.replace("\x00", " ") for text in question.queries)
-    question = replace(question, query=question.query.replace("\x00", " "), queries=queries)
     is_vector_alone = question.vector is not None and question.mode == "dense"
-    if question.query or not (queries or is_vector_alone):
+    if question.query or not (question.queries or is_vector_alone):
         _check_text(field, question.query, settings)
-    for number, text in enumerate(queries):
+    for number, text in enumerate(question.queries):
         _check_text(f"queries.{number}", text, settings)
     _check_min_score(question)
     return question

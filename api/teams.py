@@ -10,19 +10,20 @@ from pydantic import BaseModel, Field
 
 from api.access import needs
 from api.dependencies import After, Caller, InRuntime, Limit, RequestBody, TeamInPath
+from api.responses import EMBEDDING, raises
 from api.routing import WritingRoute
+from api.strings import Name, SystemPrompt
 from domain import Scope
+from errors import Conflict, NotFound
 from models import Project, Team
 
 router = APIRouter(prefix="/v1/teams", tags=["accounts"], route_class=WritingRoute)
 
-Prompt = Annotated[
-    str | None, Field(max_length=20_000, description="What a language model is told first when this team asks")
-]
+Prompt = Annotated[SystemPrompt | None, Field(description="What a language model is told first when this team asks")]
 
 
 class TeamIn(RequestBody):
-    tenant_id: str
+    tenant_id: Name
     system_prompt: Prompt = None
 
 
@@ -43,7 +44,7 @@ class TeamPage(BaseModel):
 
 
 class ProjectIn(RequestBody):
-    namespace: str
+    namespace: Name
 
 
 class ProjectOut(BaseModel):
@@ -63,6 +64,7 @@ class ProjectPage(BaseModel):
 
 @router.post("", status_code=201)
 @needs(Scope.OPERATOR)
+@raises(Conflict)
 def create_team(body: TeamIn, runtime: InRuntime) -> TeamOut:
     return _team_out(runtime.accounts.create_team(body.tenant_id, system_prompt=body.system_prompt))
 
@@ -80,12 +82,14 @@ def list_teams(runtime: InRuntime, who: Caller, limit: Limit = 100, after: After
 
 @router.get("/{tenant_id}")
 @needs(Scope.ADMIN)
+@raises(NotFound)
 def get_team(tenant_id: TeamInPath, runtime: InRuntime) -> TeamOut:
     return _team_out(runtime.accounts.team(tenant_id))
 
 
 @router.patch("/{tenant_id}")
 @needs(Scope.ADMIN)
+@raises(NotFound)
 def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -> TeamOut:
     """A system_prompt that is null or empty leaves the team with the service's own."""
     return _team_out(runtime.accounts.change_team(tenant_id, system_prompt=body.system_prompt))
@@ -93,6 +97,7 @@ def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -
 
 @router.post("/{tenant_id}/projects", status_code=201)
 @needs(Scope.ADMIN)
+@raises(*EMBEDDING, NotFound, Conflict)
 def create_project(tenant_id: TeamInPath, body: ProjectIn, runtime: InRuntime) -> ProjectOut:
     """An empty namespace, under the embedding version that this process runs."""
     return _project_out(tenant_id, runtime.accounts.create_project(tenant_id, body.namespace))
@@ -100,6 +105,7 @@ def create_project(tenant_id: TeamInPath, body: ProjectIn, runtime: InRuntime) -
 
 @router.get("/{tenant_id}/projects")
 @needs(Scope.SEARCH, Scope.INGEST)
+@raises(NotFound)
 def list_projects(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100, after: After = None) -> ProjectPage:
     """The team's namespaces, by name."""
     found = runtime.accounts.projects(tenant_id, limit=limit + 1, after=after)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
 from api.access import needs
-from api.dependencies import InRuntime, TenantIfAny
+from api.dependencies import InRuntime, NamespaceIfAny, TenantIfAny
 from api.routing import StrictRoute
 from domain import Scope
 
@@ -45,7 +45,7 @@ class UsageDays(BaseModel):
 def usage(
     runtime: InRuntime,
     tenant_id: TenantIfAny,
-    namespace: Annotated[str | None, Query()] = None,
+    namespace: NamespaceIfAny,
     since: Annotated[date | None, Query(description="First day; a month before until if left out")] = None,
     until: Annotated[date | None, Query(description="Last day; today if left out")] = None,
 ) -> UsageDays:

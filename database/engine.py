@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Timeout
 from sqlalchemy.orm import Session
 
 from database.postgres import POOL_TIMEOUT_SECONDS, open_postgres
-from database.problems import nothing_kept, problem_of
+from database.problems import nothing_kept, problem_of, unstorable
 from database.sqlite import WAL_BYTES_BEFORE_CHECKPOINT, locked, move_log, open_sqlite, size_of
 from errors import DatabaseUnavailable, StorageFull
 
@@ -142,6 +142,12 @@ class Database:
             if problem := problem_of(error, is_sqlite=self.file is not None):
                 raise problem from error
             raise
+        except UnicodeEncodeError as error:
+            raise unstorable(str(error)) from error
+        except OverflowError as error:
+            if "SQLite" not in str(error):
+                raise
+            raise unstorable(str(error)) from error
         except TimeoutError as error:
             raise DatabaseUnavailable(
                 f"All connections of this process are in use, and none became free within {POOL_TIMEOUT_SECONDS} s: "

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InternalError, OperationalError
 
-from errors import DatabaseUnavailable, Interrupted, ServiceError, StorageFull
+from errors import DatabaseUnavailable, Interrupted, ServiceError, StorageFull, Unstorable
 
 
 def problem_of(error: DBAPIError, *, is_sqlite: bool) -> ServiceError | None:
     """None where it is a bug of ours."""
+    if isinstance(error, DataError) or (getattr(error.orig, "sqlstate", None) or "").startswith(_PAST_LIMITS):
+        return unstorable(str(error.orig))
     return _sqlite_problem(error) if is_sqlite else _postgres_problem(error)
+
+
+def unstorable(reason: str) -> Unstorable:
+    """A value that the database refuses is refused the next time too."""
+    return Unstorable(reason.partition("CONTEXT:")[0].strip())
 
 
 @contextmanager
@@ -75,6 +82,7 @@ _SQLITE_ADVICE = {
 
 _UNDONE = {"40001": "it met another one's changes", "40P01": "it and another one waited for each other"}
 _DISK_FULL = "53100"
+_PAST_LIMITS = "54"
 
 _POSTGRES_STATES = {
     "25006": "This Postgres is a replica or is set read-only: DATABASE_URL must name the primary.",

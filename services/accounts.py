@@ -11,7 +11,7 @@ from database import Database, insert_or_ignore
 from errors import Conflict, NotFound
 from models import Project, Team
 from services import namespaces
-from services.drafting import check_name
+from services.drafting import check_new_name
 from services.embedding import EmbeddingService
 from text.hashing import clean
 
@@ -23,7 +23,7 @@ class AccountService:
     name_chars: int
 
     def create_team(self, name: str, *, system_prompt: str | None = None) -> Team:
-        check_name("tenant_id", name, self.name_chars)
+        check_new_name("tenant_id", name, self.name_chars)
         values = {"name": name, "system_prompt": _prompt(system_prompt)}
         with self.database.write() as session:
             team: Team | None = session.scalar(insert_or_ignore(session, Team).values(**values).returning(Team))
@@ -51,7 +51,7 @@ class AccountService:
 
     def create_project(self, team_name: str, namespace: str) -> Project:
         """An empty namespace under this process's embedding version, whose model is loaded for it."""
-        check_name("namespace", namespace, self.name_chars)
+        check_new_name("namespace", namespace, self.name_chars)
         with self.database.read() as session:
             require_team(session, team_name)
             if namespaces.find(session, team_name, namespace) is not None:

@@ -20,6 +20,7 @@ from domain import Principal, Scope, with_included
 from errors import Conflict, Forbidden, Invalid, NotFound
 from models import ApiKey, Team, utc_now
 from services.accounts import require_team
+from services.drafting import check_line
 
 PREFIX = "adf_"
 _ID = re.compile("[0-9a-f]{16}")
@@ -46,6 +47,7 @@ class KeyService:
         self, team_name: str, *, name: str, scopes: Iterable[Scope], expires_at: datetime | None, by: Principal
     ) -> MadeKey:
         """Raises Forbidden when *by* lacks a scope of the key: nobody can make a key that may more than they may."""
+        check_line("name", name)
         wanted = sorted(set(scopes))
         _require_all(by, wanted)
         if not wanted:

@@ -24,7 +24,7 @@ from errors import (
     VersionUnavailable,
 )
 from services.documents import DocumentService, Upserted
-from services.drafting import NewDoc, check_name
+from services.drafting import NewDoc, check_new_name
 from text.chunkers import STRATEGIES
 from text.extract import PLAIN
 from text.extract.base import ExtractedText
@@ -137,8 +137,8 @@ class FileIngestingService:
 
     def _check(self, target: Target) -> None:
         """What is wrong for every file alike is said once."""
-        check_name("tenant", target.tenant_id, self.documents.limits.name_chars)
-        check_name("namespace", target.namespace, self.documents.limits.name_chars)
+        check_new_name("tenant", target.tenant_id, self.documents.limits.name_chars)
+        check_new_name("namespace", target.namespace, self.documents.limits.name_chars)
         if target.strategy is not None and target.strategy not in STRATEGIES:
             raise Invalid(f"There is no strategy {target.strategy!r}; there are {', '.join(STRATEGIES)}.")
 

@@ -34,11 +34,10 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
 from database import Database, epoch_now
-from errors import Conflict, Invalid, ServiceError
+from errors import Conflict, Invalid, ServiceError, Unstorable
 from job_queue import JobQueue
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision, set_revision
 from models import Base, Doc, IndexRow, Job, JobStatus, KeywordRow, Project, VectorRow, WorkerRow
@@ -192,7 +191,7 @@ class MovingService:
                 if done.rowcount == 0:
                     raise Conflict("Another move to the same target is at work: let that one end.")
                 session.execute(insert(table), rows)
-        except DataError as error:
+        except Unstorable as error:
             raise self._unstorable(table, rows) from error
 
     def _unstorable(self, table: Table, rows: list[Row]) -> ServiceError:
@@ -201,12 +200,11 @@ class MovingService:
             try:
                 with self.target.read() as session:
                     session.execute(insert(table), [row])
-            except DataError as error:
+            except Unstorable as error:
                 key = ", ".join(f"{column.name}={_written(row[column.name])!r}" for column in table.primary_key)
-                why = str(error.orig).partition("CONTEXT:")[0].strip()
                 return Invalid(
-                    f"The target cannot hold this row of {table.name}: {key} ({why}). Correct it in the source, "
-                    "empty the target and move again."
+                    f"The target cannot hold this row of {table.name}: {key} ({error.reason}). Correct it in the "
+                    "source, empty the target and move again."
                 )
         return Invalid(f"The target cannot hold the rows of {table.name}.")
 

@@ -7,7 +7,6 @@ not accepted is removed.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -23,10 +22,9 @@ from services.documents import DocumentService, Upserted
 from services.drafting import NewDoc
 from services.pending_blobs import PendingBlobs
 from text.extract.kinds import HEAD_BYTES, kind_of
-from text.hashing import UNSTORABLE
+from text.hashing import UNFIT_FOR_A_LINE
 
 LONGEST_FILENAME = 255
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,7 @@ class IncomingFile:
 
 def plain_filename(sent: str) -> str:
     """The last part of what may be a path of somebody's machine. It is shown, and names no file here."""
-    name = UNSTORABLE.sub("", _UNPRINTABLE.sub("", sent.replace("\\", "/").rpartition("/")[2])).strip()
+    name = UNFIT_FOR_A_LINE.sub("", sent.replace("\\", "/").rpartition("/")[2]).strip()
     if name in ("", ".", ".."):
         raise Invalid("A file came without a name, or with a path that ends in none: send a filename.", param="file")
     if len(name) > LONGEST_FILENAME:

@@ -51,7 +51,7 @@ class Route:
         assert not missing, f"{self}: no answer of the service has a field {sorted(missing)} to fill the path with"
         parameters = {each["name"]: each for each in self.operation.get("parameters", [])}
         query = {
-            name: self._filled(name, each["schema"], known)
+            name: self.filled(name, each["schema"], known)
             for name, each in parameters.items()
             if each["in"] == "query" and (each["required"] or name in known)
         }
@@ -67,17 +67,17 @@ class Route:
         if schema is None:
             return {}
         if "application/json" in self.operation["requestBody"]["content"]:
-            return {"json": self._filled("body", schema, known)}
-        fields = self._filled("body", schema, known)
+            return {"json": self.filled("body", schema, known)}
+        fields = self.filled("body", schema, known)
         files = [(name, one) for name, value in fields.items() for one in _listed(value) if isinstance(one, tuple)]
         return {"files": files, "data": {name: value for name, value in fields.items() if name not in dict(files)}}
 
-    def _filled(self, name: str, schema: Json, known: Mapping[str, Any]) -> Any:
+    def filled(self, name: str, schema: Json, known: Mapping[str, Any]) -> Any:
         if name in known:
             return known[name]
         if "examples" in schema:
             return _renamed(schema["examples"][0], {EXAMPLE: known.get("doc_id", EXAMPLE)})
-        schema = _resolved(schema, self.document)
+        schema = resolved(schema, self.document)
         if "enum" in schema or "const" in schema:
             return schema.get("const", schema.get("enum", [None])[0])
         kind = schema.get("type")
@@ -86,9 +86,9 @@ class Route:
                 each: of for each, of in schema.get("properties", {}).items()
                 if each in schema.get("required", []) or each in known or "examples" in of
             }  # fmt: skip
-            return {each: self._filled(each, of, known) for each, of in wanted.items()}
+            return {each: self.filled(each, of, known) for each, of in wanted.items()}
         if kind == "array":
-            return [self._filled("item", schema["items"], known)]
+            return [self.filled("item", schema["items"], known)]
         if kind == "string":
             return _string(schema)
         if kind in ("integer", "number"):
@@ -128,7 +128,7 @@ def found_in(answer: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
             yield from found_in(each, names)
 
 
-def _resolved(schema: Json, document: Json) -> Json:
+def resolved(schema: Json, document: Json) -> Json:
     """Without references, and of several possibilities the first that is not null."""
     while True:
         if "$ref" in schema:
@@ -140,7 +140,7 @@ def _resolved(schema: Json, document: Json) -> Json:
 
 
 def _mentioned(schema: Json, document: Json) -> set[str]:
-    schema = _resolved(schema, document)
+    schema = resolved(schema, document)
     if "items" in schema:
         return _mentioned(schema["items"], document)
     properties: Json = schema.get("properties", {})

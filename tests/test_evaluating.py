@@ -172,7 +172,7 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"qrels": {"q1": {}}}, 422, "qrels"),
     ({"qrels": {"q1": {"cats": 0}}}, 422, "qrels"),
     ({"qrels": {"elsewhere": {"cats": 1}}}, 422, "qrels"),
-    ({"qrels": {"q1": {"nowhere": 1, "a\x00b": 1}}}, 422, "qrels"),
+    ({"qrels": {"q1": {"nowhere": 1, "a\x00b": 1}}}, 422, "qrels.q1.a\x00b"),
     ({"qrels": {"q1": {"cats": 10**30}}}, 422, "qrels"),
     ({"qrels": {"q1": {"cats": "very"}}}, 422, "qrels.q1.cats"),
     ({"qrels": {"q1": {str(n): 1 for n in range(100_001)}}}, 413, "qrels"),

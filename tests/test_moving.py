@@ -83,7 +83,10 @@ def furnish(service: Service) -> None:
     docs = {f"doc-{number:03d}": f"{prose(number)}\n\n{prose(5000 + number, 12)}" for number in range(250)}
     service.batch(docs)
     for number in range(0, 40, 2):
-        service.upsert(f"doc-{number:03d}", prose(20_000 + number), metadata={"edit": number, "nul": "a\x00b"})
+        service.upsert(f"doc-{number:03d}", prose(20_000 + number), metadata={"edit": number})
+    with service.runtime.database.write() as session:  # as earlier versions took it
+        doc = session.scalars(select(Revision).where(Revision.doc_id == "doc-000", Revision.status == "live")).one()
+        doc.doc_metadata = {"edit": 0, "nul": "a\x00b"}
     for number in range(1, 40, 4):
         service.delete(f"doc-{number:03d}")
     others = [{**OTHER, "doc_id": f"Übersicht-{n}-日", "text": f"Größe 日本語. {prose(n)}"} for n in range(30)]

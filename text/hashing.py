@@ -10,7 +10,9 @@ from errors import Invalid
 
 _NEWLINES = re.compile(r"\r\n?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = "\x00-\x1f\x7f-\x9f\u2028\u2029"
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+UNFIT_FOR_A_LINE = re.compile(f"[{_CONTROL}\ud800-\udfff]")
 
 
 def normalize(text: str) -> str:
@@ -27,6 +29,21 @@ def doc_hash(text: str) -> str:
 def embed_hash(text: str) -> bytes:
     """The key of a vector: SHA-256 (32 bytes) of exactly the text that is embedded."""
     return hashlib.sha256(text.encode()).digest()
+
+
+def unfit(value: str, *, is_line: bool = False) -> str | None:
+    """What keeps *value* from being kept exactly as it is, in words that follow its name; None where nothing does.
+
+    A line is shown among others, in lists, headers and logs: it has no control character, and nothing that ends it.
+    """
+    found = (UNFIT_FOR_A_LINE if is_line else UNSTORABLE).search(value)
+    if found is None:
+        return None
+    code = ord(found.group())
+    kind = (
+        "a lone surrogate" if _SURROGATE.match(found.group()) else "a control character" if code else "a NUL character"
+    )
+    return f"has {kind} (U+{code:04X}) at character {found.start()}"
 
 
 def clean(text: str) -> str:

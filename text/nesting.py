@@ -1,7 +1,8 @@
-"""How deep does JSON go? Asked before anything walks through it by recursion. Pure."""
+"""How deep does JSON go, and which strings are in it? Walks through it without recursion. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -12,3 +13,19 @@ def depth(value: Any) -> int:
         deep += 1
         level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
     return deep
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    """Every key and every value that is a string."""
+    level = [value]
+    while level:
+        yield from (each for each in level if isinstance(each, str))
+        level = [inner for each in level if isinstance(each, dict | list) for inner in _inside(each)]
+
+
+def _inside(container: dict[str, Any] | list[Any]) -> Iterator[Any]:
+    if isinstance(container, dict):
+        yield from container
+        yield from container.values()
+    else:
+        yield from container

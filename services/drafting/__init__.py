@@ -6,7 +6,7 @@ cutting.py     from a document to its chunks
 rows.py        a document beside its rows: the same as what is there, and what is new
 """
 
-from services.drafting.checking import check_name, checked
+from services.drafting.checking import check_line, check_name, check_new_name, checked
 from services.drafting.cutting import draft, recipe_of
 from services.drafting.nouns import AUTO, Draft, Limits, NewDoc
 from services.drafting.rows import (
@@ -23,7 +23,9 @@ __all__ = [
     "Draft",
     "Limits",
     "NewDoc",
+    "check_line",
     "check_name",
+    "check_new_name",
     "checked",
     "chunk_rows",
     "describe",

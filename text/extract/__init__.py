@@ -30,7 +30,7 @@ from text.extract.kinds import (
     kind_of_archive,
 )
 from text.extract.plain import decode
-from text.hashing import storable
+from text.hashing import UNFIT_FOR_A_LINE, storable
 
 EXTRACTION = 1
 """Raised when files are read otherwise than before: what is sent again is then read again."""
@@ -66,7 +66,7 @@ def extract(
 
 def _storable(found: ExtractedText) -> ExtractedText:
     """Without the characters that no database keeps; a title is one line and not a book."""
-    title = storable(found.title or "").strip()[:LONGEST_TITLE]
+    title = UNFIT_FOR_A_LINE.sub("", found.title or "").strip()[:LONGEST_TITLE]
     warnings = tuple(map(storable, found.warnings))
     return replace(found, text=storable(found.text), title=title or None, warnings=warnings)
 

@@ -1,0 +1,136 @@
+"""What each route can answer, for the OpenAPI document: every status, its content type and the headers that matter.
+
+A route says with @raises what may go wrong in it; what may go wrong in every one of them is said here. A status and its
+codes follow from the errors, as problems.py maps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field
+
+import errors
+from api.problems import STATUS_OF_ERROR, UNEXPECTED, Problem, body_of
+from errors import ServiceError
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Schema = dict[str, Any]
+
+ANYWHERE = (errors.Invalid, errors.TooLarge, errors.DatabaseUnavailable, errors.StorageFull)
+WITH_KEYS = (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
+KEYS_ALONE = "Only with AUTH_MODE=keys."
+EMBEDDING = (errors.ModelUnavailable, errors.VersionUnavailable, errors.EmbeddingRefused)
+INTERNAL = "internal_error"
+
+
+class ErrorOut(BaseModel):
+    """The same for clients that know OpenAI's errors."""
+
+    message: str
+    type: str
+    param: str | None = Field(description="The field of the request that is to blame")
+    code: str
+
+
+class ProblemOut(BaseModel):
+    """RFC 9457. detail says what was wrong and what to do; error.code is for programs."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    error: ErrorOut
+
+
+HEADERS: Mapping[str, Schema] = {
+    name: {"description": description, "schema": {"type": kind}}
+    for name, kind, description in (
+        ("X-Request-ID", "string", "The one that was sent, else a new one; log lines have it too"),
+        ("Location", "string", "The job that goes on with it, if one does"),
+        ("ETag", "string", "A hash of the content"),
+        ("Retry-After", "integer", "Seconds until it is worth while to ask again"),
+        ("WWW-Authenticate", "string", "How to show an API key"),
+        ("RateLimit-Limit", "integer", "How many requests the key or its team may send; only where a limit is set"),
+        ("RateLimit-Remaining", "integer", "How many are left of them"),
+        ("RateLimit-Reset", "integer", "Seconds until all are there again"),
+    )
+}
+_QUOTA = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+_HEADERS_OF: Mapping[int, tuple[str, ...]] = {
+    401: ("WWW-Authenticate",),
+    429: ("Retry-After", *_QUOTA),
+    503: ("Retry-After",),
+}
+
+
+def raises(*kinds: type[ServiceError]) -> Callable[[Endpoint], Endpoint]:
+    """Stands below @needs: what may go wrong in this route beside what may go wrong in any."""
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        vars(endpoint)["raises"] = kinds
+        return endpoint
+
+    return declare
+
+
+def answers_of(endpoint: Callable[..., Any], *, is_open: bool, also: Iterable[type[ServiceError]]) -> dict[int, Schema]:
+    """The problems of a route by their status. *is_open*: it is answered without a key."""
+    keyed = (errors.RateLimited,) if is_open else WITH_KEYS
+    others = (*ANYWHERE, *also, *vars(endpoint).get("raises", ()))
+    codes: dict[int, dict[str, str]] = {HTTPStatus.INTERNAL_SERVER_ERROR: {INTERNAL: UNEXPECTED}}
+    for kind in (*keyed, *others):
+        codes.setdefault(STATUS_OF_ERROR[kind], {})[kind.code] = str(kind.__doc__).partition("\n")[0]
+    always = {HTTPStatus.INTERNAL_SERVER_ERROR, *(STATUS_OF_ERROR[kind] for kind in others)}
+    return {
+        int(status): _problem(status, codes[status], note="" if status in always else KEYS_ALONE)
+        for status in sorted(codes)
+    }
+
+
+def merged(problems: Mapping[int, Schema], others: Mapping[int | str, Schema]) -> dict[int | str, Schema]:
+    """A status may be a problem or something else."""
+    found = dict(others)
+    for status, problem in problems.items():
+        other = others.get(status, {})
+        found[status] = {**problem, **other, "content": {**problem["content"], **other.get("content", {})}}
+    return found
+
+
+def with_headers(*names: str) -> dict[int | str, Schema]:
+    """For the *responses* of a route that answers 200 with these."""
+    return {200: {"headers": _references(names)}}
+
+
+def complete(document: Schema) -> None:
+    """What the answers of all routes share: their components, and the headers of each."""
+    schemas = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+    document["components"]["schemas"] |= {**schemas.pop("$defs"), "ProblemOut": schemas}
+    document["components"]["headers"] = dict(HEADERS)
+    for operation in (each for path in document["paths"].values() for each in path.values()):
+        for status, answer in operation["responses"].items():
+            quota = _QUOTA if status.startswith("2") else ()
+            for content in answer.get("content", {}).values():
+                for example in content.get("examples", {}).values():
+                    example["value"]["error"].setdefault("param", None)  # FastAPI leaves null out
+            answer["headers"] = {**_references(("X-Request-ID", *quota)), **answer.get("headers", {})}
+
+
+def _problem(status: int, codes: Mapping[str, str], *, note: str) -> Schema:
+    """*codes* with what each means."""
+    title = HTTPStatus(status).phrase
+    examples = {code: {"value": body_of(status, told, code=code, instance="/v1/…")} for code, told in codes.items()}
+    content = {"schema": {"$ref": "#/components/schemas/ProblemOut"}, "examples": examples}
+    headers = _references(_HEADERS_OF.get(status, ()))
+    return {
+        "description": f"{title}: {', '.join(codes)}. {note}".strip(),
+        "content": {Problem.media_type: content},
+        **({"headers": headers} if headers else {}),
+    }
+
+
+def _references(names: Iterable[str]) -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -1,0 +1,83 @@
+"""What a string of a request may be. Every field of every request has one of these kinds, and the schema says so.
+
+A name names something and is looked up as it stands. A line is shown among others. A text may have any number of lines,
+and loses its NUL characters; nowhere else is there one. Lone surrogates are no characters: see StrictRequest.
+
+A limit that is a setting stands in the schema as x-setting until App.openapi() puts its value there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from settings import Settings
+from text.hashing import unfit
+from text.nesting import strings_in
+
+LONGEST_CURSOR = 10_000
+
+
+def at_most(setting: str, **more: Any) -> Any:
+    """The longest is what a *setting* says, which a service checks."""
+    return Field(json_schema_extra={"x-setting": setting.upper(), **more})
+
+
+def as_name(value: str) -> str:
+    _refuse(unfit(value))
+    return value
+
+
+def _line(value: str) -> str:
+    _refuse(unfit(value, is_line=True))
+    return value
+
+
+def _text(value: str) -> str:
+    return value.replace("\x00", "")
+
+
+def _json(value: Any) -> Any:
+    for each in strings_in(value):
+        _refuse(unfit(each))
+    return value
+
+
+def _refuse(told: str | None) -> None:
+    if told is not None:
+        raise ValueError(f"It {told}: take it out.")
+
+
+Word = Annotated[str, Field(max_length=100), AfterValidator(_line)]
+Title = Annotated[str, Field(max_length=1000), AfterValidator(_line)]
+Line = Annotated[str, AfterValidator(_line)]
+Name = Annotated[str, AfterValidator(as_name), at_most("max_name_chars", minLength=1)]
+DocName = Annotated[str, AfterValidator(as_name), at_most("max_doc_id_chars", minLength=1)]
+Key = Annotated[str, Field(max_length=1000), AfterValidator(as_name)]
+DocKey = Annotated[str, Field(max_length=LONGEST_CURSOR), AfterValidator(as_name)]
+DocText = Annotated[str, AfterValidator(_text), at_most("max_text_chars")]
+QueryText = Annotated[str, AfterValidator(_text), at_most("max_query_chars")]
+SystemPrompt = Annotated[str, Field(max_length=20_000), AfterValidator(_text)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_json)]
+
+
+def with_limits(schema: Any, settings: Settings) -> None:
+    """Put the value of each x-setting into the schema, which is changed."""
+    for each in _schemas(schema):
+        if "x-setting" in each:
+            each[_LIMITS[each["type"]]] = getattr(settings, each["x-setting"].lower())
+
+
+_LIMITS = {"string": "maxLength", "integer": "maximum", "array": "maxItems"}
+
+
+def _schemas(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for each in value.values():
+            yield from _schemas(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _schemas(each)
