@@ -20,6 +20,7 @@ from engines.embedders.opening import EmbedderConfig, open_embedder
 from handlers import HANDLERS
 from runtime import Runtime, open_runtime
 from settings import Settings
+from tests.documented import require_documented
 from tests.postgres import PostgresServer, running_server
 from worker import Worker
 
@@ -103,6 +104,7 @@ class Service:
 @contextmanager
 def open_service(settings: Settings) -> Iterator[Service]:
     with TestClient(create_app(settings), raise_server_exceptions=False) as client, open_runtime(settings) as runtime:
+        client.event_hooks = {"response": [require_documented]}
         yield Service(settings, client, runtime)
 
 
