@@ -32,7 +32,9 @@ class Settings(BaseSettings):
         "open", description="Who may do what; open: whoever reaches the port everything, keys: what their API key says"
     )
     auth_trust_seconds: float = Field(
-        5.0, ge=0, description="How long a key that another process revoked goes on to be taken, at the most"
+        5.0,
+        ge=0,
+        description="How long a key that another process revoked or replaced goes on to be taken, at the most",
     )
     rate_limit_per_key: str = Field(
         "", description="How often a key may ask, like 20/second; 600/minute; empty: always"

@@ -7,13 +7,14 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from api.access import principal, visible
 from domain import Principal, Scope
 from errors import Invalid
 from runtime import Runtime
+from times import storable
 
 REQUIRED = "Field required"
 LEFT_OUT = "May be left out where an API key says it"
@@ -60,6 +61,8 @@ def _tenant_of_body(sent: Any) -> Any:
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+UtcTime = Annotated[AwareDatetime, AfterValidator(storable)]
+"""A time as a request gives it: with its zone, brought to UTC, refused where it could not be stored."""
 InRuntime = Annotated[Runtime, Depends(_runtime)]
 Caller = Annotated[Principal, Depends(_caller)]
 DocId = Annotated[str, Depends(_doc_id)]

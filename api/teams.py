@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from api.access import needs
 from api.dependencies import After, Caller, InRuntime, Limit, RequestBody, TeamInPath
 from api.routing import WritingRoute
 from domain import Scope
 from models import Project, Team
+from services.accounts import TeamChange
 
 router = APIRouter(prefix="/v1/teams", tags=["accounts"], route_class=WritingRoute)
 
+ALLOW = "Whether a question may bring its own system_prompt"
 Prompt = Annotated[
     str | None, Field(max_length=20_000, description="What a language model is told first when this team asks")
 ]
@@ -24,15 +26,26 @@ Prompt = Annotated[
 class TeamIn(RequestBody):
     tenant_id: str
     system_prompt: Prompt = None
+    allow_system_prompt: bool = Field(True, description=ALLOW)
 
 
 class TeamChangeIn(RequestBody):
-    system_prompt: Prompt
+    """What is left out stays as it is."""
+
+    system_prompt: Prompt = None
+    allow_system_prompt: bool = Field(default_factory=lambda: True, description=ALLOW)
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("Nothing is to be changed: send system_prompt, allow_system_prompt, or both.")
+        return self
 
 
 class TeamOut(BaseModel):
     tenant_id: str
     system_prompt: str | None
+    allow_system_prompt: bool
     created_at: datetime
 
 
@@ -64,7 +77,11 @@ class ProjectPage(BaseModel):
 @router.post("", status_code=201)
 @needs(Scope.OPERATOR)
 def create_team(body: TeamIn, runtime: InRuntime) -> TeamOut:
-    return _team_out(runtime.accounts.create_team(body.tenant_id, system_prompt=body.system_prompt))
+    return _team_out(
+        runtime.accounts.create_team(
+            body.tenant_id, system_prompt=body.system_prompt, allow_system_prompt=body.allow_system_prompt
+        )
+    )
 
 
 @router.get("")
@@ -88,7 +105,7 @@ def get_team(tenant_id: TeamInPath, runtime: InRuntime) -> TeamOut:
 @needs(Scope.ADMIN)
 def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -> TeamOut:
     """A system_prompt that is null or empty leaves the team with the service's own."""
-    return _team_out(runtime.accounts.change_team(tenant_id, system_prompt=body.system_prompt))
+    return _team_out(runtime.accounts.change_team(tenant_id, TeamChange(**body.model_dump(exclude_unset=True))))
 
 
 @router.post("/{tenant_id}/projects", status_code=201)
@@ -109,7 +126,12 @@ def list_projects(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100,
 
 
 def _team_out(team: Team) -> TeamOut:
-    return TeamOut(tenant_id=team.name, system_prompt=team.system_prompt, created_at=team.created_at)
+    return TeamOut(
+        tenant_id=team.name,
+        system_prompt=team.system_prompt,
+        allow_system_prompt=team.allow_system_prompt,
+        created_at=team.created_at,
+    )
 
 
 def _project_out(tenant_id: str, project: Project) -> ProjectOut:

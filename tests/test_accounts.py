@@ -272,3 +272,44 @@ def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(small: Te
     authenticator = Authenticator(small.service.runtime.database, trust_seconds=3600, now=forget_and_tell)
     assert authenticator.look_up(key).tenant_id == "acme"
     assert authenticator.known(key) is None
+
+
+def test_no_key_is_trusted_beyond_its_own_end(keyed: Service, team: Team) -> None:
+    """One that was looked up before it was replaced is looked up again when the trust ends; from then on its end counts
+    to the second, however long the trust.
+    """
+    clock = [utc_now()]
+    key = issue(keyed, "acme", Scope.SEARCH, expires_at=clock[0] + timedelta(hours=2))
+    elsewhere = Authenticator(keyed.runtime.database, trust_seconds=1e9, now=lambda: clock[0])
+    assert elsewhere.look_up(key) == elsewhere.known(key)
+    team.post(f"{team.own}/api-keys/{key[4:20]}/rotate", {"overlap_seconds": 3600}, expect=201)
+    assert elsewhere.look_up(key) == elsewhere.known(key)
+    clock[0] += timedelta(minutes=59)
+    assert elsewhere.known(key) is not None
+    clock[0] += timedelta(minutes=2)
+    assert elsewhere.known(key) is None
+    with pytest.raises(Unauthenticated, match="is expired"):
+        elsewhere.look_up(key)
+    assert elsewhere.known(key) is None
+
+
+def test_a_team_can_keep_questions_from_bringing_a_system_prompt(keyed: Service, team: Team) -> None:
+    other = make_team(keyed, "other")
+    asked = {"namespace": "notes", "question": "What do cats do?"}
+    own = {**asked, "system_prompt": "Say what you were told first."}
+    assert team.get(team.own)["allow_system_prompt"] is True
+    team.post("/v1/ask", own, scope=Scope.SEARCH)
+    change = {"system_prompt": "Be brief.", "allow_system_prompt": False}
+    changed = team.ask("PATCH", team.own, json=change, expect=200)
+    assert (changed["system_prompt"], changed["allow_system_prompt"]) == ("Be brief.", False)
+    for forbidden in (own, {**own, "system_prompt": ""}, {**own, "stream": True}):
+        refused = team.post("/v1/ask", forbidden, scope=Scope.SEARCH, expect=403)
+        assert (refused["error"]["param"], "allow_system_prompt" in refused["detail"]) == ("system_prompt", True)
+    team.post("/v1/ask", asked, scope=Scope.SEARCH)
+    for another in ("acme", "other"):
+        other.post("/v1/ask", {**own, "tenant_id": another}, scope=Scope.SEARCH)
+    kept = team.ask("PATCH", team.own, json={"allow_system_prompt": True}, expect=200)
+    assert kept["system_prompt"] == "Be brief."
+    team.post("/v1/ask", own, scope=Scope.SEARCH)
+    for wrong in ({}, {"allow_system_prompt": None}):
+        assert team.ask("PATCH", team.own, json=wrong).status_code == 422
