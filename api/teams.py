@@ -17,10 +17,9 @@ from services.accounts import TeamChange
 
 router = APIRouter(prefix="/v1/teams", tags=["accounts"], route_class=WritingRoute)
 
+FIRST = "What a language model is told first when this team asks"
 ALLOW = "Whether a question may bring its own system_prompt"
-Prompt = Annotated[
-    str | None, Field(max_length=20_000, description="What a language model is told first when this team asks")
-]
+Prompt = Annotated[str | None, Field(max_length=20_000, description=FIRST, examples=["Answer in one sentence."])]
 
 
 class TeamIn(RequestBody):

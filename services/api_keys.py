@@ -74,7 +74,7 @@ class KeyService:
             if status_of(old, now) != "active":
                 raise Conflict(f"Key {key_id} is {status_of(old, now)}: make a new one.", param="key_id")
             lifetime = old.expires_at - old.created_at if old.expires_at else None
-            expires_at = shifted(now, seconds=lifetime.total_seconds()) if lifetime else None
+            expires_at = shifted(now, seconds=lifetime.total_seconds()) if lifetime is not None else None
             made = self._make(session, old.team_id, old.name, old.scopes, expires_at)
             old.expires_at = min(ends_at, old.expires_at or ends_at)
         self.forget(key_id)
