@@ -12,7 +12,6 @@ from api.access import needs
 from api.dependencies import Caller, InRuntime, RequestBody, TenantIfAny, TenantInBody
 from api.routing import WritingRoute
 from domain import Scope
-from errors import Forbidden
 from services.drafting import check_name
 
 router = APIRouter(prefix="/v1/index", tags=["index"], route_class=WritingRoute)
@@ -22,7 +21,9 @@ class RebuildIn(RequestBody):
     tenant_id: TenantInBody
     namespace: str
     reembed: bool = Field(False, description="Make new vectors too: for a change of the model")
-    new_embedding_version: str | None = Field(None, description="With reembed: the version to move to")
+    new_embedding_version: str | None = Field(
+        None, description="With reembed: the version to move to; a new one takes an operator"
+    )
 
 
 class RebuildOut(BaseModel):
@@ -62,12 +63,8 @@ def rebuild(body: RebuildIn, runtime: InRuntime, who: Caller, response: Response
     """Queue a rebuild. The one that is waiting already, if there is one, is the answer."""
     if body.new_embedding_version is not None:
         check_name("new_embedding_version", body.new_embedding_version, runtime.settings.max_name_chars)
-        if not who.may(Scope.ADMIN) and not runtime.embedding.has_version(body.new_embedding_version):
-            raise Forbidden(
-                "A new embedding version takes a key with the scope admin: its name is given away for good."
-            )
     job_id = runtime.jobs.rebuild(
-        body.tenant_id, body.namespace, reembed=body.reembed, new_version=body.new_embedding_version
+        body.tenant_id, body.namespace, reembed=body.reembed, new_version=body.new_embedding_version, by=who
     )
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return RebuildOut(job_id=job_id, status="pending")

@@ -57,6 +57,7 @@ from services.searching.reranking import RerankingService
 from services.uploading import UploadService
 from services.usage import UsageService
 from services.verifying import VerifyingService
+from services.versions import VersionService
 from settings import Settings
 
 
@@ -229,4 +230,5 @@ def _joined(shared: _Shared, searching: SearchService, running: _Running) -> Run
         observing=ObservingService(database, vectors, queue, embedding),
         diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor),
         verifying=VerifyingService(database, vectors, keywords),
+        versions=VersionService(database, own_version=settings.version),
     )

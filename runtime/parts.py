@@ -31,6 +31,7 @@ from services.searching.reranking import RerankingService
 from services.uploading import UploadService
 from services.usage import UsageService
 from services.verifying import VerifyingService
+from services.versions import VersionService
 from settings import Settings
 
 
@@ -67,3 +68,4 @@ class Runtime:
     observing: ObservingService
     diagnosing: DiagnosingService
     verifying: VerifyingService
+    versions: VersionService

@@ -202,14 +202,19 @@ def test_an_operator_makes_teams_and_nobody_gives_more_than_they_have(small: Tea
     small.post(f"{keys}/no-key/rotate", {}, expect=404)
 
 
-def test_a_new_embedding_version_takes_an_admin(small: Team) -> None:
+def test_a_new_embedding_version_takes_an_operator(small: Team) -> None:
     small.post(f"{small.own}/projects", {"namespace": "notes"}, expect=201)
     known = small.service.settings.version
     body = {"namespace": "notes", "reembed": True, "new_embedding_version": "minilm-2"}
-    refused = small.post("/v1/index/rebuild", body, scope=Scope.INGEST, expect=403)
-    assert "scope admin" in refused["detail"]
-    small.post("/v1/index/rebuild", {**body, "new_embedding_version": known}, scope=Scope.INGEST)
-    small.post("/v1/index/rebuild", body, scope=Scope.ADMIN)
+    for scope in (Scope.INGEST, Scope.ADMIN):
+        refused = small.post("/v1/index/rebuild", body, scope=scope, expect=403)
+        assert refused["error"]["param"] == "new_embedding_version"
+        assert "scope operator" in refused["detail"] and repr(known) in refused["detail"]
+        small.post("/v1/index/rebuild", {**body, "new_embedding_version": known}, scope=scope)
+    assert small.post("/v1/index/rebuild", {**body, "tenant_id": "other"}, expect=404)["error"]["param"] == "namespace"
+    assert [each.row.name for each in small.service.runtime.versions.listed()] == [known]
+    small.post("/v1/index/rebuild", body, scope=Scope.OPERATOR)
+    small.post("/v1/index/rebuild", body, scope=Scope.INGEST)
 
 
 def test_health_tells_strangers_only_whether_it_is_well(small: Team) -> None:
