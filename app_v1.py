@@ -100,8 +100,7 @@ def _told_plainly() -> Iterator[None]:
 async def _told_who_gets_in(runtime: Runtime) -> AsyncIterator[None]:
     """Say at every start who can get in, or that nobody can yet."""
     if runtime.settings.auth_mode == "keys":
-        if not runtime.keys.is_anybody_admin():
-            log.warning(NO_ADMIN)
+        await asyncio.to_thread(_warn_without_an_admin, runtime)
         yield
         return
     log.warning("AUTH_MODE=open: whoever reaches this port can read and write every tenant's data.")
@@ -114,8 +113,24 @@ async def _told_who_gets_in(runtime: Runtime) -> AsyncIterator[None]:
             await watching
 
 
+def _warn_without_an_admin(runtime: Runtime) -> None:
+    """The start does not hang on a look that serves a warning alone."""
+    try:
+        if not runtime.keys.is_anybody_admin():
+            log.warning(NO_ADMIN)
+    except Exception:
+        log.exception("could not look whether there is a key of scope admin")
+
+
 async def _warn_of_other_machines() -> None:
     """A server binds its port only after the app has started, so this waits for it."""
+    try:
+        await _look_for_other_machines()
+    except Exception:
+        log.exception("could not look whether other machines reach this port")
+
+
+async def _look_for_other_machines() -> None:
     for _ in range(LOOKS):
         addresses = await asyncio.to_thread(reachable_addresses)
         if addresses:

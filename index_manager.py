@@ -182,6 +182,8 @@ class IndexManager:
         """The partition in memory, empty if it was not open. The ones used longest ago make room."""
         with self._lock:
             opened = self._open.setdefault(key, OpenPartition(dimension))
+            if opened.dimension != dimension:  # the version's name was given to another model
+                opened = self._open[key] = OpenPartition(dimension)
             self._open.move_to_end(key)
             total = sum(each.nbytes for each in self._open.values())
             while total > self.memory_bytes and len(self._open) > 1:

@@ -32,7 +32,12 @@ class Settings(BaseSettings):
         "open", description="Who may do what; open: whoever reaches the port everything, keys: what their API key says"
     )
     auth_trust_seconds: float = Field(
-        5.0, ge=0, description="How long a key that another process revoked goes on to be taken, at the most"
+        5.0,
+        ge=0,
+        description="How long a key that another process revoked or replaced goes on to be taken, at the most",
+    )
+    auth_failures_per_minute: int = Field(
+        60, ge=0, description="How often a client address may ask without a good key before it gets 429; 0: always"
     )
     rate_limit_per_key: str = Field(
         "", description="How often a key may ask, like 20/second; 600/minute; empty: always"

@@ -17,7 +17,6 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
-from datetime import timedelta
 from threading import Event, Timer
 
 from errors import (
@@ -159,7 +158,7 @@ class Worker:
         self.runtime.queue.prune(self.runtime.settings.job_keep_days)
         self.runtime.idempotency.prune()
         self.runtime.query_log.prune(self.runtime.settings.query_log_keep_days)
-        self.runtime.pending_blobs.sweep(timedelta(hours=self.runtime.settings.blob_grace_hours))
+        self.runtime.pending_blobs.sweep(grace_seconds=3600 * self.runtime.settings.blob_grace_hours)
 
 
 def _leave() -> None:

@@ -59,10 +59,12 @@ async def admit(request: Request, any_of: tuple[Scope, ...]) -> tuple[Principal,
         return ANYONE, None
     try:
         who = await _identified(request, runtime)
-    except ServiceError:
-        if any_of:
-            raise
-        return STRANGER, None
+    except ServiceError as error:
+        if not any_of:
+            return STRANGER, None
+        if isinstance(error, Unauthenticated):
+            await _count_failure(request, runtime)
+        raise
     limits = runtime.rate_limits
     quota = limits.hit(who) if limits.is_local else await run_in_threadpool(limits.hit, who)
     if any_of and not who.may(*any_of):
@@ -92,6 +94,15 @@ def _declare(any_of: tuple[Scope, ...]) -> Callable[[Endpoint], Endpoint]:
         return endpoint
 
     return declare
+
+
+async def _count_failure(request: Request, runtime: Runtime) -> None:
+    """The address is the one that the server saw or, behind a proxy that it trusts, was given by it."""
+    failures, address = runtime.login_failures, request.client.host if request.client else ""
+    if failures.is_local:
+        failures.hit(address)
+    else:
+        await run_in_threadpool(failures.hit, address)
 
 
 async def _identified(request: Request, runtime: Runtime) -> Principal:

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from api.access import principal, visible
@@ -16,6 +16,7 @@ from domain import Principal, Scope
 from errors import Invalid
 from runtime import Runtime
 from services.drafting import check_name
+from times import storable
 
 REQUIRED = "Field required"
 ENCODED = "Percent-encode what is not a letter or a digit"
@@ -86,6 +87,8 @@ def _checked(field: str, name: str | None, runtime: Runtime) -> str | None:
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+UtcTime = Annotated[AwareDatetime, AfterValidator(storable)]
+"""A time as a request gives it: with its zone, brought to UTC, refused where it could not be stored."""
 Caller = Annotated[Principal, Depends(_caller)]
 DocId = Annotated[str, Depends(_doc_id)]
 Namespace = Annotated[str, Depends(_namespace)]

@@ -13,7 +13,7 @@ from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import Name
 from domain import Scope
-from errors import Forbidden, NotFound
+from errors import NotFound
 from services.drafting import check_name, check_new_name
 
 router = APIRouter(prefix="/v1/index", tags=["index"], route_class=WritingRoute)
@@ -23,7 +23,9 @@ class RebuildIn(RequestBody):
     tenant_id: TenantInBody
     namespace: Name
     reembed: bool = Field(False, description="Make new vectors too: for a change of the model")
-    new_embedding_version: Name | None = Field(None, description="With reembed: the version to move to")
+    new_embedding_version: Name | None = Field(
+        None, description="With reembed: the version to move to; a new one takes an operator"
+    )
 
 
 class RebuildOut(BaseModel):
@@ -66,12 +68,8 @@ def rebuild(body: RebuildIn, runtime: InRuntime, who: Caller, response: Response
         check_name(field, getattr(body, field), runtime.settings.max_name_chars)
     if body.new_embedding_version is not None:
         check_new_name("new_embedding_version", body.new_embedding_version, runtime.settings.max_name_chars)
-        if not who.may(Scope.ADMIN) and not runtime.embedding.has_version(body.new_embedding_version):
-            raise Forbidden(
-                "A new embedding version takes a key with the scope admin: its name is given away for good."
-            )
     job_id = runtime.jobs.rebuild(
-        body.tenant_id, body.namespace, reembed=body.reembed, new_version=body.new_embedding_version
+        body.tenant_id, body.namespace, reembed=body.reembed, new_version=body.new_embedding_version, by=who
     )
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return RebuildOut(job_id=job_id, status="pending")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from api.access import needs
-from api.dependencies import After, Caller, IdInPath, InRuntime, Limit, RequestBody, TeamInPath
+from api.dependencies import After, Caller, IdInPath, InRuntime, Limit, RequestBody, TeamInPath, UtcTime
 from api.responses import raises
 from api.routing import WritingRoute
 from api.strings import Line
 from domain import Scope
 from errors import Conflict, NotFound
 from models import ApiKey, utc_now
-from services.api_keys import MadeKey, status_of
+from services.api_keys import LONGEST_NOTE, MadeKey, status_of
 
 DAY_SECONDS = 86_400
 
@@ -36,8 +36,8 @@ router = APIRouter(
 
 class KeyIn(RequestBody):
     scopes: list[Scope] = Field(min_length=1)
-    name: Line = Field("", max_length=255, description="What it is for: a note for whoever reads the list")
-    expires_at: AwareDatetime | None = None
+    name: Line = Field("", max_length=LONGEST_NOTE, description="What it is for: a note for whoever reads the list")
+    expires_at: UtcTime | None = None
 
 
 class RotateIn(RequestBody):
@@ -108,8 +108,8 @@ def rotate_key(
     body: RotateIn | None = None,
 ) -> RotatedKeyOut:
     """Another key with the same name and scopes; the old one counts for overlap_seconds more."""
-    overlap = timedelta(seconds=(body or RotateIn()).overlap_seconds)
-    made, old = runtime.keys.rotate(tenant_id, key_id, overlap=overlap, by=who)
+    seconds = (body or RotateIn()).overlap_seconds
+    made, old = runtime.keys.rotate(tenant_id, key_id, overlap_seconds=seconds, by=who)
     response.headers["Cache-Control"] = "no-store"
     return RotatedKeyOut(**dict(_made_out(made)), replaces=_key_out(old))
 

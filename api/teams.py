@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from api.access import needs
 from api.dependencies import After, Caller, InRuntime, Limit, RequestBody, TeamInPath
@@ -16,24 +16,38 @@ from api.strings import Name, SystemPrompt
 from domain import Scope
 from errors import Conflict, NotFound
 from models import Project, Team
+from services.accounts import TeamChange
 
 router = APIRouter(prefix="/v1/teams", tags=["accounts"], route_class=WritingRoute)
 
-Prompt = Annotated[SystemPrompt | None, Field(description="What a language model is told first when this team asks")]
+FIRST = "What a language model is told first when this team asks"
+ALLOW = "Whether a question may bring its own system_prompt"
+Prompt = Annotated[SystemPrompt | None, Field(description=FIRST)]
 
 
 class TeamIn(RequestBody):
     tenant_id: Name
     system_prompt: Prompt = None
+    allow_system_prompt: bool = Field(True, description=ALLOW)
 
 
 class TeamChangeIn(RequestBody):
-    system_prompt: Prompt
+    """What is left out stays as it is."""
+
+    system_prompt: Prompt = None
+    allow_system_prompt: bool = Field(default_factory=lambda: True, description=ALLOW)
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("Nothing is to be changed: send system_prompt, allow_system_prompt, or both.")
+        return self
 
 
 class TeamOut(BaseModel):
     tenant_id: str
     system_prompt: str | None
+    allow_system_prompt: bool
     created_at: datetime
 
 
@@ -66,7 +80,11 @@ class ProjectPage(BaseModel):
 @needs(Scope.OPERATOR)
 @raises(Conflict)
 def create_team(body: TeamIn, runtime: InRuntime) -> TeamOut:
-    return _team_out(runtime.accounts.create_team(body.tenant_id, system_prompt=body.system_prompt))
+    return _team_out(
+        runtime.accounts.create_team(
+            body.tenant_id, system_prompt=body.system_prompt, allow_system_prompt=body.allow_system_prompt
+        )
+    )
 
 
 @router.get("")
@@ -92,7 +110,7 @@ def get_team(tenant_id: TeamInPath, runtime: InRuntime) -> TeamOut:
 @raises(NotFound)
 def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -> TeamOut:
     """A system_prompt that is null or empty leaves the team with the service's own."""
-    return _team_out(runtime.accounts.change_team(tenant_id, system_prompt=body.system_prompt))
+    return _team_out(runtime.accounts.change_team(tenant_id, TeamChange(**body.model_dump(exclude_unset=True))))
 
 
 @router.post("/{tenant_id}/projects", status_code=201)
@@ -115,7 +133,12 @@ def list_projects(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100,
 
 
 def _team_out(team: Team) -> TeamOut:
-    return TeamOut(tenant_id=team.name, system_prompt=team.system_prompt, created_at=team.created_at)
+    return TeamOut(
+        tenant_id=team.name,
+        system_prompt=team.system_prompt,
+        allow_system_prompt=team.allow_system_prompt,
+        created_at=team.created_at,
+    )
 
 
 def _project_out(tenant_id: str, project: Project) -> ProjectOut:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from console.common import Namespace, group, opened, say, show_table
+from console.common import Namespace, failed, group, opened, say, show_table
 from domain import ANYONE, Scope
 from models import ApiKey, utc_now
+from services.accounts import UNCHANGED, TeamChange
 from services.api_keys import status_of
+from times import shifted
 
 MOST_ROWS = 10_000
 
+_MAY_PROMPT = typer.Option(
+    "--allow-system-prompt/--forbid-system-prompt", help="Whether a question may bring a system_prompt of its own."
+)
+
 Team = Annotated[str, typer.Option("--team", help="Whose: the API's tenant_id.")]
+Prompt = Annotated[str | None, typer.Option(help="What a language model is told first.")]
+MayPrompt = Annotated[bool, _MAY_PROMPT]
 
 commands = group()
 
@@ -24,12 +31,33 @@ def create_team(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The API's tenant_id.")],
     *,
-    system_prompt: Annotated[str | None, typer.Option(help="What a language model is told first.")] = None,
+    system_prompt: Prompt = None,
+    allow_system_prompt: MayPrompt = True,
 ) -> None:
     """Make a team."""
     with opened(context) as runtime:
-        runtime.accounts.create_team(name, system_prompt=system_prompt)
+        runtime.accounts.create_team(name, system_prompt=system_prompt, allow_system_prompt=allow_system_prompt)
     say(f"team {name} made; its first key: python manage.py issue-key --team NAME --scope admin")
+
+
+@commands.command()
+def change_team(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The API's tenant_id.")],
+    *,
+    system_prompt: Prompt = None,
+    allow_system_prompt: Annotated[bool | None, _MAY_PROMPT] = None,
+) -> None:
+    """Change what is given of a team; an empty --system-prompt leaves it with the installation's."""
+    change = TeamChange(
+        UNCHANGED if system_prompt is None else system_prompt,
+        UNCHANGED if allow_system_prompt is None else allow_system_prompt,
+    )
+    if change == TeamChange():
+        raise failed("nothing is to be changed: give --system-prompt, --allow-system-prompt or --forbid-system-prompt")
+    with opened(context) as runtime:
+        runtime.accounts.change_team(name, change)
+    say(f"team {name} changed")
 
 
 @commands.command()
@@ -65,7 +93,7 @@ def issue_key(
     search finds and reads, ingest puts in and takes out, admin does both and looks after the team's projects and keys,
     operator looks after all teams.
     """
-    expires_at = utc_now() + timedelta(days=days) if days else None
+    expires_at = shifted(utc_now(), days=days) if days else None
     with opened(context) as runtime:
         made = runtime.keys.issue(team, name=name, scopes=scope, expires_at=expires_at, by=ANYONE)
     _show_new(made.key)
@@ -90,7 +118,7 @@ def rotate_key(
     """Make another key like this one and print it, once; the old one ends later."""
     with opened(context) as runtime:
         team = runtime.keys.team_of(key_id)
-        made, old = runtime.keys.rotate(team, key_id, overlap=timedelta(hours=overlap_hours), by=ANYONE)
+        made, old = runtime.keys.rotate(team, key_id, overlap_seconds=3600 * overlap_hours, by=ANYONE)
     say(f"{key_id} counts until {old.expires_at:%Y-%m-%d %H:%M} UTC")
     _show_new(made.key)
 

@@ -68,6 +68,35 @@ def rebuild(
 
 
 @commands.command()
+def versions(context: typer.Context) -> None:
+    """Show the embedding versions: what each stands for, and how many namespaces and waiting rebuilds use it."""
+    with opened(context) as runtime:
+        rows = [
+            (
+                each.row.name,
+                "(vectors from outside)" if each.row.is_external else each.row.model,
+                each.row.dimension,
+                f"{each.row.created_at:%Y-%m-%d}",
+                each.namespaces,
+                each.jobs,
+            )
+            for each in runtime.versions.listed()
+        ]
+    show_table(["version", "model", "dimension", "made", "namespaces", "rebuilds"], rows)
+
+
+@commands.command()
+def free_version(context: typer.Context, name: str) -> None:
+    """Forget an embedding version that nothing uses, with its vectors, so that another model can have the name.
+
+    A process that used it answers nothing under that name until it is started again.
+    """
+    with opened(context) as runtime:
+        vectors = runtime.versions.free(name)
+    say(f"version {name} is free; {vectors} vectors were deleted")
+
+
+@commands.command()
 def verify(context: typer.Context) -> None:
     """Compare database, checkpoint and what came since, for every namespace. Changes nothing."""
     with opened(context) as runtime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from database.postgres import POOL_TIMEOUT_SECONDS, open_postgres
 from database.problems import nothing_kept, problem_of, unstorable
 from database.sqlite import WAL_BYTES_BEFORE_CHECKPOINT, locked, move_log, open_sqlite, size_of
 from errors import DatabaseUnavailable, StorageFull
+
+log = logging.getLogger(__name__)
 
 RESERVE_BYTES = 16 << 20
 MIGRATION_LOCK = 0x0AD15EED
@@ -104,13 +107,16 @@ class Database:
             )
 
     def keep_reserve(self) -> None:
-        """Hold some disk back in a file of its own, for make_room_to_delete()."""
+        """Hold some disk back in a file of its own, for make_room_to_delete(). A start goes on without it."""
         reserve = Path(f"{self.file}-reserve")
         if self.file is None or not self.min_free_bytes or size_of(reserve) >= RESERVE_BYTES:
             return
-        if shutil.disk_usage(self.file.parent).free > self.min_free_bytes + RESERVE_BYTES:
-            with open(reserve, "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        try:
+            if shutil.disk_usage(self.file.parent).free > self.min_free_bytes + RESERVE_BYTES:
+                with open(reserve, "wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError as error:
+            log.warning("%s could not be held back for deletions on a full disk: %s", reserve, error)
 
     def make_room_to_delete(self) -> None:
         """Even a deletion writes to the log first, so on a full disk it needs what was held back."""

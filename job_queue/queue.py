@@ -17,6 +17,7 @@ from errors import NotFound
 from job_queue.claims import Claim, held, is_abandoned, lost, release, take, waits, write
 from job_queue.leases import Lease
 from models import Job, JobStatus, Json, Project, Team, WorkerRow, utc_now
+from times import shifted
 
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 LONGEST_PAUSE_SECONDS = 300.0
@@ -230,7 +231,7 @@ class JobQueue:
 
     def prune(self, keep_days: float) -> int:
         """Forget jobs that were finished longer ago than that. Returns how many."""
-        before = utc_now() - timedelta(days=keep_days)
+        before = shifted(utc_now(), days=-keep_days)
         with self.database.write() as session:
             done = session.execute(delete(Job).where(Job.status.in_(FINISHED), Job.completed_at < before))
         assert isinstance(done, CursorResult)

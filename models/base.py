@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, DateTime, Dialect, Index, LargeBinary, MetaData, TypeDecorator, text
 from sqlalchemy.orm import DeclarativeBase
 
+from times import in_utc, storable
+
 Json = dict[str, Any]
 
 
@@ -16,15 +18,21 @@ def utc_now() -> datetime:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time in UTC on every database: SQLite forgets the zone, Postgres answers in its own."""
+    """An aware time in UTC on every database: SQLite forgets the zone, Postgres answers in its own.
+
+    One without a zone, or that no driver could read again, is refused, as a value and in a comparison alike.
+    """
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else storable(value)
+
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else in_utc(value)
 
 
 class Base(DeclarativeBase):

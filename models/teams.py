@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, utc_now
@@ -16,7 +16,8 @@ TeamId = BigInteger().with_variant(Integer, "sqlite")
 class Team(Base):
     """A tenant. In the data API it is the string ``tenant_id``, which is the *name* here.
 
-    *system_prompt* is what a language model is told first when this team asks; null: the service's default.
+    *system_prompt* is what a language model is told first when this team asks; null: the service's default. A request
+    may put its own in that place only where *allow_system_prompt* says so.
     """
 
     __tablename__ = "teams"
@@ -25,6 +26,7 @@ class Team(Base):
     name: Mapped[str] = mapped_column(unique=True)
     next_project_id: Mapped[int] = mapped_column(BigInteger, default=1)
     system_prompt: Mapped[str | None]
+    allow_system_prompt: Mapped[bool] = mapped_column(default=True, server_default=true())
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -12,7 +12,7 @@ from engines.web.addresses import Allowed
 from engines.web.fetcher import Fetcher
 from job_queue import JobQueue
 from services.drafting import Limits
-from services.rate_limits import RateLimiter
+from services.rate_limits import FailureLimiter, RateLimiter
 from settings import Settings
 
 
@@ -89,6 +89,11 @@ def rate_limiter_of(settings: Settings) -> RateLimiter:
         per_team=settings.rate_limit_per_team,
         url=settings.rate_limit_url,
     )
+
+
+def failure_limiter_of(settings: Settings) -> FailureLimiter:
+    per_minute = settings.auth_failures_per_minute if settings.auth_mode == "keys" else 0
+    return FailureLimiter(per_minute=per_minute, url=settings.rate_limit_url)
 
 
 def extraction_limits(settings: Settings) -> ExtractionLimits:

@@ -22,6 +22,7 @@ from runtime.configs import (
     document_limits,
     embedder_config,
     extraction_limits,
+    failure_limiter_of,
     fetcher_of,
     queue_of,
     rate_limiter_of,
@@ -56,6 +57,7 @@ from services.searching.reranking import RerankingService
 from services.uploading import UploadService
 from services.usage import UsageService
 from services.verifying import VerifyingService
+from services.versions import VersionService
 from settings import Settings
 
 
@@ -218,6 +220,7 @@ def _joined(shared: _Shared, searching: SearchService, running: _Running) -> Run
         accounts=AccountService(database, embedding, settings.max_name_chars),
         keys=KeyService(database, running.authentication.forget),
         rate_limits=rate_limiter_of(settings),
+        login_failures=failure_limiter_of(settings),
         asking=_asking(shared, running),
         query_log=running.query_log,
         usage=UsageService(database),
@@ -227,4 +230,5 @@ def _joined(shared: _Shared, searching: SearchService, running: _Running) -> Run
         observing=ObservingService(database, vectors, queue, embedding),
         diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor),
         verifying=VerifyingService(database, vectors, keywords),
+        versions=VersionService(database, own_version=settings.version),
     )

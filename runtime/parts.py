@@ -25,12 +25,13 @@ from services.observing import ObservingService
 from services.pending_blobs import PendingBlobs
 from services.query_executor import QueryExecutor
 from services.query_log import QueryLog
-from services.rate_limits import RateLimiter
+from services.rate_limits import FailureLimiter, RateLimiter
 from services.search import SearchService
 from services.searching.reranking import RerankingService
 from services.uploading import UploadService
 from services.usage import UsageService
 from services.verifying import VerifyingService
+from services.versions import VersionService
 from settings import Settings
 
 
@@ -57,6 +58,7 @@ class Runtime:
     accounts: AccountService
     keys: KeyService
     rate_limits: RateLimiter
+    login_failures: FailureLimiter
     asking: AskingService
     query_log: QueryLog
     usage: UsageService
@@ -66,3 +68,4 @@ class Runtime:
     observing: ObservingService
     diagnosing: DiagnosingService
     verifying: VerifyingService
+    versions: VersionService

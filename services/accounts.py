@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,25 +17,47 @@ from services.embedding import EmbeddingService
 from text.hashing import clean
 
 
+class Unchanged(Enum):
+    """Instead of a value, null among them: it stays as it is."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
+
+
+@dataclass(frozen=True, slots=True)
+class TeamChange:
+    system_prompt: str | Unchanged | None = UNCHANGED
+    allow_system_prompt: bool | Unchanged = UNCHANGED
+
+
 @dataclass(frozen=True)
 class AccountService:
     database: Database
     embedding: EmbeddingService
     name_chars: int
 
-    def create_team(self, name: str, *, system_prompt: str | None = None) -> Team:
+    def create_team(self, name: str, *, system_prompt: str | None = None, allow_system_prompt: bool = True) -> Team:
         check_new_name("tenant_id", name, self.name_chars)
-        values = {"name": name, "system_prompt": _prompt(system_prompt)}
+        values = {
+            "name": name,
+            "system_prompt": _prompt(system_prompt),
+            "allow_system_prompt": allow_system_prompt,
+        }
         with self.database.write() as session:
             team: Team | None = session.scalar(insert_or_ignore(session, Team).values(**values).returning(Team))
         if team is None:
             raise Conflict(f"There is a team {name!r} already.", param="tenant_id")
         return team
 
-    def change_team(self, name: str, *, system_prompt: str | None) -> Team:
+    def change_team(self, name: str, change: TeamChange) -> Team:
         with self.database.write() as session:
             team = require_team(session, name)
-            team.system_prompt = _prompt(system_prompt)
+            if not isinstance(change.system_prompt, Unchanged):
+                team.system_prompt = _prompt(change.system_prompt)
+            if not isinstance(change.allow_system_prompt, Unchanged):
+                team.allow_system_prompt = change.allow_system_prompt
             return team
 
     def team(self, name: str) -> Team:

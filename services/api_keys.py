@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -21,8 +21,11 @@ from errors import Conflict, Forbidden, Invalid, NotFound
 from models import ApiKey, Team, utc_now
 from services.accounts import require_team
 from services.drafting import check_line
+from text.hashing import UNSTORABLE
+from times import shifted, storable
 
 PREFIX = "adf_"
+LONGEST_NOTE = 255
 _ID = re.compile("[0-9a-f]{16}")
 _KEY = re.compile(f"{PREFIX}({_ID.pattern})_[0-9a-f]{{64}}")
 
@@ -52,26 +55,30 @@ class KeyService:
         _require_all(by, wanted)
         if not wanted:
             raise Invalid("A key without a scope is of no use: give it one.", param="scopes")
-        if expires_at is not None and expires_at <= self.now():
-            raise Invalid("expires_at has passed already.", param="expires_at")
+        _check_note(name)
+        ends_at = self._end(expires_at) if expires_at is not None else None
         with self.database.write() as session:
             team = require_team(session, team_name)
-            return self._make(session, team.id, name, " ".join(wanted), expires_at)
+            return self._make(session, team.id, name, " ".join(wanted), ends_at)
 
-    def rotate(self, team_name: str, key_id: str, *, overlap: timedelta, by: Principal) -> tuple[MadeKey, ApiKey]:
-        """Another key like this one, which itself ends after *overlap*. Returns the new one, and the old one's row.
+    def rotate(self, team_name: str, key_id: str, *, overlap_seconds: float, by: Principal) -> tuple[MadeKey, ApiKey]:
+        """Another key like this one, which itself ends after the overlap. Returns the new one, and the old one's row.
 
         The new key lives as long from now on as the old one did from its beginning.
         """
+        if not overlap_seconds >= 0:
+            raise Invalid("The overlap must be a number of seconds that is not negative.", param="overlap_seconds")
         now = self.now()
+        ends_at = shifted(now, seconds=overlap_seconds)
         with self.database.write() as session:
             old = _require_key(session, team_name, key_id)
             _require_all(by, scopes_of(old))
             if status_of(old, now) != "active":
                 raise Conflict(f"Key {key_id} is {status_of(old, now)}: make a new one.", param="key_id")
-            expires_at = old.expires_at and now + (old.expires_at - old.created_at)
+            lifetime = old.expires_at - old.created_at if old.expires_at else None
+            expires_at = shifted(now, seconds=lifetime.total_seconds()) if lifetime is not None else None
             made = self._make(session, old.team_id, old.name, old.scopes, expires_at)
-            old.expires_at = min(now + overlap, old.expires_at or now + overlap)
+            old.expires_at = min(ends_at, old.expires_at or ends_at)
         self.forget(key_id)
         return made, old
 
@@ -102,8 +109,18 @@ class KeyService:
     def is_anybody_admin(self) -> bool:
         """Is there an active key that can make others?"""
         is_active = ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > self.now())
+        is_admin = or_(*(ApiKey.scopes.contains(scope) for scope in (Scope.ADMIN, Scope.OPERATOR)))
         with self.database.read() as session:
-            return any(Scope.ADMIN in scopes_of(row) for row in session.scalars(select(ApiKey).where(is_active)))
+            return session.scalar(select(ApiKey.id).where(is_active, is_admin).limit(1)) is not None
+
+    def _end(self, expires_at: datetime) -> datetime:
+        try:
+            ends_at = storable(expires_at)
+        except ValueError as error:
+            raise Invalid(f"expires_at: {error}.", param="expires_at") from error
+        if ends_at <= self.now():
+            raise Invalid("expires_at has passed already.", param="expires_at")
+        return ends_at
 
     def _make(self, session: Session, team_id: int, name: str, scopes: str, expires_at: datetime | None) -> MadeKey:
         key_id = secrets.token_hex(8)
@@ -140,6 +157,13 @@ def status_of(row: ApiKey, now: datetime) -> str:
     if row.revoked_at is not None:
         return "revoked"
     return "expired" if row.expires_at is not None and row.expires_at <= now else "active"
+
+
+def _check_note(name: str) -> None:
+    if len(name) > LONGEST_NOTE:
+        raise Invalid(f"The name has {len(name)} characters; at most {LONGEST_NOTE} are accepted.", param="name")
+    if UNSTORABLE.search(name):
+        raise Invalid("The name has a NUL character or half of a surrogate pair in it.", param="name")
 
 
 def _require_key(session: Session, team_name: str, key_id: str) -> ApiKey:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from database import Database
 from domain import Excerpt
 from engines.answerers.base import Answerer, Asked, Ended, Usage
-from errors import ServiceError, TooLarge
+from errors import Forbidden, ServiceError, TooLarge
 from models import Team
 from services.query_executor import QueryExecutor
 from services.query_log import ASK, QueryLog, QueryRecord
@@ -95,9 +95,12 @@ class AskingService:
     async def answer(self, ask: Ask) -> AsyncGenerator[Event, None]:
         """First what is given, then the answer in pieces, at last all about it. Closing it ends the work.
 
-        Raises what a search raises before the first event, and what an answerer raises after it.
+        Raises what a search raises before the first event, and what an answerer raises after it; Forbidden, before
+        either, where the team lets nobody bring a system_prompt.
         """
         started = time.perf_counter()
+        if ask.system_prompt is not None:
+            await asyncio.to_thread(self._require_may_prompt, ask.question.tenant_id)
         found = await asyncio.wrap_future(self.questions.submit(ask.question))
         asking = _Asking(ask, found, started)
         try:
@@ -114,6 +117,16 @@ class AskingService:
             raise
         finally:
             self._log(asking)
+
+    def _require_may_prompt(self, tenant_id: str) -> None:
+        with self.database.read() as session:
+            may = session.scalar(select(Team.allow_system_prompt).where(Team.name == tenant_id))
+        if may is False:
+            raise Forbidden(
+                "This team lets no question bring a system_prompt of its own: leave it out, or have an admin of the "
+                "team allow it (allow_system_prompt of PATCH /v1/teams/{tenant_id}).",
+                param="system_prompt",
+            )
 
     def _chosen(self, found: Answer) -> list[Passage]:
         """Best first, as many as the prompt has room for."""

@@ -1,7 +1,8 @@
 """Who shows which API key, and when each was used last.
 
 A key that was looked up is trusted for some seconds without asking the database: so long, at the most, does one that
-another process revoked go on to be taken. In the process that revokes it, it ends at once.
+another process revoked, or replaced with a shorter overlap, go on to be taken. In the process that does it, it ends at
+once. The end that the database gave with the key counts to the second, trusted or not.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Lock, Thread
 
 import numpy as np
@@ -18,16 +18,42 @@ from engines.embedders.base import Embedder, Vectors
 from engines.embedders.opening import EmbedderConfig, open_embedder
 from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
 from models import Embedding, EmbeddingVersion
+from services.own_chunks import EXTERNAL
 
 log = logging.getLogger(__name__)
 
 HASHES_PER_QUERY = 500
 RETRY_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
+CONFIRMED_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a version's name stands for. Two that are equal make the same vectors."""
+
+    model: str
+    is_remote: bool
+    query_prompt: str | None
+    document_prompt: str | None
+    dimension: int
+
+    @classmethod
+    def of_row(cls, row: EmbeddingVersion) -> Meaning:
+        return cls(row.model, row.is_remote, row.query_prompt, row.document_prompt, row.dimension)
+
+    @classmethod
+    def of_config(cls, config: EmbedderConfig, dimension: int) -> Meaning:
+        is_remote = config.backend == "remote"
+        return cls(config.model_name, is_remote, config.query_prompt, config.document_prompt, dimension)
 
 
 class EmbeddingService:
-    """Opens each version's model once per process, when it is first needed."""
+    """Opens each version's model once per process, when it is first needed.
+
+    An operator may free a name, and give it to another model. A process that knew it before asks the database once a
+    second what the name stands for, and refuses to use it for anything else until it is started again.
+    """
 
     def __init__(self, database: Database, config: EmbedderConfig, version: str) -> None:
         self.database = database
@@ -35,6 +61,8 @@ class EmbeddingService:
         self.version = version
         self.problem: str | None = None
         self._open: dict[str, Embedder] = {}
+        self._meanings: dict[str, Meaning] = {}
+        self._confirmed_at: dict[str, float] = {}
         self._external: dict[str, int | None] = {}
         self._failed: dict[str, tuple[float, ServiceError]] = {}
         self._opening = Lock()
@@ -66,12 +94,13 @@ class EmbeddingService:
         Raises ModelUnavailable for the process's own version, VersionUnavailable for another one.
         """
         opened = self._open.get(version)
-        if opened is not None:
-            return opened
-        with self._opening:
-            if version not in self._open:
-                self._open[version] = self._load(version)
-            return self._open[version]
+        if opened is None:
+            with self._opening:
+                if version not in self._open:
+                    self._open[version] = self._load(version)
+                opened = self._open[version]
+        self._confirm(version, opened)
+        return opened
 
     def reader(self, version: str) -> Embedder:
         """The model to compare texts of a namespace by: its own, or this process's where its vectors come from outside.
@@ -86,6 +115,12 @@ class EmbeddingService:
             row = session.get(EmbeddingVersion, version)
         return row is not None and not row.is_external
 
+    def names(self, *, limit: int) -> list[str]:
+        """The versions that a model stands behind, the newest first."""
+        query = select(EmbeddingVersion.name).where(EmbeddingVersion.is_external.is_(False))
+        with self.database.read() as session:
+            return list(session.scalars(query.order_by(EmbeddingVersion.created_at.desc()).limit(limit)))
+
     def ensure_registered(self, version: str) -> None:
         """Give a name that is new to the process's own model, for good."""
         if not self.has_version(version):
@@ -94,9 +129,8 @@ class EmbeddingService:
     def ensure_external(self, version: str, dimension: int) -> None:
         """Let a name stand for vectors of that dimension that come from outside."""
         values = {"name": version, "model": "", "is_remote": False, "is_external": True, "dimension": dimension}
-        if self.external_dimension(version) is None:
-            with self.database.write() as session:
-                session.execute(insert_or_ignore(session, EmbeddingVersion).values(**values))
+        with self.database.write() as session:
+            session.execute(insert_or_ignore(session, EmbeddingVersion).values(**values))
 
     def external_dimension(self, version: str) -> int | None:
         """Of the vectors that a version stands for, if they come from outside; None: a model makes them."""
@@ -156,6 +190,24 @@ class EmbeddingService:
             ]
             session.execute(insert_or_ignore(session, Embedding), rows)
 
+    def _confirm(self, version: str, embedder: Embedder) -> None:
+        """Raises VersionUnavailable where the name stands for something else by now."""
+        now = time.monotonic()
+        if now - self._confirmed_at.get(version, -math.inf) < CONFIRMED_SECONDS:
+            return
+        with self.database.read() as session:
+            row = session.get(EmbeddingVersion, version)
+        meaning = None if row is None else Meaning.of_row(row)
+        if meaning is None and version == self.version:
+            self._register(version, embedder)  # it was freed, and nobody else took it
+        elif meaning is None or meaning != self._meanings.setdefault(version, meaning):
+            raise VersionUnavailable(
+                f"Embedding version {version!r} was freed, or stands for another model since then: start this process "
+                "again before it uses that name.",
+                param="embedding_version",
+            )
+        self._confirmed_at[version] = now
+
     def _load_quietly(self, warm_up: Callable[[Embedder], object]) -> None:
         try:
             embedder = self.embedder(self.version)
@@ -195,7 +247,8 @@ class EmbeddingService:
         if row is None or row.is_external:
             told = "has no model: its vectors come from outside" if row else "does not exist"
             raise VersionUnavailable(f"Embedding version {version!r} {told}.", param="embedding_version")
-        if _is_same(row, self.config, row.dimension) and self.is_ready:
+        self._meanings[version] = Meaning.of_row(row)
+        if self._meanings[version] == Meaning.of_config(self.config, row.dimension) and self.is_ready:
             return self._open[self.version]
         try:
             return open_embedder(_config_of(row, self.config))
@@ -214,6 +267,11 @@ class EmbeddingService:
         with self.database.read() as session:
             row = session.get(EmbeddingVersion, version)
         if row is None:
+            if version.startswith(EXTERNAL):
+                raise VersionUnavailable(
+                    f"EMBEDDING_VERSION {version!r}: names that begin with {EXTERNAL} are for vectors from outside.",
+                    param="embedding_version",
+                )
             values = {
                 "name": version,
                 "model": config.model_name,
@@ -225,19 +283,15 @@ class EmbeddingService:
             with self.database.write() as session:
                 session.execute(insert_or_ignore(session, EmbeddingVersion).values(**values))
                 row = session.get_one(EmbeddingVersion, version)
-        if not _is_same(row, config, dimension):
+        self._meanings[version] = Meaning.of_config(config, dimension)
+        if Meaning.of_row(row) != self._meanings[version]:
             raise VersionUnavailable(
                 f"EMBEDDING_VERSION {version!r} stands for model {row.model!r} ({row.dimension} dimensions, its own "
                 f"prompts) in this database, but this process is set to {config.model_name!r} ({dimension}). Give the "
-                "new model another EMBEDDING_VERSION, or set EMBED_MODEL_NAME and the prompts back.",
+                "new model another EMBEDDING_VERSION, or set EMBED_MODEL_NAME and the prompts back. A name that no "
+                "namespace uses can be freed: manage.py free-version.",
                 param="embedding_version",
             )
-
-
-def _is_same(row: EmbeddingVersion, config: EmbedderConfig, dimension: int) -> bool:
-    told = (row.model, row.is_remote, row.query_prompt, row.document_prompt, row.dimension)
-    is_remote = config.backend == "remote"
-    return told == (config.model_name, is_remote, config.query_prompt, config.document_prompt, dimension)
 
 
 def _config_of(row: EmbeddingVersion, own: EmbedderConfig) -> EmbedderConfig:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from database import Database, repeatable
-from errors import Invalid
+from domain import ANYONE, Principal, Scope
+from errors import Forbidden, Invalid
 from job_queue import Claim, JobQueue
 from models import Job, JobStatus, RevisionStatus
 from services import namespaces
@@ -13,6 +14,8 @@ from services.embedding import EmbeddingService
 from services.ingesting import abandon
 from services.own_chunks import EXTERNAL
 from services.publishing import REBUILD, Publisher
+
+SHOWN_VERSIONS = 20
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,13 @@ class JobService:
     publisher: Publisher
 
     @repeatable
-    def rebuild(self, tenant_id: str, namespace: str, *, reembed: bool, new_version: str | None) -> str:
+    def rebuild(
+        self, tenant_id: str, namespace: str, *, reembed: bool, new_version: str | None, by: Principal = ANYONE
+    ) -> str:
         """Queue a rebuild and return its job_id; that of the one that waits already, if one does.
 
-        A version whose name is new is given to this process's own model, here and for good.
+        A version whose name is new is given to this process's own model, here, for good and for every team: raises
+        Forbidden where *by* is no operator.
         """
         if new_version is not None and not reembed:
             raise Invalid(
@@ -41,6 +47,8 @@ class JobService:
                 f"Names that begin with {EXTERNAL} stand for vectors that come from outside: no model can make them.",
                 param="new_embedding_version",
             )
+        if new_version is not None:
+            self._require_may_use(new_version, by)
         if reembed:
             self.embedding.ensure_registered(version)
         with self.database.write() as session:
@@ -50,6 +58,17 @@ class JobService:
             payload = {"reembed": True, "new_embedding_version": version}
             key = f"{REBUILD}:{version}"
             return self.queue.create_job(session, REBUILD, payload, project=project, dedupe_key=key)
+
+    def _require_may_use(self, version: str, by: Principal) -> None:
+        if by.may(Scope.OPERATOR) or version == self.embedding.version or self.embedding.has_version(version):
+            return
+        there = ", ".join(map(repr, self.embedding.names(limit=SHOWN_VERSIONS))) or "none"
+        raise Forbidden(
+            f"There is no embedding version {version!r}, and a new name takes an operator, since it stands for one "
+            "model, for good and for every team: a key with the scope operator, or manage.py rebuild "
+            f"--new-embedding-version. There are: {there}.",
+            param="new_embedding_version",
+        )
 
     @repeatable
     def cancel(self, job_id: str, *, tenant_id: str | None = None) -> Job:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy import ColumnElement, CursorResult, delete, select, update
 from sqlalchemy.orm import Session
@@ -18,6 +17,7 @@ from database import Database
 from engines.blobs.base import BlobStore, new_name
 from errors import Conflict
 from models import PendingBlob, utc_now
+from times import shifted
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,11 @@ class PendingBlobs:
         except Exception as error:
             log.warning("%d raw files that no document took are left to the sweep: %s", len(names), error)
 
-    def sweep(self, grace: timedelta) -> int:
-        """Delete what has waited longer than *grace*, and what was doomed before. Returns how many blobs went."""
-        return self._remove(PendingBlob.is_doomed | (PendingBlob.created_at < utc_now() - grace))
+    def sweep(self, *, grace_seconds: float) -> int:
+        """Delete what has waited longer than that, and what was doomed before. Returns how many blobs went."""
+        return self._remove(
+            PendingBlob.is_doomed | (PendingBlob.created_at < shifted(utc_now(), seconds=-grace_seconds))
+        )
 
     def _remove(self, which: ColumnElement[bool]) -> int:
         """Doom, delete, forget: a crash in between leaves what the next sweep goes on with."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -24,6 +24,7 @@ from errors import ServiceError
 from models import IngestUsage, LoggedQuery, QueryCitation, utc_now
 from services.search import Answer, Question
 from text.hashing import doc_hash
+from times import shifted
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class QueryLog:
 
     def prune(self, keep_days: float) -> int:
         """Forget what is older, and the usage of those days; a very long log by and by. Returns how many records."""
-        before = day_of(utc_now() - timedelta(days=keep_days))
+        before = day_of(shifted(utc_now(), days=-keep_days))
         with self.database.write() as session:
             session.execute(delete(IngestUsage).where(IngestUsage.day < before))
         pruned = 0

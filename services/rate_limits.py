@@ -1,4 +1,4 @@
-"""How often a key, and how often a team, may ask: counted in memory, or in a Redis that processes share.
+"""How often a key and a team may ask, and an address fail to: counted in memory, or in a Redis that processes share.
 
 A window begins with its first request. A counter that cannot be reached lets everybody through, and says so in the
 log: the service that it protects is worth more than the count.
@@ -6,10 +6,12 @@ log: the service that it protects is worth more than the count.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from domain import Principal
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 IN_MEMORY = "memory://"
 PATIENCE_SECONDS = 0.5
 RETRY_SECONDS = 5.0
+PLACES = 1 << 16
+SITE_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,40 +48,97 @@ class RateLimiter:
     def __init__(self, *, per_key: str, per_team: str, url: str) -> None:
         self.is_on = bool(per_key or per_team)
         self.is_local = url.startswith(IN_MEMORY)
-        self._silent_until = 0.0
         if self.is_on:
-            self._counter = _counter(url)
+            self._counter = _Counter(url)
             self._per_key = _parsed("RATE_LIMIT_PER_KEY", per_key)
             self._per_team = _parsed("RATE_LIMIT_PER_TEAM", per_team)
 
     def hit(self, who: Principal) -> Quota | None:
         """Count a request. Returns what is left of the limit that is nearest to its end; raises RateLimited."""
-        if not self.is_on or who.key_id is None or time.monotonic() < self._silent_until:
+        if not self.is_on or who.key_id is None:
             return None
-        from limits.errors import StorageError
-
         wanted = [("key", who.key_id, item) for item in self._per_key]
         wanted += [("team", str(who.team_id), item) for item in self._per_team]
+        quotas: list[Quota] = []
+        for kind, whose, item in wanted:
+            counted = self._counter.hit(kind, whose, item)
+            if counted is None:
+                return None
+            is_within, quota = counted
+            if not is_within:
+                why = f"This {kind} may ask {item} and has: ask again in {quota.seconds} s."
+                raise RateLimited(why, limit=quota.limit, seconds=quota.seconds)
+            quotas.append(quota)
+        return min(quotas, key=lambda quota: quota.remaining)
+
+
+class FailureLimiter:
+    """How often an address may fail to show a good key, *per_minute*; 0: always. Good keys are no business of this.
+
+    Addresses share so many places to be counted at, so that no number of them takes more memory than that: two at one
+    place are counted as one. hit() waits for the network unless *is_local*.
+    """
+
+    def __init__(self, *, per_minute: int, url: str) -> None:
+        self.is_on = per_minute > 0
+        self.is_local = url.startswith(IN_MEMORY)
+        if self.is_on:
+            self._counter = _Counter(url)
+            [self._limit] = _parsed("AUTH_FAILURES_PER_MINUTE", f"{per_minute}/minute")
+
+    def hit(self, address: str) -> None:
+        """Count a failure. Raises RateLimited beyond the limit."""
+        counted = self._counter.hit("failures", _place_of(address), self._limit) if self.is_on else None
+        if counted is None:
+            return
+        is_within, quota = counted
+        if not is_within:
+            raise RateLimited(
+                f"From this address {quota.limit} requests in a minute came without a good API key. One with a good "
+                f"key is answered; others in {quota.seconds} s again.",
+                limit=quota.limit,
+                seconds=quota.seconds,
+            )
+        if quota.remaining == 0:
+            log.warning("from %r %d requests in a minute came without a good API key", address, quota.limit)
+
+
+class _Counter:
+    """While its store cannot be reached it counts nothing, and asks it again every few seconds."""
+
+    def __init__(self, url: str) -> None:
+        self._windows = _windows(url)
+        self._silent_until = 0.0
+
+    def hit(self, kind: str, whose: str, item: RateLimitItem) -> tuple[bool, Quota] | None:
+        """Count one. Returns whether it is within the limit, and what is left; None: nobody can tell."""
+        from limits.errors import StorageError
+
+        if time.monotonic() < self._silent_until:
+            return None
         try:
-            quotas = [self._hit_one(*each) for each in wanted]
+            is_within = self._windows.hit(item, kind, whose)
+            window = self._windows.get_window_stats(item, kind, whose)
         except StorageError as error:
             self._silent_until = time.monotonic() + RETRY_SECONDS
             log.error("RATE_LIMIT_URL cannot be reached, so nobody is limited: %s", type(error.storage_error).__name__)
             return None
-        return min(quotas, key=lambda quota: quota.remaining)
-
-    def _hit_one(self, kind: str, whose: str, item: RateLimitItem) -> Quota:
-        is_within = self._counter.hit(item, kind, whose)
-        window = self._counter.get_window_stats(item, kind, whose)
-        seconds = max(1, math.ceil(window.reset_time - time.time()))
-        if not is_within:
-            raise RateLimited(
-                f"This {kind} may ask {item} and has: ask again in {seconds} s.", limit=item.amount, seconds=seconds
-            )
-        return Quota(item.amount, window.remaining, seconds)
+        return is_within, Quota(item.amount, window.remaining, max(1, math.ceil(window.reset_time - time.time())))
 
 
-def _counter(url: str) -> FixedWindowRateLimiter:
+def _place_of(address: str) -> str:
+    """Of IPv6 a site's addresses are one: whoever has one has all of them."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        who = address
+    else:
+        parsed = (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
+        who = str(int(parsed) >> SITE_BITS) + "::" if isinstance(parsed, IPv6Address) else str(parsed)
+    return str(int.from_bytes(hashlib.sha256(who.encode()).digest()[:8]) % PLACES)
+
+
+def _windows(url: str) -> FixedWindowRateLimiter:
     from limits.errors import ConfigurationError
     from limits.storage import Storage, storage_from_string
     from limits.strategies import FixedWindowRateLimiter

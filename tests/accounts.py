@@ -56,7 +56,12 @@ def issue(service: Service, team: str, *scopes: Scope, **more: Any) -> str:
 @pytest.fixture
 def keyed(tmp_path: Path, database_url: str) -> Iterator[Service]:
     settings = settings_in(
-        tmp_path, database_url=database_url, auth_mode="keys", fetch_enabled=True, fetch_allow_hosts="127.0.0.1"
+        tmp_path,
+        database_url=database_url,
+        auth_mode="keys",
+        auth_failures_per_minute=0,
+        fetch_enabled=True,
+        fetch_allow_hosts="127.0.0.1",
     )
     with open_service(settings) as service:
         yield service

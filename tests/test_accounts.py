@@ -202,14 +202,19 @@ def test_an_operator_makes_teams_and_nobody_gives_more_than_they_have(small: Tea
     small.post(f"{keys}/no-key/rotate", {}, expect=404)
 
 
-def test_a_new_embedding_version_takes_an_admin(small: Team) -> None:
+def test_a_new_embedding_version_takes_an_operator(small: Team) -> None:
     small.post(f"{small.own}/projects", {"namespace": "notes"}, expect=201)
     known = small.service.settings.version
     body = {"namespace": "notes", "reembed": True, "new_embedding_version": "minilm-2"}
-    refused = small.post("/v1/index/rebuild", body, scope=Scope.INGEST, expect=403)
-    assert "scope admin" in refused["detail"]
-    small.post("/v1/index/rebuild", {**body, "new_embedding_version": known}, scope=Scope.INGEST)
-    small.post("/v1/index/rebuild", body, scope=Scope.ADMIN)
+    for scope in (Scope.INGEST, Scope.ADMIN):
+        refused = small.post("/v1/index/rebuild", body, scope=scope, expect=403)
+        assert refused["error"]["param"] == "new_embedding_version"
+        assert "scope operator" in refused["detail"] and repr(known) in refused["detail"]
+        small.post("/v1/index/rebuild", {**body, "new_embedding_version": known}, scope=scope)
+    assert small.post("/v1/index/rebuild", {**body, "tenant_id": "other"}, expect=404)["error"]["param"] == "namespace"
+    assert [each.row.name for each in small.service.runtime.versions.listed()] == [known]
+    small.post("/v1/index/rebuild", body, scope=Scope.OPERATOR)
+    small.post("/v1/index/rebuild", body, scope=Scope.INGEST)
 
 
 def test_health_tells_strangers_only_whether_it_is_well(small: Team) -> None:
@@ -272,3 +277,44 @@ def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(small: Te
     authenticator = Authenticator(small.service.runtime.database, trust_seconds=3600, now=forget_and_tell)
     assert authenticator.look_up(key).tenant_id == "acme"
     assert authenticator.known(key) is None
+
+
+def test_no_key_is_trusted_beyond_its_own_end(keyed: Service, team: Team) -> None:
+    """One that was looked up before it was replaced is looked up again when the trust ends; from then on its end counts
+    to the second, however long the trust.
+    """
+    clock = [utc_now()]
+    key = issue(keyed, "acme", Scope.SEARCH, expires_at=clock[0] + timedelta(hours=2))
+    elsewhere = Authenticator(keyed.runtime.database, trust_seconds=1e9, now=lambda: clock[0])
+    assert elsewhere.look_up(key) == elsewhere.known(key)
+    team.post(f"{team.own}/api-keys/{key[4:20]}/rotate", {"overlap_seconds": 3600}, expect=201)
+    assert elsewhere.look_up(key) == elsewhere.known(key)
+    clock[0] += timedelta(minutes=59)
+    assert elsewhere.known(key) is not None
+    clock[0] += timedelta(minutes=2)
+    assert elsewhere.known(key) is None
+    with pytest.raises(Unauthenticated, match="is expired"):
+        elsewhere.look_up(key)
+    assert elsewhere.known(key) is None
+
+
+def test_a_team_can_keep_questions_from_bringing_a_system_prompt(keyed: Service, team: Team) -> None:
+    other = make_team(keyed, "other")
+    asked = {"namespace": "notes", "question": "What do cats do?"}
+    own = {**asked, "system_prompt": "Say what you were told first."}
+    assert team.get(team.own)["allow_system_prompt"] is True
+    team.post("/v1/ask", own, scope=Scope.SEARCH)
+    change = {"system_prompt": "Be brief.", "allow_system_prompt": False}
+    changed = team.ask("PATCH", team.own, json=change, expect=200)
+    assert (changed["system_prompt"], changed["allow_system_prompt"]) == ("Be brief.", False)
+    for forbidden in (own, {**own, "system_prompt": ""}, {**own, "stream": True}):
+        refused = team.post("/v1/ask", forbidden, scope=Scope.SEARCH, expect=403)
+        assert (refused["error"]["param"], "allow_system_prompt" in refused["detail"]) == ("system_prompt", True)
+    team.post("/v1/ask", asked, scope=Scope.SEARCH)
+    for another in ("acme", "other"):
+        other.post("/v1/ask", {**own, "tenant_id": another}, scope=Scope.SEARCH)
+    kept = team.ask("PATCH", team.own, json={"allow_system_prompt": True}, expect=200)
+    assert kept["system_prompt"] == "Be brief."
+    team.post("/v1/ask", own, scope=Scope.SEARCH)
+    for wrong in ({}, {"allow_system_prompt": None}):
+        assert team.ask("PATCH", team.own, json=wrong).status_code == 422

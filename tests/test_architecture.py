@@ -28,7 +28,7 @@ FLOORS: list[set[str]] = [
     {"migrations"},
     {"database"},
     {"models"},
-    {"domain", "errors", "settings", "version"},
+    {"domain", "errors", "settings", "times", "version"},
 ]
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -268,8 +267,8 @@ def test_what_a_crash_leaves_is_swept_after_the_grace_time_and_nothing_else_is(s
     half = service.runtime.uploads.begin("half.txt")
     half.write(b"The process died here.")
     assert len(blobs(service)) == 3
-    assert service.runtime.pending_blobs.sweep(timedelta(hours=1)) == 0
-    assert service.runtime.pending_blobs.sweep(timedelta(0)) == 2
+    assert service.runtime.pending_blobs.sweep(grace_seconds=3600) == 0
+    assert service.runtime.pending_blobs.sweep(grace_seconds=0) == 2
     assert (blobs(service), pending(service)) == ([kept], [])
     assert get_file(service, "doc").content == b"Cats sleep."
 
@@ -278,7 +277,7 @@ def test_a_file_that_was_given_up_while_it_was_sent_is_refused_and_not_lost_sile
     incoming = service.runtime.uploads.begin("slow.txt")
     incoming.write(b"Cats sleep.")
     file = incoming.finish()
-    service.runtime.pending_blobs.sweep(timedelta(0))
+    service.runtime.pending_blobs.sweep(grace_seconds=0)
     place = (PLACE["tenant_id"], PLACE["namespace"])
     doc = NewDoc(*place, doc_id="slow", text="", metadata={}, chunk_strategy=AUTO, file=file)
     with pytest.raises(Conflict, match="send it again"):

@@ -322,6 +322,20 @@ def test_a_key_is_made_replaced_and_revoked_by_hand(run: Run, tmp_path: Path) ->
     assert database(tmp_path, "SELECT name, system_prompt FROM teams") == [("acme", "Be brief.")]
 
 
+def test_what_a_team_lets_questions_say_is_changed_by_hand(run: Run, tmp_path: Path) -> None:
+    def kept() -> object:
+        return database(tmp_path, "SELECT system_prompt, allow_system_prompt FROM teams")
+
+    run("create-team", "acme", "--system-prompt", "Be brief.", "--forbid-system-prompt")
+    assert kept() == [("Be brief.", 0)]
+    run("change-team", "acme", "--system-prompt", "")
+    assert kept() == [(None, 0)]
+    assert run("change-team", "acme", "--allow-system-prompt").stdout == "team acme changed\n"
+    assert kept() == [(None, 1)]
+    assert "nothing is to be changed" in run("change-team", "acme", exit_code=1).stderr
+    assert "no such team" in run("change-team", "nobody", "--allow-system-prompt", exit_code=1).stderr
+
+
 def test_with_keys_on_files_go_into_namespaces_that_were_made(
     run: Run, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

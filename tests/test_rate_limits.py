@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from domain import Scope
-from errors import Invalid
+from errors import Invalid, RateLimited
 from runtime import open_runtime
+from services.rate_limits import PLACES, _place_of
 from tests.accounts import Team, issue, make_team
 from tests.redis_server import RedisServer, running_redis
 from tests.service import Service, open_service, settings_in
@@ -25,7 +27,7 @@ def redis() -> Iterator[RedisServer]:
 
 
 def limited(folder: Path, **limits: Any) -> Any:
-    return open_service(settings_in(folder, auth_mode="keys", **limits))
+    return open_service(settings_in(folder, **{"auth_mode": "keys", **limits}))
 
 
 def with_key(service: Service, key: str) -> Any:
@@ -101,3 +103,61 @@ def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
     with limited(tmp_path) as service:
         team: Team = make_team(service, "acme")
         assert not any(name.startswith("ratelimit") for name in team.ask("GET", STATUS).headers)
+
+
+def failing(service: Service, *, address: str = "203.0.113.7", key: str = "adf_nonsense") -> Any:
+    """As a client of that address asks through the service's own face."""
+    client = TestClient(service.client.app, client=(address, 50_000))
+    client.app_state.update(service.client.app_state)
+    return client.get(STATUS, headers={"Authorization": f"Bearer {key}"})
+
+
+def test_an_address_that_shows_no_good_key_too_often_is_told_when_to_come_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with limited(tmp_path, auth_failures_per_minute=3) as service:
+        team = make_team(service, "acme")
+        never_given = f"adf_{'0' * 16}_{'0' * 64}"
+        tried = [failing(service, key=key).status_code for key in ("nonsense", "", never_given)]
+        assert tried == [401, 401, 401]
+        assert "'203.0.113.7' 3 requests in a minute came without a good API key" in caplog.text
+        refused = failing(service)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
+        assert 0 < int(refused.headers["retry-after"]) == int(refused.headers["ratelimit-reset"]) <= 60
+        for good in (team.keys[Scope.INGEST], issue(service, "acme", Scope.INGEST)):
+            assert failing(service, key=good).status_code == 200
+        assert failing(service).status_code == 429
+        assert failing(service, address="203.0.113.8").status_code == 401
+        assert service.client.get("/v1/health", headers={"Authorization": "Bearer nonsense"}).status_code == 200
+
+
+def test_no_number_of_addresses_takes_more_memory_and_a_site_of_ipv6_is_one(tmp_path: Path) -> None:
+    with limited(tmp_path, auth_failures_per_minute=1) as service:
+        failures = service.runtime.login_failures
+        failures.hit("2001:db8::1")
+        for same in ("2001:db8::ffff", "2001:db8:0:0:1::"):
+            with pytest.raises(RateLimited):
+                failures.hit(same)
+        failures.hit("2001:db8:0:1::1")
+        failures.hit("198.51.100.1")
+        with pytest.raises(RateLimited):
+            failures.hit("::ffff:198.51.100.1")
+        places = {_place_of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}") for number in range(200_000)}
+        assert len(places) <= PLACES < 200_000
+
+
+@pytest.mark.parametrize("changed", [{"auth_failures_per_minute": 0}, {"auth_mode": "open"}])
+def test_failures_are_not_counted_where_that_is_off(tmp_path: Path, changed: dict[str, Any]) -> None:
+    with limited(tmp_path, **{"auth_failures_per_minute": 1, "auth_mode": "keys", **changed}) as service:
+        status = 200 if "auth_mode" in changed else 401
+        assert [failing(service).status_code for _ in range(3)] == [status] * 3
+
+
+def test_processes_that_share_a_redis_count_failures_together(tmp_path: Path, redis: RedisServer) -> None:
+    with (
+        limited(tmp_path, auth_failures_per_minute=2, rate_limit_url=redis.url) as one,
+        one.restarted() as another,
+    ):
+        assert [failing(each).status_code for each in (one, another, one, another)] == [401, 401, 429, 429]
+        redis.kill()
+        assert failing(one).status_code == 401

@@ -32,6 +32,7 @@ from text.filters import (
     kind,
 )
 from text.nesting import depth
+from times import in_utc
 
 DEEPEST = 64
 MOST_CONDITIONS = 256
@@ -195,8 +196,8 @@ def _operand(key: str, value: Any) -> Any:
         return value
     try:
         time = datetime.fromisoformat(str.upper(value))
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError) as error:
+        return in_utc(time.replace(tzinfo=UTC) if time.tzinfo is None else time)
+    except (TypeError, ValueError) as error:
         raise ValueError('a time such as "2024-02-29T23:59:59Z"') from error
 
 

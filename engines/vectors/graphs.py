@@ -70,6 +70,15 @@ def ensure(database: Database, graph: Graph, *, check: Callable[[], None]) -> No
                 connection.execute(text(_creation(graph)))
 
 
+def drop(database: Database, version: str, dimension: int) -> None:
+    """Remove whatever graph there is of a version that nobody uses any more."""
+    graphs = {graph_of(version, dimension, prefers_half=is_half) for is_half in (False, True)}
+    with database.engine.connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        for graph in filter(None, graphs):
+            connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {graph.name}"))
+
+
 def _creation(graph: Graph) -> str:
     operators = "halfvec_cosine_ops" if graph.is_half else "vector_cosine_ops"
     return (
