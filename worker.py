@@ -22,6 +22,7 @@ from threading import Event, Timer
 
 from errors import (
     EmbeddingRefused,
+    GivesWay,
     Invalid,
     JobCancelled,
     LostLease,
@@ -136,6 +137,9 @@ class Worker:
         if isinstance(error, WorkerStopping):
             self.runtime.queue.give_back(claim)
             return "given back, because this worker stops"
+        if isinstance(error, GivesWay):
+            self.runtime.queue.give_back(claim)
+            return "has had its slice: another tenant's job goes first"
         told = self._tell(claim, error)
         if isinstance(error, PERMANENT) or claim.attempt >= self.runtime.queue.max_attempts:
             self.runtime.jobs.end(claim, JobStatus.FAILED, told)
