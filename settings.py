@@ -143,6 +143,11 @@ class Settings(BaseSettings):
     )
     worker_stop_seconds: float = Field(20.0, gt=0, description="Time a stopping worker gives its current job")
 
+    max_connections: Positive = Field(500, description="Most connections to one API process; more are answered 503")
+    max_header_kb: Positive = Field(64, description="Longest head of a request: its URL and headers")
+    request_timeout_seconds: float = Field(
+        20.0, gt=0, description="How long the head of a request, or the next piece of its body, may take to arrive"
+    )
     max_body_mb: Positive = Field(64, description="Largest request body, uploads excepted")
     max_upload_mb: Positive = Field(256, description="Largest upload, all its files together; largest fetched file")
     max_text_chars: Positive = Field(10_000_000, description="Longest text of one document")

@@ -55,17 +55,22 @@ class Problem(JSONResponse):
 
 
 def problem(request: Request, status: int, detail: str, *, code: str, param: str | None = None) -> Problem:
+    body = body_of(status, detail, instance=request.url.path, code=code, param=param)
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return Problem(_printable(body), status_code=status, headers=headers)
+
+
+def body_of(status: int, detail: str, *, instance: str, code: str, param: str | None = None) -> dict[str, Any]:
+    """As in RFC 9457, and beside it in the shape that clients of OpenAI read."""
     title = HTTPStatus(status).phrase
-    body = {
+    return {
         "type": f"urn:ai3-datafactory:error:{code}",
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": instance,
         "error": {"message": detail, "type": title.lower().replace(" ", "_"), "param": param, "code": code},
     }
-    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return Problem(_printable(body), status_code=status, headers=headers)
 
 
 def add_handlers(app: FastAPI) -> None:
