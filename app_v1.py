@@ -28,7 +28,7 @@ from api.listening import reachable_addresses
 from api.middleware import BodyLimit, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
 from errors import ServiceError
-from runtime import Runtime, open_runtime
+from runtime import Runtime, limit_memory, open_runtime
 from settings import Settings
 from version import VERSION
 
@@ -62,6 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         used = settings or Settings()
         _log_to_stderr(used.log_level)
+        limit_memory(used.memory_limit_mb)
         limit = used.database_statement_timeout_seconds
         with _told_plainly(), open_runtime(used, statement_timeout_seconds=limit) as runtime:
             runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))

@@ -165,6 +165,9 @@ class Settings(BaseSettings):
     min_free_disk_mb: int = Field(
         200, ge=0, description="Free disk below which new documents are refused; deleting still works"
     )
+    memory_limit_mb: int = Field(
+        0, ge=0, description="Memory of its own that an API or worker process may take; beyond, it refuses; 0: no limit"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged")
 
     @property

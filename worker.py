@@ -34,7 +34,7 @@ from errors import (
 from handlers import HANDLERS, Handler
 from job_queue import CANCELLED, Claim, Lease
 from models import JobStatus, Json
-from runtime import Runtime, open_runtime
+from runtime import Runtime, limit_memory, open_runtime
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -151,6 +151,8 @@ class Worker:
         """What clients may read of it: what the service did not say on purpose stays in the log."""
         if isinstance(error, ServiceError):
             return str(error)
+        if isinstance(error, MemoryError):
+            return "It takes more memory than this worker has, or may take (MEMORY_LIMIT_MB)."
         log.error("job %s", claim.job_id, exc_info=error)
         return f"{type(error).__name__} inside the service: the worker's log has it under this job's id."
 
@@ -192,6 +194,7 @@ def main() -> None:
     settings = Settings(**given)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     os.nice(settings.worker_nice)
+    limit_memory(settings.memory_limit_mb)
     try:
         with open_runtime(settings) as runtime:
             worker = Worker(runtime, HANDLERS, name=_name())

@@ -48,6 +48,9 @@ STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 RETRY_AFTER_SECONDS = "5"
+OUT_OF_MEMORY = (
+    "It takes more memory than the service has, or may take (MEMORY_LIMIT_MB): send less at once, or try again."
+)
 
 
 class Problem(JSONResponse):
@@ -78,6 +81,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(SQLAlchemyError, _database_error)
+    app.add_exception_handler(MemoryError, _out_of_memory)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -85,6 +89,8 @@ async def problem_of(request: Request, error: Exception) -> Problem:
     """The same for an error that comes too late to be the answer itself."""
     if isinstance(error, ServiceError):
         return await _service_error(request, error)
+    if isinstance(error, MemoryError):
+        return await _out_of_memory(request, error)
     return await (_database_error if isinstance(error, SQLAlchemyError) else _unexpected)(request, error)
 
 
@@ -125,6 +131,11 @@ async def _http_error(request: Request, error: Exception) -> Problem:
 async def _database_error(request: Request, error: Exception) -> Problem:
     log.error("%s %s", request.method, request.url.path, exc_info=error)
     return problem(request, 503, "The database does not answer as it should: try again.", code="database_unavailable")
+
+
+async def _out_of_memory(request: Request, error: Exception) -> Problem:  # noqa: ARG001
+    log.error("%s %s: %s", request.method, request.url.path, OUT_OF_MEMORY)
+    return problem(request, 503, OUT_OF_MEMORY, code="overloaded")
 
 
 async def _unexpected(request: Request, error: Exception) -> Problem:
