@@ -1,6 +1,8 @@
 """The HTTP face of the service, version 1.
 
-    python -m uvicorn app_v1:app
+    python app_v1.py --host 127.0.0.1 --port 8000
+
+Any ASGI server runs app_v1:app too; the limits of api/connections.py are uvicorn's with --http, which main() gives it.
 
 Importing this module opens nothing and reads no setting: that happens when the server starts the app, in
 lifespan, and is undone when it stops.
@@ -8,29 +10,33 @@ lifespan, and is undone when it stops.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypedDict
 
+import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from api import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, responses, search, teams, usage
 from api.access import SECURITY_SCHEMES
+from api.connections import GuardedProtocol
 from api.listening import reachable_addresses
 from api.middleware import BodyLimit, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
 from api.strings import with_limits
 from errors import ServiceError
-from runtime import Runtime, open_runtime
+from runtime import Runtime, limit_memory, open_runtime
 from settings import Settings
 from version import VERSION
 
 log = logging.getLogger(__name__)
 
 
+STOP_SECONDS = 10
 LOOKS = 100
 SECONDS_PER_LOOK = 0.1
 NO_ADMIN = (
@@ -66,6 +72,7 @@ def create_app(settings: Settings | None = None) -> App:
         used = settings or Settings()
         app.limits, app.openapi_schema = used, None
         _log_to_stderr(used.log_level)
+        limit_memory(used.memory_limit_mb)
         limit = used.database_statement_timeout_seconds
         with _told_plainly(), open_runtime(used, statement_timeout_seconds=limit) as runtime:
             runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
@@ -153,3 +160,24 @@ def _log_to_stderr(level: str) -> None:
 
 
 app = create_app()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args()
+    uvicorn.run(
+        app,
+        host=arguments.host,
+        port=arguments.port,
+        http=GuardedProtocol,
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()

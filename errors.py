@@ -159,6 +159,12 @@ class WorkerStopping(ServiceError):
     code = "stopping"
 
 
+class GivesWay(ServiceError):
+    """The job has had its share of the worker, and another tenant's waits: it goes back to the queue."""
+
+    code = "gives_way"
+
+
 class DamagedIndex(ServiceError):
     """A checkpoint's file is missing, or is not what its row says. It is never opened then."""
 

@@ -143,11 +143,22 @@ class Settings(BaseSettings):
     job_retry_seconds: float = Field(2.0, ge=0, description="Pause before the second try; it doubles with each")
     job_keep_days: float = Field(7.0, ge=0, description="How long finished jobs are kept")
     worker_nice: int = Field(19, ge=0, le=19, description="Niceness of the worker, so that searches keep their pace")
+    worker_slice_seconds: float = Field(
+        5.0, gt=0, description="How long a job runs before it lets the waiting jobs of other tenants go first"
+    )
     worker_stop_seconds: float = Field(20.0, gt=0, description="Time a stopping worker gives its current job")
 
+    max_connections: Positive = Field(500, description="Most connections to one API process; more are answered 503")
+    max_header_kb: Positive = Field(64, description="Longest head of a request: its URL and headers")
+    request_timeout_seconds: float = Field(
+        20.0, gt=0, description="How long the head of a request, or the next piece of its body, may take to arrive"
+    )
     max_body_mb: Positive = Field(64, description="Largest request body, uploads excepted")
     max_upload_mb: Positive = Field(256, description="Largest upload, all its files together; largest fetched file")
     max_text_chars: Positive = Field(10_000_000, description="Longest text of one document")
+    max_chunks_per_document: Positive = Field(
+        100_000, description="Most chunks of one document: twice what the longest text comes to in most scripts"
+    )
     max_metadata_bytes: Positive = Field(65_536, description="Largest metadata of one document, as JSON")
     max_batch_docs: Positive = Field(1000, description="Most documents in one batch")
     max_top_k: Positive = Field(1000, description="Largest top_k")
@@ -158,6 +169,9 @@ class Settings(BaseSettings):
     max_doc_id_chars: Positive = Field(1024, description="Longest doc_id")
     min_free_disk_mb: int = Field(
         200, ge=0, description="Free disk below which new documents are refused; deleting still works"
+    )
+    memory_limit_mb: int = Field(
+        0, ge=0, description="Memory of its own that an API or worker process may take; beyond, it refuses; 0: no limit"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged")
 

@@ -21,6 +21,7 @@ from threading import Event, Timer
 
 from errors import (
     EmbeddingRefused,
+    GivesWay,
     Invalid,
     JobCancelled,
     LostLease,
@@ -32,7 +33,7 @@ from errors import (
 from handlers import HANDLERS, Handler
 from job_queue import CANCELLED, Claim, Lease
 from models import JobStatus, Json
-from runtime import Runtime, open_runtime
+from runtime import Runtime, limit_memory, open_runtime
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,9 @@ class Worker:
         if isinstance(error, WorkerStopping):
             self.runtime.queue.give_back(claim)
             return "given back, because this worker stops"
+        if isinstance(error, GivesWay):
+            self.runtime.queue.give_back(claim)
+            return "has had its slice: another tenant's job goes first"
         told = self._tell(claim, error)
         if isinstance(error, PERMANENT) or claim.attempt >= self.runtime.queue.max_attempts:
             self.runtime.jobs.end(claim, JobStatus.FAILED, told)
@@ -146,6 +150,8 @@ class Worker:
         """What clients may read of it: what the service did not say on purpose stays in the log."""
         if isinstance(error, ServiceError):
             return str(error)
+        if isinstance(error, MemoryError):
+            return "It takes more memory than this worker has, or may take (MEMORY_LIMIT_MB)."
         log.error("job %s", claim.job_id, exc_info=error)
         return f"{type(error).__name__} inside the service: the worker's log has it under this job's id."
 
@@ -187,6 +193,7 @@ def main() -> None:
     settings = Settings(**given)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     os.nice(settings.worker_nice)
+    limit_memory(settings.memory_limit_mb)
     try:
         with open_runtime(settings) as runtime:
             worker = Worker(runtime, HANDLERS, name=_name())

@@ -1,7 +1,8 @@
-"""What happens to every request before its route is found: an id, a limit, and paths and types made plain."""
+"""What happens to every request before its route is found: an id, limits, and paths and types made plain."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -20,6 +21,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 PRINTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 UPLOAD = "/v1/docs/upload"
+SLOWEST_BYTES = 10_000
 HOLD_NAMES = ("/v1/docs/", "/v1/teams/")
 
 
@@ -52,7 +54,11 @@ class RequestId:
 
 
 class BodyLimit:
-    """No body longer than MAX_BODY_MB, or MAX_UPLOAD_MB, is read, whatever its length was said to be."""
+    """No body longer than MAX_BODY_MB, or MAX_UPLOAD_MB, is read, whatever its length was said to be.
+
+    Nor is one waited for that stops, or hardly moves: REQUEST_TIMEOUT_SECONDS are all the waiting that is done for a
+    body, and one second more for each SLOWEST_BYTES of it. The time in which the service itself is busy does not count.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -66,23 +72,39 @@ class BodyLimit:
         megabytes, name = (
             (settings.max_upload_mb, "MAX_UPLOAD_MB") if is_upload else (settings.max_body_mb, "MAX_BODY_MB")
         )
-        limit = megabytes << 20
         detail = f"The request's body is longer than {megabytes} MB ({name}): send less at once."
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > limit:
+        if length.isdigit() and int(length) > megabytes << 20:
             await problem(Request(scope), 413, detail, code="too_large")(scope, receive, send)
             return
-        got = 0
+        body = _Body(receive, most_bytes=megabytes << 20, too_long=detail, seconds=settings.request_timeout_seconds)
+        await self.app(scope, body.receive, send)
 
-        async def receive_counted() -> Message:
-            nonlocal got
-            message = await receive()
-            got += len(message.get("body", b""))
-            if got > limit:
-                raise HTTPException(413, detail)
-            return message
 
-        await self.app(scope, receive_counted, send)
+class _Body:
+    """A body on its way in, counted and timed."""
+
+    def __init__(self, receive: Receive, *, most_bytes: int, too_long: str, seconds: float) -> None:
+        self._receive, self._most_bytes, self._too_long, self._seconds = receive, most_bytes, too_long, seconds
+        self._got, self._waited, self._is_whole = 0, 0.0, False
+
+    async def receive(self) -> Message:
+        """What comes after the whole body is that the client goes, which may take its time."""
+        if self._is_whole:
+            return await self._receive()
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(max(self._seconds + self._got / SLOWEST_BYTES - self._waited, 0)):
+                message = await self._receive()
+        except TimeoutError:
+            told = f"The body stopped, or came too slowly, for {self._seconds:g} s (REQUEST_TIMEOUT_SECONDS)."
+            raise HTTPException(408, told, headers={"Connection": "close"}) from None
+        self._waited += time.monotonic() - started
+        self._got += len(message.get("body", b""))
+        self._is_whole = not message.get("more_body", False)
+        if self._got > self._most_bytes:
+            raise HTTPException(413, self._too_long)
+        return message
 
 
 class PlainRequests:

@@ -51,6 +51,9 @@ STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
 RETRY_AFTER_SECONDS = "5"
 LONGEST_SHOWN = 100
 UNEXPECTED = "Something went wrong inside the service. The log has the details under this answer's X-Request-ID."
+OUT_OF_MEMORY = (
+    "It takes more memory than the service has, or may take (MEMORY_LIMIT_MB): send less at once, or try again."
+)
 
 
 class Problem(JSONResponse):
@@ -64,6 +67,7 @@ def problem(request: Request, status: int, detail: str, *, code: str, param: str
 
 
 def body_of(status: int, detail: str, *, code: str, instance: str, param: str | None = None) -> dict[str, Any]:
+    """As in RFC 9457, and beside it in the shape that clients of OpenAI read."""
     title = HTTPStatus(status).phrase
     return {
         "type": f"urn:ai3-datafactory:error:{code}",
@@ -80,6 +84,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(SQLAlchemyError, _database_error)
+    app.add_exception_handler(MemoryError, _out_of_memory)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -87,6 +92,8 @@ async def problem_of(request: Request, error: Exception) -> Problem:
     """The same for an error that comes too late to be the answer itself."""
     if isinstance(error, ServiceError):
         return await _service_error(request, error)
+    if isinstance(error, MemoryError):
+        return await _out_of_memory(request, error)
     return await (_database_error if isinstance(error, SQLAlchemyError) else _unexpected)(request, error)
 
 
@@ -127,6 +134,11 @@ async def _http_error(request: Request, error: Exception) -> Problem:
 async def _database_error(request: Request, error: Exception) -> Problem:
     log.error("%s %s", request.method, request.url.path, exc_info=error)
     return problem(request, 503, "The database does not answer as it should: try again.", code="database_unavailable")
+
+
+async def _out_of_memory(request: Request, error: Exception) -> Problem:  # noqa: ARG001
+    log.error("%s %s: %s", request.method, request.url.path, OUT_OF_MEMORY)
+    return problem(request, 503, OUT_OF_MEMORY, code="overloaded")
 
 
 async def _unexpected(request: Request, error: Exception) -> Problem:

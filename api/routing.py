@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from api.access import admit, as_openapi, headers_of, needed_by, principal
-from api.problems import problem
+from api.problems import OUT_OF_MEMORY, RETRY_AFTER_SECONDS, problem
 from api.responses import answers_of, merged
 from errors import Conflict, Invalid, ServiceError
 from services.idempotency import GivenAnswer
@@ -35,23 +36,13 @@ KEYED = {
 class StrictRequest(Request):
     """JSON that says one thing: no key twice, no NaN, no half of a character, no nesting without end."""
 
+    async def body(self) -> bytes:
+        with _enough_memory():
+            return await super().body()
+
     async def json(self) -> Any:
-        body = await self.body()
-        try:
-            found = json.loads(body, object_pairs_hook=_object, parse_constant=_no_constant)
-            if b"\\ud" in body.lower():  # an escaped surrogate: only a pair of them is a character
-                json.dumps(found, ensure_ascii=False).encode()
-        except RecursionError as error:
-            raise json.JSONDecodeError("nested too deeply", "", 0) from error
-        except UnicodeDecodeError as error:
-            raise json.JSONDecodeError("not UTF-8", "", error.start) from error
-        except UnicodeEncodeError as error:
-            raise json.JSONDecodeError("a lone surrogate, which is no character", "", 0) from error
-        except json.JSONDecodeError:
-            raise
-        except ValueError as error:  # Python's own limit, as reading digits takes quadratic time
-            raise json.JSONDecodeError("an integer of thousands of digits", "", 0) from error
-        return found
+        with _enough_memory():
+            return _parsed(await self.body())
 
 
 class StrictRoute(APIRoute):
@@ -104,6 +95,33 @@ class WritingRoute(StrictRoute):
         if key is None or request.method != "POST":
             return await handle(request)
         return await _handle_keyed(request, handle, key)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        found = json.loads(body, object_pairs_hook=_object, parse_constant=_no_constant)
+        if b"\\ud" in body.lower():  # an escaped surrogate: only a pair of them is a character
+            json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise json.JSONDecodeError("nested too deeply", "", 0) from error
+    except UnicodeDecodeError as error:
+        raise json.JSONDecodeError("not UTF-8", "", error.start) from error
+    except UnicodeEncodeError as error:
+        raise json.JSONDecodeError("a lone surrogate, which is no character", "", 0) from error
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # Python's own limit, as reading digits takes quadratic time
+        raise json.JSONDecodeError("an integer of thousands of digits", "", 0) from error
+    return found
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """FastAPI takes every other error of a body's reading for the client's fault."""
+    try:
+        yield
+    except MemoryError as error:
+        raise HTTPException(503, OUT_OF_MEMORY, headers={"Retry-After": RETRY_AFTER_SECONDS}) from error
 
 
 def _refuse_nul(request: Request) -> None:

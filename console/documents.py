@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from console.common import Namespace, Tenant, failed, group, opened, progress, say
-from services.ingesting_files import Outcome, Target, find_files
+from services.ingesting_files import Listing, Outcome, Target, find_files
 from services.search import Passage, Question
 from services.searching.question import Mode
 
@@ -29,26 +29,29 @@ def ingest(
     strategy: Annotated[str | None, typer.Option(help="How to cut; else what fits each type.")] = None,
     enrich: Annotated[bool, typer.Option(help="Embed each chunk with its file's name and its headings.")] = True,
     glob: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Take these files of the folders.")] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Take what symbolic links in the folders lead to, wherever that is.")
+    ] = False,
 ) -> None:
     """Put files into a namespace. Files that did not change are embedded no second time.
 
     Of folders: PDF, DOCX, PPTX, XLSX, HTML, EPUB, EML, CSV, TSV, JSON, .txt .text .md .markdown .rst, LICENSE, COPYING,
-    README*; nothing hidden. Their text is kept, the files are not. A document's id is the path of its file from the
-    given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it are the same. A file that was removed
-    from the folder stays in the namespace.
+    README*; nothing hidden, and nothing behind a symbolic link. Their text is kept, the files are not. A document's id
+    is the path of its file from the given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it are
+    the same. A file that was removed from the folder stays in the namespace.
     """
     started = time.monotonic()
-    files, failed = find_files(paths, glob or [])
+    listing = find_files(paths, glob or [], follow_links=follow_links)
     with opened(context) as runtime:
-        total = Outcome(failed=tuple(failed))
+        total = Outcome(failed=listing.failed)
         target = Target(tenant, namespace, strategy, enrich)
         try:
-            with progress("files", len(files)) as show:
-                for outcome in runtime.files.ingest(files, target):
+            with progress("files", len(listing.files)) as show:
+                for outcome in runtime.files.ingest(listing.files, target):
                     total += outcome
-                    show(total.files - len(failed))
+                    show(total.files - len(listing.failed))
         finally:  # what was stored before the disk was full, or somebody lost patience, stays stored
-            _summarize(total, len(files) + len(failed), time.monotonic() - started)
+            _summarize(total, listing, time.monotonic() - started)
     if not total.files:
         typer.echo("There is no such file: name files, or say with --glob which ones to take.", err=True)
     if total.failed:
@@ -79,16 +82,19 @@ def search(
         say(answer.hint or "Nothing was found.")
 
 
-def _summarize(total: Outcome, count: int, seconds: float) -> None:
-    done = total.done
+def _summarize(total: Outcome, listing: Listing, seconds: float) -> None:
+    done, count = total.done, len(listing.files) + len(listing.failed)
     skipped = done.skipped_docs + len(total.empty)
     left = f", {count - total.files} not tried" if count > total.files else ""
     empty = f" ({len(total.empty)} empty)" if total.empty else ""
     say(f"docs    {done.upserted_docs} upserted, {skipped} skipped{empty}, {len(total.failed)} failed{left}")
     say(f"chunks  {done.chunks_created}: {done.chunks_embedded} embedded, {done.chunks_reused} reused")
+    if listing.links:
+        say(f"links   {len(listing.links)} passed over")
     say(f"time    {seconds:.1f} s")
     reasons = [f"failed  {each.name}: {each.reason}" for each in total.failed]
-    for found in (reasons, [f"skipped {name}: empty" for name in total.empty]):
+    links = [f"passed  {each.name}: {each.reason}" for each in listing.links]
+    for found in (reasons, [f"skipped {name}: empty" for name in total.empty], links):
         for line in found[:FAILURES_SHOWN]:
             say(line)
         if len(found) > FAILURES_SHOWN:

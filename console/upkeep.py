@@ -29,7 +29,8 @@ def doctor(context: typer.Context) -> None:
     for finding in _findings(settings_of(context)):
         problems += not finding.is_ok
         lines = finding.told.replace("\n", f"\n{'':22}")
-        say(f"{'ok' if finding.is_ok else 'PROBLEM':8}{finding.name:14}{lines}")
+        grade = "PROBLEM" if not finding.is_ok else "WARNING" if finding.is_warning else "ok"
+        say(f"{grade:8}{finding.name:14}{lines}")
     if problems:
         raise failed(f"problems found: {problems}")
 

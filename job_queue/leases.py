@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from errors import JobCancelled, LostLease, ServiceError, WorkerStopping
+from errors import GivesWay, JobCancelled, LostLease, ServiceError, WorkerStopping
 from job_queue.claims import CANCELLED, Claim, lost
 from models import Json
 
@@ -22,6 +22,9 @@ class Renewing(Protocol):
     """What a lease asks of its queue."""
 
     lease_seconds: float
+    slice_seconds: float
+
+    def others_wait(self, claim: Claim) -> bool: ...
 
     def renew(self, claim: Claim) -> bool: ...
 
@@ -36,6 +39,7 @@ class Lease:
         self.claim = claim
         self.stopping = stopping
         self.is_over = Event()
+        self._slice_ends = time.monotonic() + queue.slice_seconds
         self._why_not: ServiceError | None = None
 
     def check(self) -> None:
@@ -44,6 +48,16 @@ class Lease:
             raise self._why_not
         if self.stopping.is_set():
             raise WorkerStopping(f"The worker stops; job {self.claim.job_id} goes back to the queue.")
+
+    def give_way(self) -> None:
+        """As check(); and raise GivesWay when the job has had its slice of the worker and another tenant's job waits.
+
+        To be called behind a step and before the next, where all that was done is committed: the job begins again
+        from there, and gets at least one step further in each of its turns.
+        """
+        self.check()
+        if time.monotonic() >= self._slice_ends and self.queue.others_wait(self.claim):
+            raise GivesWay(f"Job {self.claim.job_id} lets another tenant's go first.")
 
     @contextmanager
     def step(self, progress: int, result: Json) -> Iterator[Session]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,9 +27,18 @@ LONGEST_PAUSE_SECONDS = 300.0
 class JobQueue:
     """Hands each job to one worker at a time, for as long as the lease lasts."""
 
-    def __init__(self, database: Database, *, lease_seconds: float, max_attempts: int, retry_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease_seconds: float,
+        max_attempts: int,
+        retry_seconds: float,
+        slice_seconds: float = math.inf,
+    ) -> None:
         self.database = database
         self.lease_seconds = lease_seconds
+        self.slice_seconds = slice_seconds
         self.max_attempts = max_attempts
         self.retry_seconds = retry_seconds
         self._last_team = -1
@@ -168,6 +178,15 @@ class JobQueue:
             following = session.scalar(query.where(Job.team_id > self._last_team))
             return session.scalar(query) if following is None else following
 
+    def others_wait(self, claim: Claim) -> bool:
+        """Is there a job of another tenant that nobody works on? The tenant's own may be many: they are not read."""
+        with self.database.read() as session:
+            return any(
+                session.scalar(select(Job.job_id).where(which, is_other).limit(1)) is not None
+                for which in (waits(), is_abandoned())
+                for is_other in (Job.team_id > claim.team_id, Job.team_id < claim.team_id)
+            )
+
     def renew(self, claim: Claim) -> bool:
         """Hold the job for another lease. Returns whether somebody wants it cancelled; raises LostLease."""
         with self.database.write() as session:
@@ -211,7 +230,10 @@ class JobQueue:
         return pause
 
     def give_back(self, claim: Claim) -> None:
-        """Let another worker go on at once, because this one stops. It does not count as a try."""
+        """Let any worker go on at once where this one leaves off. It does not count as a try.
+
+        The job keeps its place among its tenant's; between tenants, others have their turn first.
+        """
         with self.database.write() as session:
             release(session, claim, {"attempts": Job.attempts - 1})
 

@@ -22,6 +22,7 @@ def queue_of(database: Database, settings: Settings) -> JobQueue:
         lease_seconds=settings.job_lease_seconds,
         max_attempts=settings.job_max_attempts,
         retry_seconds=settings.job_retry_seconds,
+        slice_seconds=settings.worker_slice_seconds,
     )
 
 
@@ -80,6 +81,7 @@ def document_limits(settings: Settings) -> Limits:
         batch_docs=settings.max_batch_docs,
         name_chars=settings.max_name_chars,
         doc_id_chars=settings.max_doc_id_chars,
+        chunks=settings.max_chunks_per_document,
     )
 
 

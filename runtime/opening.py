@@ -189,6 +189,7 @@ def _ingesting(shared: _Shared) -> IngestingService:
         shared.embedding,
         shared.publisher,
         shared.settings.chunk_tokens,
+        shared.settings.max_chunks_per_document,
     )
     return IngestingService(shared.database, shared.embedding, shared.publisher, extracting)
 

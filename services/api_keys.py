@@ -21,7 +21,6 @@ from errors import Conflict, Forbidden, Invalid, NotFound
 from models import ApiKey, Team, utc_now
 from services.accounts import require_team
 from services.drafting import check_line
-from text.hashing import UNSTORABLE
 from times import shifted, storable
 
 PREFIX = "adf_"
@@ -51,11 +50,12 @@ class KeyService:
     ) -> MadeKey:
         """Raises Forbidden when *by* lacks a scope of the key: nobody can make a key that may more than they may."""
         check_line("name", name)
+        if len(name) > LONGEST_NOTE:
+            raise Invalid(f"The name has {len(name)} characters; at most {LONGEST_NOTE} are accepted.", param="name")
         wanted = sorted(set(scopes))
         _require_all(by, wanted)
         if not wanted:
             raise Invalid("A key without a scope is of no use: give it one.", param="scopes")
-        _check_note(name)
         ends_at = self._end(expires_at) if expires_at is not None else None
         with self.database.write() as session:
             team = require_team(session, team_name)
@@ -157,13 +157,6 @@ def status_of(row: ApiKey, now: datetime) -> str:
     if row.revoked_at is not None:
         return "revoked"
     return "expired" if row.expires_at is not None and row.expires_at <= now else "active"
-
-
-def _check_note(name: str) -> None:
-    if len(name) > LONGEST_NOTE:
-        raise Invalid(f"The name has {len(name)} characters; at most {LONGEST_NOTE} are accepted.", param="name")
-    if UNSTORABLE.search(name):
-        raise Invalid("The name has a NUL character or half of a surrogate pair in it.", param="name")
 
 
 def _require_key(session: Session, team_name: str, key_id: str) -> ApiKey:

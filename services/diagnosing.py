@@ -18,6 +18,7 @@ from engines.blobs.base import BlobStore
 from engines.embedders.opening import open_embedder
 from engines.extraction.extractor import Extractor
 from engines.extraction.ocr import has_tesseract
+from engines.extraction.sandbox import ADVICE
 from engines.vectors.base import VectorStore
 from errors import ServiceError, StorageFull
 from job_queue import JobQueue
@@ -42,11 +43,12 @@ _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|key|secret|token)[^=&]*)=[^&
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """*told* says what there is or, of a problem, what is wrong and what to do."""
+    """*told* says what there is or, of a problem or a warning, what is wrong and what to do."""
 
     name: str
     told: str
     is_ok: bool = True
+    is_warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class DiagnosingService:
         yield _ask("index store", self._index_store)
         yield _ask("raw files", self.blobs.check)
         yield _ask("ocr", self._ocr)
+        yield self._reader()
         yield _ask("workers", self._workers)
         yield _ask("model", self._model)
 
@@ -96,6 +99,15 @@ class DiagnosingService:
         if languages and not has_tesseract():
             raise ServiceError("OCR_ENABLED is set, but the program tesseract is not installed.")
         return f"tesseract reads {languages}" if languages else "off"
+
+    def _reader(self) -> Finding:
+        """How far the process that reads files is closed off here. It reads on where it is not: that is no problem."""
+        try:
+            held = self.extractor.protections()
+        except ServiceError as error:
+            return Finding("file reader", str(error), is_ok=False)
+        told = [f"{name}: closed to it" if name in held else advice for name, advice in ADVICE.items()]
+        return Finding("file reader", "\n".join(told), is_warning=len(held) < len(ADVICE))
 
     def _free(self, folder: Path) -> str:
         free, reserve = shutil.disk_usage(folder).free, self.database.min_free_bytes

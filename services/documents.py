@@ -10,12 +10,13 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from database import Database, repeatable
+from engines.embedders.base import Embedder
 from errors import Conflict, Invalid, NotFound, TooLarge
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, Project, Revision, RevisionStatus, utc_now
 from services import namespaces
 from services.browsing import newest, view
-from services.drafting import Limits, NewDoc, checked, chunk_rows, describe, draft, file_row, revision_row
+from services.drafting import Draft, Limits, NewDoc, checked, chunk_rows, describe, draft, file_row, revision_row
 from services.embedding import EmbeddingService
 from services.own_chunks import external_version, require_fit
 from services.pending_blobs import take
@@ -186,13 +187,16 @@ class DocumentService:
         for each in found.new:
             require_fit(each.doc.called, each.doc.dimension, expected)
         model = self.embedding.embedder(version) if expected is None else None
-        cut = [draft(each.doc, chunk_tokens=self.chunk_tokens, model=model) for each in found.new]
+        cut = [self._cut(each.doc, model) for each in found.new]
         if project is None:
             dimension = expected or self.embedding.embedder(version).dimension
             project = namespaces.create(
                 self.database, tenant_id, namespace, embedding_version=version, dimension=dimension
             )
         return Plan(project, found, cut, version)
+
+    def _cut(self, doc: NewDoc, model: Embedder | None) -> Draft:
+        return draft(doc, chunk_tokens=self.chunk_tokens, most_chunks=self.limits.chunks, model=model)
 
     def _version(self, tenant_id: str, namespace: str, project: Project | None, doc: NewDoc) -> str:
         """The first document of a namespace decides where its vectors come from, whoever made the namespace."""

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from database import Database
 from engines.blobs.base import BlobStore
 from engines.extraction.extractor import Extractor
-from errors import Unreadable
+from errors import Invalid, Unreadable
 from job_queue import Lease
 from models import Chunk, Doc, DocStatus, File, Json, Project, Revision, RevisionStatus, utc_now
 from services.drafting import AUTO, Draft, NewDoc, chunk_rows, draft
@@ -37,6 +37,7 @@ class ExtractingService:
     embedding: EmbeddingService
     publisher: Publisher
     chunk_tokens: int
+    most_chunks: int
 
     def extract(self, lease: Lease, waiting: Revision, *, progress: int, result: Json) -> None:
         """Give the waiting revision its text and chunks. Raises Unreadable, in words for whoever sent the file.
@@ -80,7 +81,10 @@ class ExtractingService:
             enrich_context=asked["enrich_context"],
         )
         embedder = self.embedding.embedder(project.embedding_version)
-        return draft(doc, chunk_tokens=self.chunk_tokens, model=embedder)
+        try:
+            return draft(doc, chunk_tokens=self.chunk_tokens, most_chunks=self.most_chunks, model=embedder)
+        except Invalid as error:  # which the job would end with, and all of its documents
+            raise Unreadable(str(error)) from error
 
     def _write(self, session: Session, project: Project, waiting: Revision, cut: Draft, found: ExtractedText) -> None:
         current, first_id = self.publisher.next_numbers(session, project, chunks=len(cut.spans), publications=0)

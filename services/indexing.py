@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from sqlalchemy import delete
+from sqlalchemy import delete, func, select
 
 from database import Database
 from domain import Partition
@@ -36,7 +36,7 @@ class IndexingService:
     def rebuild(self, lease: Lease) -> Json:
         """Build the index of the partition as it is now, or first move it to another embedding version."""
         project = self._project(lease)
-        self.keywords.mend(project, check=lease.check)
+        self.keywords.mend(project, check=lease.give_way)
         if lease.claim.payload.get("reembed"):
             return self._reembed(lease, project, str(lease.claim.payload["new_embedding_version"]))
         version = project.embedding_version
@@ -90,10 +90,13 @@ class IndexingService:
 
     def _embed_missing(self, lease: Lease, project: Project, version: str, embedded: int) -> int:
         """Embed, step by step, what is live and has no vector of *version*. Returns how many in all."""
-        last_id, done = -1, 0
+        lacking = without_vector(_key(project, version))
+        with self.database.read() as session:
+            left = session.scalar(select(func.count()).select_from(lacking.subquery())) or 0
+        last_id, done = -1, max(project.live_chunks - left, 0)
         while True:
             with self.database.read() as session:
-                query = without_vector(_key(project, version)).where(Chunk.faiss_id > last_id)
+                query = lacking.where(Chunk.faiss_id > last_id)
                 rows = session.execute(query.order_by(Chunk.faiss_id).limit(TEXTS_PER_STEP)).all()
             if not rows:
                 return embedded
@@ -104,6 +107,7 @@ class IndexingService:
             with lease.step(progress, {"chunks_embedded": embedded}) as session:
                 self.embedding.store(session, project.team_id, version, vectors)
                 count_ingest(session, project, embedded=len(vectors))
+            lease.give_way()
 
     def _switch(self, lease: Lease, project: Project, version: str, built: Checkpoint, told: Json) -> str | None:
         """Let *version* serve; the old index goes in the same commit. Returns the version that served before.

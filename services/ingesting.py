@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session, defer
 
 from database import Database
+from engines.vectors.truth import has_vector
 from errors import EmbeddingRefused, ServiceError, Unreadable
 from job_queue import Claim, Lease
 from models import Chunk, Doc, DocStatus, File, Json, Project, Revision, RevisionStatus, utc_now
@@ -24,14 +25,6 @@ log = logging.getLogger(__name__)
 
 TEXTS_PER_STEP = 128
 ERRORS_KEPT = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A revision that waits, and the hashes of what is to be embedded for its chunks."""
-
-    revision: Revision
-    hashes: list[bytes]
 
 
 @dataclass(frozen=True)
@@ -48,16 +41,20 @@ class IngestingService:
         they complete. So a worker that dies loses one step, and the next one goes on behind it.
         """
         counts: Counter[str] = Counter(lease.claim.result.get("counts", {}))
-        while waiting := self._next_step(lease.claim):
+        waiting = self._next_docs(lease.claim)
+        while waiting:
             lease.check()
-            if _is_unread(waiting[0].revision):
+            if _is_unread(waiting[0]):
                 self._read_file(lease, waiting[0], counts)
             else:
-                self._do_step(lease, waiting, counts)
+                self._embed(lease, waiting, counts)
+            waiting = self._next_docs(lease.claim)
+            if waiting:
+                lease.give_way()
         return self._result(lease.claim, counts)
 
-    def _next_step(self, claim: Claim) -> list[Waiting]:
-        """The waiting documents that make up a step, in order; a large one comes alone, and so does an unread one."""
+    def _next_docs(self, claim: Claim) -> list[Revision]:
+        """Waiting documents that fit a step, in order; a large one comes alone, and so does an unread one."""
         with self.database.read() as session:
             query = select(Revision).where(Revision.job_id == claim.job_id, Revision.status == RevisionStatus.PENDING)
             query = query.order_by(Revision.team_id, Revision.project_id, Revision.doc_id).options(defer(Revision.text))
@@ -72,35 +69,54 @@ class IngestingService:
                 total += revision.chunk_count
                 if _is_unread(revision):
                     break
-            return [Waiting(revision, _hashes(session, revision)) for revision in chosen]
+            return chosen
 
-    def _read_file(self, lease: Lease, waiting: Waiting, counts: Counter[str]) -> None:
+    def _read_file(self, lease: Lease, waiting: Revision, counts: Counter[str]) -> None:
         """A file that cannot be read costs its own document and no other."""
         progress, result = self._progress(lease.claim), {"counts": dict(counts)}
         try:
-            self.extracting.extract(lease, waiting.revision, progress=progress, result=result)
+            self.extracting.extract(lease, waiting, progress=progress, result=result)
         except Unreadable as error:
             self._fail(lease, waiting, counts, error)
 
-    def _do_step(self, lease: Lease, waiting: Sequence[Waiting], counts: Counter[str]) -> None:
-        project = self._project(waiting[0].revision)
-        hashes = [key for each in waiting for key in each.hashes]
-        with self.database.read() as session:
-            missing = self.embedding.missing(session, project.team_id, project.embedding_version, hashes)
-            step = list(dict.fromkeys(key for key in hashes if key in missing))[:TEXTS_PER_STEP]
-            texts = _texts(session, [each.revision for each in waiting], step)
-        try:
-            vectors = self.embedding.embed(project.embedding_version, texts)
-        except EmbeddingRefused as error:
-            return self._refused(lease, waiting, counts, error)
-        counts["chunks_embedded"] += len(step)
-        with lease.step(self._progress(lease.claim), {"counts": dict(counts)}) as session:
-            self.embedding.store(session, project.team_id, project.embedding_version, vectors)
-            published = 0
-            if len(step) == len(missing):
-                published = self._publish(session, project, [each.revision for each in waiting])
-            count_ingest(session, project, chunks=published, embedded=len(step))
+    def _embed(self, lease: Lease, waiting: Sequence[Revision], counts: Counter[str]) -> None:
+        """Embed, step by step, what the documents lack, and publish them with the last of it.
+
+        What is not there any more, since a document was changed meanwhile, is left for the next call.
+        """
+        project = self._project(waiting[0])
+        lacking = self._lacking(project, waiting)
+        for start in range(0, max(len(lacking), 1), TEXTS_PER_STEP):
+            if start:
+                lease.give_way()
+            step = dict(lacking[start : start + TEXTS_PER_STEP])
+            left = len(lacking) - start - len(step)
+            with self.database.read() as session:
+                texts = _texts(session, project, list(step.values()))
+            if texts.keys() != step.keys():
+                return None
+            try:
+                vectors = self.embedding.embed(project.embedding_version, texts)
+            except EmbeddingRefused as error:
+                return self._refused(lease, waiting, counts, error)
+            counts["chunks_embedded"] += len(step)
+            with lease.step(self._progress(lease.claim, waiting, left), {"counts": dict(counts)}) as session:
+                self.embedding.store(session, project.team_id, project.embedding_version, vectors)
+                published = 0 if left else self._publish(session, project, waiting)
+                count_ingest(session, project, chunks=published, embedded=len(step))
         return None
+
+    def _lacking(self, project: Project, waiting: Sequence[Revision]) -> list[tuple[bytes, int]]:
+        """What is to be embedded for the documents, each once, and the number of a chunk that has it."""
+        found: dict[bytes, int] = {}
+        with self.database.read() as session:
+            for revision in waiting:
+                query = select(Chunk.embed_hash, Chunk.faiss_id).where(
+                    chunks_of(revision), ~has_vector(project.embedding_version)
+                )
+                rows = session.execute(query.order_by(Chunk.chunk_index))
+                found |= {key: faiss_id for key, faiss_id in rows if key not in found}
+        return list(found.items())
 
     def _publish(self, session: Session, project: Project, waiting: Sequence[Revision]) -> int:
         """Publish each revision that still waits; what came later has ended it. The version may have moved: not yet.
@@ -118,17 +134,19 @@ class IngestingService:
                 published += revision.chunk_count
         return published
 
-    def _refused(self, lease: Lease, waiting: Sequence[Waiting], counts: Counter[str], error: EmbeddingRefused) -> None:
+    def _refused(
+        self, lease: Lease, waiting: Sequence[Revision], counts: Counter[str], error: EmbeddingRefused
+    ) -> None:
         """One text that the model refuses costs its own document and no other: take them one by one."""
         if len(waiting) > 1:
             for each in waiting:
-                self._do_step(lease, [each], counts)
+                self._embed(lease, [each], counts)
             return
         self._fail(lease, waiting[0], counts, error)
 
-    def _fail(self, lease: Lease, waiting: Waiting, counts: Counter[str], error: ServiceError) -> None:
+    def _fail(self, lease: Lease, waiting: Revision, counts: Counter[str], error: ServiceError) -> None:
         with lease.step(self._progress(lease.claim), {"counts": dict(counts)}) as session:
-            revision = session.get_one(Revision, _key(waiting.revision), options=[defer(Revision.text)])
+            revision = session.get_one(Revision, _key(waiting), options=[defer(Revision.text)])
             if revision.status == RevisionStatus.PENDING:
                 _give_up(session, revision, RevisionStatus.FAILED, str(error))
 
@@ -136,10 +154,13 @@ class IngestingService:
         with self.database.read() as session:
             return session.get_one(Project, (revision.team_id, revision.project_id))
 
-    def _progress(self, claim: Claim) -> int:
+    def _progress(self, claim: Claim, embedding: Sequence[Revision] = (), left: int = 0) -> int:
+        """In percent of the documents. Of those in *embedding*, *left* texts lack a vector still."""
         by_status = self._count(claim)
         total = sum(by_status.values()) or 1
-        return 100 * (total - by_status[RevisionStatus.PENDING]) // total
+        chunks = sum(revision.chunk_count for revision in embedding) or 1
+        done = total - by_status[RevisionStatus.PENDING] + len(embedding) * (chunks - left) / chunks
+        return min(int(100 * done / total), 99)
 
     def _count(self, claim: Claim) -> Counter[str]:
         with self.database.read() as session:
@@ -209,18 +230,12 @@ def _warnings(session: Session, of_job: ColumnElement[bool]) -> list[Json]:
     return told[:ERRORS_KEPT]
 
 
-def _hashes(session: Session, revision: Revision) -> list[bytes]:
-    return list(session.scalars(select(Chunk.embed_hash).where(chunks_of(revision)).order_by(Chunk.chunk_index)))
-
-
-def _texts(session: Session, revisions: Sequence[Revision], wanted: Sequence[bytes]) -> dict[bytes, str]:
-    """What is embedded under the *wanted* hashes."""
-    texts: dict[bytes, str] = {}
-    for revision in revisions if wanted else []:
-        query = select(Chunk.embed_hash, Chunk.text, Chunk.header).where(chunks_of(revision))
-        rows = session.execute(query.where(Chunk.embed_hash.in_(wanted)))
-        texts |= {key: embedded_text(text, head) for key, text, head in rows}
-    return texts
+def _texts(session: Session, project: Project, numbers: Sequence[int]) -> dict[bytes, str]:
+    """What is embedded for the chunks with these numbers, by its hash."""
+    query = select(Chunk.embed_hash, Chunk.text, Chunk.header).where(
+        Chunk.team_id == project.team_id, Chunk.project_id == project.id, Chunk.faiss_id.in_(numbers)
+    )
+    return {key: embedded_text(text, head) for key, text, head in session.execute(query)}
 
 
 def _place(revision: Revision) -> tuple[int, int]:

@@ -40,13 +40,17 @@ BATCH_CHARS = 200_000
 OF_NO_FILE = (ModelUnavailable, VersionUnavailable, DatabaseUnavailable, StorageFull)
 
 NOTHING = Upserted()
+NOT_FOLLOWED = "a symbolic link (--follow-links takes what it leads to)"
 _BYTES_PER_CHAR = 4  # at the most, in UTF-8 and in UTF-16
 
 
 @dataclass(frozen=True, slots=True)
 class File:
+    """*may_be_link*: somebody named it, or wants links to be followed."""
+
     path: Path
     doc_id: str
+    may_be_link: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,15 @@ class Failure:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What some paths lead to: *files* to take, what cannot be taken, and symbolic links that were passed over."""
+
+    files: tuple[File, ...]
+    failed: tuple[Failure, ...] = ()
+    links: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +96,32 @@ class Target:
     enrich: bool = True
 
 
-def find_files(paths: Sequence[Path], patterns: Sequence[str] = ()) -> tuple[list[File], list[Failure]]:
-    """The files to take, each once, and what cannot be taken.
+def find_files(paths: Sequence[Path], patterns: Sequence[str] = (), *, follow_links: bool = False) -> Listing:
+    """The files to take, each once.
 
-    A path that is no folder is taken whatever it is called. In folders those that match one of *patterns*, by their
-    name or by their path from the folder on, or without patterns the usual types; nothing hidden, and no folder
-    behind a symbolic link.
+    A path that is no folder is taken whatever it is called, also where it is a link: somebody named it. In folders
+    those that match one of *patterns*, by their name or by their path from the folder on, or without patterns the usual
+    types; nothing hidden, and nothing behind a symbolic link unless *follow_links*: it may lead out of the folder, to
+    what whoever filled it could not read.
     """
     files: dict[str, File] = {}
     failed: list[Failure] = []
+    links: list[Failure] = []
     seen: set[Path] = set()
     for given in paths:
         root = Path(os.path.normpath(given.absolute()))  # not resolve(): a link goes by the name that was given
-        for found in _walk(root, patterns):
-            if isinstance(found, Failure):
+        for found in _walk(root, patterns, follow_links=follow_links):
+            if isinstance(found, _Link):
+                links.append(Failure(found.path.relative_to(root.parent).as_posix(), found.reason))
+            elif isinstance(found, Failure):
                 failed.append(found)
             elif found not in seen:
                 seen.add(found)
                 doc_id = found.relative_to(root.parent).as_posix()
-                first = files.setdefault(doc_id, File(found, doc_id))
+                first = files.setdefault(doc_id, File(found, doc_id, follow_links or found == root))
                 if first.path != found:
                     failed.append(Failure(str(found), f"{first.path} has the same doc_id: ingest a folder above both."))
-    return list(files.values()), failed
+    return Listing(tuple(files.values()), tuple(failed), tuple(links))
 
 
 @dataclass(frozen=True)
@@ -147,7 +164,7 @@ class FileIngestingService:
             file.doc_id.encode()
         except UnicodeEncodeError as error:
             raise Invalid("Its name is not valid UTF-8: rename it.") from error
-        found = self._text_of(file.path)
+        found = self._text_of(file)
         return NewDoc(
             tenant_id=target.tenant_id,
             namespace=target.namespace,
@@ -161,9 +178,10 @@ class FileIngestingService:
             enrich_context=target.enrich,
         )
 
-    def _text_of(self, path: Path) -> ExtractedText:
+    def _text_of(self, file: File) -> ExtractedText:
         """What is text already is read here; for the rest a process is started, which may die of it."""
-        head = _content(path, HEAD_BYTES)
+        path = file.path
+        head = _content(file, HEAD_BYTES)
         if not head:
             return ExtractedText("", "text/plain", "default")
         kind = kind_of(head, path.name)
@@ -172,7 +190,7 @@ class FileIngestingService:
         most_bytes = _BYTES_PER_CHAR * self.documents.limits.text_chars
         if (size := path.stat().st_size) > most_bytes:
             raise Invalid(f"It has {size} bytes, more than any text that is accepted (MAX_TEXT_CHARS).")
-        return ExtractedText(decode(_content(path)), kind.mime_type, PLAIN[kind])
+        return ExtractedText(decode(_content(file)), kind.mime_type, PLAIN[kind])
 
     def _has_room(self, batch: Sequence[NewDoc], doc: NewDoc) -> bool:
         chars = sum(len(each.text) for each in batch)
@@ -192,17 +210,27 @@ class FileIngestingService:
                 yield from self._upsert([doc])
 
 
-def _content(path: Path, most_bytes: int = -1) -> bytes:
+def _content(file: File, most_bytes: int = -1) -> bytes:
+    """A link that has taken the place of a file since the folder was walked is not followed."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(file.path.stat().st_mode):
             raise Invalid("It is not a regular file.")  # and reading a pipe would wait for ever
-        with open(path, "rb") as file:
-            return file.read(most_bytes)
+        handle = os.open(file.path, os.O_RDONLY | (0 if file.may_be_link else os.O_NOFOLLOW))
+        with open(handle, "rb") as opened:
+            return opened.read(most_bytes)
     except OSError as error:
         raise Invalid(f"It cannot be read: {error.strerror}.") from error
 
 
-def _walk(root: Path, patterns: Sequence[str]) -> Iterator[Path | Failure]:
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A symbolic link that is passed over."""
+
+    path: Path
+    reason: str
+
+
+def _walk(root: Path, patterns: Sequence[str], *, follow_links: bool) -> Iterator[Path | Failure | _Link]:
     try:
         is_folder = root.is_dir()
     except OSError as error:
@@ -212,13 +240,28 @@ def _walk(root: Path, patterns: Sequence[str]) -> Iterator[Path | Failure]:
         yield root
         return
     errors: list[OSError] = []
-    for folder, folders, names in os.walk(root, onerror=errors.append):
+    targets = {root.resolve()}
+    for folder, folders, names in os.walk(root, onerror=errors.append, followlinks=follow_links):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for link in [path for path in (Path(folder, name) for name in folders) if path.is_symlink()]:
+            reason = _why_not_walked(link, targets) if follow_links else NOT_FOLLOWED
+            if reason is not None:
+                folders.remove(link.name)
+                yield _Link(link, reason)
         for name in sorted(names):
             path = Path(folder, name)
             if not name.startswith(".") and _is_wanted(path.relative_to(root).as_posix(), patterns):
-                yield path
+                yield _Link(path, NOT_FOLLOWED) if path.is_symlink() and not follow_links else path
     yield from (_unreadable(error, root) for error in errors)
+
+
+def _why_not_walked(link: Path, targets: set[Path]) -> str | None:
+    """Each folder is walked once, or links that lead to each other would be walked for ever."""
+    target = link.resolve()
+    if any(target.is_relative_to(each) for each in targets):
+        return "a link to a folder that is taken anyway"
+    targets.add(target)
+    return None
 
 
 def _is_wanted(path: str, patterns: Sequence[str]) -> bool:

@@ -73,8 +73,7 @@ class Api:
 @contextmanager
 def api_process(settings: Settings) -> Iterator[Api]:
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "app_v1:app", "--host", "127.0.0.1", "--port", str(port)]
-    with process([*command, "--log-level", "warning"], settings) as running:
+    with process([sys.executable, "app_v1.py", "--port", str(port)], settings) as running:
         api = Api(port, running)
         with api.client:
             until(lambda: _is_ready(api))

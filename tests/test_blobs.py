@@ -54,6 +54,16 @@ def test_what_is_broken_off_is_not_there(store: BlobStore) -> None:
         store.read(name)
 
 
+@pytest.mark.parametrize("name", ["../secret", "ab/../../secret", "{folder}/secret"])
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_bytes(b"swordfish")
+    store = FolderStore(tmp_path / "raw", min_free_bytes=0)
+    for verb in (store.read, store.delete, lambda name: store.writing(name).__enter__()):
+        with pytest.raises(BlobStoreUnavailable, match="leads out"):
+            verb(name.format(folder=tmp_path))
+    assert (tmp_path / "secret").read_bytes() == b"swordfish"
+
+
 def test_a_file_is_synced_before_it_has_its_name_and_its_folders_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

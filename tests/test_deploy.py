@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import yaml
 from sqlalchemy import create_engine, make_url, text
 
@@ -93,6 +94,23 @@ def test_the_image_is_made_of_what_is_there_and_does_not_run_as_root() -> None:
     sent = {path.parts[0] for path in sent_to_the_builder()}
     assert sent >= {"app_v1.py", "worker.py", "manage.py", "api", "engines", "migrations", "requirements.txt"}
     assert not sent & {".git", ".venv", "tests", "deploy", "faiss_indices", "ai3_rag.db"}
+
+
+@pytest.mark.parametrize("unit", sorted((DEPLOY / "systemd").iterdir()), ids=lambda path: path.name)
+def test_a_unit_starts_what_there_is_with_settings_that_there_are(unit: Path) -> None:
+    lines = [line.partition("=") for line in unit.read_text().splitlines() if "=" in line and line[0] != "#"]
+    told = {name: value for name, _, value in lines}
+    _, program, *arguments = told["ExecStart"].split()
+    assert (ROOT / Path(program).relative_to("/opt/datafactory")).is_file()
+    done = subprocess.run([sys.executable, ROOT / Path(program).name, *arguments, "--help"], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    given = dict(each.split("=") for name, _, value in lines if name == "Environment" for each in value.split())
+    assert {name for name in given if not is_setting(name)} == {"OMP_WAIT_POLICY", "HF_HOME"}
+    assert int(given["MEMORY_LIMIT_MB"]) < int(told["MemoryMax"].removesuffix("G")) << 10
+
+
+def test_what_takes_work_has_a_bound_of_memory() -> None:
+    assert all(OURS[name]["mem_limit"] for name in ("api", "worker"))
 
 
 def test_postgres_takes_the_settings_that_it_is_given(postgres: PostgresServer) -> None:

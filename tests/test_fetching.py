@@ -27,7 +27,10 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 NOT_PUBLIC = (
     "127.0.0.1 10.0.0.1 172.16.0.1 192.168.0.1 169.254.169.254 100.64.0.1 0.0.0.0 192.0.0.170 198.18.0.1 240.0.0.1",
     "224.0.0.1 255.255.255.255 ::1 :: fe80::1 fc00::1 fd00:ec2::254 ::ffff:127.0.0.1 ::ffff:169.254.169.254 ff02::1",
-    "64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::7f00:1 2002:7f00:1:: 2001:0:7f00:1:: ::127.0.0.1",
+    "64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::7f00:1 2002:7f00:1:: 2001:0:7f00:1:: ::127.0.0.1 ::8.8.8.8",
+    "192.0.2.1 192.88.99.1 198.51.100.1 203.0.113.1 172.31.255.255 239.1.2.3 fec0::1 feff::1 3fff::1 3fff:fff::1",
+    "2001:db8::1 2001::1 2001:2::1 2001:10::1 100::1 100:0:0:1::1 5f00::1 64:ff9b:1:ffff::808:808 2002:a9fe:a9fe::1",
+    "2002:c0a8:1::1 ::ffff:0:8.8.8.8 fdff::1 4000::1 64:ff9b::c058:6301",
 )
 
 
@@ -140,7 +143,13 @@ def test_an_address_that_leads_inside_is_not_public(address: str) -> None:
     assert not is_public(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00:1450::1"),
+        *("64:ff9b::808:808", "::ffff:8.8.8.8", "2002:808:808::1"),
+    ],
+)
 def test_an_address_of_everybodys_is_public(address: str) -> None:
     assert is_public(ip_address(address))
 

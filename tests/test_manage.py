@@ -126,14 +126,12 @@ def test_bad_files_are_named_and_do_not_stop_the_others(run: Run, docs: Path) ->
     (docs / "binary.txt").write_bytes(b"PK\x03\x04\x00\x00")
     (docs / "empty.txt").touch()
     (docs / "blank.md").write_text(" \n\t\n")
-    (docs / "gone.txt").symlink_to(docs / "nowhere")
     (docs / "latin.txt").write_bytes("Der Fluß ist schön.".encode("latin-1"))
     (docs / "bom.txt").write_bytes("Über uns".encode("utf-8-sig"))
     (docs / "windows.txt").write_bytes("Grüße".encode("utf-16"))
     out = run("ingest", docs, docs / "missing.txt", *PLACE, exit_code=1).stdout
-    assert "5 upserted, 2 skipped (2 empty), 3 failed" in out
+    assert "5 upserted, 2 skipped (2 empty), 2 failed" in out
     assert "failed  docs/binary.txt: It is damaged, or not really a ZIP archive" in out
-    assert "failed  docs/gone.txt: It cannot be read: No such file or directory." in out
     assert "failed  missing.txt: It cannot be read" in out
     assert "skipped docs/empty.txt: empty" in out
     assert "Der Fluß ist schön." in run("search", "Fluß", *PLACE, "--top-k", 9).stdout
@@ -155,11 +153,46 @@ def test_folders_are_walked_for_the_types_that_can_be_read_and_files_are_taken_w
     (docs / ".git").mkdir()
     (docs / ".git" / "description.txt").write_text("text")
     (docs / "loop").symlink_to(docs)
-    found, failed = find_files([docs, docs / "main.py"])
+    listing = find_files([docs, docs / "main.py"])
     expected = {"LICENSE", "README-first", "a.PDF", "cats.md", "notes.RST", "guide/ships.txt"}
-    assert {file.doc_id for file in found} == {f"docs/{name}" for name in expected} | {"main.py"}
-    assert failed == []
-    assert [file.doc_id for file in found] == [file.doc_id for file in find_files([docs, docs / "main.py"])[0]]
+    assert {file.doc_id for file in listing.files} == {f"docs/{name}" for name in expected} | {"main.py"}
+    assert (listing.failed, [each.name for each in listing.links]) == ((), ["docs/loop"])
+    assert listing == find_files([docs, docs / "main.py"])
+
+
+def test_nothing_behind_a_link_is_taken_unless_whoever_ingests_says_so(run: Run, docs: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("The password is swordfish.")
+    (outside / "back").symlink_to(docs)
+    (docs / "notes.txt").symlink_to(outside / "secret.txt")
+    (docs / "guide" / "more").symlink_to(outside)
+    (docs / "gone.txt").symlink_to(docs / "nowhere")
+    out = run("ingest", docs, *PLACE).stdout
+    assert "2 upserted, 0 skipped, 0 failed" in out
+    assert "links   3 passed over" in out
+    assert "passed  docs/notes.txt: a symbolic link (--follow-links takes what it leads to)" in out
+    assert "passed  docs/guide/more: a symbolic link" in out
+    assert "swordfish" not in run("search", "password swordfish", *PLACE).stdout
+    out = run("ingest", docs, "--follow-links", *PLACE, exit_code=1).stdout
+    assert "2 upserted, 2 skipped, 1 failed" in out
+    assert "failed  docs/gone.txt: It cannot be read: No such file or directory." in out
+    assert "passed  docs/guide/more/back: a link to a folder that is taken anyway" in out
+    assert "docs/guide/more/secret.txt" in run("search", "password swordfish", *PLACE).stdout
+
+
+def test_a_link_that_is_named_is_taken_and_one_that_took_the_place_of_a_file_is_not(
+    run: Run, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "named.txt").symlink_to(docs / "cats.md")
+    assert "1 upserted" in run("ingest", tmp_path / "named.txt", *PLACE).stdout
+    listing = find_files([docs])
+    (tmp_path / "secret.txt").write_text("The password is swordfish.")
+    (docs / "cats.md").unlink()
+    (docs / "cats.md").symlink_to(tmp_path / "secret.txt")
+    monkeypatch.setattr("console.documents.find_files", lambda *_, **__: listing)
+    out = run("ingest", docs, *PLACE, exit_code=1).stdout
+    assert "failed  docs/cats.md: It cannot be read: Too many levels of symbolic links." in out
 
 
 def test_files_of_all_types_are_ingested_and_those_that_cannot_be_read_say_why(
@@ -209,8 +242,8 @@ def test_patterns_choose_among_the_files_of_a_folder(docs: Path, pattern: str, n
     (docs / "guide" / "old").mkdir()
     for name in ("data.csv", "guide/old/data.csv"):
         (docs / name).write_text("a,b")
-    found, _ = find_files([docs], [pattern])
-    assert [file.doc_id for file in found] == [f"docs/{name}" for name in names]
+    found = find_files([docs], [pattern])
+    assert [file.doc_id for file in found.files] == [f"docs/{name}" for name in names]
 
 
 def test_a_folder_without_such_files_is_told(run: Run, docs: Path) -> None:

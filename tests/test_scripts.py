@@ -75,11 +75,11 @@ EXPECTED = ['"upserted_docs":1', '"text":"Ships sail the seven seas."', '"ok":tr
 @needs_venv
 @pytest.mark.parametrize(
     ("victim", "message"),
-    [("uvicorn", "the API died (signal 9); stopping the worker too"), ("worker.py", "the worker died (signal 9)")],
+    [("app_v1.py", "the API died (signal 9); stopping the worker too"), ("worker.py", "the worker died (signal 9)")],
 )
 def test_when_one_process_dies_the_server_stops_the_other(tmp_path: Path, victim: str, message: str) -> None:
     with _server(tmp_path) as server:
-        until(lambda: len(server.running("uvicorn") + server.running("worker.py")) == 2)
+        until(lambda: len(server.running("app_v1.py") + server.running("worker.py")) == 2)
         server.running(victim)[0].kill()
         assert server.process.wait(60) == 1
         assert message in server.printed()

@@ -27,7 +27,7 @@ class FolderStore:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BlobWriter]:
-        path = self.root / name
+        path = self._path(name)
         with _plain_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._refuse_when_nearly_full()
@@ -50,7 +50,7 @@ class FolderStore:
 
     def read(self, name: str) -> Iterator[bytes]:
         try:
-            file = open(self.root / name, "rb")  # noqa: SIM115  # _pieces closes it
+            file = open(self._path(name), "rb")  # noqa: SIM115  # _pieces closes it
         except FileNotFoundError as error:
             raise BlobStoreUnavailable(_MISSING) from error
         except OSError as error:
@@ -58,7 +58,7 @@ class FolderStore:
         return _pieces(file)
 
     def delete(self, name: str) -> None:
-        path = self.root / name
+        path = self._path(name)
         with _plain_errors():
             path.unlink(missing_ok=True)
             _temporary(path).unlink(missing_ok=True)
@@ -69,6 +69,13 @@ class FolderStore:
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise BlobStoreUnavailable(f"The folder {self.root} (BLOB_STORE_URL) cannot be written.")
         return f"folder {self.root} can be written"
+
+    def _path(self, name: str) -> Path:
+        """Names are ours, but rows may be another's, by a move: none of them leads out of the folder."""
+        path = self.root / name
+        if not path.is_relative_to(self.root) or ".." in path.parts[len(self.root.parts) :]:
+            raise BlobStoreUnavailable(f"{name!r} is no raw file's name: it leads out of the folder (BLOB_STORE_URL).")
+        return path
 
     def _refuse_when_nearly_full(self) -> None:
         if shutil.disk_usage(self.root).free < self.min_free_bytes:

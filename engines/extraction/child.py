@@ -2,7 +2,8 @@
 
     python -P -m engines.extraction.child < task.json > answer.json
 
-It has no network to want, no secret in its environment, and dies with its parent.
+It has read the file before it closes itself off (sandbox.py), has no secret in its environment, and dies with its
+parent. Its current folder is the only one that it can write.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from engines.extraction.sandbox import confine
+
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _BYTES_PER_CHAR = 6  # at the most, in JSON: \\u0001
 _SPARE_BYTES = 1 << 20
@@ -27,7 +30,9 @@ def main() -> None:
     task = json.load(sys.stdin)
     _limit(task)
     try:
-        answer = _extract(task)
+        content = Path(task["path"]).read_bytes() if "path" in task else b""
+        held = confine([Path.cwd()])
+        answer = _extract(task, content) if "path" in task else {"held": held}
     except MemoryError:
         megabytes = task["memory_bytes"] >> 20
         answer = {"refused": f"Reading it takes more than {megabytes} MB of memory (EXTRACT_MEMORY_MB)."}
@@ -52,7 +57,7 @@ def _limit(task: dict[str, Any]) -> None:
         resource.setrlimit(limit, (soft, hard))
 
 
-def _extract(task: dict[str, Any]) -> dict[str, Any]:
+def _extract(task: dict[str, Any], content: bytes) -> dict[str, Any]:
     from engines.extraction.ocr import tesseract
     from errors import Unreadable
     from text.extract import extract
@@ -60,7 +65,6 @@ def _extract(task: dict[str, Any]) -> dict[str, Any]:
 
     bounds = Bounds(pages=task["pages"], chars=task["chars"], unpacked_bytes=task["memory_bytes"])
     ocr = tesseract(task["ocr_languages"]) if task["ocr_languages"] else None
-    content = Path(task["path"]).read_bytes()
     try:
         found = extract(content, task["filename"], bounds=bounds, declared=task["declared"], ocr=ocr)
     except Unreadable as error:

@@ -49,8 +49,17 @@ class Extractor:
 
         Raises Unreadable, in words for whoever sent the file.
         """
+        sent = {"path": str(path), "filename": filename, "declared": declared}
+        return _found(self._answer({**self._task(), **sent}, check))
+
+    def protections(self) -> list[str]:
+        """Which of sandbox.py's hold on this machine, as a child of the real kind finds out. Raises Unreadable."""
+        held: list[str] = self._answer(self._task(), lambda: None)["held"]
+        return held
+
+    def _answer(self, told: dict[str, Any], check: Callable[[], None]) -> dict[str, Any]:
         with tempfile.TemporaryFile() as task, tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
-            task.write(json.dumps(self._task(path, filename, declared)).encode())
+            task.write(json.dumps(told).encode())
             task.seek(0)
             code = self._run(task, answer, said, check)
             if code != 0:
@@ -58,14 +67,12 @@ class Extractor:
                 log.warning("the process that read a file ended with %s: %s", code, said.read(_LOGGED_BYTES).decode())
                 raise Unreadable(self._why(code))
             answer.seek(0)
-            return _found(json.load(answer))
+            said_back: dict[str, Any] = json.load(answer)
+            return said_back
 
-    def _task(self, path: Path, filename: str, declared: str) -> dict[str, Any]:
+    def _task(self) -> dict[str, Any]:
         return {
             "parent": os.getpid(),
-            "path": str(path),
-            "filename": filename,
-            "declared": declared,
             "memory_bytes": self.limits.memory_bytes,
             "cpu_seconds": self.limits.cpu_seconds,
             "pages": self.limits.pages,
@@ -75,15 +82,24 @@ class Extractor:
 
     def _run(self, task: IO[bytes], answer: IO[bytes], said: IO[bytes], check: Callable[[], None]) -> int:
         """The exit code of the child; negative: the signal that ended it."""
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engines.extraction.child"],
-            stdin=task,
-            stdout=answer,
-            stderr=said,
-            cwd="/",
-            env={"PYTHONPATH": str(_ROOT), "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
-            start_new_session=True,  # a program that the child runs ends with it
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "engines.extraction.child"],
+                stdin=task,
+                stdout=answer,
+                stderr=said,
+                cwd=folder,
+                env={
+                    "PYTHONPATH": str(_ROOT),
+                    "PATH": os.environ.get("PATH", os.defpath),
+                    "LANG": "C.UTF-8",
+                    "TMPDIR": folder,
+                },
+                start_new_session=True,  # a program that the child runs ends with it
+            )
+            return self._wait(process, check)
+
+    def _wait(self, process: subprocess.Popen[bytes], check: Callable[[], None]) -> int:
         end = time.monotonic() + self.limits.wall_seconds
         try:
             while time.monotonic() < end:

@@ -68,10 +68,10 @@ class KeywordTable:
         with self.database.read() as session:
             missing, _ = _difference(session, session.get_one(Project, (project.team_id, project.id)))
         for some in steps(missing, ROWS_PER_STEP):
-            check()
             with self.database.write() as session:
                 locked = _locked(session, project)
                 self.show(session, locked, and_(Chunk.faiss_id.in_(some), is_live(locked.seq)))
+            check()
         with self.database.write() as session:
             locked = _locked(session, project)
             came_since, extra = _difference(session, locked)

@@ -25,17 +25,18 @@ def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def draft(doc: NewDoc, *, chunk_tokens: int, model: Embedder | None) -> Draft:
+def draft(doc: NewDoc, *, chunk_tokens: int, most_chunks: int, model: Embedder | None) -> Draft:
     """The document, cut; a file is not cut before a worker has read it.
 
     *model* will embed the chunks; None: their vectors came with them, and their tokens are not counted. Raises
-    Invalid for an own chunk of which the model would not read all.
+    Invalid for an own chunk of which the model would not read all, and for more chunks than *most_chunks*.
     """
     recipe = recipe_of(doc, chunk_tokens)
     if doc.file is not None:
         return Draft(doc, doc.content_hash, recipe, (), (), ())
     count_tokens = model.count_tokens if model is not None else _no_tokens
     spans = _spans(doc, chunk_tokens, count_tokens)
+    _check_count(doc, len(spans), most_chunks)
     is_headed = doc.enrich_context and model is not None
     headers = [header(doc.heading, span.section, count_tokens=count_tokens) if is_headed else "" for span in spans]
     texts = [embedded_text(span.text, head) for span, head in zip(spans, headers, strict=True)]
@@ -60,6 +61,15 @@ def _spans(doc: NewDoc, chunk_tokens: int, count_tokens: CountTokens) -> list[Sp
         overlap_chars=doc.chunk_overlap,
         count_tokens=count_tokens,
     )
+
+
+def _check_count(doc: NewDoc, count: int, most: int) -> None:
+    if count > most:
+        raise Invalid(
+            f"{doc.called!r} comes to {count} chunks; at most {most} are accepted (MAX_CHUNKS_PER_DOCUMENT). Split it "
+            "into several documents, or let its chunks be larger (CHUNK_TOKENS).",
+            param="chunks" if doc.chunks else "text",
+        )
 
 
 def _check_tokens(doc: NewDoc, counts: Sequence[int], most: int) -> None:

@@ -23,6 +23,7 @@ class Limits:
     batch_docs: int
     name_chars: int
     doc_id_chars: int
+    chunks: int
 
 
 @dataclass(frozen=True, slots=True)
