@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from database import Database
 from errors import DatabaseUnavailable
 
-HEAD = "0008"
+HEAD = "0012"
 MOVING = f"move-{HEAD}"
 """What a database says instead of HEAD while it is the target of a move: nobody is to work on half of it."""
 

@@ -1,5 +1,9 @@
-"""Arabic words without article, "and" and endings: light10, Larkey, Ballesteros and Connell, "Light Stemming for Arabic
-Information Retrieval" (2007). Expects folded words: ة is ه, ى is ي, and alif has no hamza. Pure."""
+# ruff: noqa: RUF001, RUF002
+"""Arabic words without article, "and" and endings. Pure.
+
+light10 of Larkey, Ballesteros and Connell, "Light Stemming for Arabic Information Retrieval" (2007). Expects folded
+words: ة is ه, ى is ي, and alif has no hamza.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _FEWEST_DIGITS = 6
 _SHORTEST_IBAN = 15
 
 _BORDER_BEFORE, _BORDER_AFTER = r"(?<![^\W_])", r"(?![^\W_])"
-_HYPHEN = r"[-\u2010-\u2013]"
+_HYPHEN = r"[-_\u2010-\u2013]"
 _BETWEEN = r"(?:[ /_\-\u2010-\u2013]|\) ?)"
 _LETTERS = r"[a-z\u00df-\u02af\u0370-\u052f]"
 _PIECE = rf"(?:{_LETTERS}|[0-9])+"
@@ -24,10 +24,12 @@ _NUMBER = rf"{_LETTERS}*[0-9](?:{_LETTERS}|[0-9])*"
 
 _NUMBERS = re.compile(
     rf"{_BORDER_BEFORE}(?:({_LETTERS}{{1,8}}){_BETWEEN})?({_NUMBER}(?:{_BETWEEN}{_NUMBER})*)"
-    rf"(?:{_BETWEEN}({_LETTERS}{{1,2}}))?{_BORDER_AFTER}"
+    rf"(?:{_BETWEEN}({_LETTERS}))?{_BORDER_AFTER}"
 )
 _HYPHENED = re.compile(rf"{_BORDER_BEFORE}{_PIECE}(?:{_HYPHEN}{_PIECE})+{_BORDER_AFTER}")
-_IBAN = re.compile(rf"{_BORDER_BEFORE}[a-z]{{2}}[0-9]{{2}}(?:[ -][a-z0-9]{{4}}){{2,7}}(?:[ -][a-z0-9]{{1,3}})?{_BORDER_AFTER}")
+_IBAN = re.compile(
+    rf"{_BORDER_BEFORE}[a-z]{{2}}[0-9]{{2}}(?:[ -][a-z0-9]{{4}}){{2,7}}(?:[ -][a-z0-9]{{1,3}})?{_BORDER_AFTER}"
+)
 _PIECES = re.compile(_PIECE)
 _DIGIT = re.compile("[0-9]")
 

@@ -20,13 +20,18 @@ _TAKEN_APART = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3"}
 _WITHOUT_DECOMPOSITION = {
     **{"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ı": "i", "ŋ": "n"},  # noqa: RUF001
     **{"æ": "ae", "œ": "oe", "þ": "th"},
-    **{"\u0629": "\u0647", "\u0649": "\u064a", "\u06cc": "\u064a", "\u06a9": "\u0643"},  # Arabic's spellings of one letter
+    **{
+        "\u0629": "\u0647",
+        "\u0649": "\u064a",
+        "\u06cc": "\u064a",
+        "\u06a9": "\u0643",
+    },  # Arabic's spellings of one letter
     **dict.fromkeys("\u2122\u2120\u05f3\u05f4", " "),  # folding would make letters of ™ and ℠; Hebrew quotes with these
 }
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
 _HAS_UMLAUT = re.compile(r"[^\W\d_]*[äöüøå][^\W\d_]*")
 _SPELLED_OUT = re.compile("(?<![aeiouq])(?:([aou])e|(a)a)")
-_SHORTEST_SPELLED_OUT = 5
+_MAY_BE_SPELLED_OUT = re.compile(r"[^\W\d_]{5,}")
 
 
 def _digits() -> Iterator[tuple[str, str]]:
@@ -56,7 +61,7 @@ def other_spellings(text: str) -> Iterator[str]:
     small = unicodedata.normalize("NFC", text.casefold())
     for word in _HAS_UMLAUT.findall(small):
         yield folded(word.translate(_UMLAUTS))
-    for word in re.findall(r"[^\W\d_]{%d,}" % _SHORTEST_SPELLED_OUT, small):
+    for word in _MAY_BE_SPELLED_OUT.findall(small):
         shorter = _SPELLED_OUT.sub(r"\1\2", word)
         if shorter != word:
             yield folded(shorter)

@@ -38,6 +38,7 @@ _IDEOGRAPHIC = re.compile(
     "[\u3005-\u3007\u3040-\u31ff\u3400-\u9fff\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]{3,}"
 )
 _ABBREVIATION = re.compile(r"\b[A-Z]{4,5}\b")
+_CAPITALS = re.compile(r"\b[A-Z]{2,5}\b")
 _FEW_CAPITALS = re.compile(r"\b[A-Z]{2}s\b")
 _SHORT = 3
 
@@ -55,12 +56,17 @@ def query_words(text: str) -> Counter[str]:
     """
     plain = with_names(folded(text))
     cut = _cut(plain)
-    stops = stop_words(cut)
+    stops = stop_words(cut) - _capitals(text)
     said = Counter(_stemmed([word for word in cut if word not in stops] or cut))
     said.update(joined_codes(plain))
     for other in (*_abbreviations(text), *_stemmed(list(other_spellings(text)))):
         said.setdefault(other, 1)
     return Counter(dict(said.most_common(MOST_QUERY_WORDS)))
+
+
+def _capitals(text: str) -> frozenset[str]:
+    """IT and WHO are names where other words have small letters."""
+    return frozenset() if text.isupper() else frozenset(map(str.casefold, _CAPITALS.findall(text)))
 
 
 def _abbreviations(text: str) -> Iterator[str]:
@@ -102,7 +108,7 @@ def _stemmed(cut: list[str]) -> list[str]:
 
 def _stem(word: str, stem: str) -> str:
     if stem == word:
-        return light_stem(word) if is_arabic(word) else word
-    if len(word) <= _SHORT and word[-1] == "s" or _DIGITS.search(word):
+        return word if word.isascii() or not is_arabic(word) else light_stem(word)
+    if (len(word) <= _SHORT and word[-1] == "s") or _DIGITS.search(word):
         return word
     return stem if len(stem) > 2 else f"{stem}e"  # use, used and using are no "us"
