@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from api import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, search, teams, usage
 from api.access import SECURITY_SCHEMES
 from api.listening import reachable_addresses
+from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.middleware import BodyLimit, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
 from errors import ServiceError
@@ -68,7 +69,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=VERSION,
         lifespan=lifespan,
         strict_content_type=False,
-        middleware=[Middleware(RequestId), Middleware(BodyLimit), Middleware(PlainRequests)],
+        redirect_slashes=False,
+        middleware=[
+            Middleware(each) for each in (RequestId, Cors, GzipBodies, BodyLimit, PlainRequests, HeadAndOptions)
+        ],
     )
     everything = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
     for each in everything:  # what a doc_id may end in goes first

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(gt=0)]
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
 
 
 class Settings(BaseSettings):
@@ -140,6 +142,9 @@ class Settings(BaseSettings):
     worker_nice: int = Field(19, ge=0, le=19, description="Niceness of the worker, so that searches keep their pace")
     worker_stop_seconds: float = Field(20.0, gt=0, description="Time a stopping worker gives its current job")
 
+    cors_origins: str = Field(
+        "", description="Origins whose pages may ask from a browser, by commas; * for all; empty: none"
+    )
     max_body_mb: Positive = Field(64, description="Largest request body, uploads excepted")
     max_upload_mb: Positive = Field(256, description="Largest upload, all its files together; largest fetched file")
     max_text_chars: Positive = Field(10_000_000, description="Longest text of one document")
@@ -156,7 +161,23 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged")
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: write https://app.example.com, without a path, or *")
+        return value
+
+    @property
+    def cors_origin_list(self) -> list[str]:
+        return _listed(self.cors_origins)
+
     @property
     def version(self) -> str:
         """The embedding version that this process runs."""
         return self.embedding_version or self.embed_model_name
+
+
+def _listed(value: str) -> list[str]:
+    return [each for each in (part.strip().rstrip("/") for part in value.split(",")) if each]

@@ -7,9 +7,10 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 
-# Accents, the points of Hebrew and Arabic vowels, Arabic's stretch, and the hyphen that shows at a line's end alone.
+# Accents, the points of Hebrew and Arabic vowels, Arabic's stretch, and the hyphen that shows at a line's end alone;
+# and what stands for a character that was none.
 _MARKS = re.compile(
-    "[\u00ad\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
+    "[\ufffd\u00ad\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
     "\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed]"
 )
 _RAISED = re.compile(r"(?<=\d)(?=[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215f])")

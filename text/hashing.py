@@ -10,6 +10,7 @@ from errors import Invalid
 
 _NEWLINES = re.compile(r"\r\n?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+REPLACEMENT = "\ufffd"
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -30,7 +31,7 @@ def embed_hash(text: str) -> bytes:
 
 
 def clean(text: str) -> str:
-    """*text* without NUL characters, which Postgres cannot store and no reader would miss.
+    """*text* with U+FFFD for each NUL character, which Postgres cannot store: all others stay where they were sent.
 
     Raises Invalid for a lone surrogate: it is no character, and guessing another would change the text.
     """
@@ -39,9 +40,14 @@ def clean(text: str) -> str:
         code = f"U+{ord(found.group()):04X}"
         message = f"the text has a lone surrogate ({code}) at character {found.start()}, which is not Unicode text"
         raise Invalid(message, param="text")
-    return text.replace("\x00", "")
+    return text.replace("\x00", REPLACEMENT)
+
+
+def is_blank(text: str) -> bool:
+    """Is there nothing in it but white space, and what stands for NUL characters?"""
+    return not text.replace(REPLACEMENT, "").strip()
 
 
 def storable(text: str) -> str:
     """*text* of a file: as clean() has it, with the replacement character for what is none."""
-    return _SURROGATE.sub("\ufffd", text.replace("\x00", ""))
+    return _SURROGATE.sub(REPLACEMENT, text.replace("\x00", ""))
