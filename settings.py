@@ -123,7 +123,9 @@ class Settings(BaseSettings):
     )
     fetch_timeout_seconds: float = Field(20.0, gt=0, description="Time for fetching one document, redirects included")
 
-    chunk_tokens: Positive = Field(200, description="Most tokens in a chunk, enriched header not counted")
+    chunk_tokens: Positive = Field(
+        200, description="Most tokens in a chunk, enriched header not counted; never more than the model reads"
+    )
 
     index_exact_up_to: int = Field(
         50_000, ge=0, description="Largest index, in vectors, that is searched exactly; beyond, an HNSW graph"
