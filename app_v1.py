@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         strict_content_type=False,
         redirect_slashes=False,
         middleware=[
-            Middleware(each) for each in (RequestId, Cors, GzipBodies, BodyLimit, PlainRequests, HeadAndOptions)
+            Middleware(each) for each in (RequestId, Cors, GzipBodies, PlainRequests, BodyLimit, HeadAndOptions)
         ],
     )
     everything = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)

@@ -82,9 +82,9 @@ class GzipBodies:
             await answer(scope, receive, send)
 
 
-def without_slash(path: str) -> str:
-    """A slash at the end makes no other path, but for a doc_id, which may end in one."""
-    if _ENDS_IN_A_DOC_ID.fullmatch(path):
+def without_slash(path: str, method: str) -> str:
+    """A slash at the end makes no other path, but for a doc_id, which may end in one. No POST's path ends in one."""
+    if method != "POST" and _ENDS_IN_A_DOC_ID.fullmatch(path):
         return path
     return path.rstrip("/") or "/"
 

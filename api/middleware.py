@@ -104,7 +104,7 @@ class PlainRequests:
 
 def _plain_path(scope: Scope) -> dict[str, Any]:
     sent = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
-    return {"path": without_slash(sent if sent.startswith(HOLD_NAMES) else scope["path"])}
+    return {"path": without_slash(sent if sent.startswith(HOLD_NAMES) else scope["path"], scope["method"])}
 
 
 def _plain_type(name: bytes, value: bytes) -> tuple[bytes, bytes]:

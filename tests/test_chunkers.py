@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import random
 import re
 import statistics
@@ -358,6 +359,98 @@ def test_a_markdown_table_keeps_its_header_and_rule_and_the_text_around_is_text(
     assert [prefix(span) for span in spans] == ["", "", *["| id | text |\n|----|:----:|\n"] * (len(spans) - 3), ""]
     assert [row for span in spans[1:-1] for row in span.text.splitlines()[2:]] == rows
     assert (spans[0].text, spans[-1].text) == ("# Prices\n\nBefore it.", "After it.")
+
+
+MARKDOWN_ROWS = [f"| Bolt {n} | shelf {n % 7} | {n * 3} |" for n in range(80)]
+MARKDOWN = ["| Part | Place | Stock |", "| --- | :-: | --- |"]
+HTML_ROWS = [f"<tr><td>Bolt {n}</td><td>{n * 3}</td></tr>" for n in range(80)]
+
+
+@every_strategy
+@pytest.mark.parametrize(
+    ("header", "rows", "end"),
+    [
+        (MARKDOWN, MARKDOWN_ROWS, ""),
+        (["Part | Stock", "--- | ---"], [f"Bolt {n} | {n * 3}" for n in range(80)], ""),
+        (["| Depot, March | | |", MARKDOWN[1], MARKDOWN[0]], MARKDOWN_ROWS, ""),
+        ([*MARKDOWN, "| | [row] | (pcs) |"], MARKDOWN_ROWS, ""),
+        (["<table>", "<tr><th>Part</th><th>Stock</th></tr>"], HTML_ROWS, "</table>"),
+        (["<TABLE class=x><thead><tr><td>Part</td></tr></thead>"], HTML_ROWS, "</TABLE>"),
+    ],
+)
+def test_a_table_that_does_not_fit_repeats_its_header_whatever_the_strategy(
+    strategy: str, header: list[str], rows: list[str], end: str
+) -> None:
+    text = "\n".join(["# Parts", "", *header, *rows]) + f"{end}\n\nThat was all."
+    spans = chunks(text, strategy, 60)
+    held = [span for span in spans if any(row in span.text for row in rows)]
+    assert len(held) > 2
+    assert all("\n".join(header) in span.text for span in held)
+    assert [row for row in rows if not any(row in span.text for span in held)] == []
+    check(text, strategy, spans, count_words)
+    check_sizes(spans, 60)
+
+
+@every_strategy
+def test_a_table_that_fits_stays_with_the_text_around_it(strategy: str) -> None:
+    text = "\n".join(["Before it.", "", *MARKDOWN, *MARKDOWN_ROWS[:2], "", "After it."])
+    assert len(chunks(text, strategy, 100)) == (3 if strategy == "table" else 1)
+
+
+@pytest.mark.parametrize(
+    ("above", "header"),
+    [
+        (["sep=;"], ["Part;Place;Stock"]),
+        (["Depot, March 2024;;", ";;"], ["Part;Place;Stock"]),
+        (["Depot, March 2024", "", "as of 1 March"], ["Part;Place;Stock"]),
+        (["sep=;", "Depot;;"], ["Part;Place;Stock", ";[row];pcs"]),
+        ([], ["Part;Place;Weight", ";;kg/m³"]),
+        ([], ['part;quoted "; here;weight']),
+    ],
+)
+def test_what_stands_above_a_header_is_not_repeated_and_units_are(above: list[str], header: list[str]) -> None:
+    rows = [f"Bolt {n};shelf {n % 7};{n * 3},5" for n in range(80)]
+    text = "\n".join([*above, *header, *rows])
+    spans = chunks(text, "table", 40)
+    assert spans[0].text.startswith("\n".join([*above, *header, rows[0]]))
+    assert {prefix(span) for span in spans[1:]} == {"\n".join(header) + "\n"}
+    assert [row for span in spans for row in span.text.splitlines() if row.startswith("Bolt")] == rows
+
+
+def test_the_first_of_rows_that_look_alike_is_the_header() -> None:
+    for header, row in (("id,text", "1,some words, and more"), ("name,note", "Ann,came late, left early")):
+        for span in chunks("\n".join([header, *[row] * 9]), "table", 12):
+            assert span.text.startswith(f"{header}\n{row}")
+
+
+def test_a_header_that_fits_no_chunk_together_with_its_rows_is_lost_by_no_counter() -> None:
+    def count(text: str) -> int:
+        return len(text) ** 2 // 50 + text.count("a") + 1
+
+    text = 'word word x,"two\nlines",y\nword word word '
+    spans = chunks(text, "table", 28, count=count)
+    check(text, "table", spans, count)
+    check_sizes(spans, 28)
+
+
+def test_an_overlap_is_cut_to_what_the_model_reads_beside_the_chunk() -> None:
+    text = "# A\n\n" + " ".join(f"One sentence number {n} here." for n in range(60))
+    plain = chunk(text, "default", max_tokens=20, overlap_chars=0, count_tokens=count_words)
+    cut = chunk(
+        text,
+        "default",
+        max_tokens=20,
+        overlap_chars=3000,
+        count_tokens=count_words,
+        most_tokens=lambda section: 24 if section == ("A",) else 0,
+    )
+    assert [span.end for span in cut] == [span.end for span in plain]
+    assert max(span.token_count for span in cut) == 24
+    assert all(span.start < before.end for before, span in itertools.pairwise(cut))
+    rows = "\n".join(["id,text", *(f"{n},two words" for n in range(40))])
+    held = chunk(rows, "table", max_tokens=9, overlap_chars=500, count_tokens=count_words, most_tokens=lambda _: 11)
+    assert max(span.token_count for span in held) <= 11
+    assert all(line == "id,text" or line in rows.splitlines() for span in held for line in span.text.splitlines())
 
 
 def test_a_quoted_cell_with_line_breaks_is_part_of_its_row() -> None:
