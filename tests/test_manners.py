@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -67,12 +68,8 @@ def test_a_compressed_body_is_unpacked_and_counts_as_what_it_holds(service: Serv
     for packed in (gzip.compress(body), gzip.compress(body[:20]) + gzip.compress(body[20:])):
         answer = service.client.post("/v1/docs/upsert", content=packed, headers=GZIP)
         assert answer.status_code == 200, answer.text
-    form = {
-        "tenant_id": (None, PLACE["tenant_id"]),
-        "namespace": (None, PLACE["namespace"]),
-        "file": ("a.txt", b"Terns."),
-    }
-    made = service.client.build_request("POST", "/v1/docs/upload", files=form)
+    fields = {name: PLACE[name] for name in ("tenant_id", "namespace")}
+    made = service.client.build_request("POST", "/v1/docs/upload", data=fields, files={"file": ("a.txt", b"Terns.")})
     packed, sent_as = gzip.compress(made.read()), {"Content-Type": made.headers["content-type"]}
     upload = service.client.post("/v1/docs/upload", content=packed, headers={**GZIP, **sent_as})
     assert upload.status_code == 200, upload.text
@@ -119,10 +116,11 @@ def test_offsets_are_those_of_the_text_as_it_was_sent(service: Service) -> None:
 def test_a_long_overlap_or_header_leaves_a_chunks_own_text_what_the_model_reads(service: Service) -> None:
     text = " ".join(f"Sentence {n} tells of gulls, terns and other birds." for n in range(80))
     with service.restarted(chunk_tokens=1000) as large:
-        for name, more in {
+        sent: dict[str, dict[str, Any]] = {
             "o": {"chunk_overlap": 3000},
             "h": {"enrich_context": True, "title": "Birds " * 100},
-        }.items():
+        }
+        for name, more in sent.items():
             large.post("/v1/docs/upsert", {**DOC, "doc_id": name, "text": text, **more})
             chunks = large.get(f"/v1/docs/{name}/chunks", params=PLACE)["data"]
             model = large.runtime.embedding.embedder(large.settings.version)
