@@ -25,6 +25,7 @@ from api import ask, documents, evaluation, fetch, files, health, indexes, jobs,
 from api.access import SECURITY_SCHEMES
 from api.connections import GuardedProtocol
 from api.listening import reachable_addresses
+from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.middleware import BodyLimit, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
 from api.strings import with_limits
@@ -85,7 +86,10 @@ def create_app(settings: Settings | None = None) -> App:
         version=VERSION,
         lifespan=lifespan,
         strict_content_type=False,
-        middleware=[Middleware(RequestId), Middleware(BodyLimit), Middleware(PlainRequests)],
+        redirect_slashes=False,
+        middleware=[
+            Middleware(each) for each in (RequestId, Cors, GzipBodies, PlainRequests, BodyLimit, HeadAndOptions)
+        ],
     )
     everything = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
     for each in everything:  # what a doc_id may end in goes first

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(gt=0)]
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
 
 
 class Settings(BaseSettings):
@@ -126,7 +128,9 @@ class Settings(BaseSettings):
     )
     fetch_timeout_seconds: float = Field(20.0, gt=0, description="Time for fetching one document, redirects included")
 
-    chunk_tokens: Positive = Field(200, description="Most tokens in a chunk, enriched header not counted")
+    chunk_tokens: Positive = Field(
+        200, description="Most tokens in a chunk, enriched header not counted; never more than the model reads"
+    )
 
     index_exact_up_to: int = Field(
         50_000, ge=0, description="Largest index, in vectors, that is searched exactly; beyond, an HNSW graph"
@@ -148,6 +152,9 @@ class Settings(BaseSettings):
     )
     worker_stop_seconds: float = Field(20.0, gt=0, description="Time a stopping worker gives its current job")
 
+    cors_origins: str = Field(
+        "", description="Origins whose pages may ask from a browser, by commas; * for all; empty: none"
+    )
     max_connections: Positive = Field(500, description="Most connections to one API process; more are answered 503")
     max_header_kb: Positive = Field(64, description="Longest head of a request: its URL and headers")
     request_timeout_seconds: float = Field(
@@ -175,7 +182,23 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged")
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: write https://app.example.com, without a path, or *")
+        return value
+
+    @property
+    def cors_origin_list(self) -> list[str]:
+        return _listed(self.cors_origins)
+
     @property
     def version(self) -> str:
         """The embedding version that this process runs."""
         return self.embedding_version or self.embed_model_name
+
+
+def _listed(value: str) -> list[str]:
+    return [each for each in (part.strip().rstrip("/") for part in value.split(",")) if each]

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.manners import without_slash
 from api.problems import problem
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
@@ -110,8 +111,8 @@ class _Body:
 class PlainRequests:
     """A doc_id or a team may hold any character, a slash too; and curl -d need not say that it sends JSON.
 
-    Below /v1/docs/ and /v1/teams/ routes are matched against the path as it was sent, so that an encoded slash does
-    not part a name; the route decodes it.
+    A slash at the end of a path makes no difference. Below /v1/docs/ and /v1/teams/ routes are matched against the path
+    as it was sent, so that an encoded slash does not part a name; the route decodes it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -125,7 +126,7 @@ class PlainRequests:
 
 def _plain_path(scope: Scope) -> dict[str, Any]:
     sent = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
-    return {"path": sent} if sent.startswith(HOLD_NAMES) else {}
+    return {"path": without_slash(sent if sent.startswith(HOLD_NAMES) else scope["path"], scope["method"])}
 
 
 def _plain_type(name: bytes, value: bytes) -> tuple[bytes, bytes]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from domain import CountTokens, Span
 from errors import Invalid
 from models import Json
-from text.hashing import clean, embed_hash
+from text.hashing import clean, embed_hash, is_blank
 
 BETWEEN = "\n\n"
 EXTERNAL = "external-"
@@ -54,7 +54,7 @@ def cleaned(chunks: Sequence[OwnChunk], doc_id: str) -> tuple[OwnChunk, ...]:
     """The chunks of one document as they will be stored. Raises Invalid for an empty one, or a mixture of vectors."""
     first = chunks[0].dimension
     for number, chunk in enumerate(chunks):
-        if not clean(chunk.text).strip():
+        if is_blank(clean(chunk.text)):
             raise Invalid(f"Chunk {number} of {doc_id!r} has no text.", param=f"chunks.{number}.text")
         if chunk.dimension != first:
             raise Invalid(

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 """Which words a text has: the same at index and query time, in any script, whatever somebody writes."""
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ from text.words import LONGEST_WORD, MOST_QUERY_WORDS, query_words, words
         ("top_k", "top-k"),
         ("example.com", "example com"),
         ("COVID-19:", "covid 19"),
+        ("Sørensen Łódź Đà Nẵng", "sorensen lodz da nang"),
+        ("Encyclopædia cœur Þór ılık ħarifa", "encyclopaedia coeur thor ilik harifa"),
+        ("٤٧٨٢ ۴۷۸۲ ४७८२ ４７８２", "4782 4782 4782 4782"),
+        ("10⁶ × 3½", "10 6 × 3 1⁄2"),
+        ("مدرسة", "مدرسه"),
         ("Windows\u2122", "windows"),
         ("5 \u3392", "5 MHz"),
         ("Donau\u00addampf\u00adschiff", "Donaudampfschiff"),
@@ -58,6 +64,99 @@ def test_case_accents_endings_and_signs_make_no_difference(one: str, other: str)
 def test_scripts_without_spaces_are_cut_into_words_that_are_found(passage: str, asked: str) -> None:
     assert set(words(asked)) & set(words(passage))
     assert len(words(passage)) > 1
+
+
+def is_found(passage: str, asked: str) -> bool:
+    """By every word of the question that is not another spelling of one."""
+    return bool(query_words(asked).keys() & set(words(passage)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("5S", "5"),
+        ("X1S", "X1"),
+        ("GPS", "GP"),
+        ("CMS", "CM"),
+        ("B2Bs", "B2B"),
+        ("gps", "GP"),
+        ("C++", "C"),
+        ("C++", "C#"),
+        ("F#", "F"),
+        ("C#", "C"),
+        (".NET", "net"),
+        ("10⁶", "106"),
+        ("US", "use"),
+    ],
+)
+def test_a_code_or_an_abbreviation_is_no_other_one(one: str, other: str) -> None:
+    assert not is_found(f"It is about {one} here.", other)
+    assert not is_found(f"It is about {other} here.", one)
+    assert is_found(f"It is about {one} here.", one)
+
+
+@pytest.mark.parametrize(
+    ("passage", "asked"),
+    [
+        ("Made for GPS.", "gps"),
+        ("Our PCs run.", "PC"),
+        ("Our PC runs.", "PCs"),
+        ("Wrote it in C++17.", "c++"),
+        ("Wrote it in (C++).", "C++"),
+        ("Notepad++ is open.", "notepad"),
+        ("It needs .NET 8.", ".net"),
+        ("He used it", "use"),
+        ("SAFETY RULES", "rule"),
+        ("AIDS is treated", "aids"),
+        ("Herr Müller", "Mueller"),
+        ("Herr Mueller", "Müller"),
+        ("Herr Muller", "Müller"),
+        ("Die Übergabe", "Uebergabe"),
+        ("Århus havn", "Aarhus"),
+        ("Søren Kierkegaard", "Soeren"),
+        ("HAFENSTRASSE", "Hafenstraße"),
+        ("والمكتبات", "المكتبة"),
+        ("للمدرسة", "مدرسة"),
+        ("بالمعلمون", "معلم"),
+    ],
+)
+def test_what_is_spelled_otherwise_is_found(passage: str, asked: str) -> None:
+    assert is_found(passage, asked)
+
+
+def test_the_abbreviation_that_was_meant_comes_first_and_a_name_in_capitals_is_no_stop_word() -> None:
+    assert query_words("AIDS").keys() & set(words("aid")) < query_words("AIDS").keys() & set(words("AIDS"))
+    assert "it" in query_words("Who leads IT?")
+    assert "it" not in query_words("Who leads it?")
+
+
+@pytest.mark.parametrize(
+    ("apart", "together"),
+    [
+        ("XR 22", "XR22"),
+        ("AB-1234-X", "ab1234x"),
+        ("1234-AB-56", "1234AB56"),
+        ("DE89 3704 0044 0532 0130 00", "DE89370400440532013000"),
+        ("AT61 1904 3002 3457 3201 1200 euros", "AT611904300234573201"),
+        ("GB29 NWBK 6016 1331 9268 19", "GB29NWBK60161331926819"),
+        ("+49 30 90 18 20", "4930901820"),
+        ("978-3-16-148410-0", "9783161484100"),
+        ("ISBN 978-3-16-148410-0", "9783161484100"),
+        ("4111\u00a01111\u00a01111\u00a01111", "4111111111111111"),
+        ("QQ 12 34 56 C", "QQ123456C"),
+        ("e-mail", "email"),
+    ],
+)
+def test_codes_are_found_with_and_without_spaces_and_hyphens(apart: str, together: str) -> None:
+    assert set(words(f"See {apart} here.")) >= set(words(together))
+    assert is_found(f"See {together}.", apart)
+
+
+def test_what_stands_apart_elsewhere_is_no_code() -> None:
+    assert not is_found("The XR has 22 seats.", "XR22")
+    assert not is_found("XR, 22 of them", "XR22")
+    assert not is_found("Type XR22", "22")
+    assert "1215" not in words("From 12 15 came.")
 
 
 def test_a_mark_that_is_a_vowel_is_part_of_its_word() -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from domain import CountTokens
 
+LONGEST_HEADER = 40
+"""In tokens."""
 _SEPARATOR = " > "
 _LONGEST_CHARS_PER_TOKEN = 32
 
 
-def header(title: str | None, section: tuple[str, ...], *, count_tokens: CountTokens, max_tokens: int = 40) -> str:
+def header(
+    title: str | None, section: tuple[str, ...], *, count_tokens: CountTokens, max_tokens: int = LONGEST_HEADER
+) -> str:
     """``title > section > subsection`` on one line, of *max_tokens* tokens at most; "" where nothing is known.
 
     What does not fit is left out in this order: the outer headings, the title, the end of the last heading.

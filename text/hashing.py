@@ -11,6 +11,7 @@ from errors import Invalid
 _NEWLINES = re.compile(r"\r\n?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = "\x00-\x1f\x7f-\x9f\u2028\u2029"
+REPLACEMENT = "\ufffd"
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 UNFIT_FOR_A_LINE = re.compile(f"[{_CONTROL}\ud800-\udfff]")
 
@@ -47,7 +48,7 @@ def unfit(value: str, *, is_line: bool = False) -> str | None:
 
 
 def clean(text: str) -> str:
-    """*text* without NUL characters, which Postgres cannot store and no reader would miss.
+    """*text* with U+FFFD for each NUL character, which Postgres cannot store: all others stay where they were sent.
 
     Raises Invalid for a lone surrogate: it is no character, and guessing another would change the text.
     """
@@ -56,9 +57,14 @@ def clean(text: str) -> str:
         code = f"U+{ord(found.group()):04X}"
         message = f"the text has a lone surrogate ({code}) at character {found.start()}, which is not Unicode text"
         raise Invalid(message, param="text")
-    return text.replace("\x00", "")
+    return text.replace("\x00", REPLACEMENT)
+
+
+def is_blank(text: str) -> bool:
+    """Is there nothing in it but white space, and what stands for NUL characters?"""
+    return not text.replace(REPLACEMENT, "").strip()
 
 
 def storable(text: str) -> str:
     """*text* of a file: as clean() has it, with the replacement character for what is none."""
-    return _SURROGATE.sub("\ufffd", text.replace("\x00", ""))
+    return _SURROGATE.sub(REPLACEMENT, text.replace("\x00", ""))

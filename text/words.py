@@ -1,8 +1,10 @@
 """The words of a text as the keyword index knows them, and those of a question. Pure: no IO, no clock.
 
 Upper and lower case, accents and endings make no difference (folding, then Porter's stemmer, which leaves words of
-other languages nearly as they are). Scripts that put no spaces between words are cut by ICU's dictionaries, at
-index and query time alike. Nothing that somebody writes is syntax: what is neither letter nor digit only parts words.
+other languages nearly as they are; Arabic loses its article and endings). Codes and abbreviations keep their endings:
+5S is not 5, GPS not GP. Scripts that put no spaces between words are cut by ICU's dictionaries, at index and query
+time alike. Nothing that somebody writes is syntax: what is neither letter nor digit only parts words, but for the
+names in text/codes.py.
 
 Whoever changes what words() gives has to have all keyword rows written anew: by a migration that sets every
 keywords_seq to -1 and asks for the rebuilds.
@@ -11,13 +13,15 @@ keywords_seq to -1 and asks for the rebuilds.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
 import Stemmer
 from icu4py.breakers import WordBreaker
 
+from text.arabic import is_arabic, light_stem
+from text.codes import joined_codes, with_names
+from text.folding import folded, other_spellings
 from text.stopwords import stop_words
 
 LONGEST_WORD = 64
@@ -28,44 +32,51 @@ MOST_QUERY_WORDS = 256
 _COMPLEX = "\u0590-\u109f\u1700-\u1aff\u3005-\u3007\u3031-\u3035\u3040-\u31ff\u3400-\u9fff\ua000-\uabff\uac00-\ud7ff"
 _COMPLEX += "\uf900-\ufaff\ufb1d-\ufdff\ufe70-\ufefc\U00010000-\U0003ffff"
 _RUNS = re.compile(rf"([^\W_{_COMPLEX}]+)|([{_COMPLEX}]+)")
+_DIGITS = re.compile("[0-9]")
 _SIMPLE = re.compile(r"[^\W_]+")
 _IDEOGRAPHIC = re.compile(
     "[\u3005-\u3007\u3040-\u31ff\u3400-\u9fff\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]{3,}"
 )
-# Accents, the points of Hebrew and Arabic vowels, Arabic's stretch, and the hyphen that shows at a line's end alone.
-_MARKS = re.compile(
-    "[\u00ad\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
-    "\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed]"
-)
-_SIGNS = str.maketrans("\u2122\u2120\u05f3\u05f4", "    ")
-"""What folding would make letters of a name (™, ℠), and what Hebrew writes for quotation marks."""
-_TAKEN_APART = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3"}
-"""The vowel am of Thai and Lao, which Unicode does not put together again."""
+_ABBREVIATION = re.compile(r"\b[A-Z]{4,5}\b")
+_CAPITALS = re.compile(r"\b[A-Z]{2,5}\b")
+_FEW_CAPITALS = re.compile(r"\b[A-Z]{2}s\b")
+_SHORT = 3
 
 
 def words(text: str) -> list[str]:
-    """Every word of *text* in order, stemmed, repeats kept."""
-    return _stemmed(_cut(_folded(text)))
+    """Every word of *text* in order, stemmed, repeats kept; then what else it is found by."""
+    plain = with_names(folded(text))
+    return [*_stemmed(_cut(plain)), *_abbreviations(text), *joined_codes(plain)]
 
 
 def query_words(text: str) -> Counter[str]:
-    """What is looked for, and how often it is said. Stop words are left out unless there is nothing else."""
-    cut = _cut(_folded(text))
-    stops = stop_words(cut)
-    telling = Counter(_stemmed([word for word in cut if word not in stops] or cut))
-    return Counter(dict(telling.most_common(MOST_QUERY_WORDS)))
+    """What is looked for, and how often it is said. Stop words are left out unless there is nothing else.
+
+    What may be spelled with ä or ae is looked for as both.
+    """
+    plain = with_names(folded(text))
+    cut = _cut(plain)
+    stops = stop_words(cut) - _capitals(text)
+    said = Counter(_stemmed([word for word in cut if word not in stops] or cut))
+    said.update(joined_codes(plain))
+    for other in (*_abbreviations(text), *_stemmed(list(other_spellings(text)))):
+        said.setdefault(other, 1)
+    return Counter(dict(said.most_common(MOST_QUERY_WORDS)))
 
 
-def _folded(text: str) -> str:
-    """Composed again after the accents are gone: ICU's dictionaries know whole syllables."""
-    folded = text.casefold()
-    if folded.isascii():
-        return folded
-    bare = _MARKS.sub("", unicodedata.normalize("NFKD", folded.translate(_SIGNS)))
-    composed = unicodedata.normalize("NFKC", bare).casefold()  # again: ㎒ becomes MHz
-    for apart, together in _TAKEN_APART.items():
-        composed = composed.replace(apart, together)
-    return composed
+def _capitals(text: str) -> frozenset[str]:
+    """IT and WHO are names where other words have small letters."""
+    return frozenset() if text.isupper() else frozenset(map(str.casefold, _CAPITALS.findall(text)))
+
+
+def _abbreviations(text: str) -> Iterator[str]:
+    """Those that a stemmer takes for plurals, as they are: AIDS is no aid. And PC for PCs, which it leaves alone."""
+    found = _ABBREVIATION.findall(text)
+    for word, stem in zip(found, _stemmed(list(map(str.casefold, found))), strict=True):
+        if word.casefold() != stem:
+            yield word.casefold()
+    for plural in _FEW_CAPITALS.findall(text):
+        yield plural[:2].casefold()
 
 
 def _cut(folded: str) -> list[str]:
@@ -92,4 +103,12 @@ def _segments(run: str) -> Iterator[str]:
 def _stemmed(cut: list[str]) -> list[str]:
     # Made anew: a stemmer keeps what it stems and is not for several threads. It costs a microsecond.
     stems: list[str] = Stemmer.Stemmer("porter").stemWords(cut)
-    return [stem or word for stem, word in zip(stems, cut, strict=True)]  # it leaves nothing of an s
+    return [_stem(word, stem) for word, stem in zip(cut, stems, strict=True)]
+
+
+def _stem(word: str, stem: str) -> str:
+    if stem == word:
+        return word if word.isascii() or not is_arabic(word) else light_stem(word)
+    if (len(word) <= _SHORT and word[-1] == "s") or _DIGITS.search(word):
+        return word
+    return stem if len(stem) > 2 else f"{stem}e"  # use, used and using are no "us"

@@ -22,7 +22,7 @@ _SQLITE = (
 
 
 def upgrade() -> None:
-    """What a word is has changed (Thai, Hebrew, Arabic, trade marks), so all rows are written anew, by rebuilds."""
+    """What a word is has changed (codes, digits, scripts, trade marks), so all rows are written anew, by rebuilds."""
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     for statement in _SQLITE if is_sqlite else ("DELETE FROM keywords",):
         op.execute(statement)

@@ -10,7 +10,7 @@ from models import Json
 from services.drafting.nouns import AUTO, Limits, NewDoc
 from services.own_chunks import cleaned, joined
 from text.chunkers import STRATEGIES
-from text.hashing import clean, unfit
+from text.hashing import clean, is_blank, unfit
 from text.nesting import depth, strings_in
 
 DEEPEST_METADATA = 32
@@ -44,7 +44,7 @@ def _with_checked_text(doc: NewDoc, limits: Limits) -> NewDoc:
             param="text",
         )
     text = clean(doc.text)
-    if not text.strip():
+    if is_blank(text):
         raise Invalid(f"The text of {doc.doc_id!r} is empty: there is nothing to search for in it.", param="text")
     return doc if text == doc.text else replace(doc, text=text)
 

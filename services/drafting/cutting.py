@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from domain import CountTokens, Span
+from domain import Span
 from engines.embedders.base import Embedder
 from errors import Invalid
 from services.drafting.nouns import Draft, NewDoc
 from services.own_chunks import digest, key_of, spans_of
 from text.chunkers import chunk
-from text.enrich import embedded_text, header
+from text.enrich import LONGEST_HEADER, embedded_text, header
 from text.extract import EXTRACTION
 
 
@@ -34,32 +34,30 @@ def draft(doc: NewDoc, *, chunk_tokens: int, most_chunks: int, model: Embedder |
     recipe = recipe_of(doc, chunk_tokens)
     if doc.file is not None:
         return Draft(doc, doc.content_hash, recipe, (), (), ())
-    count_tokens = model.count_tokens if model is not None else _no_tokens
-    spans = _spans(doc, chunk_tokens, count_tokens)
+    spans = _spans(doc, chunk_tokens, model)
     _check_count(doc, len(spans), most_chunks)
-    is_headed = doc.enrich_context and model is not None
-    headers = [header(doc.heading, span.section, count_tokens=count_tokens) if is_headed else "" for span in spans]
+    headers = [_header(doc, span.section, model, beside=span.token_count) for span in spans]
     texts = [embedded_text(span.text, head) for span, head in zip(spans, headers, strict=True)]
-    if model is not None and doc.chunks:
-        _check_tokens(doc, [count_tokens(text) for text in texts], model.max_tokens)
+    warnings = _check_tokens(doc, spans, texts, model) if model is not None else ()
     vectors = [own.vector for own in doc.chunks] or [None] * len(texts)
     keys = tuple(key_of(text, vector) for text, vector in zip(texts, vectors, strict=True))
-    return Draft(doc, doc.content_hash, recipe, tuple(spans), tuple(headers), keys)
+    return Draft(doc, doc.content_hash, recipe, tuple(spans), tuple(headers), keys, warnings)
 
 
 def _no_tokens(text: str) -> int:  # noqa: ARG001
     return 0
 
 
-def _spans(doc: NewDoc, chunk_tokens: int, count_tokens: CountTokens) -> list[Span]:
-    if doc.chunks:
-        return spans_of(doc.chunks, count_tokens=count_tokens)
+def _spans(doc: NewDoc, chunk_tokens: int, model: Embedder | None) -> list[Span]:
+    if doc.chunks or model is None:
+        return spans_of(doc.chunks, count_tokens=model.count_tokens if model is not None else _no_tokens)
     return chunk(
         doc.text,
         doc.chunk_strategy,
-        max_tokens=chunk_tokens,
+        max_tokens=min(chunk_tokens, model.max_tokens),
         overlap_chars=doc.chunk_overlap,
-        count_tokens=count_tokens,
+        count_tokens=model.count_tokens,
+        most_tokens=lambda section: model.max_tokens - model.count_tokens(_header(doc, section, model)),
     )
 
 
@@ -79,3 +77,31 @@ def _check_tokens(doc: NewDoc, counts: Sequence[int], most: int) -> None:
                 f"Chunk {number} of {doc.doc_id!r} has {count} tokens, and the model reads {most}: cut it.",
                 param=f"chunks.{number}.text",
             )
+
+
+def _header(doc: NewDoc, section: tuple[str, ...], model: Embedder | None, *, beside: int = 0) -> str:
+    """Never so long that the model would not read all of the *beside* tokens of a chunk behind it."""
+    if model is None or not doc.enrich_context:
+        return ""
+    room = min(LONGEST_HEADER, model.max_tokens - beside)
+    return header(doc.heading, section, count_tokens=model.count_tokens, max_tokens=max(room, 0))
+
+
+def _check_tokens(doc: NewDoc, spans: Sequence[Span], texts: Sequence[str], model: Embedder) -> tuple[str, ...]:
+    """Warnings for chunks that are too long; who sends chunks can cut them, and has to."""
+    longest = model.max_tokens
+    may_be_too_long = [at for at, span in enumerate(spans) if span.token_count + LONGEST_HEADER > longest]
+    too_long = [at for at in may_be_too_long if model.count_tokens(texts[at]) > longest]
+    if not too_long:
+        return ()
+    first = too_long[0]
+    if doc.chunks:
+        raise Invalid(
+            f"Chunk {first} of {doc.doc_id!r} has {model.count_tokens(texts[first])} tokens, and the model reads "
+            f"{longest}: cut it.",
+            param=f"chunks.{first}.text",
+        )
+    return (
+        f"{len(too_long)} chunks, the first of them chunk {first}, have more than the {longest} tokens that "
+        "the model reads: their ends are found by their words only.",
+    )

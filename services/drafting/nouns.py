@@ -77,7 +77,10 @@ class NewDoc:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A document that was cut: its chunks, with the context that is embedded with each and the key of its vector."""
+    """A document that was cut: its chunks, with the context that is embedded with each and the key of its vector.
+
+    *warnings* say of which chunks the model does not read all.
+    """
 
     doc: NewDoc
     doc_hash: str
@@ -85,6 +88,7 @@ class Draft:
     spans: tuple[Span, ...]
     headers: tuple[str, ...]
     keys: tuple[bytes, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def vectors(self) -> dict[bytes, bytes]:

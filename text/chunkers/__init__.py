@@ -17,6 +17,9 @@ from text.chunkers.prose import by_sentence, conversation
 from text.chunkers.structure import default, markdown
 from text.chunkers.table import table
 
+MostTokens = Callable[[tuple[str, ...]], int]
+"""Of a chunk under these headings, an overlap included: what the model reads beside them."""
+
 _REMEMBERED_COUNTS = 4_096
 _WORD = re.compile(r"(?<=\s)\S|(?<=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u9fff\uff00-\uffef])\S")
 """Where an overlap may begin: at a word, or after any character of a script that puts no space between words."""
@@ -39,18 +42,26 @@ STRATEGIES: Mapping[str, Strategy] = {
         Strategy("sentences", "Whole sentences of any language, whatever the layout.", by_sentence),
         Strategy("pages", "Like default, but no chunk crosses a page (form feed, [page 3], --- page 3 ---).", by_page),
         Strategy("conversation", "Turns (Name: …, [12:03] Name: …) stay whole.", conversation),
-        Strategy("table", "Rows of CSV, TSV or markdown tables stay whole, under a repeated header.", table),
+        Strategy("table", "Rows of CSV, TSV, markdown or HTML tables stay whole, under a repeated header.", table),
     )
 }
 
 
-def chunk(text: str, strategy: str, *, max_tokens: int, overlap_chars: int, count_tokens: CountTokens) -> list[Span]:
+def chunk(
+    text: str,
+    strategy: str,
+    *,
+    max_tokens: int,
+    overlap_chars: int,
+    count_tokens: CountTokens,
+    most_tokens: MostTokens | None = None,
+) -> list[Span]:
     """The chunks of *text* in order; together they hold every character that is not white space, page mark or
     repeated header.
 
     With ``overlap_chars == 0`` no chunk has more than *max_tokens* (a single code point that has more is not
     cut). An overlap comes on top: up to that many characters of the chunk before, from a word on (in a table from
-    a row on), where that is of the same section, page or table.
+    a row on), where that is of the same section, page or table, and no more of it than *most_tokens* leave room for.
 
     Offsets count code points: ``text[start:end] == span.text``, after the header where a table repeats it.
     Page numbers are set where the text marks pages, and always by ``pages``.
@@ -61,7 +72,8 @@ def chunk(text: str, strategy: str, *, max_tokens: int, overlap_chars: int, coun
     source = Source(text, max_tokens, lru_cache(_REMEMBERED_COUNTS)(count_tokens))
     spans: list[Span] = []
     for run in STRATEGIES[strategy].function(source):
-        spans += _overlapping(source, run, overlap_chars)
+        most = most_tokens(run.section) if most_tokens else None
+        spans += _overlapping(source, run, overlap_chars, most=most)
     found = pages(text)
     return _numbered(spans, found) if len(found) > 1 or strategy == "pages" else spans
 
@@ -76,28 +88,45 @@ def _check(strategy: str, *, max_tokens: int, overlap_chars: int) -> None:
         raise Invalid(f"an overlap cannot be {overlap_chars} characters", param="overlap_chars")
 
 
-def _overlapping(source: Source, run: Run, overlap_chars: int) -> Iterator[Span]:
+def _overlapping(source: Source, run: Run, overlap_chars: int, *, most: int | None) -> Iterator[Span]:
     """Back to the start of the chunk before at the most, so that the answer stays linear in the document."""
     floor: int | None = None
     for span in pack(source, run):
         lowest = max(span.start - overlap_chars, span.start if floor is None else floor)
-        start = lowest if lowest == floor else _border(source.text, run, lowest, span.start)
-        yield span if start == span.start else _from(source, span, start)
+        starts = (
+            [] if lowest == span.start else _borders(source.text, run, lowest, span.start, is_floor=lowest == floor)
+        )
         floor = span.start
+        yield _longest(source, run, span, starts, most)
 
 
-def _border(text: str, run: Run, lowest: int, start: int) -> int:
-    """The first unit or word from *lowest* on; *start*, where there is none before it."""
+def _borders(text: str, run: Run, lowest: int, start: int, *, is_floor: bool) -> list[int]:
+    """Where an overlap may begin: at a unit or a word from *lowest* on, and before *start*."""
     if run.whole_overlap:
-        return run.units[bisect_left(run.units, lowest, key=lambda unit: unit.start)].start
-    word = _WORD.search(text, lowest, start)
-    return word.start() if word else start
+        first = bisect_left(run.units, lowest, key=lambda unit: unit.start)
+        found = [unit.start for unit in run.units[first : bisect_left(run.units, start, key=lambda unit: unit.start)]]
+    else:
+        found = [word.start() for word in _WORD.finditer(text, lowest, start)]
+    return found if not is_floor or found[:1] == [lowest] else [lowest, *found]
 
 
-def _from(source: Source, span: Span, start: int) -> Span:
-    prefix = span.text[: len(span.text) - (span.end - span.start)]
-    text = prefix + source.text[start : span.end]
-    return replace(span, start=start, text=text, token_count=source.count_tokens(text))
+def _longest(source: Source, run: Run, span: Span, starts: list[int], most: int | None) -> Span:
+    """With as much of the overlap as the model reads beside the span's own text."""
+
+    def is_read(start: int) -> bool:
+        return most is None or source.count_tokens(_text_from(source, run, span, start)) <= most
+
+    at = bisect_left(starts, True, key=is_read)
+    if at == len(starts):
+        return span
+    text = _text_from(source, run, span, starts[at])
+    return replace(span, start=starts[at], text=text, token_count=source.count_tokens(text))
+
+
+def _text_from(source: Source, run: Run, span: Span, start: int) -> str:
+    """A header that the overlap reaches stands in its place; a span that had no room for one gets none."""
+    has_prefix = len(span.text) > span.end - span.start
+    return (run.prefix_at(start) if has_prefix else "") + source.text[start : span.end]
 
 
 def _numbered(spans: Iterable[Span], found: list[Page]) -> list[Span]:

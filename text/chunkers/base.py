@@ -31,14 +31,20 @@ class Unit:
 class Run:
     """Units that may share a chunk: one section, one page or one table. No chunk crosses two runs.
 
-    *prefix* is put before the text of each chunk (a table's header). *whole_overlap*: an overlap takes whole
+    *prefix* is put before the text of each chunk that begins behind *header*, where it stands in the text (a table's).
+    *whole_overlap*: an overlap takes whole
     units only.
     """
 
     units: list[Unit] = field(default_factory=list)
     section: tuple[str, ...] = ()
     prefix: str = ""
+    header: tuple[int, int] = (-1, -1)
     whole_overlap: bool = False
+
+    def prefix_at(self, start: int) -> str:
+        """What is put before a chunk that begins there."""
+        return self.prefix if start > self.header[0] else ""
 
 
 @dataclass(frozen=True, slots=True)

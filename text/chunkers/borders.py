@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from text.chunkers.abbreviations import ends_sentence
+
 Stretch = tuple[int, int]
 Border = Callable[[str, int, int], Iterator[Stretch]]
 
@@ -43,9 +45,8 @@ def paragraphs(text: str, start: int, end: int) -> Iterator[Stretch]:
 
 
 def sentences(text: str, start: int, end: int) -> Iterator[Stretch]:
-    """Sentences by their closing marks. A full stop before a small letter is an abbreviation's."""
-    ends = (found.end() for found in _SENTENCE_END.finditer(text, start, end) if not _is_abbreviation(text, found))
-    yield from _between(text, start, end, at=ends)
+    """Sentences by their closing marks. The full stop of an abbreviation, an initial or an ordinal ends none."""
+    yield from _between(text, start, end, at=_ends(text, start, end))
 
 
 def full_stops(text: str, start: int, end: int) -> Iterator[Stretch]:
@@ -56,8 +57,13 @@ def full_stops(text: str, start: int, end: int) -> Iterator[Stretch]:
 PROSE: tuple[Border, ...] = (sentences, full_stops)
 
 
-def _is_abbreviation(text: str, found: re.Match[str]) -> bool:
-    return found.group()[0] == "." and text[found.end() + 1 : found.end() + 2].islower()
+def _ends(text: str, start: int, end: int) -> Iterator[int]:
+    begin = start
+    for found in _SENTENCE_END.finditer(text, start, end):
+        is_stop = found.group()[0] == "."
+        if not is_stop or ends_sentence(text, found.start() + 1, begin=begin, after=found.end()):
+            begin = found.end()
+            yield begin
 
 
 def _between(text: str, start: int, end: int, *, at: Iterator[int]) -> Iterator[Stretch]:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from domain import Span
-from text.chunkers.base import Run, Source, Unit
+from text.chunkers.base import Run, Source, Unit, units_of
+from text.chunkers.borders import PROSE, lines
 
 REACH = 0.5
 """Of a chunk. Larger fills chunks better and lets an edit reach further; test_chunkers.py holds the figures."""
@@ -65,7 +66,7 @@ class _Packer:
             if span.token_count <= self.source.max_tokens:
                 yield span
             elif end - begin == 1:
-                yield self._bare(span)
+                yield from self._bare(span)
             else:  # the weights are a sum, a tokenizer need not be: the whole can have more tokens than its parts
                 weight = self.ends[end - 1] - self.begins[begin]
                 fair = weight * self.source.max_tokens // span.token_count
@@ -91,13 +92,17 @@ class _Packer:
 
     def _span(self, begin: int, end: int) -> Span:
         start, stop = self.run.units[begin].start, self.run.units[end - 1].end
-        text = self.run.prefix + self.source.text[start:stop]
+        text = self.run.prefix_at(start) + self.source.text[start:stop]
         return Span(start, stop, text, self.source.count_tokens(text), self.run.section)
 
-    def _bare(self, span: Span) -> Span:
+    def _bare(self, span: Span) -> Iterator[Span]:
         """Without the prefix, for a tokenizer that counts more for the two together than for each."""
-        text = self.source.text[span.start : span.end]
-        return Span(span.start, span.end, text, self.source.count_tokens(text), span.section)
+        stretches = [(span.start, span.end)]
+        if span.start <= self.run.header[0]:  # it has the header in its place
+            stretches = [(span.start, self.run.header[1]), (self.run.header[1], span.end)]
+        for unit in units_of(self.source, stretches, (lines, *PROSE)):
+            text = self.source.text[unit.start : unit.end]
+            yield Span(unit.start, unit.end, text, self.source.count_tokens(text), span.section)
 
 
 def _mark(text: str) -> float:

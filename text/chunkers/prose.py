@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from text.chunkers.base import Run, Source, units_of
-from text.chunkers.borders import PROSE, full_stops, paragraphs, sentences
+from text.chunkers.borders import PROSE, full_stops, lines, paragraphs, sentences
+from text.chunkers.tables import Table, is_long, table_runs, tables_in
 
 _TIME = r"\d{1,2}:\d{2}(?::\d{2})?(?:[ \t]?[AaPp][Mm])?"
 _SPEAKER = re.compile(
@@ -16,15 +17,34 @@ _SPEAKER = re.compile(
 
 
 def by_sentence(source: Source) -> Iterator[Run]:
-    yield Run(units_of(source, sentences(source.text, 0, len(source.text)), (full_stops,)))
+    for start, end, table in _around_tables(source):
+        if table is not None:
+            yield from table_runs(source, table)
+        else:
+            yield Run(units_of(source, sentences(source.text, start, end), (full_stops,)))
 
 
 def conversation(source: Source) -> Iterator[Run]:
     """A turn begins with ``Name:``, ``[12:03] Name:`` or ``12:03 Name:``; without any such line, at a blank one."""
     text = source.text
-    begins = [speaker.start() for speaker in _SPEAKER.finditer(text)]
-    if not begins:
-        yield Run(units_of(source, paragraphs(text, 0, len(text)), PROSE))
-        return
-    turns = zip([0, *begins], [*begins, len(text)], strict=True)
-    yield Run(units_of(source, turns, (paragraphs, *PROSE)))
+    has_turns = _SPEAKER.search(text) is not None
+    for start, end, table in _around_tables(source):
+        if table is not None:
+            yield from table_runs(source, table)
+        elif has_turns:
+            begins = [speaker.start() for speaker in _SPEAKER.finditer(text, start, end)]
+            turns = zip([start, *begins], [*begins, end], strict=True)
+            yield Run(units_of(source, turns, (paragraphs, *PROSE)))
+        else:
+            yield Run(units_of(source, paragraphs(text, start, end), PROSE))
+
+
+def _around_tables(source: Source) -> Iterator[tuple[int, int, Table | None]]:
+    """The text in stretches: the tables that do not fit a chunk, and what is between them."""
+    begin, found = 0, list(lines(source.text, 0, len(source.text)))
+    for table, _, _ in tables_in(source.text, found):
+        if is_long(source, table):
+            yield begin, table.start, None
+            yield table.start, table.end, table
+            begin = table.end
+    yield begin, len(source.text), None

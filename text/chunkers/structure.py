@@ -8,11 +8,12 @@ would make a heading of every item of a list). Lines in fenced code are never he
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from text.chunkers.base import Run, Source, Unit, units_between
 from text.chunkers.borders import BLANK_LINE, PROSE, Border, Stretch, lines
+from text.chunkers.tables import Table, begins_table, is_long, table_at, table_runs
 
 _ATX = re.compile(r"(#{1,6})[ \t]++([^\r\n]*[^\s#])")
 _UNDERLINE = re.compile(r"=++\Z|--++\Z")
@@ -27,13 +28,14 @@ Path = tuple[tuple[int, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A heading of *level* 1 to 6, or a body (level 0): a paragraph or fenced code, cut at *borders*."""
+    """A heading of *level* 1 to 6, or a body (level 0): a paragraph, a table or fenced code, cut at *borders*."""
 
     start: int
     end: int
     level: int = 0
     title: str = ""
     borders: tuple[Border, ...] = PROSE
+    table: Table | None = None
 
 
 def default(source: Source) -> Iterator[Run]:
@@ -45,20 +47,20 @@ def markdown(source: Source) -> Iterator[Run]:
 
 
 def sections(
-    source: Source, stretches: Iterable[Stretch], *, plain_headings: bool, path: Path = ()
-) -> Generator[Run, None, Path]:
-    """The sections of each stretch, the first one below *path*; returns the path at the end.
+    source: Source, stretches: Iterable[Stretch], *, plain_headings: bool, tables_apart: bool = False
+) -> Iterator[Run]:
+    """The sections of each stretch. One that goes on in the next stretch is two runs, one path.
 
-    A section that goes on in the next stretch is two runs, one path.
+    A table that does not fit a chunk is a run of its own, under its repeated header; with *tables_apart* each is.
     """
+    path: Path = ()
     for start, end in stretches:
         found = list(lines(source.text, start, end))
         blocks = _Lines(source.text, found, plain_headings=plain_headings).blocks()
         for headings, bodies in _with_their_headings(blocks):
             for heading in headings:
                 path = (*(above for above in path if above[0] < heading.level), (heading.level, heading.title))
-            yield Run(_units(source, headings, bodies), titles(path))
-    return path
+            yield from _runs(source, headings, bodies, titles(path), tables_apart=tables_apart)
 
 
 def titles(path: Path) -> tuple[str, ...]:
@@ -76,6 +78,24 @@ def _with_their_headings(blocks: Iterable[_Block]) -> Iterator[tuple[list[_Block
         (headings if block.level else bodies).append(block)
     if headings or bodies:
         yield headings, bodies
+
+
+def _runs(
+    source: Source, headings: list[_Block], bodies: list[_Block], section: tuple[str, ...], *, tables_apart: bool
+) -> Iterator[Run]:
+    waiting: list[_Block] = []
+    for body in bodies:
+        if body.table is None or not (tables_apart or is_long(source, body.table)):
+            waiting.append(body)
+            continue
+        if waiting:
+            yield Run(_units(source, headings, waiting), section)
+            headings, waiting = [], []
+        lead = headings[0].start if headings else None
+        yield from table_runs(source, body.table, lead=lead, section=section)
+        headings = []
+    if headings or waiting:
+        yield Run(_units(source, headings, waiting), section)
 
 
 def _units(source: Source, headings: Sequence[_Block], bodies: Sequence[_Block]) -> list[Unit]:
@@ -100,7 +120,7 @@ class _Lines:
     def blocks(self) -> Iterator[_Block]:
         at = 0
         while at < len(self.lines):
-            block, at = self._fenced(at) or self._heading(at) or self._paragraph(at)
+            block, at = self._fenced(at) or self._heading(at) or self._table(at) or self._paragraph(at)
             yield block
 
     def _fenced(self, at: int) -> tuple[_Block, int] | None:
@@ -146,6 +166,12 @@ class _Lines:
             return 1 + number.group(1).count(".")
         return 1 if line.isupper() and sum(letter.isupper() for letter in line) >= 4 else 0
 
+    def _table(self, at: int) -> tuple[_Block, int] | None:
+        table, stop = table_at(self.text, self.lines, at)
+        if table is None:
+            return None
+        return _Block(table.start, self.lines[stop - 1][1], borders=(lines, *PROSE), table=table), stop
+
     def _paragraph(self, at: int) -> tuple[_Block, int]:
         last = at
         while not self._ends_paragraph(last):
@@ -159,7 +185,9 @@ class _Lines:
         end, start = self.lines[at][1], self.lines[at + 1][0]
         if BLANK_LINE.search(self.text, end, start):
             return True
-        return bool(_ATX.match(self.text, start) or _FENCE.match(self.text, start))
+        if _ATX.match(self.text, start) or _FENCE.match(self.text, start):
+            return True
+        return begins_table(self.text, self.lines, at + 1)
 
     def _body(self, first: int, last: int, borders: tuple[Border, ...]) -> _Block:
         return _Block(self.lines[first][0], self.lines[last][1], borders=borders)

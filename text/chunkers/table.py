@@ -1,71 +1,85 @@
 """Tables: rows stay whole, and every chunk begins with the header, so that its cells can be understood.
 
-Two kinds: a document with markdown tables (what stands around them is chunked as markdown), and a document
-that is one table of separated values (comma, semicolon, tab or bar), where a quoted cell may hold line breaks.
+Two kinds: a document with tables in markdown or HTML (what stands around them is chunked as markdown), and a document
+that is one table of separated values (comma, semicolon, tab or bar), where a quoted cell may hold line breaks. What
+stands above its header, a title or Excel's ``sep=;``, is in the first chunk alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from text.chunkers.base import Run, Source, units_of
-from text.chunkers.borders import PROSE, Stretch, lines
-from text.chunkers.structure import Path, sections, titles
+from text.chunkers.borders import BLANK_LINE, PROSE, Stretch, lines
+from text.chunkers.structure import sections
+from text.chunkers.tables import Table, are_units, is_header, is_title, table_runs, tables_in
 
-_RULE = re.compile(r"\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?\Z")
 _QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*+"(?=[,;\t|]|$)')
 _OPEN_QUOTE = re.compile(r'(?:^|[,;\t|])"')
-_SEPARATOR = re.compile(r"[,;\t|]")
+_SEPARATORS = ",;\t|"
+_SAID_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?', re.IGNORECASE)
 _LONGEST_ROW_LINES = 100
 """A quote that nothing closes makes one row of that many lines at most, not of the rest of the document."""
+_LOOKED_AT = 50
+_MOST_ABOVE = 10
 
 
 def table(source: Source) -> Iterator[Run]:
     rows = list(lines(source.text, 0, len(source.text)))
-    tables = list(_markdown_tables(source.text, rows))
-    if not tables:
-        yield _separated(source, list(_records(source.text, rows)))
+    if any(tables_in(source.text, rows)):
+        yield from sections(source, [(0, len(source.text))], plain_headings=False, tables_apart=True)
+    else:
+        yield from _separated(source, list(_records(source.text, rows)))
+
+
+def _separated(source: Source, records: list[Stretch]) -> Iterator[Run]:
+    some = [source.text[slice(*record)] for record in records[:_LOOKED_AT]]
+    said = _SAID_SEPARATOR.fullmatch(some[0]) if some else None
+    separator = said.group(1) if said else _separator(some)
+    if not separator:
+        yield Run(units_of(source, records, (lines, *PROSE)), whole_overlap=True)
         return
-    around = 0
-    path: Path = ()
-    for first, stop in tables:
-        path = yield from sections(source, [(around, rows[first][0])], plain_headings=False, path=path)
-        yield _run(source, (rows[first][0], rows[first + 1][1]), rows[first + 2 : stop], titles(path))
-        around = rows[stop - 1][1]
-    yield from sections(source, [(around, len(source.text))], plain_headings=False, path=path)
+    cells = [_cells(record, separator) for record in some]
+    first = last = _header(source.text, records, cells, begin=1 if said and len(cells) > 1 else 0)
+    if last + 1 < len(cells) and are_units(cells[last + 1]):
+        last += 1
+    header = (records[first][0], records[last][1])
+    yield from table_runs(source, Table(records[0][0], (header,), records[last + 1 :]))
 
 
-def _separated(source: Source, records: list[Stretch]) -> Run:
-    if records and _SEPARATOR.search(source.text, *records[0]):
-        return _run(source, records[0], records[1:])
-    return Run(units_of(source, records, (lines, *PROSE)), whole_overlap=True)
+def _separator(some: Sequence[str]) -> str:
+    """The one that parts most records into as many cells as each other."""
+    best, rank = "", (0, 0)
+    for separator in _SEPARATORS:
+        widths = Counter(len(_cells(record, separator)) for record in some)
+        width, count = max(widths.items(), key=lambda each: (each[0] > 1, each[1], each[0]), default=(0, 0))
+        if width > 1 and (count, width) > rank:
+            best, rank = separator, (count, width)
+    return best
 
 
-def _run(source: Source, header: Stretch, rows: list[Stretch], section: tuple[str, ...] = ()) -> Run:
-    """A header that is alone, or would take more than half of each chunk, is a row like the others."""
-    prefix = source.text[slice(*header)] + "\n"
-    if not rows or source.weight(header[0], rows[0][0]) * 2 > source.max_tokens:
-        prefix, rows = "", [header, *rows]
-    return Run(units_of(source.beside(prefix), rows, (lines, *PROSE)), section, prefix, whole_overlap=True)
+def _header(text: str, records: Sequence[Stretch], cells: Sequence[list[str]], *, begin: int) -> int:
+    """The record with the names of the columns: the first, unless that is clearly something above a table."""
+    width = Counter(map(len, cells[begin:])).most_common(1)[0][0]
+    for at in range(begin, min(len(cells), begin + _MOST_ABOVE)):
+        if len(cells[at]) == width and not is_title(cells[at]):
+            is_apart = all(
+                is_title(above) or BLANK_LINE.search(text, records[begin][1], records[at][0])
+                for above in cells[begin:at]
+            )
+            return at if is_apart or (is_header(cells[at]) and _has_numbers(cells[at + 1 :])) else begin
+    return begin
 
 
-def _markdown_tables(text: str, rows: list[Stretch]) -> Iterator[tuple[int, int]]:
-    """As ``(first, stop)``: a row with a bar, the rule below it, and the rows with a bar that follow."""
-    at = 0
-    while at + 1 < len(rows):
-        if not (_has_bar(text, rows[at]) and _has_bar(text, rows[at + 1]) and _RULE.match(text, *rows[at + 1])):
-            at += 1
-            continue
-        stop = at + 2
-        while stop < len(rows) and _has_bar(text, rows[stop]):
-            stop += 1
-        yield at, stop
-        at = stop
+def _has_numbers(cells: Sequence[Sequence[str]]) -> bool:
+    return bool(cells) and not is_header(cells[0])
 
 
-def _has_bar(text: str, row: Stretch) -> bool:
-    return text.find("|", *row) >= 0
+def _cells(record: str, separator: str) -> list[str]:
+    bare = _QUOTED.sub(lambda quoted: "x" * bool(quoted.group().strip('" ')), record)
+    return [cell.strip() for cell in bare.split(separator)]
 
 
 def _records(text: str, rows: list[Stretch]) -> Iterator[Stretch]:

@@ -1,0 +1,164 @@
+"""What HTTP lets any client expect of any server: HEAD, OPTIONS, a slash at the end, compressed bodies, CORS."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import problem
+
+METHODS = ("GET", "POST", "PATCH", "DELETE")
+EXPOSED = (
+    "ETag",
+    "Location",
+    "Idempotency-Replayed",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Server-Timing",
+    "X-Request-ID",
+)
+PIECE_BYTES = 1 << 18
+_GZIP = zlib.MAX_WBITS | 16
+_ENDS_IN_A_DOC_ID = re.compile("/v1/docs/.+(?<!/chunks)(?<!/file)/+")
+
+
+class Cors:
+    """Pages of CORS_ORIGINS may ask from a browser; others may not. The setting is known when the app has started."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._sharing: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._sharing is None:
+            origins = scope["state"]["runtime"].settings.cors_origin_list
+            self._sharing = _sharing(self.app, origins) if origins else self.app
+        await (self._sharing or self.app)(scope, receive, send)
+
+
+class HeadAndOptions:
+    """HEAD is answered as GET is, without the body; OPTIONS says in Allow what a path takes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "OPTIONS" and (allowed := _allowed(scope)):
+            await Response(status_code=204, headers={"Allow": ", ".join(allowed)})(scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "HEAD":
+            await self.app({**scope, "method": "GET"}, receive, _without_body(send))
+        else:
+            await self.app(scope, receive, send)
+
+
+class GzipBodies:
+    """A body that comes compressed goes on unpacked, piece by piece, so that whoever counts it counts what it holds."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        coding = _coding(scope)
+        if coding == "":
+            await self.app(scope, receive, send)
+        elif coding in ("gzip", "x-gzip"):
+            kept = [each for each in scope["headers"] if each[0] not in (b"content-encoding", b"content-length")]
+            await self.app({**scope, "headers": kept}, _Unpacked(receive), send)
+        else:
+            detail = f"A body in Content-Encoding {coding!r} is not read: send it as it is, or as gzip."
+            answer = problem(Request(scope), 415, detail, code="unsupported_media_type")
+            answer.headers["Accept-Encoding"] = "gzip, identity"
+            await answer(scope, receive, send)
+
+
+def without_slash(path: str, method: str) -> str:
+    """A slash at the end makes no other path, but for a doc_id, which may end in one. No POST's path ends in one."""
+    if method != "POST" and _ENDS_IN_A_DOC_ID.fullmatch(path):
+        return path
+    return path.rstrip("/") or "/"
+
+
+class _Unpacked:
+    """Receives what was compressed, in pieces of PIECE_BYTES at the most. Several members are one body (RFC 1952)."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._unpacking = zlib.decompressobj(_GZIP)
+        self._pieces: Iterator[bytes] = iter(())
+        self._has_more = True
+        self._received = False
+
+    async def __call__(self) -> Message:
+        while True:
+            for piece in self._pieces:
+                return {"type": "http.request", "body": piece, "more_body": True}
+            if not self._has_more:
+                return self._last()
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return message
+            self._has_more = message.get("more_body", False)
+            self._pieces = self._unpacked(message.get("body", b""))
+
+    def _last(self) -> Message:
+        if self._received and not self._unpacking.eof:
+            raise HTTPException(400, "The gzip body is cut off before its end.")
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    def _unpacked(self, packed: bytes) -> Iterator[bytes]:
+        while packed:
+            self._received = True
+            if self._unpacking.eof:
+                self._unpacking = zlib.decompressobj(_GZIP)
+            try:
+                piece = self._unpacking.decompress(packed, PIECE_BYTES)
+            except zlib.error as error:
+                raise HTTPException(400, f"The body is not the gzip that Content-Encoding says: {error}.") from error
+            packed = self._unpacking.unconsumed_tail or self._unpacking.unused_data
+            if piece:
+                yield piece
+
+
+def _sharing(app: ASGIApp, origins: list[str]) -> ASGIApp:
+    return CORSMiddleware(
+        app, allow_origins=origins, allow_methods=METHODS, allow_headers=["*"], expose_headers=EXPOSED, max_age=600
+    )
+
+
+def _coding(scope: Scope) -> str:
+    if scope["type"] != "http":
+        return ""
+    said = Headers(scope=scope).get("content-encoding", "").strip().lower()
+    return "" if said == "identity" else said
+
+
+def _without_body(send: Send) -> Send:
+    """Content-Length stays what it is of a GET."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_head
+
+
+def _allowed(scope: Scope) -> list[str]:
+    routes: list[Any] = scope["app"].router.routes
+    found = [method for method in METHODS if _takes(routes, {**scope, "method": method})]
+    return [*found, *(["HEAD"] if "GET" in found else []), "OPTIONS"] if found else []
+
+
+def _takes(routes: list[Any], scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in routes)

@@ -1,0 +1,197 @@
+"""Tables within a text, in markdown or HTML: their headers, their rows, and chunks of rows under a repeated header."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from text.chunkers.base import CHARS_PER_TOKEN, Run, Source, units_of
+from text.chunkers.borders import BLANK_LINE, PROSE, Stretch, lines, trimmed
+
+_RULE = re.compile(r"\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?\Z")
+_CELL = re.compile(r"(?<!\\)\|")
+_HTML_TABLE = re.compile(r"[ \t]*<table\b", re.IGNORECASE)
+_HTML_NEXT = re.compile(r"</table\s*>|<table\b", re.IGNORECASE)
+_HTML_ROW_END = re.compile(r"</tr\s*>", re.IGNORECASE)
+_HTML_HEAD_END = re.compile(r"</thead\s*>", re.IGNORECASE)
+_HTML_CELL = re.compile(r"<(t[dh])\b", re.IGNORECASE)
+_MOST_TITLE_ROWS = 4
+_NUMERIC = re.compile(r"[-+]?[.,\s%]*+\d[\d.,\s%]*+")
+_IN_BRACKETS = re.compile(r"\([^()]{1,12}\)|\[[^\[\]]{1,12}\]")
+_UNIT_NAMES = (
+    "mm cm dm m km in ft yd mi mm² cm² m² km² m2 m3 m³ cm³ ha l ml dl hl g kg mg µg t lb oz s ms min h d a °c °f k pa "
+    "hpa kpa mpa bar psi n nm j kj mj wh kwh mwh gwh w kw mw gw v kv mv a ma ah hz khz mhz ghz mol mmol % ‰ ppm pcs "
+    "stk stück st eur usd gbp chf jpy € $ £ ¥ db lx lm cd byte kb mb gb tb kib mib gib bit rpm"
+)
+_UNITS = frozenset(_UNIT_NAMES.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """*headers* are what may be repeated, the best first; *rows* all that follows the last line of a header.
+
+    From *start* on there may be a title in front of what is repeated.
+    """
+
+    start: int
+    headers: tuple[Stretch, ...]
+    rows: list[Stretch]
+
+    @property
+    def end(self) -> int:
+        return self.rows[-1][1] if self.rows else self.headers[0][1]
+
+
+def is_long(source: Source, table: Table) -> bool:
+    """Does it not fit a chunk?"""
+    length = table.end - table.start
+    limit = (source.max_tokens + 1) * CHARS_PER_TOKEN
+    return length >= limit or source.weight(table.start, table.end) > source.max_tokens
+
+
+def table_runs(
+    source: Source, table: Table, *, lead: int | None = None, section: tuple[str, ...] = ()
+) -> Iterator[Run]:
+    """The table's rows under its header, which the first chunk has in its place and the others have repeated.
+
+    *lead* is where a heading stands that goes with it. A header that would take more than half of each chunk is a row
+    like the others.
+    """
+    start = table.start if lead is None else lead
+    header = _repeatable(source, table)
+    if header is None:
+        stretches = [(start, table.headers[0][1]), *table.rows]
+        yield Run(units_of(source, stretches, (lines, *PROSE)), section, whole_overlap=True)
+        return
+    prefix = source.text[slice(*header)] + "\n"
+    room = source.beside(prefix)
+    first, *others = units_of(room, table.rows, (lines, *PROSE))
+    before = trimmed(source.text, start, header[0])
+    weight = first.weight + (source.weight(*before) if before[0] < before[1] else 0)
+    if weight > room.max_tokens:
+        yield Run(units_of(source, [before], (lines, *PROSE)), section, whole_overlap=True)
+        start, weight = header[0], first.weight
+    yield Run([replace(first, start=start, weight=weight), *others], section, prefix, header, whole_overlap=True)
+
+
+def tables_in(text: str, found: Sequence[Stretch]) -> Iterator[tuple[Table, int, int]]:
+    """Each table among the lines *found*, with its first line and the one behind its last."""
+    at = 0
+    while at < len(found):
+        table, stop = table_at(text, found, at)
+        if table is not None:
+            yield table, at, stop
+        at = stop
+
+
+def table_at(text: str, found: Sequence[Stretch], at: int) -> tuple[Table | None, int]:
+    """The table that begins with line *at*, and the line behind it; None and the next line, where none does."""
+    if _is_markdown(text, found, at):
+        stop = at + 2
+        while stop < len(found) and _has_bar(text, found[stop]) and _follows(text, found, stop):
+            stop += 1
+        return _markdown(text, found[at:stop]), stop
+    end = _html_end(text, found, at)
+    if end is None:
+        return None, at + 1
+    stop = next(number for number in range(at, len(found)) if found[number][1] >= end) + 1
+    return _html(text, found[at][0], found[stop - 1][1]), stop
+
+
+def begins_table(text: str, found: Sequence[Stretch], at: int) -> bool:
+    return _is_markdown(text, found, at) or _HTML_TABLE.match(text, *found[at]) is not None
+
+
+def is_header(cells: Sequence[str]) -> bool:
+    filled = [cell for cell in cells if cell]
+    return len(filled) > 1 and not any(map(_NUMERIC.fullmatch, filled))
+
+
+def is_title(cells: Sequence[str]) -> bool:
+    return sum(map(bool, cells)) <= 1
+
+
+def are_units(cells: Sequence[str]) -> bool:
+    """Does a row say in what its columns are measured?"""
+    filled = [cell for cell in cells if cell]
+    return bool(filled) and all(map(_is_unit, filled))
+
+
+def _is_unit(cell: str) -> bool:
+    if _IN_BRACKETS.fullmatch(cell):
+        return True
+    return all(part.strip().casefold() in _UNITS for part in cell.split("/"))
+
+
+def _repeatable(source: Source, table: Table) -> Stretch | None:
+    for header in table.headers if table.rows else ():
+        if source.weight(*header) * 2 < source.max_tokens:
+            return header
+    return None
+
+
+def _is_markdown(text: str, found: Sequence[Stretch], at: int) -> bool:
+    if at + 1 >= len(found) or not _follows(text, found, at + 1):
+        return False
+    return _has_bar(text, found[at]) and _has_bar(text, found[at + 1]) and bool(_RULE.match(text, *found[at + 1]))
+
+
+def _has_bar(text: str, row: Stretch) -> bool:
+    return text.find("|", *row) >= 0
+
+
+def _follows(text: str, found: Sequence[Stretch], at: int) -> bool:
+    """Is there no blank line before it?"""
+    return BLANK_LINE.search(text, found[at - 1][1], found[at][0]) is None
+
+
+def _html_end(text: str, found: Sequence[Stretch], at: int) -> int | None:
+    """Where the table that begins line *at* is closed. One that holds another is text."""
+    begin = _HTML_TABLE.match(text, *found[at])
+    after = _HTML_NEXT.search(text, begin.end(), found[-1][1]) if begin else None
+    return after.end() if after and after.group().startswith("</") else None
+
+
+def _markdown(text: str, rows: Sequence[Stretch]) -> Table:
+    """A row with a bar, the rule below it, and the rows that follow. The row above the rule may be a title."""
+    cells = [_cells(text, row) for row in rows[: _MOST_TITLE_ROWS + 3]]
+    last = 1
+    if is_title(cells[0]) and len(cells[0]) > 1:
+        last = next((at for at in range(2, len(cells)) if not is_title(cells[at])), 1)
+        last = last if is_header(cells[last]) else 1
+    behind_rule = last
+    if last + 1 < len(cells) and are_units(cells[last + 1]):
+        last += 1
+    headers = [(rows[0][0], rows[last][1])]
+    if behind_rule > 1:
+        headers.append((rows[behind_rule][0], rows[last][1]))
+    return Table(rows[0][0], tuple(headers), list(rows[last + 1 :]))
+
+
+def _cells(text: str, row: Stretch) -> list[str]:
+    inside = text[slice(*row)].strip()
+    inside = inside[inside.startswith("|") : len(inside) - inside.endswith("|")]
+    return [cell.strip() for cell in _CELL.split(inside)]
+
+
+def _html(text: str, start: int, end: int) -> Table:
+    """Up to the end of its thead, or of the rows of th that it begins with; its first row, where there are none."""
+    ends = [found.end() for found in _HTML_ROW_END.finditer(text, start, end)]
+    head = _HTML_HEAD_END.search(text, start, end)
+    borders = [head.end(), *(at for at in ends if at > head.end())] if head else _behind_th(text, start, ends)
+    if not borders:
+        return Table(start, ((start, end),), [])
+    stretches = zip(borders, [*borders[1:-1], end], strict=False)
+    rows = [row for row in (trimmed(text, *stretch) for stretch in stretches) if row[0] < row[1]]
+    return Table(start, (trimmed(text, start, borders[0]),), rows)
+
+
+def _behind_th(text: str, start: int, ends: Sequence[int]) -> list[int]:
+    """The ends of rows, from that of the header on."""
+    begin = start
+    for number, stop in enumerate(ends):
+        if {kind.casefold() for kind in _HTML_CELL.findall(text, begin, stop)} != {"th"}:
+            return list(ends[max(number - 1, 0) :])
+        begin = stop
+    return list(ends)

@@ -1,0 +1,68 @@
+"""Letters and digits as words are compared by: one case, no accents, one set of digits. Pure."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+
+# Accents, the points of Hebrew and Arabic vowels, Arabic's stretch, and the hyphen that shows at a line's end alone;
+# and what stands for a character that was none.
+_MARKS = re.compile(
+    "[\ufffd\u00ad\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
+    "\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed]"
+)
+_RAISED = re.compile(r"(?<=\d)(?=[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215f])")
+"""Where a power or a fraction begins behind a number: 10⁶ is not 106, 3½ not 31 and 2."""
+_TAKEN_APART = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3"}
+"""The vowel am of Thai and Lao, which Unicode does not put together again."""
+
+_WITHOUT_DECOMPOSITION = {
+    **{"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ı": "i", "ŋ": "n"},  # noqa: RUF001
+    **{"æ": "ae", "œ": "oe", "þ": "th"},
+    **{
+        "\u0629": "\u0647",
+        "\u0649": "\u064a",
+        "\u06cc": "\u064a",
+        "\u06a9": "\u0643",
+    },  # Arabic's spellings of one letter
+    **dict.fromkeys("\u2122\u2120\u05f3\u05f4", " "),  # folding would make letters of ™ and ℠; Hebrew quotes with these
+}
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
+_HAS_UMLAUT = re.compile(r"[^\W\d_]*[äöüøå][^\W\d_]*")
+_SPELLED_OUT = re.compile("(?<![aeiouq])(?:([aou])e|(a)a)")
+_MAY_BE_SPELLED_OUT = re.compile(r"[^\W\d_]{5,}")
+
+
+def _digits() -> Iterator[tuple[str, str]]:
+    """The decimal digits of every script."""
+    for code in range(128, sys.maxunicode + 1):
+        if unicodedata.category(chr(code)) == "Nd":
+            yield chr(code), str(unicodedata.decimal(chr(code)))
+
+
+_FOLDS = str.maketrans({**_WITHOUT_DECOMPOSITION, **dict(_digits())})
+
+
+def folded(text: str) -> str:
+    """Composed again after the accents are gone: ICU's dictionaries know whole syllables."""
+    small = text.casefold()
+    if small.isascii():
+        return small
+    bare = _MARKS.sub("", unicodedata.normalize("NFKD", _RAISED.sub(" ", small.translate(_FOLDS))))
+    composed = unicodedata.normalize("NFKC", bare).casefold()  # again: ㎒ becomes MHz
+    for apart, together in _TAKEN_APART.items():
+        composed = composed.replace(apart, together)
+    return composed
+
+
+def other_spellings(text: str) -> Iterator[str]:
+    """How else the words of a question with ä or ae in them may be written, folded: Mueller for Müller, and back."""
+    small = unicodedata.normalize("NFC", text.casefold())
+    for word in _HAS_UMLAUT.findall(small):
+        yield folded(word.translate(_UMLAUTS))
+    for word in _MAY_BE_SPELLED_OUT.findall(small):
+        shorter = _SPELLED_OUT.sub(r"\1\2", word)
+        if shorter != word:
+            yield folded(shorter)
