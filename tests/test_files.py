@@ -144,6 +144,7 @@ def test_what_a_file_lost_is_told_with_the_document_and_its_job(service: Service
     doc = uploaded(service, "a.pdf", files.scanned_pdf(with_text=True), doc_id="mixed")
     told = ["page 3 is a scan without text: OCR is off."]
     assert (doc["status"], doc["warnings"]) == ("ready", told)
+    assert doc["warning_details"] == [{"code": "scan_without_text", "message": told[0], "page": 3, "part": None}]
     assert service.job(doc["job_id"])["result"]["warnings"] == [{"doc_id": "mixed", "warnings": told}]
 
 
@@ -249,6 +250,35 @@ def test_names_of_files_are_the_last_part_of_a_path_and_never_one_of_ours(servic
     assert "\r" not in file.headers["content-disposition"]
     assert "filename*=UTF-8''na%C3%AFve%20" in file.headers["content-disposition"]
     assert all("passwd" not in str(path) and "acme" not in path.name for path in blobs(service))
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        (b'name="file"; filename="=?utf-8?Q?F=C3=A4hre.txt?="', "Fähre.txt"),
+        (b"name=file; filename*=UTF-8''F%C3%A4hre%20%231.txt", "Fähre #1.txt"),
+        (b"name=\"file\"; filename=x.txt; filename*=iso-8859-1'de'F%E4hre.txt", "Fähre.txt"),
+        (b'name="file"; filename*0*=UTF-8\'\'F%C3%A4; filename*1="hre.txt"', "Fähre.txt"),
+        (b'name="file"; filename="F\xe4hre.txt"', "Fähre.txt"),
+        ('name="file"; filename="Fa\u0308hre.txt"'.encode(), "Fähre.txt"),
+        (b'name="file"; filename="=?x?broken"', "=?x?broken"),
+        (b'name="file"; filename=".."', "unnamed"),
+        (b'name="file"; filename="' + b"y" * 5000 + b'.txt"', "y" * 20),
+    ],
+)
+def test_a_name_is_understood_however_it_is_sent_and_refuses_no_other(
+    service: Service, disposition: bytes, name: str
+) -> None:
+    fields = [(f'name="{key}"'.encode(), value.encode()) for key, value in PLACE.items()]
+    sent = [*fields, (disposition, b"Cats sleep."), (b'name="file"; filename="b.txt"', b"Dogs bark.")]
+    sent.append((b'name="file"; filename=""', b""))
+    parts = [b"--x\r\nContent-Disposition: form-data; %b\r\n\r\n%b\r\n" % each for each in sent]
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    answer = service.client.post("/v1/docs/upload", content=b"".join(parts) + b"--x--\r\n", headers=kind)
+    first, second = answer.raise_for_status().json()["docs"]
+    assert first["filename"][: max(len(name), 20)] == name and second["filename"] == "b.txt"
+    assert first["doc_id"] == doc_id_of(PLACE["namespace"], first["filename"])
+    assert len(first["filename"]) <= 255 and (blobs(service), pending(service))[1] == []
 
 
 def test_tenants_do_not_see_each_others_files(service: Service) -> None:

@@ -113,8 +113,8 @@ class Pieces:
             self.warn(caveat.code, caveat.message, page=caveat.page, part=caveat.part)
 
     @property
-    def is_blank(self) -> bool:
-        return self._chars == 0
+    def chars(self) -> int:
+        return self._chars
 
     def extracted(self, mime_type: str, otherwise: str, title: str | None = None) -> ExtractedText:
         """What was collected. *otherwise* is the way of chunking for a text without tables."""

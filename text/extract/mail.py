@@ -107,12 +107,13 @@ def _is_blank(part: _Part) -> bool:
 
 
 def _write_text(part: _Part, out: Pieces, *, is_mailbox: bool) -> bool:
-    text = _text(part, out)
+    """Returns whether there is any."""
+    text, before = _text(part, out), out.chars
     if part.get_content_subtype() == "html":
         write_html(text, out)
     else:
         out.add(_QUOTED_FROM.sub(r"\1", text) if is_mailbox else text)
-    return bool(text.strip())
+    return out.chars > before
 
 
 def _text(part: _Part, out: Pieces | None) -> str:

@@ -7,6 +7,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from html import unescape
 from itertools import groupby
 from typing import Any
@@ -44,11 +45,12 @@ def read_xlsx(content: bytes, bounds: Bounds) -> ExtractedText:
     if package.main.lower() != _USUAL_MAIN:
         content = _under_the_usual_name(package)
     parts, formats = _sheets(package), _formats(package)
-    for sheet in _worksheets(content):
-        part = parts.get(sheet.name, "")
-        special = _special_cells(package.read(part), formats, sheet.name, out) if part else {}
-        _write_sheet(sheet, special, out)
-        _write_beside(package, part, sheet.name, out)
+    with _panics_as_errors():
+        for sheet in _worksheets(content):
+            part = parts.get(sheet.name, "")
+            special = _special_cells(package.read(part), formats, sheet.name, out) if part else {}
+            _write_sheet(sheet, special, out)
+            _write_beside(package, part, sheet.name, out)
     return out.extracted(XLSX.mime_type, "default", package.title())
 
 
@@ -57,9 +59,21 @@ def read_sheets(kind: Kind, content: bytes, bounds: Bounds) -> ExtractedText:
     if kind.container == ZIP:
         check_archive(content, bounds, may_have_doctype=True)
     out = Pieces(bounds.chars)
-    for sheet in _worksheets(content):
-        _write_sheet(sheet, {}, out)
+    with _panics_as_errors():
+        for sheet in _worksheets(content):
+            _write_sheet(sheet, {}, out)
     return out.extracted(kind.mime_type, "default")
+
+
+@contextmanager
+def _panics_as_errors() -> Iterator[None]:
+    """The library below panics at some damaged files, which Python takes for the end of the process."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise ValueError("the file is damaged") from error
+        raise
 
 
 def _worksheets(content: bytes) -> Iterator[Any]:

@@ -92,7 +92,7 @@ class _Writer:
     def write_what_is_left_out(self) -> None:
         """Comments are named; where the file has no other text, they and its headers and footers are read."""
         comments = self._related("comments")
-        is_blank = self.out.is_blank
+        is_blank = self.out.chars == 0
         if comments is not None and len(comments):
             if is_blank:
                 self.write_notes("comments")
