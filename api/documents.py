@@ -102,10 +102,20 @@ class DeleteOut(BaseModel):
     job_id: str
 
 
+class WarningOut(BaseModel):
+    """*part* names a sheet, a chapter, an attachment or another part of the file."""
+
+    code: str
+    message: str
+    page: int | None = None
+    part: str | None = None
+
+
 class DocOut(BaseModel):
     """status is how the newest accepted revision does; live_revision is what a search finds.
 
-    filename is null where it came as text; warnings say what of a file is not in its text.
+    filename is null where it came as text; warnings say what of a file is not in its text, warning_details the same
+    for programs: docs/files.md lists the codes.
     """
 
     tenant_id: str
@@ -124,6 +134,7 @@ class DocOut(BaseModel):
     job_id: str | None
     filename: str | None
     warnings: list[str]
+    warning_details: list[WarningOut]
     created_at: datetime
     updated_at: datetime
 
@@ -272,7 +283,8 @@ def _doc_out(tenant_id: str, namespace: str, view: DocView) -> DocOut:
         chunk_count=revision.chunk_count,
         job_id=revision.job_id,
         filename=view.file.filename if view.file else None,
-        warnings=view.file.warnings if view.file else [],
+        warnings=view.file.messages if view.file else [],
+        warning_details=[WarningOut(**each) for each in view.file.caveats] if view.file else [],
         created_at=doc.created_at,
         updated_at=doc.updated_at,
     )

@@ -10,10 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from domain import RawFile
-from errors import Invalid, TooLarge
-from services.uploading import IncomingFile, UploadService
+from errors import Invalid, TooLarge, Unreadable
+from services.uploading import UNNAMED, IncomingFile, UploadService
+from text.extract.headers import extended_filename, header_text
+from text.extract.plain import decode
 
 MOST_FIELD_BYTES = 1 << 20
+_MOST_HEADER_BYTES = 1 << 14
 _SPARE_PARTS = 100
 
 
@@ -30,7 +33,7 @@ async def receive(request: Request, uploads: UploadService, form: Form, *, most_
     """Read the request into *form*. Raises Invalid and TooLarge, and what storing a file raises."""
     reader = _Reader(uploads, form, most_files)
     try:
-        with PushMultipartParser(_boundary(request), max_segment_count=most_files + _SPARE_PARTS) as parser:
+        with _parser(request, most_files) as parser:
             async for piece in request.stream():
                 for event in parser.parse(piece) if piece else ():
                     await reader.take(event)
@@ -52,6 +55,34 @@ async def drain(request: Request) -> None:
         return
 
 
+def _parser(request: Request, most_files: int) -> PushMultipartParser:
+    """A name in any encoding passes it: it is decoded here."""
+    return PushMultipartParser(
+        _boundary(request),
+        max_segment_count=most_files + _SPARE_PARTS,
+        max_header_size=_MOST_HEADER_BYTES,
+        header_charset="latin-1",
+    )
+
+
+def _decoded(sent: str) -> str:
+    try:
+        return decode(sent.encode("latin-1"))
+    except Unreadable:
+        return ""
+
+
+def _filename(part: MultipartSegment) -> str | None:
+    """The name that a client sends in whichever of the ways there are; None for a field that is no file."""
+    try:
+        extended = extended_filename(part.header("Content-Disposition", ""))
+    except Unreadable:
+        extended = None
+    if extended is not None or part.filename is None:
+        return extended
+    return header_text(_decoded(part.filename))
+
+
 def _boundary(request: Request) -> str:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != "multipart/form-data" or not options.get("boundary"):
@@ -68,6 +99,7 @@ class _Reader:
         self._most_files = most_files
         self._name = ""
         self._incoming: IncomingFile | None = None
+        self._unnamed = 0
         self._value = bytearray()
         self._field_bytes = 0
 
@@ -87,8 +119,9 @@ class _Reader:
             await run_in_threadpool(self._incoming.abort)
 
     async def _begin(self, part: MultipartSegment) -> None:
-        self._name, self._value = part.name or "", bytearray()
-        if part.filename is None:
+        self._name, self._value = _decoded(part.name or ""), bytearray()
+        filename = _filename(part)
+        if filename is None:
             return
         if len(self._form.files) == self._most_files:
             raise TooLarge(
@@ -96,12 +129,15 @@ class _Reader:
                 param="file",
             )
         declared = part.header("Content-Type", "")
-        self._incoming = await run_in_threadpool(self._uploads.begin, part.filename, str(declared))
+        self._incoming = await run_in_threadpool(self._uploads.begin, filename, str(declared))
         self._form.blobs.append(self._incoming.blob)
+        if self._incoming.filename == UNNAMED:
+            self._unnamed += 1
+            self._incoming.filename += f"-{self._unnamed}" if self._unnamed > 1 else ""
 
     async def _end(self) -> None:
         if self._incoming is not None:
-            self._form.files.append(await run_in_threadpool(self._incoming.finish))
+            await self._end_file(self._incoming)
             self._incoming = None
             return
         try:
@@ -109,6 +145,13 @@ class _Reader:
         except UnicodeDecodeError as error:
             raise Invalid(f"The field {self._name!r} is not UTF-8.", param=self._name) from error
         self._form.fields.setdefault(self._name, []).append(value)
+
+    async def _end_file(self, incoming: IncomingFile) -> None:
+        """A file without name and bytes is the field of a form where nobody chose one."""
+        if incoming.is_empty and incoming.filename.startswith(UNNAMED):
+            await run_in_threadpool(incoming.abort)
+        else:
+            self._form.files.append(await run_in_threadpool(incoming.finish))
 
     def _add_to_field(self, piece: bytes | bytearray) -> None:
         self._field_bytes += len(piece)

@@ -89,7 +89,7 @@ class File(Base):
     """The raw file that a revision came as; *revisions.blob_uri* is its name in the store of raw files.
 
     *asked* is how its sender wants it read and cut, for the worker that turns it into text. *warnings* say what of it
-    is not in the text.
+    is not in the text, each as a text/extract/base.py Caveat; what was read by earlier versions has strings there.
     """
 
     __tablename__ = "files"
@@ -107,7 +107,17 @@ class File(Base):
     filename: Mapped[str]
     byte_count: Mapped[int] = mapped_column(BigInteger)
     asked: Mapped[Json]
-    warnings: Mapped[list[str]] = mapped_column(JSON, default=list)
+    warnings: Mapped[list[Json | str]] = mapped_column(JSON, default=list)
+
+    @property
+    def caveats(self) -> list[Json]:
+        """The warnings as objects, whichever version wrote them."""
+        return [{"code": "other", "message": each} if isinstance(each, str) else each for each in self.warnings]
+
+    @property
+    def messages(self) -> list[str]:
+        """What the warnings say, each once: of many pages one may say the same."""
+        return list(dict.fromkeys(str(each["message"]) for each in self.caveats))
 
 
 class PendingBlob(Base):

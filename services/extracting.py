@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sqlalchemy import insert
@@ -93,7 +93,7 @@ class ExtractingService:
             raise _Overtaken  # the numbers go back, and the next step sees how things are now
         revision.text, revision.chunk_count, revision.first_id = cut.doc.text, len(cut.spans), first_id
         revision.title, revision.mime_type = revision.title or found.title, found.mime_type
-        session.get_one(File, _key(waiting)).warnings = [*found.warnings, *cut.warnings]
+        session.get_one(File, _key(waiting)).warnings = [asdict(each) for each in (*found.warnings, *cut.warnings)]
         session.flush()
         session.execute(insert(Chunk), chunk_rows(cut, revision, first_id=first_id, live_seq=None))
 

@@ -225,9 +225,9 @@ def _warnings(session: Session, of_job: ColumnElement[bool]) -> list[Json]:
         File.doc_id == Revision.doc_id,
         File.revision == Revision.revision,
     )
-    query = select(File.doc_id, File.warnings).join(Revision, same).where(of_job, Revision.chunk_count > 0)
-    told = [{"doc_id": doc_id, "warnings": warnings} for doc_id, warnings in session.execute(query) if warnings]
-    return told[:ERRORS_KEPT]
+    query = select(File).join(Revision, same).where(of_job, Revision.chunk_count > 0)
+    files = [file for file in session.scalars(query) if file.warnings]
+    return [{"doc_id": file.doc_id, "warnings": file.messages} for file in files[:ERRORS_KEPT]]
 
 
 def _texts(session: Session, project: Project, numbers: Sequence[int]) -> dict[bytes, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -29,9 +30,9 @@ from text.chunkers import STRATEGIES
 from text.extract import PLAIN
 from text.extract.base import ExtractedText
 from text.extract.kinds import HEAD_BYTES, KINDS, kind_of
-from text.extract.plain import decode
+from text.extract.plain import decoded
 
-SUFFIXES = frozenset(suffix for kind in KINDS for suffix in kind.suffixes) - {".log"}
+SUFFIXES = frozenset(suffix for kind in KINDS for suffix in kind.suffixes) - {".log", ".xml", ".svg"}
 BARE_NAMES = ("LICENSE", "COPYING", "README")
 BATCH_DOCS = 16
 BATCH_CHARS = 200_000
@@ -117,7 +118,7 @@ def find_files(paths: Sequence[Path], patterns: Sequence[str] = (), *, follow_li
                 failed.append(found)
             elif found not in seen:
                 seen.add(found)
-                doc_id = found.relative_to(root.parent).as_posix()
+                doc_id = unicodedata.normalize("NFC", found.relative_to(root.parent).as_posix())
                 first = files.setdefault(doc_id, File(found, doc_id, follow_links or found == root))
                 if first.path != found:
                     failed.append(Failure(str(found), f"{first.path} has the same doc_id: ingest a folder above both."))
@@ -170,8 +171,8 @@ class FileIngestingService:
             namespace=target.namespace,
             doc_id=file.doc_id,
             text=found.text,
-            metadata={"filename": file.path.name},
-            title=found.title or file.path.name,
+            metadata={"filename": unicodedata.normalize("NFC", file.path.name)},
+            title=found.title or unicodedata.normalize("NFC", file.path.name),
             source_type="upload",
             mime_type=found.mime_type,
             chunk_strategy=target.strategy or found.strategy,
@@ -190,7 +191,8 @@ class FileIngestingService:
         most_bytes = _BYTES_PER_CHAR * self.documents.limits.text_chars
         if (size := path.stat().st_size) > most_bytes:
             raise Invalid(f"It has {size} bytes, more than any text that is accepted (MAX_TEXT_CHARS).")
-        return ExtractedText(decode(_content(file)), kind.mime_type, PLAIN[kind])
+        found = decoded(_content(file))
+        return ExtractedText(found.text, kind.mime_type, PLAIN[kind], warnings=found.caveats)
 
     def _has_room(self, batch: Sequence[NewDoc], doc: NewDoc) -> bool:
         chars = sum(len(each.text) for each in batch)

@@ -7,9 +7,11 @@ not accepted is removed.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from database import Database
 from domain import RawFile
@@ -25,6 +27,8 @@ from text.extract.kinds import HEAD_BYTES, kind_of
 from text.hashing import UNFIT_FOR_A_LINE
 
 LONGEST_FILENAME = 255
+UNNAMED = "unnamed"
+_LONGEST_SUFFIX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,10 @@ class UploadService:
     documents: DocumentService
 
     def begin(self, filename: str, declared: str = "") -> IncomingFile:
-        """A file that is about to come in. Raises Invalid for a name that is none."""
-        plain = plain_filename(filename)
+        """A file that is about to come in. Its name, as it was sent, refuses nothing: see plain_filename."""
         blob = self.pending.note()
         try:
-            return IncomingFile(self.blobs, blob, plain, declared)
+            return IncomingFile(self.blobs, blob, plain_filename(filename), declared)
         except BaseException:
             self.remove_untaken([blob])
             raise
@@ -98,6 +101,10 @@ class IncomingFile:
         self._hash.update(data)
         self._writer.write(data)
 
+    @property
+    def is_empty(self) -> bool:
+        return self._size == 0
+
     def finish(self) -> RawFile:
         """The file, durable. Raises Invalid for an empty one, Unreadable for a type that no reader is there for."""
         with self._writing:
@@ -116,13 +123,21 @@ class IncomingFile:
 
 
 def plain_filename(sent: str) -> str:
-    """The last part of what may be a path of somebody's machine. It is shown, and names no file here."""
-    name = UNFIT_FOR_A_LINE.sub("", sent.replace("\\", "/").rpartition("/")[2]).strip()
+    """The last part of what may be a path of somebody's machine, in NFC, so that it is the same from every system.
+    It is shown, and names no file here. A name that is too long loses its middle; what is none becomes ``unnamed``.
+    """
+    name = unicodedata.normalize("NFC", sent.replace("\\", "/").rpartition("/")[2])
+    name = UNFIT_FOR_A_LINE.sub("", name).strip()
     if name in ("", ".", ".."):
-        raise Invalid("A file came without a name, or with a path that ends in none: send a filename.", param="file")
-    if len(name) > LONGEST_FILENAME:
-        raise Invalid(f"A filename has {len(name)} characters; at most {LONGEST_FILENAME} are accepted.", param="file")
-    return name
+        return UNNAMED
+    return name if len(name) <= LONGEST_FILENAME else _shortened(name)
+
+
+def _shortened(name: str) -> str:
+    """Two long names that differ stay different, and the suffix stays."""
+    suffix = PurePosixPath(name).suffix[-_LONGEST_SUFFIX:]
+    mark = f"~{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return f"{name[: LONGEST_FILENAME - len(suffix) - len(mark)]}{mark}{suffix}"
 
 
 def doc_id_of(namespace: str, filename: str) -> str:

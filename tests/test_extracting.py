@@ -40,6 +40,10 @@ def chunks(found: ExtractedText) -> list[Span]:
     return chunk(found.text, found.strategy, max_tokens=60, overlap_chars=0, count_tokens=count_words)
 
 
+def messages(found: ExtractedText) -> list[str]:
+    return [each.message for each in found.warnings]
+
+
 def about(found: ExtractedText, told: str) -> Span:
     """The one chunk that says so."""
     [span] = [span for span in chunks(found) if told in span.text]
@@ -136,7 +140,7 @@ def test_a_mail_is_its_head_and_its_text_and_names_what_is_attached() -> None:
     assert found.title == "The Harbour"
     assert found.text.startswith("# The Harbour\n\nFrom: Ann <ann@example.org>")
     assert found.text.count(files.SEA) == 1
-    assert found.warnings == ("The attachment 'fees.pdf' is not read: send it by itself.",)
+    assert messages(found) == ["The attachment 'fees.pdf' is not read: send it by itself."]
 
 
 def test_what_a_file_is_is_said_by_its_content_and_not_by_its_name() -> None:
@@ -162,7 +166,7 @@ def test_what_a_file_is_is_said_by_its_content_and_not_by_its_name() -> None:
         (lambda: files.archive({"a.txt": b"text"}), "a.zip", "It is a ZIP archive that is none of DOCX"),
         (lambda: b"not a PDF", "a.pdf", "It is called a PDF but is not one: its content is text."),
         (lambda: b"\x89PNG\r\n\x1a\n\x00\x00", "a.png", "It is none of the files that can be read"),
-        (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a.doc", "protected by a password, or of the format before 2007"),
+        (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a.doc", "Word document of the format before 2007"),
         (lambda: b" \n\t\x0c", "a.txt", "It has no text"),
         (lambda: b"<html>" + b"<div>" * 50_000 + b"deep", "a.html", "nested deeper"),
     ],
@@ -175,7 +179,8 @@ def test_a_file_that_cannot_be_read_is_refused_in_words(made: Callable[[], bytes
 
 def test_a_page_that_is_a_picture_is_told_and_the_others_are_read() -> None:
     found = read(files.scanned_pdf(with_text=True), "a.pdf")
-    assert found.warnings == ("page 3 is a scan without text: OCR is off.",)
+    assert messages(found) == ["page 3 is a scan without text: OCR is off."]
+    assert [(each.code, each.page) for each in found.warnings] == [("scan_without_text", 3)]
     assert files.SEA in found.text
 
 

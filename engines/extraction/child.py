@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def _limit(task: dict[str, Any]) -> None:
 
 def _extract(task: dict[str, Any], content: bytes) -> dict[str, Any]:
     from engines.extraction.ocr import tesseract
+    from engines.extraction.pandoc import pandoc
     from errors import Unreadable
     from text.extract import extract
     from text.extract.base import Bounds
@@ -66,7 +68,7 @@ def _extract(task: dict[str, Any], content: bytes) -> dict[str, Any]:
     bounds = Bounds(pages=task["pages"], chars=task["chars"], unpacked_bytes=task["memory_bytes"])
     ocr = tesseract(task["ocr_languages"]) if task["ocr_languages"] else None
     try:
-        found = extract(content, task["filename"], bounds=bounds, declared=task["declared"], ocr=ocr)
+        found = extract(content, task["filename"], bounds=bounds, declared=task["declared"], ocr=ocr, convert=pandoc())
     except Unreadable as error:
         return {"refused": str(error)}
     return {
@@ -74,7 +76,7 @@ def _extract(task: dict[str, Any], content: bytes) -> dict[str, Any]:
         "mime_type": found.mime_type,
         "strategy": found.strategy,
         "title": found.title,
-        "warnings": found.warnings,
+        "warnings": [asdict(each) for each in found.warnings],
     }
 
 

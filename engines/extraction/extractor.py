@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from errors import Unreadable
-from text.extract.base import ExtractedText
+from text.extract.base import Caveat, ExtractedText
 
 log = logging.getLogger(__name__)
 
@@ -122,4 +122,4 @@ class Extractor:
 def _found(answer: dict[str, Any]) -> ExtractedText:
     if "refused" in answer:
         raise Unreadable(answer["refused"])
-    return ExtractedText(**{**answer, "warnings": tuple(answer["warnings"])})
+    return ExtractedText(**{**answer, "warnings": tuple(Caveat(**each) for each in answer["warnings"])})

@@ -14,6 +14,7 @@ from services.own_chunks import digest, key_of, spans_of
 from text.chunkers import chunk
 from text.enrich import LONGEST_HEADER, embedded_text, header
 from text.extract import EXTRACTION
+from text.extract.base import Caveat
 
 
 def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
@@ -70,15 +71,6 @@ def _check_count(doc: NewDoc, count: int, most: int) -> None:
         )
 
 
-def _check_tokens(doc: NewDoc, counts: Sequence[int], most: int) -> None:
-    for number, count in enumerate(counts):
-        if count > most:
-            raise Invalid(
-                f"Chunk {number} of {doc.doc_id!r} has {count} tokens, and the model reads {most}: cut it.",
-                param=f"chunks.{number}.text",
-            )
-
-
 def _header(doc: NewDoc, section: tuple[str, ...], model: Embedder | None, *, beside: int = 0) -> str:
     """Never so long that the model would not read all of the *beside* tokens of a chunk behind it."""
     if model is None or not doc.enrich_context:
@@ -87,7 +79,7 @@ def _header(doc: NewDoc, section: tuple[str, ...], model: Embedder | None, *, be
     return header(doc.heading, section, count_tokens=model.count_tokens, max_tokens=max(room, 0))
 
 
-def _check_tokens(doc: NewDoc, spans: Sequence[Span], texts: Sequence[str], model: Embedder) -> tuple[str, ...]:
+def _check_tokens(doc: NewDoc, spans: Sequence[Span], texts: Sequence[str], model: Embedder) -> tuple[Caveat, ...]:
     """Warnings for chunks that are too long; who sends chunks can cut them, and has to."""
     longest = model.max_tokens
     may_be_too_long = [at for at, span in enumerate(spans) if span.token_count + LONGEST_HEADER > longest]
@@ -101,7 +93,8 @@ def _check_tokens(doc: NewDoc, spans: Sequence[Span], texts: Sequence[str], mode
             f"{longest}: cut it.",
             param=f"chunks.{first}.text",
         )
-    return (
+    message = (
         f"{len(too_long)} chunks, the first of them chunk {first}, have more than the {longest} tokens that "
-        "the model reads: their ends are found by their words only.",
+        "the model reads: their ends are found by their words only."
     )
+    return (Caveat("chunks_beyond_model", message),)

@@ -8,6 +8,7 @@ from domain import RawFile, Span
 from models import Json
 from services.own_chunks import OwnChunk
 from text.enrich import embedded_text
+from text.extract.base import Caveat
 from text.hashing import doc_hash
 
 AUTO = "auto"
@@ -88,7 +89,7 @@ class Draft:
     spans: tuple[Span, ...]
     headers: tuple[str, ...]
     keys: tuple[bytes, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Caveat, ...] = ()
 
     @property
     def vectors(self) -> dict[bytes, bytes]:

@@ -4,12 +4,11 @@ a table is markdown's. Each kind of file has a reader of its own, and the librar
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from errors import Unreadable
-from text.extract.base import Bounds, ExtractedText, Ocr, check_chars
+from text.extract.base import Bounds, Convert, ExtractedText, Ocr, Pieces, check_chars
 from text.extract.kinds import (
-    ARCHIVE,
     CSV,
     DOCX,
     EML,
@@ -18,21 +17,28 @@ from text.extract.kinds import (
     HTML,
     JSON,
     MARKDOWN,
+    NOTEBOOK,
+    ODS,
+    ODT,
     PDF,
     PPTX,
     RST,
+    RTF,
     TEXT,
     TSV,
+    XLS,
+    XLSB,
     XLSX,
+    XML,
+    ZIP,
     Kind,
     charset_of,
     kind_of,
-    kind_of_archive,
 )
-from text.extract.plain import decode
+from text.extract.plain import decoded
 from text.hashing import UNFIT_FOR_A_LINE, storable
 
-EXTRACTION = 1
+EXTRACTION = 2
 """Raised when files are read otherwise than before: what is sent again is then read again."""
 
 LONGEST_TITLE = 1000
@@ -40,8 +46,22 @@ PLAIN = {TEXT: "default", RST: "default", MARKDOWN: "markdown", CSV: "table", TS
 """The kinds that are text as they stand, each with the way of chunking that fits it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What other programs do, where they are installed."""
+
+    ocr: Ocr | None = None
+    convert: Convert | None = None
+
+
 def extract(
-    content: bytes, filename: str, *, bounds: Bounds, declared: str = "", ocr: Ocr | None = None
+    content: bytes,
+    filename: str,
+    *,
+    bounds: Bounds,
+    declared: str = "",
+    ocr: Ocr | None = None,
+    convert: Convert | None = None,
 ) -> ExtractedText:
     """The text of a file. *declared* is the content type that its sender gave, "" where none was given.
 
@@ -49,9 +69,8 @@ def extract(
     """
     kind = kind_of(content[:HEAD_BYTES], filename, declared)
     try:
-        if kind is ARCHIVE or kind.part:
-            kind = kind_of_archive(content)
-        found = _read(kind, content, charset_of(declared), bounds=bounds, ocr=ocr)
+        kind = _inside(kind, content)
+        found = _read(kind, content, charset_of(declared), bounds, Engines(ocr, convert))
     except (Unreadable, MemoryError):
         raise
     except Exception as error:
@@ -64,23 +83,42 @@ def extract(
     return _storable(found)
 
 
+def _inside(kind: Kind, content: bytes) -> Kind:
+    """What is in a container decides, not what it is called."""
+    if not kind.container:
+        return kind
+    from text.extract.packages import kind_of_archive, kind_of_compound
+
+    return kind_of_archive(content) if kind.container == ZIP else kind_of_compound(content)
+
+
 def _storable(found: ExtractedText) -> ExtractedText:
     """Without the characters that no database keeps; a title is one line and not a book."""
-    title = UNFIT_FOR_A_LINE.sub("", found.title or "").strip()[:LONGEST_TITLE]
-    warnings = tuple(map(storable, found.warnings))
+    title = UNFIT_FOR_A_LINE.sub("", storable(found.title or "")).strip()[:LONGEST_TITLE]
+    warnings = tuple(
+        replace(each, message=storable(each.message), part=storable(each.part) if each.part else None)
+        for each in found.warnings
+    )
     return replace(found, text=storable(found.text), title=title or None, warnings=warnings)
 
 
-def _read(kind: Kind, content: bytes, charset: str | None, *, bounds: Bounds, ocr: Ocr | None) -> ExtractedText:
+def _read(kind: Kind, content: bytes, charset: str | None, bounds: Bounds, engines: Engines) -> ExtractedText:
     if kind is PDF:
         from text.extract.pdf import read_pdf
 
-        return read_pdf(content, bounds, ocr)
+        return read_pdf(content, bounds, engines.ocr)
     if kind in (DOCX, PPTX, XLSX, EPUB):
         return _read_archive(kind, content, bounds)
-    if kind in (HTML, EML, JSON):
+    if kind in (XLS, XLSB, ODS):
+        from text.extract.sheets import read_sheets
+
+        return read_sheets(kind, content, bounds)
+    if kind in (RTF, ODT):
+        return _converted(kind, content, bounds, engines.convert)
+    if kind in (HTML, EML, JSON, NOTEBOOK, XML):
         return _read_structured(kind, content, charset, bounds)
-    return ExtractedText(decode(content, charset=charset), kind.mime_type, PLAIN[kind])
+    found = decoded(content, charset)
+    return ExtractedText(found.text, kind.mime_type, PLAIN[kind], warnings=found.caveats)
 
 
 def _read_archive(kind: Kind, content: bytes, bounds: Bounds) -> ExtractedText:
@@ -106,6 +144,28 @@ def _read_structured(kind: Kind, content: bytes, charset: str | None, bounds: Bo
         from text.extract.markup import read_html
 
         return read_html(content, bounds, charset)
-    from text.extract.structured import read_json, read_mail
+    if kind is EML:
+        from text.extract.mail import read_mail
 
-    return read_mail(content, bounds) if kind is EML else read_json(content, bounds, charset)
+        return read_mail(content, bounds)
+    from text.extract.structured import read_json, read_xml
+
+    return read_xml(content, bounds, charset) if kind is XML else read_json(content, bounds, charset)
+
+
+def _converted(kind: Kind, content: bytes, bounds: Bounds, convert: Convert | None) -> ExtractedText:
+    """By a program of its own, which makes HTML of it."""
+    from text.extract.archives import check_archive
+    from text.extract.markup import write_html
+
+    if convert is None:
+        suffix = kind.suffixes[0]
+        raise Unreadable(
+            f"It is {kind.name} ({suffix}), which is read where pandoc is installed beside the worker. Install it, or "
+            f"convert the file: soffice --headless --convert-to docx FILE."
+        )
+    if kind.container == ZIP:
+        check_archive(content, bounds, may_have_doctype=True)
+    out = Pieces(bounds.chars)
+    title = write_html(decoded(convert(content, kind.suffixes[0][1:])).text, out)
+    return out.extracted(kind.mime_type, "markdown", title)

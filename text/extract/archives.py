@@ -29,7 +29,7 @@ def check_archive(content: bytes, bounds: Bounds, *, may_have_doctype: bool) -> 
         if any(part.flag_bits & 1 for part in parts):
             raise Unreadable("It is protected by a password: send it without one.")
         for part in parts:
-            if part.filename.endswith((".xml", ".rels", ".opf", ".ncx", ".xhtml", ".html", ".htm")):
+            if part.filename.lower().endswith((".xml", ".rels", ".opf", ".ncx", ".xhtml")):
                 with archive.open(part) as file:
                     _check_prologue(file.read(_PROLOGUE_BYTES), may_have_doctype=may_have_doctype)
 

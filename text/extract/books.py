@@ -5,49 +5,73 @@ from __future__ import annotations
 import io
 import posixpath
 import zipfile
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import unquote
 
 from lxml import etree
 
 from errors import Unreadable
 from text.extract.archives import check_archive
-from text.extract.base import Bounds, ExtractedText, Pieces, one_line
+from text.extract.base import Bounds, ExtractedText, Pieces
 from text.extract.kinds import EPUB
 from text.extract.markup import write_xhtml
+from text.extract.plain import declared_in_markup, decoded
 
-_CHAPTERS = ("application/xhtml+xml", "text/html")
+_CONTAINER = "META-INF/container.xml"
+_CHAPTERS = ("application/xhtml+xml", "text/html", "text/x-oeb1-document")
+_CHAPTER_SUFFIXES = (".xhtml", ".html", ".htm")
 
 
 def read_epub(content: bytes, bounds: Bounds) -> ExtractedText:
-    """The chapters of a book in the order in which they are read."""
+    """The chapters of a book in the order in which they are read. One that is missing or damaged is a warning."""
     check_archive(content, bounds, may_have_doctype=True)
     out = Pieces(bounds.chars)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if "META-INF/encryption.xml" in archive.namelist() and "META-INF/rights.xml" in archive.namelist():
+        names = {name.lower(): name for name in archive.namelist()}
+        if "meta-inf/encryption.xml" in names and "meta-inf/rights.xml" in names:
             raise Unreadable("It is protected against copying (DRM): send it without.")
-        container = _xml(archive.read(EPUB.part))
-        package = _first(container, "rootfile").get("full-path")
+        package = next(_xml(archive.read(_CONTAINER)).iter("{*}rootfile")).get("full-path")
         book = _xml(archive.read(package))
-        hrefs = {
-            item.get("id"): item.get("href")
-            for item in book.iter("{*}item")
-            if item.get("media-type") in _CHAPTERS and "nav" not in (item.get("properties") or "").split()
-        }
-        for reference in book.iter("{*}itemref"):
-            href = hrefs.get(reference.get("idref"))
-            if href is not None:
-                write_xhtml(archive.read(posixpath.normpath(_beside(package, href))), out)
-    title = next((one_line(each.text or "") for each in book.iter("{*}title")), None)
-    return ExtractedText(out.text(), EPUB.mime_type, out.strategy("markdown"), title or None)
+        for href in _chapters(book):
+            name = posixpath.normpath(posixpath.join(posixpath.dirname(package), unquote(href.partition("#")[0])))
+            _write_chapter(archive, names.get(name.lower(), name), out)
+    title = next((each.text for each in book.iter("{*}title")), None)
+    return out.extracted(EPUB.mime_type, "markdown", title)
 
 
-def _xml(content: bytes) -> etree._Element:
-    return etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True))
+def _chapters(book: Any) -> Iterator[str]:
+    """Without the table of contents; all chapters where the book names no order."""
+    items = {item.get("id"): item for item in book.iter("{*}item") if _is_chapter(item)}
+    referred = [reference.get("idref") for reference in book.iter("{*}itemref")]
+    for name in referred if any(name in items for name in referred) else items:
+        if name in items and (href := items[name].get("href")):
+            yield href
 
 
-def _first(tree: etree._Element, name: str) -> etree._Element:
-    return next(tree.iter(f"{{*}}{name}"))
+def _is_chapter(item: Any) -> bool:
+    is_page = item.get("media-type") in _CHAPTERS or (item.get("href") or "").lower().endswith(_CHAPTER_SUFFIXES)
+    return is_page and "nav" not in (item.get("properties") or "").split()
 
 
-def _beside(package: str, href: str) -> str:
-    return posixpath.join(posixpath.dirname(package), unquote(href.partition("#")[0]))
+def _write_chapter(archive: zipfile.ZipFile, name: str, out: Pieces) -> None:
+    try:
+        content = archive.read(name)
+    except KeyError:
+        out.warn("part_missing", f"The chapter {name!r} is not in the file.", part=name)
+        return
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        out.warn("part_damaged", f"The chapter {name!r} is damaged ({error}).", part=name)
+        return
+    found = decoded(content, declared_in_markup(content))
+    for caveat in found.caveats:
+        out.warn(caveat.code, f"The chapter {name!r}: {caveat.message}", part=name)
+    write_xhtml(found.text, out)
+
+
+def _xml(content: bytes) -> Any:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
+    root = etree.fromstring(content, parser)
+    if root is None:
+        raise ValueError("there is no XML in it")
+    return root

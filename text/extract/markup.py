@@ -14,48 +14,62 @@ from lxml import etree
 
 from errors import Unreadable
 from text.extract.base import Bounds, ExtractedText, Pieces, one_line
+from text.extract.formulas import linear, lowered, raised
 from text.extract.kinds import HTML
-from text.extract.plain import decode
+from text.extract.numbering import numeral
+from text.extract.plain import declared_in_markup, decoded
+from text.extract.tables import Cell, Grid
 
-_META_CHARSET = re.compile(rb"<meta[^>]{1,200}charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+_XHTML = "http://www.w3.org/1999/xhtml"
+_XHTML_LOOKED_AT = 2000
 _ENTITY = re.compile(r"&(\w+);")
 _OF_XML = {"amp", "lt", "gt", "quot", "apos"}
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _UNREAD = {"script", "style", "template", "svg", "noscript", "nav", "select", "textarea", "button", "iframe", "object"}
+_UNREAD |= {"rt", "rp", "rtc"}  # how a word is pronounced is no part of it
+_VOID = "area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr"
+_CLOSED_AT_ONCE = re.compile(rf"<(?!(?:{_VOID})\b)([a-z][\w:-]*)((?:\s[^<>]*?)?)/>", re.IGNORECASE)
+_XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*>")
 _INLINE = frozenset(
-    "a abbr acronym b bdi bdo big br cite code data del dfn em font i img ins kbd label mark math q rp "  # noqa: SIM905
-    "rt ruby s samp small span strike strong sub sup time tt u var wbr".split()
+    "a abbr acronym b bdi bdo big br cite code data del dfn em font i img ins kbd label mark math q rb rp "  # noqa: SIM905
+    "rt rtc ruby s samp small span strike strong sub sup time tt u var wbr".split()
 )
-_MOST_COLUMNS = 100
+_LARGEST_NUMBER = 1_000_000
 
 
 def read_html(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedText:
     """A page as its headings, paragraphs, lists and tables. Scripts, forms and navigation are left out."""
-    said = _META_CHARSET.search(content[:4096])
-    text = decode(content, charset=charset or (said.group(1).decode("ascii", "replace") if said else None))
+    found = decoded(content, charset, declared_in_markup(content))
     out = Pieces(bounds.chars)
-    title = write_html(text, out)
-    return ExtractedText(out.text(), HTML.mime_type, out.strategy("markdown"), title)
+    out.take(found.caveats)
+    title = write_html(found.text, out)
+    return out.extracted(HTML.mime_type, "markdown", title)
 
 
 def write_html(text: str, out: Pieces) -> str | None:
     """Returns the page's title."""
-    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
-    return _write(_tree(text, parser), out)
+    if _XHTML in text[:_XHTML_LOOKED_AT]:
+        return write_xhtml(text, out)
+    return _write(_tree(text, _html_parser()), out)
 
 
-def write_xhtml(content: bytes, out: Pieces) -> str | None:
-    """A chapter of a book. HTML's own parser would take <title/> for the beginning of one."""
+def write_xhtml(text: str, out: Pieces) -> str | None:
+    """A page or chapter as XML, if it is well-formed; else as HTML, whose parser loses nothing of what is not, but
+    would take <title/> for the beginning of one.
+    """
+    text = _XML_DECLARATION.sub("", text, count=1)
     parser = etree.XMLParser(
-        encoding="utf-8",
-        recover=True,
-        resolve_entities=False,
-        no_network=True,
-        huge_tree=True,
-        remove_comments=True,
-        remove_pis=True,
+        resolve_entities=False, no_network=True, huge_tree=True, remove_comments=True, remove_pis=True
     )
-    return _write(_tree(_ENTITY.sub(_as_character, decode(content)), parser), out)
+    try:
+        root = _tree(_ENTITY.sub(_as_character, text), parser)
+    except etree.XMLSyntaxError:
+        root = _tree(_CLOSED_AT_ONCE.sub(r"<\1\2></\1>", text), _html_parser())
+    return _write(root, out)
+
+
+def _html_parser() -> etree.HTMLParser:
+    return etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
 
 
 def _as_character(found: re.Match[str]) -> str:
@@ -83,10 +97,13 @@ def _write(root: etree._Element | None, out: Pieces) -> str | None:
         name = _name(element)
         if event == "start" and name in _UNREAD:
             events.skip_subtree()
+        elif event == "start" and name == "math":
+            walk.add_formula(element)
+            events.skip_subtree()
         elif event == "start":
             walk.enter(name, element)
         else:
-            if name not in _UNREAD:
+            if name not in _UNREAD and name != "math":
                 walk.leave(name, element)
             walk.after(element)
     walk.flush()
@@ -110,6 +127,22 @@ def _without_tables_inside(root: etree._Element) -> set[etree._Element]:
 
 
 @dataclass(slots=True)
+class _List:
+    """*form* is that of its numbers, "" for bullets."""
+
+    form: str = ""
+    number: int = 1
+    step: int = 1
+
+    def label(self, item: etree._Element) -> str:
+        if not self.form:
+            return "- "
+        number = _integer(item.get("value"), self.number)
+        self.number = number + self.step
+        return f"{numeral(number, self.form)}. "
+
+
+@dataclass(slots=True)
 class _Walk:
     """What was read of the block at hand, and where in lists and tables it stands."""
 
@@ -117,11 +150,12 @@ class _Walk:
     tables: set[etree._Element]
     title: str | None = None
     _inline: list[str] = field(default_factory=list)
-    _lists: list[str] = field(default_factory=list)
+    _shifted: list[int] = field(default_factory=list)
+    _lists: list[_List] = field(default_factory=list)
     _items: list[str] = field(default_factory=list)
     _bullet: str = ""
-    _rows: list[list[str]] | None = None
-    _cell: int | None = None
+    _grid: Grid | None = None
+    _cell: Cell | None = None
 
     def enter(self, name: str, element: etree._Element) -> None:
         if name not in _INLINE:
@@ -130,71 +164,88 @@ class _Walk:
             self._inline.append("\n")
         elif name == "img":
             self._inline.append(f" {element.get('alt') or ''} ")
-        elif name in ("ul", "ol"):
-            self._lists.append(name)
-        elif name == "li":
-            self._bullet = "1. " if self._lists[-1:] == ["ol"] else "- "
-        elif element in self.tables:
-            self._rows, self._cell = [], None
-        elif self._rows is not None:
-            self._enter_row(self._rows, name, element)
+        elif name in ("sup", "sub"):
+            self._shifted.append(len(self._inline))
+        else:
+            self._enter_structure(name, element)
         self._inline.append(element.text or "")
 
     def leave(self, name: str, element: etree._Element) -> None:
+        if name in ("sup", "sub"):
+            self._shift(name)
+            return
         self._leave_block(name)
         if name in ("td", "th"):
             self._cell = None
+        elif name in ("thead", "tbody", "tfoot") and self._grid is not None:
+            self._grid.end_group()
         elif name in ("ul", "ol") and self._lists:
             self._lists.pop()
             if not self._lists:
                 self._put_items()
-        elif element in self.tables and self._rows is not None:
-            rows, self._rows = self._rows, None
+        elif element in self.tables and self._grid is not None:
+            grid, self._grid = self._grid, None
             self._put_items()
-            self.out.add_table(rows)
+            self.out.add_table(grid.texts())
 
     def after(self, element: etree._Element) -> None:
         self._inline.append(element.tail or "")
+
+    def add_formula(self, element: etree._Element) -> None:
+        self._inline.append(linear(element))
 
     def flush(self) -> None:
         """The end of a block: a paragraph, an item of a list, or a part of a cell."""
         text = one_line(self._taken())
         if not text:
             return
-        if self._rows is not None and self._cell is not None:
-            row = self._rows[-1]
-            row[self._cell] = f"{row[self._cell]} {text}".strip()
-        elif self._lists and self._rows is None:
+        if self._cell is not None:
+            self._cell.add(text)
+        elif self._lists and self._grid is None:
             self._items.append(f"{'  ' * (len(self._lists) - 1)}{self._bullet or '  '}{text}")
             self._bullet = ""
         else:
             self.out.add(text)
 
+    def _enter_structure(self, name: str, element: etree._Element) -> None:
+        if name in ("ul", "ol"):
+            self._lists.append(_list(name, element))
+        elif name == "li":
+            self._bullet = self._lists[-1].label(element) if self._lists else "- "
+        elif element in self.tables:
+            self._grid, self._cell = Grid(), None
+        elif self._grid is not None:
+            self._enter_row(self._grid, name, element)
+
     def _leave_block(self, name: str) -> None:
         if name == "title":
             self.title = self.title or one_line(self._taken()) or None
-        elif name in _HEADINGS and self._rows is None:
+        elif name in _HEADINGS and self._grid is None:
             self._put_items()
             self.out.add_heading(_HEADINGS[name], self._taken())
-        elif name == "pre" and self._rows is None:
+        elif name == "pre" and self._grid is None:
             self._put_code(self._taken())
         elif name not in _INLINE:
             self.flush()
+
+    def _shift(self, name: str) -> None:
+        """A power or an index ends: its text is marked as one."""
+        begin = min(self._shifted.pop(), len(self._inline)) if self._shifted else len(self._inline)
+        text = "".join(self._inline[begin:])
+        before = next((each for each in reversed(self._inline[:begin]) if each), "")
+        self._inline[begin:] = [raised(text, before) if name == "sup" else lowered(text)]
 
     def _taken(self) -> str:
         text = "".join(self._inline)
         self._inline.clear()
         return text
 
-    def _enter_row(self, rows: list[list[str]], name: str, element: etree._Element) -> None:
-        """A wide cell has its text in its first column."""
-        if name == "tr" or (name in ("td", "th") and not rows):
-            rows.append([])
-        if name in ("td", "th"):
-            span = element.get("colspan", "1")
-            width = int(span) if span.isascii() and span.isdigit() and len(span) < 4 else 1
-            self._cell = len(rows[-1])
-            rows[-1] += [""] * min(max(width, 1), _MOST_COLUMNS)
+    def _enter_row(self, grid: Grid, name: str, element: etree._Element) -> None:
+        if name == "tr":
+            grid.begin_row()
+        elif name in ("td", "th"):
+            columns, rows = _integer(element.get("colspan"), 1), _integer(element.get("rowspan"), 1)
+            self._cell = grid.add_cell(columns=columns, rows=rows if rows > 0 else _LARGEST_NUMBER)
 
     def _put_code(self, code: str) -> None:
         self._put_items()
@@ -205,6 +256,20 @@ class _Walk:
     def _put_items(self) -> None:
         self.out.add("\n".join(self._items))
         self._items.clear()
+
+
+def _list(name: str, element: etree._Element) -> _List:
+    if name == "ul":
+        return _List()
+    is_reversed = element.get("reversed") is not None
+    first = sum(1 for child in element if _name(child) == "li") if is_reversed else 1
+    form = element.get("type") or "decimal"
+    return _List(form if form in "aAiI" else "decimal", _integer(element.get("start"), first), -1 if is_reversed else 1)
+
+
+def _integer(text: str | None, otherwise: int) -> int:
+    found = re.match(r"\s*(-?\d{1,6})", text or "", re.ASCII)
+    return int(found.group(1)) if found else otherwise
 
 
 def _name(element: etree._Element) -> str:

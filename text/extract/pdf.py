@@ -25,11 +25,12 @@ from text.extract.base import (
     Pieces,
     check_chars,
     check_pages,
-    numbers,
     one_line,
     without_page_marks,
 )
 from text.extract.kinds import PDF
+from text.extract.pdf_forms import annotation_lines, has_dynamic_form
+from text.extract.pdf_scans import is_picture, picture_of, warn_of_scans
 
 _HEADING_SIZE = 1.15  # of the size that most of the text has
 _LONGEST_HEADING = 150
@@ -37,8 +38,6 @@ _PARAGRAPH_GAP = 0.6  # of a line's height, between one line and the next
 _LINES_BACK = 2
 _CELL_GAP = 1.0  # of a line's height, between one word and the next
 _HYPHENS = re.compile("[\x02\ufffe]")  # what the library makes of a hyphen at the end of a line
-_OCR_SCALE = 300 / 72
-_MOST_OCR_PIXELS = 40_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,45 +62,59 @@ class _Line:
         return " ".join(cell.text for cell in self.cells)
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """*is_scan*: it is a picture that was not read, whatever is printed on it."""
+
+    lines: list[_Line]
+    notes: list[str]
+    is_scan: bool
+
+    @property
+    def chars(self) -> int:
+        return _count_chars(self.lines) + sum(map(len, self.notes))
+
+
 def read_pdf(content: bytes, bounds: Bounds, ocr: Ocr | None) -> ExtractedText:
-    """The text of all pages. A page that is a picture is read by *ocr*; without it, its number is a warning.
+    """The text of all pages, below each what was filled in and noted there. A page that is a picture is read by *ocr*;
+    without it, its number is a warning.
 
     Raises Unreadable for what is encrypted or damaged, and where no page has any text.
     """
+    out = Pieces(bounds.chars)
     pdf = _opened(content)
     try:
         check_pages(len(pdf), bounds)
-        pages: list[list[_Line]] = []
-        scans: list[int] = []
+        pages: list[_Page] = []
         chars = 0
-        for number in range(1, len(pdf) + 1):
-            lines, is_scan = _read_page(pdf, number - 1, ocr)
-            pages.append(lines)
-            scans += [number] if is_scan else []
-            chars += sum(len(line.text) for line in lines)
+        for index in range(len(pdf)):
+            pages.append(_read_page(pdf, index, ocr))
+            chars += pages[-1].chars
             check_chars(chars, bounds.chars)
-        title = one_line(pdf.get_metadata_dict().get("Title", ""))
+        title = pdf.get_metadata_dict().get("Title", "")
+        _warn_of_forms(pdf, out)
     finally:
         pdf.close()
-    warnings = _warnings(scans, has_ocr=ocr is not None)
+    scans = [(number, not page.lines) for number, page in enumerate(pages, 1) if page.is_scan]
+    why = warn_of_scans(scans, out, has_ocr=ocr is not None)
     if not chars:
-        raise Unreadable(f"{warnings[0][0].upper()}{warnings[0][1:]}" if warnings else "It has no text on any page.")
-    out = Pieces(bounds.chars)
+        raise Unreadable(f"{why[0].upper()}{why[1:]}" if why else "It has no text on any page.")
     _write(pages, out)
-    return ExtractedText(out.text(), PDF.mime_type, out.strategy("default"), title or None, warnings)
+    return out.extracted(PDF.mime_type, "default", title)
 
 
 def _opened(content: bytes) -> Any:
     try:
-        return pdfium.PdfDocument(content)
+        pdf = pdfium.PdfDocument(content)
+        pdf.init_forms()
+        return pdf
     except pdfium.PdfiumError as error:
         if error.err_code == pdfium_c.FPDF_ERR_PASSWORD:
             raise Unreadable("It is protected by a password: send it without one.") from error
         raise Unreadable("It is damaged, or not a PDF: it cannot be opened.") from error
 
 
-def _read_page(pdf: Any, index: int, ocr: Ocr | None) -> tuple[list[_Line], bool]:
-    """The lines of a page, and whether it is a picture that was not read."""
+def _read_page(pdf: Any, index: int, ocr: Ocr | None) -> _Page:
     page = pdf[index]
     try:
         textpage = page.get_textpage()
@@ -109,13 +122,18 @@ def _read_page(pdf: Any, index: int, ocr: Ocr | None) -> tuple[list[_Line], bool
             lines = list(_lines(textpage))
         finally:
             textpage.close()
-        if lines or not any(page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE])):
-            return lines, False
-        text = ocr(_picture(page)) if ocr is not None else ""
-        lines = list(_lines_of_picture(text))
-        return lines, not lines
+        notes = annotation_lines(pdf, page)
+        if not is_picture(page, chars=_count_chars(lines)):
+            return _Page(lines, notes, is_scan=False)
+        read = list(_lines_of_picture(ocr(picture_of(page)))) if ocr is not None else []
+        is_read = _count_chars(read) > _count_chars(lines)
+        return _Page(read if is_read else lines, notes, is_scan=not is_read)
     finally:
         page.close()
+
+
+def _count_chars(lines: Sequence[_Line]) -> int:
+    return sum(len(cell.text) for line in lines for cell in line.cells)
 
 
 def _lines(textpage: Any) -> Iterator[_Line]:
@@ -166,29 +184,17 @@ def _lines_of_picture(text: str) -> Iterator[_Line]:
         gap = 0.0 if line.strip() else 1.0
 
 
-def _picture(page: Any) -> bytes:
-    """A page as a grey picture, PGM."""
-    width, height = page.get_size()
-    scale = min(_OCR_SCALE, (_MOST_OCR_PIXELS / max(width * height, 1)) ** 0.5)
-    bitmap = page.render(scale=scale, grayscale=True)
-    try:
-        pixels = bytes(bitmap.buffer)
-        rows = (pixels[row * bitmap.stride : row * bitmap.stride + bitmap.width] for row in range(bitmap.height))
-        return b"P5 %d %d 255\n" % (bitmap.width, bitmap.height) + b"".join(rows)
-    finally:
-        bitmap.close()
-
-
-def _write(pages: Sequence[Sequence[_Line]], out: Pieces) -> None:
-    levels = _heading_sizes([line for lines in pages for line in lines])
-    for number, lines in enumerate(pages):
+def _write(pages: Sequence[_Page], out: Pieces) -> None:
+    levels = _heading_sizes([line for page in pages for line in page.lines])
+    for number, page in enumerate(pages):
         if number:
             out.add_page_break()
-        for level, some in groupby(lines, key=lambda line: _level(line, levels)):
+        for level, some in groupby(page.lines, key=lambda line: _level(line, levels)):
             if level:
                 _write_headings(list(some), level, out)
             else:
                 _write_body(list(some), out)
+        out.add(without_page_marks("\n".join(page.notes)))
 
 
 def _heading_sizes(lines: Sequence[_Line]) -> list[float]:
@@ -196,7 +202,7 @@ def _heading_sizes(lines: Sequence[_Line]) -> list[float]:
     letters: Counter[float] = Counter()
     for line in lines:
         letters[_rounded(line.size)] += len(line.text)
-    usual = letters.most_common(1)[0][0]
+    usual = max(letters, key=letters.__getitem__, default=0.0)
     return sorted((size for size in letters if size > usual * _HEADING_SIZE), reverse=True)
 
 
@@ -259,9 +265,10 @@ def _write_paragraphs(lines: Sequence[_Line], out: Pieces) -> None:
     out.add(without_page_marks(paragraph))
 
 
-def _warnings(scans: Sequence[int], *, has_ocr: bool) -> tuple[str, ...]:
-    if not scans:
-        return ()
-    are = "are scans" if len(scans) > 1 else "is a scan"
-    why = "OCR found no text on it" if has_ocr else "OCR is off"
-    return (f"{numbers(scans)} {are} without text: {why}.",)
+def _warn_of_forms(pdf: Any, out: Pieces) -> None:
+    if has_dynamic_form(pdf):
+        message = "It is a dynamic form (XFA), whose fields are not read. Print it to a PDF and send that."
+        out.warn("form_not_read", message)
+    for index in range(pdf.count_attachments()):
+        name = one_line(pdf.get_attachment(index).get_name())
+        out.warn("attachment_not_read", f"The attachment {name!r} is not read: send it by itself.", part=name)

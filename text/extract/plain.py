@@ -1,46 +1,124 @@
-"""Files that are text already: which characters their bytes are."""
+"""From bytes to characters: the one decoder of text, pages, mail and books.
+
+What a label means is what the web means by it (the Encoding Standard): iso-8859-1 is Windows-1252, gb2312 is GB18030.
+"""
 
 from __future__ import annotations
 
 import codecs
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+import webencodings
 
 from errors import Unreadable
+from text.extract.base import Caveat
 
 _CONTROLS = re.compile("[\x00-\x07\x0e-\x1a\x1c-\x1f]")
 _LOOKED_AT = 4096
+_DECLARATION = re.compile(rb"<\?xml[^>]{1,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})", re.IGNORECASE)
+_META = re.compile(rb"<meta[^>]{1,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
+_SEVEN_BITS = {
+    "iso-2022-jp": "iso2022_jp_2",
+    "csiso2022jp": "iso2022_jp_2",
+    "iso-2022-jp-1": "iso2022_jp_2",
+    "iso-2022-jp-2": "iso2022_jp_2",
+    "iso-2022-jp-3": "iso2022_jp_2004",
+    "iso-2022-jp-2004": "iso2022_jp_2004",
+    "cp50220": "iso2022_jp_2",
+    "iso-2022-kr": "iso2022_kr",
+    "csiso2022kr": "iso2022_kr",
+    "hz-gb-2312": "hz",
+    "hz": "hz",
+    "utf-7": "utf-7",
+    "unicode-1-1-utf-7": "utf-7",
+}
+"""Each of them is ASCII byte by byte, and so UTF-8 too: what is declared has to count first."""
+_SHIFTS = re.compile(rb"(\x1b(?:\$[@B]|\([BJI]|\$\(D))")
+_WIDER = {"gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs", "euc_jp": "euc_jis_2004"}
+"""What those who wrote it had, where the codec of that name knows only the standard."""
+_NO_CHARSETS = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"}
+_WINDOWS_1252 = {n: bytes([n]).decode("cp1252", "ignore") or chr(n) for n in range(0x80, 0xA0)}
+_NOT_UTF8 = "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """*caveats* say where the encoding had to be guessed, or where bytes were none of its characters."""
+
+    text: str
+    caveats: tuple[Caveat, ...] = ()
 
 
 def decode(content: bytes, *, charset: str | None = None, is_cut: bool = False) -> str:
-    """The text of *content*: in the encoding of its byte order mark, else in UTF-8, else in the declared *charset*,
-    else in Windows-1252, which is Latin-1 with quotation marks. *is_cut*: the end may be amid a character.
+    """As decoded() has it, for whoever cannot pass caveats on. *is_cut*: the end may be amid a character."""
+    return decoded(content, charset, is_cut=is_cut).text
+
+
+def decoded(content: bytes, *labels: str | None, is_cut: bool = False) -> Decoded:
+    """The text of *content*: by its byte order mark, by a declared seven-bit encoding, as UTF-8, by the first of the
+    declared *labels* that is known, else as Windows-1252.
 
     Guessing among all the old encodings was measured to spoil more texts of Western Europe than it reads others.
     Raises Unreadable for what is no text: a NUL in it or, as every byte is a letter there, another control character.
     """
-    for name in _candidates(content, charset):
-        try:
-            text = _decoded(content, name, is_cut=is_cut)
-        except (UnicodeDecodeError, LookupError):
-            continue
-        is_binary = "\x00" in text if name in ("utf-16", "utf-8-sig") else _CONTROLS.search(text) is not None
-        if not is_binary:
-            return text
+    declared = [label.strip().lower() for label in labels if label and label.strip()]
+    for name in _exact(content, declared):
+        text = _strictly(content, name, is_cut=is_cut)
+        if text is not None and not _is_binary(text, name):
+            return Decoded(text)
+    if b"\x00" not in content[:_LOOKED_AT]:
+        found = _by_force(content, declared)
+        if not _CONTROLS.search(found.text):
+            return found
     raise Unreadable("It is a binary file, or damaged: it has bytes that no text has.")
 
 
-def _candidates(content: bytes, charset: str | None) -> Iterator[str]:
+def declared_in_markup(content: bytes) -> str | None:
+    """The encoding that an XML declaration or a page's meta element names."""
+    said = _DECLARATION.match(content[:_LOOKED_AT].lstrip(b"\xef\xbb\xbf \t\r\n")) or _META.search(content[:_LOOKED_AT])
+    label = said.group(1).decode("ascii", "replace").lower() if said else None
+    return "utf-8" if label and codec_of(label) in _NOT_UTF8 else label  # it could be read, so it is no UTF-16
+
+
+def codec_of(label: str) -> str | None:
+    """Python's codec for what the web, or else Python, means by the label."""
+    label = label.strip().lower()
+    if label in _SEVEN_BITS:
+        return _SEVEN_BITS[label]
+    known = webencodings.lookup(label)
+    try:
+        codec = known.codec_info if known else codecs.lookup(label)
+    except (LookupError, ValueError):
+        return None
+    name = codec.name.replace("-", "_")
+    is_charset = name not in _NO_CHARSETS and getattr(codec, "_is_text_encoding", True)
+    return _WIDER.get(name, codec.name) if is_charset else None
+
+
+def _exact(content: bytes, labels: list[str]) -> Iterator[str]:
+    """The encodings that are right if they fit at all."""
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        yield "utf-32"
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         yield "utf-16"
         return
+    names = [codec_of(label) for label in labels]
     if b"\x00" in content[:_LOOKED_AT]:
+        yield from (name for name in names if name and name in _NOT_UTF8)
         yield from _utf16_without_mark(content[:_LOOKED_AT])
         return
+    yield from (name for name in names if name and name in _SEVEN_BITS.values())
+    if content.isascii() and _SHIFTS.search(content):
+        yield "iso2022_jp_2"
     yield "utf-8-sig"
-    if charset is not None:
-        yield charset
-    yield from ("cp1252", "latin-1")
+    yield from (name for name in names if name)
+
+
+def _is_binary(text: str, name: str) -> bool:
+    """A form feed in UTF-8 is one; in an encoding of one byte every byte is a letter."""
+    return "\x00" in text if name in ("utf-16", "utf-32", "utf-8-sig") else _CONTROLS.search(text) is not None
 
 
 def _utf16_without_mark(start: bytes) -> Iterator[str]:
@@ -52,10 +130,60 @@ def _utf16_without_mark(start: bytes) -> Iterator[str]:
         yield "utf-16-be"
 
 
-def _decoded(content: bytes, name: str, *, is_cut: bool) -> str:
+def _strictly(content: bytes, name: str, *, is_cut: bool) -> str | None:
     try:
         return content.decode(name)
-    except UnicodeDecodeError as error:
-        if is_cut and error.start > len(content) - 4:
+    except (UnicodeDecodeError, LookupError) as error:
+        if name.startswith("iso2022_jp"):
+            return _iso_2022_jp_of_windows(content)
+        if is_cut and isinstance(error, UnicodeDecodeError) and error.start > len(content) - 4:
             return content[: error.start].decode(name)
-        raise
+    return None
+
+
+def _iso_2022_jp_of_windows(content: bytes) -> str | None:
+    """With the characters that Windows adds (\u2460, \u337b), which are none of the standard."""
+    text, shift = "", b"\x1b(B"
+    try:
+        for part in _SHIFTS.split(content):
+            if part.startswith(b"\x1b"):
+                shift = part
+            elif shift in (b"\x1b$@", b"\x1b$B"):
+                text += _shift_jis(part).decode("cp932")
+            else:
+                text += (shift + part).decode("iso2022_jp_2")
+    except UnicodeDecodeError:
+        return None
+    return text
+
+
+def _shift_jis(pairs: bytes) -> bytes:
+    """Pairs of JIS X 0208 as Shift JIS has them."""
+    out = bytearray()
+    for row, cell in zip(pairs[0::2], pairs[1::2], strict=False):
+        lead = (row - 0x21) // 2 + 0x81
+        trail = cell + 0x7E if row % 2 == 0 else cell + 0x1F + (cell >= 0x60)
+        out += bytes((min(lead + (0x40 if lead > 0x9F else 0), 0xFF), trail & 0xFF))
+    return bytes(out)
+
+
+def _by_force(content: bytes, labels: list[str]) -> Decoded:
+    """What fits no encoding wholly: by the one that most of it fits, else as Windows-1252."""
+    names = ["utf-8", *(name for name in map(codec_of, labels) if name and name not in _NOT_UTF8)]
+    for name in names:
+        text = content.decode(name, "replace")
+        spoilt = text.count("\ufffd")
+        if 2 * spoilt < len(text) - sum(map(str.isascii, text)) - spoilt:
+            message = f"{spoilt} characters are none of its encoding ({name}): they are lost."
+            return Decoded(text, (Caveat("characters_lost", message),))
+    text = content.decode("latin-1").translate(_WINDOWS_1252)
+    if "cp1252" in names:
+        return Decoded(text)
+    if labels:
+        why = "which is unknown" if not any(map(codec_of, labels)) else "which it is not in"
+        return Decoded(text, (_guessed(f"It declares the encoding {labels[0]!r}, {why}"),))
+    return Decoded(text, (_guessed("It does not say in which encoding it is"),))
+
+
+def _guessed(why: str) -> Caveat:
+    return Caveat("encoding_guessed", f"{why}: it was read as Windows-1252. Send it in UTF-8.")

@@ -2,45 +2,96 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
-from text.extract.archives import check_archive
-from text.extract.base import Bounds, ExtractedText, Pieces, check_pages, one_line, without_page_marks
+from text.extract.base import Bounds, ExtractedText, Pieces, check_pages, one_line
+from text.extract.drawings import A, shape_lines, write_graphics
 from text.extract.kinds import PPTX
+from text.extract.packages import Package, R, open_package
+from text.extract.tables import Grid
+
+_P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
+_SHAPES = {f"{_P}{name}" for name in ("sp", "cxnSp", "graphicFrame")}
+_TITLES = ("title", "ctrTitle")
 
 
 def read_pptx(content: bytes, bounds: Bounds) -> ExtractedText:
-    """Titles, texts, tables and speaker's notes, slide by slide."""
-    from pptx import Presentation
-
-    check_archive(content, bounds, may_have_doctype=False)
-    presentation = Presentation(io.BytesIO(content))
-    check_pages(len(presentation.slides), bounds)
+    """Titles, texts, tables, SmartArt, charts and speaker's notes, slide by slide."""
+    package = open_package(content, bounds)
+    slides = list(_slides(package))
+    check_pages(len(slides), bounds)
     out = Pieces(bounds.chars)
-    for number, slide in enumerate(presentation.slides):
-        if number:
+    for number, part in enumerate(slides, 1):
+        if number > 1:
             out.add_page_break()
-        title = slide.shapes.title
-        if title is not None:
-            out.add_heading(1, title.text_frame.text)
-        _write(slide.shapes, out, but=title)
-        if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
-            notes = one_line(slide.notes_slide.notes_text_frame.text)
-            out.add(f"Notes: {notes}" if notes else "")
-    title = one_line(presentation.core_properties.title or "")
-    return ExtractedText(out.text(), PPTX.mime_type, out.strategy("markdown"), title or None)
+        slide = package.xml(part)
+        if slide is None:
+            out.warn("part_missing", f"Slide {number} is not in the file.", page=number, part=part)
+        else:
+            _write_slide(package, part, slide, out)
+        if package.related(part, "comments"):
+            out.warn("comments_left_out", f"The comments on slide {number} are not read.", page=number)
+    return out.extracted(PPTX.mime_type, "markdown", package.title())
 
 
-def _write(shapes: Iterable[Any], out: Pieces, *, but: Any) -> None:
+def _slides(package: Package) -> Iterator[str]:
+    relations = package.relations(package.main)
+    for slide in package.xml(package.main).iter(f"{_P}sldId"):
+        relation = relations.get(slide.get(f"{R}id", ""))
+        if relation is not None and relation.target:
+            yield relation.target
+
+
+def _write_slide(package: Package, part: str, slide: Any, out: Pieces) -> None:
+    shapes = list(_shapes(slide))
+    title = next((each for each in shapes if _placeholder(each) in _TITLES), None)
+    if title is not None:
+        out.add_heading(1, " ".join(shape_lines(title)))
     for shape in shapes:
-        if but is not None and shape.shape_id == but.shape_id:
-            continue
-        if hasattr(shape, "shapes"):
-            _write(shape.shapes, out, but=but)
-        elif getattr(shape, "has_table", False):
-            out.add_table([cell.text for cell in row.cells] for row in shape.table.rows)
-        elif shape.has_text_frame:
-            lines = [one_line(paragraph.text) for paragraph in shape.text_frame.paragraphs]
-            out.add(without_page_marks("\n".join(line for line in lines if line)))
+        if shape is not title:
+            _write_shape(package, part, shape, out)
+    for notes in package.related(part, "notesSlide"):
+        root = package.xml(notes)
+        for shape in _shapes(root) if root is not None else ():
+            if _placeholder(shape) == "body" and (lines := shape_lines(shape)):
+                out.add(f"Notes: {one_line(' '.join(lines))}")
+
+
+def _write_shape(package: Package, part: str, shape: Any, out: Pieces) -> None:
+    table = next(shape.iter(f"{A}tbl"), None)
+    if table is not None:
+        out.add_table(_grid(table).texts())
+    elif shape.tag == f"{_P}graphicFrame":
+        write_graphics(package, part, shape, out)
+    else:
+        out.add("\n".join(shape_lines(shape)))
+
+
+def _shapes(slide: Any) -> Iterator[Any]:
+    """Those in groups and in alternatives too, none of them inside another."""
+    for child in slide:
+        if child.tag in _SHAPES:
+            yield child
+        else:
+            yield from _shapes(child)
+
+
+def _placeholder(shape: Any) -> str:
+    """What the shape holds the place of: "body" where it does not say, "" where of nothing."""
+    place = shape.find(f"{_P}nvSpPr/{_P}nvPr/{_P}ph")
+    return place.get("type", "body") if place is not None else ""
+
+
+def _grid(table: Any) -> Grid:
+    grid = Grid()
+    for row in table.iter(f"{A}tr"):
+        grid.begin_row()
+        for cell in row.iter(f"{A}tc"):
+            if cell.get("vMerge") in ("1", "true"):
+                grid.continue_cell()
+            elif cell.get("hMerge") in ("1", "true"):
+                grid.skip(1)
+            else:
+                grid.add_cell(" ".join(shape_lines(cell)))
+    return grid

@@ -1,66 +1,142 @@
-"""JSON as lines that say where each value stands, and mail as its head and its text."""
+"""JSON as lines that say where each value stands, notebooks as their cells, XML as its text."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from typing import Any
 
-from text.extract.base import Bounds, ExtractedText, Pieces, one_line
-from text.extract.kinds import EML, JSON, TEXT
-from text.extract.markup import write_html
-from text.extract.plain import decode
+from lxml import etree
 
-_SHOWN_HEADERS = ("From", "To", "Cc", "Date", "Subject")
+from text.extract.base import Bounds, ExtractedText, Pieces, one_line
+from text.extract.kinds import JSON, NOTEBOOK, TEXT, XML
+from text.extract.markup import write_html
+from text.extract.plain import Decoded, declared_in_markup, decoded
+
+_MOST_BAD_LINES = 0.1
+_TAGS = re.compile(r"</?(?:p|br|div|a|b|i|em|strong|span|ul|ol|li|h[1-6]|img|table)\b[^<>]*>", re.IGNORECASE)
+_NOT_TEXT = {"script", "style"}
 
 
 def read_json(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedText:
-    """Each value with its path; a list of flat objects as a table; what is no JSON after all as it stands."""
-    text = decode(content, charset=charset)
+    """Each value with its path, its digits as they are written; a list of flat objects as a table; what is no JSON
+    after all as it stands.
+    """
+    found = decoded(content, charset)
+    out = _begun(found, bounds)
     try:
-        value = _parsed(text)
-        out = Pieces(bounds.chars)
+        value = _parsed(found.text, out)
+        if isinstance(value, dict) and isinstance(value.get("cells"), list) and "nbformat" in value:
+            return _notebook(value, out)
         rows = _as_rows(value)
         if rows:
             out.add_table(rows)
         else:
             out.add("\n".join(_lines(value, "")))
     except (ValueError, RecursionError):
-        return ExtractedText(text, TEXT.mime_type, "default")
-    return ExtractedText(out.text(), JSON.mime_type, out.strategy("default"))
+        return ExtractedText(found.text, TEXT.mime_type, "default", warnings=found.caveats)
+    return out.extracted(JSON.mime_type, "default")
 
 
-def read_mail(content: bytes, bounds: Bounds) -> ExtractedText:
-    """The text of a message; its HTML where it has no other. What is attached is named, not read."""
-    message = message_from_bytes(content, policy=policy.default)
-    assert isinstance(message, EmailMessage)
-    out = Pieces(bounds.chars)
-    subject = one_line(str(message.get("Subject", "")))
-    out.add_heading(1, subject)
-    told = [f"{name}: {one_line(str(message[name]))}" for name in _SHOWN_HEADERS[:-1] if name in message]
-    out.add("\n".join(told))
-    body = message.get_body(preferencelist=("plain", "html"))
-    if body is not None:
-        payload = body.get_payload(decode=True)
-        assert isinstance(payload, bytes)
-        text = decode(payload, charset=body.get_content_charset())
-        if body.get_content_subtype() == "html":
-            write_html(text, out)
+def read_xml(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedText:
+    """What stands between the tags: an element that has text of its own is a paragraph. What was escaped HTML, as in
+    feeds, is read as HTML.
+    """
+    found = decoded(content, charset, declared_in_markup(content))
+    out = _begun(found, bounds)
+    text = re.sub(r"^\s*<\?xml[^>]*>", "", found.text.lstrip("\ufeff"), count=1)
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, huge_tree=True, recover=True, remove_comments=True, remove_pis=True
+    )
+    root = etree.fromstring(text.encode(), parser)
+    if parser.error_log:
+        out.warn("not_well_formed", "Its XML is not well-formed: some of it may be missing.")
+    for paragraph in _paragraphs(root) if root is not None else ():
+        if _TAGS.search(paragraph):
+            write_html(paragraph, out)
         else:
-            out.add(text)
-    names = [part.get_filename() or part.get_content_type() for part in message.iter_attachments()]
-    attached = tuple(f"The attachment {one_line(name)!r} is not read: send it by itself." for name in names)
-    return ExtractedText(out.text(), EML.mime_type, out.strategy("markdown"), subject or None, attached)
+            out.add(one_line(paragraph))
+    return out.extracted(XML.mime_type, "default")
 
 
-def _parsed(text: str) -> Any:
-    """One value, or one in each line."""
+def _begun(found: Decoded, bounds: Bounds) -> Pieces:
+    out = Pieces(bounds.chars)
+    out.take(found.caveats)
+    return out
+
+
+def _parsed(text: str, out: Pieces) -> Any:
+    """One value, or one in each line. A line ends at a line feed and nowhere else: strings have other separators."""
     try:
-        return json.loads(text)
+        return _value(text)
     except ValueError:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.split("\n") if line.strip()]
+    values, bad = [], 0
+    for line in lines:
+        try:
+            values.append(_value(line))
+        except ValueError:
+            values.append(line.strip())
+            bad += 1
+    if bad > _MOST_BAD_LINES * len(lines):
+        raise ValueError("it is no JSON")
+    if bad:
+        out.warn("not_well_formed", f"{bad} of its {len(lines)} lines are no JSON: they are kept as they stand.")
+    return values
+
+
+def _value(text: str) -> Any:
+    """Numbers stay text: 19.90 is not 19.9."""
+    return json.loads(text.lstrip("\ufeff"), parse_float=str, parse_int=str, parse_constant=str)
+
+
+def _notebook(notebook: dict[str, Any], out: Pieces) -> ExtractedText:
+    """Its cells: prose as it is, code with what it printed."""
+    language = str(_inside(notebook, "metadata", "kernelspec", "language") or "")
+    pictures = 0
+    for cell in notebook["cells"]:
+        source = _joined(_inside(cell, "source"))
+        if _inside(cell, "cell_type") != "code":
+            out.add(source)
+            continue
+        out.add(_fenced(source, language))
+        for output in _inside(cell, "outputs") or ():
+            out.add(_fenced(_printed(output), ""))
+            pictures += any(str(name).startswith("image/") for name in _inside(output, "data") or ())
+    if pictures:
+        out.warn("pictures_left_out", f"{pictures} pictures that its cells drew are not read.")
+    return out.extracted(NOTEBOOK.mime_type, "markdown")
+
+
+def _printed(output: Any) -> str:
+    return _joined(_inside(output, "text") or _inside(output, "data", "text/plain") or _inside(output, "evalue"))
+
+
+def _inside(value: Any, *names: str) -> Any:
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _joined(source: Any) -> str:
+    return "".join(map(str, source)) if isinstance(source, list) else str(source or "")
+
+
+def _fenced(code: str, language: str) -> str:
+    fence = "````" if "```" in code else "```"
+    return f"{fence}{language}\n{code.strip(chr(10))}\n{fence}" if code.strip() else ""
+
+
+def _paragraphs(root: etree._Element) -> Iterator[str]:
+    """Without recursion: files are nested as deep as somebody likes."""
+    events = etree.iterwalk(root, events=("start",))
+    for _, element in events:
+        if etree.QName(element).localname.lower() in _NOT_TEXT:
+            events.skip_subtree()
+        elif (element.text or "").strip() or any((child.tail or "").strip() for child in element):
+            yield "".join(element.itertext())
+            events.skip_subtree()
 
 
 def _as_rows(value: Any) -> list[list[str]] | None:
@@ -81,8 +157,8 @@ def _lines(value: Any, path: str) -> Iterator[str]:
         for number, each in enumerate(value):
             yield from _lines(each, f"{path}[{number}]")
     else:
-        told = ", ".join(map(_scalar, value)) if isinstance(value, list) else _scalar(value)
-        yield f"{path}: {told}" if path else told
+        shown = ", ".join(map(_scalar, value)) if isinstance(value, list) else _scalar(value)
+        yield f"{path}: {shown}" if path else shown
 
 
 def _scalar(value: Any) -> str:

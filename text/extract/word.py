@@ -2,109 +2,181 @@
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from lxml import etree
-
-from text.extract.archives import check_archive
 from text.extract.base import Bounds, ExtractedText, Pieces, check_pages, one_line, without_page_marks
-from text.extract.kinds import DOCX
+from text.extract.drawings import write_graphics
+from text.extract.formulas import linear, lowered, raised
+from text.extract.kinds import DOCX, HTML, RTF, TEXT, kind_of
+from text.extract.markup import write_html
+from text.extract.numbering import BULLET, W, WordNumbers
+from text.extract.packages import Package, R, open_package
+from text.extract.plain import declared_in_markup, decoded
+from text.extract.tables import MOST_COLUMNS, Grid
 
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_P, _TABLE, _ROW, _CELL, _T = (f"{_W}{name}" for name in ("p", "tbl", "tr", "tc", "t"))
-_WRAPPERS = tuple(f"{_W}{name}" for name in ("sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"))
-_NOT_SHOWN = ("{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback", f"{_W}moveFrom")
-_SPACES = {f"{_W}tab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
-_LAID_OUT_BREAK = f"{_W}lastRenderedPageBreak"
-_NUMBERING = f"{_W}pPr/{_W}numPr"
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_P, _TABLE, _ROW, _CELL, _ALT = (f"{W}{name}" for name in ("p", "tbl", "tr", "tc", "altChunk"))
+_WRAPPERS = tuple(f"{W}{name}" for name in ("sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"))
+_WRAPPERS += (f"{_MC}AlternateContent", f"{_MC}Choice", f"{_MC}Fallback")
+_NOT_SHOWN = {f"{W}{name}" for name in ("del", "moveFrom", "rPr", "pPr", "instrText", "delText", "rt", "sdtPr")}
+_SPACES = {f"{W}tab": "\t", f"{W}ptab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "-"}
+_DRAWINGS = {f"{W}drawing", f"{W}pict", f"{W}object"}
+_LAID_OUT_BREAK = f"{W}lastRenderedPageBreak"
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
-_NOTES = ("/footnotes", "/endnotes")
+_NOTES = ("footnotes", "endnotes")
 _DEEPEST_STYLE = 10
-_MOST_COLUMNS = 100
 
 
 def read_docx(content: bytes, bounds: Bounds) -> ExtractedText:
     """A Word file. Its pages are those that Word laid out when it was saved, else they end at breaks set by hand.
 
-    Text that was inserted under revision counts, deleted text does not; headers and footers are left out.
+    Text that was inserted under revision counts, deleted text does not. Headers, footers and comments are left out;
+    where there is nothing else, they are the text.
     """
-    from docx import Document
-
-    check_archive(content, bounds, may_have_doctype=False)
-    document = Document(io.BytesIO(content))
-    body = document.element.body
-    etree.strip_elements(body, *_NOT_SHOWN, with_tail=False)
-    breaks = _page_breaks(body)
+    package = open_package(content, bounds)
+    root = package.xml(package.main)
+    breaks = _page_breaks(root)
     check_pages(1 + len(breaks), bounds)
-    writer = _Writer(Pieces(bounds.chars), document.styles, breaks)
-    writer.write(body)
-    for relation in document.part.rels.values():
-        if relation.reltype.endswith(_NOTES):
-            writer.write_notes(relation.target_part.blob)
-    title = one_line(document.core_properties.title or "") or writer.title
-    return ExtractedText(writer.out.text(), DOCX.mime_type, writer.out.strategy("markdown"), title)
+    writer = _Writer(package, Pieces(bounds.chars), breaks)
+    for body in root.iter(f"{W}body"):
+        writer.write(body)
+    for kind in _NOTES:
+        writer.write_notes(kind)
+    writer.write_what_is_left_out()
+    return writer.out.extracted(DOCX.mime_type, "markdown", package.title() or writer.title)
+
+
+@dataclass(slots=True)
+class _Line:
+    """The text of a paragraph, and the drawings that hang on it."""
+
+    parts: list[str] = field(default_factory=list)
+    drawings: list[Any] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
 
 
 class _Writer:
-    def __init__(self, out: Pieces, styles: Iterable[Any], breaks: Collection[Any]) -> None:
+    def __init__(self, package: Package, out: Pieces, breaks: Collection[Any]) -> None:
         self.out = out
         self.title: str | None = None
-        self._levels = {style.style_id: _level(style) for style in styles}
-        self._items = {style.style_id for style in styles if style.element.find(_NUMBERING) is not None}
+        self._package = package
         self._breaks = breaks
+        styles = self._related("styles")
+        self._levels = _heading_levels(styles) if styles is not None else {}
+        self._numbers = WordNumbers(self._related("numbering"), styles)
 
     def write(self, body: Any) -> None:
-        for block in _below(body, _P, _TABLE):
+        for block in _below(body, _P, _TABLE, _ALT):
             if block.tag == _TABLE:
-                self.out.add_table(_rows(block))
+                drawings: list[Any] = []
+                self.out.add_table(_grid(block, drawings).texts())
+                self._write_drawings(drawings)
+            elif block.tag == _ALT:
+                self._write_foreign(block)
             else:
                 self._write_paragraph(block)
 
-    def write_notes(self, part: bytes) -> None:
-        for note in etree.fromstring(part, etree.XMLParser(resolve_entities=False, no_network=True)):
-            if note.get(f"{_W}type") is None:  # else it is the line above the notes
-                self.out.add(one_line(_text_below(note)))
+    def write_notes(self, kind: str) -> None:
+        root = self._related(kind)
+        for note in root if root is not None else ():
+            if note.get(f"{W}type") is None:  # else it is the line above the notes
+                self.out.add(_text_below(note, []))
+
+    def write_what_is_left_out(self) -> None:
+        """Comments are named; where the file has no other text, they and its headers and footers are read."""
+        comments = self._related("comments")
+        is_blank = self.out.chars == 0
+        if comments is not None and len(comments):
+            if is_blank:
+                self.write_notes("comments")
+            else:
+                message = f"{len(comments)} comments are not read."
+                self.out.warn("comments_left_out", message.replace("1 comments are", "1 comment is"))
+        for kind in ("header", "footer") if is_blank else ():
+            for part in self._package.related(self._package.main, kind):
+                root = self._package.xml(part)
+                self.write(root if root is not None else ())
+
+    def _related(self, kind: str) -> Any:
+        roots = (self._package.xml(part) for part in self._package.related(self._package.main, kind))
+        return next((root for root in roots if root is not None), None)
 
     def _write_paragraph(self, paragraph: Any) -> None:
-        """A paragraph that goes over a border of pages is one on each of them."""
-        before, *after = _text(paragraph, self._breaks).split("\f")
-        self._write_piece(paragraph, before)
+        """A paragraph that goes over a border of pages is one on each of them. Text boxes follow it."""
+        line = _line(paragraph, self._breaks)
+        before, *after = line.text.split("\f")
+        self._write_piece(paragraph, before, is_first=True)
         for piece in after:
             self.out.add_page_break()
-            self._write_piece(paragraph, piece)
+            self._write_piece(paragraph, piece, is_first=not before.strip())
+            before += piece
+        self._write_drawings(line.drawings)
 
-    def _write_piece(self, paragraph: Any, text: str) -> None:
+    def _write_piece(self, paragraph: Any, text: str, *, is_first: bool) -> None:
         text = without_page_marks(text).strip()
-        named = paragraph.find(f"{_W}pPr/{_W}pStyle")
-        style = named.get(f"{_W}val") if named is not None else None
+        if not text:
+            return
+        named = paragraph.find(f"{W}pPr/{W}pStyle")
+        style = named.get(f"{W}val") if named is not None else None
+        label = self._numbers.label(paragraph, style) if is_first else None
         level = self._levels.get(style, 0)
         if level:
             self.title = self.title or one_line(text) or None
-            self.out.add_heading(level, text)
-        elif text:
-            is_item = style in self._items or paragraph.find(_NUMBERING) is not None
-            self.out.add(f"- {text}" if is_item else text)
+            self.out.add_heading(level, f"{label} {text}" if label and label != BULLET else text)
+        else:
+            self.out.add(f"{label} {text}" if label else text)
+
+    def _write_drawings(self, drawings: list[Any]) -> None:
+        for drawing in drawings:
+            for box in _outermost(drawing, f"{W}txbxContent"):
+                self.write(box)
+            write_graphics(self._package, self._package.main, drawing, self.out)
+
+    def _write_foreign(self, chunk: Any) -> None:
+        """A file of another kind that stands in this one."""
+        relation = self._package.relations(self._package.main).get(chunk.get(f"{R}id", ""))
+        content = self._package.read(relation.target) if relation is not None else b""
+        kind = kind_of(content, relation.target) if relation is not None and content else RTF
+        if kind not in (HTML, TEXT):
+            part = relation.target if relation is not None else None
+            self.out.warn("part_not_read", f"A part of it is {kind.name}, which is not read there.", part=part)
+            return
+        found = decoded(content, declared_in_markup(content))
+        if kind is HTML:
+            write_html(found.text, self.out)
+        else:
+            self.out.add(found.text)
 
 
-def _level(style: Any) -> int:
+def _heading_levels(styles: Any) -> dict[str | None, int]:
+    by_id = {each.get(f"{W}styleId"): each for each in styles.iter(f"{W}style")}
+    return {name: _level(each, by_id) for name, each in by_id.items()}
+
+
+def _level(style: Any, by_id: dict[str | None, Any]) -> int:
     """1 to 9 for a style of headings, or one that is based on it; 0 for others."""
     for _ in range(_DEEPEST_STYLE):
         if style is None:
             break
-        found = _HEADING.fullmatch(style.name or "")
-        if found or style.name == "Title":
+        name = _value(style, "name") or ""
+        found = _HEADING.fullmatch(name)
+        if found or name == "Title":
             return int(found.group(1)) if found else 1
-        style = getattr(style, "base_style", None)
+        style = by_id.get(_value(style, "basedOn"))
     return 0
 
 
 def _page_breaks(body: Any) -> set[Any]:
     """Word notes where its pages began; other programs do not, and what somebody set by hand is all there is."""
     laid_out = set(body.iter(_LAID_OUT_BREAK))
-    return laid_out or {each for each in body.iter(f"{_W}br") if each.get(f"{_W}type") == "page"}
+    return laid_out or {each for each in body.iter(f"{W}br") if each.get(f"{W}type") == "page"}
 
 
 def _below(parent: Any, *tags: str) -> Iterator[Any]:
@@ -116,31 +188,90 @@ def _below(parent: Any, *tags: str) -> Iterator[Any]:
             yield from _below(child, *tags)
 
 
-def _rows(table: Any) -> Iterator[list[str]]:
-    """A cell that goes over several columns is followed by empty ones."""
+def _outermost(parent: Any, tag: str) -> Iterator[Any]:
+    for child in parent:
+        if child.tag == tag:
+            yield child
+        else:
+            yield from _outermost(child, tag)
+
+
+def _grid(table: Any, drawings: list[Any]) -> Grid:
+    grid = Grid()
     for row in _below(table, _ROW):
-        cells: list[str] = []
+        if row.find(f"{W}trPr/{W}del") is not None:
+            continue
+        grid.begin_row()
+        grid.skip(_count(row.find(f"{W}trPr"), "gridBefore", 0))
         for cell in _below(row, _CELL):
-            span = cell.find(f"{_W}tcPr/{_W}gridSpan")
-            width = min(int(span.get(f"{_W}val", "1")), _MOST_COLUMNS) if span is not None else 1
-            cells += [one_line(_text_below(cell)), *[""] * (width - 1)]
-        yield cells
+            properties = cell.find(f"{W}tcPr")
+            wide = _count(properties, "gridSpan", 1)
+            if _goes_on(properties, "vMerge"):
+                grid.continue_cell(columns=wide)
+            else:
+                grid.add_cell("" if _goes_on(properties, "hMerge") else _text_below(cell, drawings), columns=wide)
+    return grid
 
 
-def _text_below(parent: Any) -> str:
+def _goes_on(properties: Any, name: str) -> bool:
+    """Does the cell belong to the one above it, or to the one on its left?"""
+    merge = properties.find(f"{W}{name}") if properties is not None else None
+    return merge is not None and merge.get(f"{W}val", "continue") == "continue"
+
+
+def _count(properties: Any, name: str, otherwise: int) -> int:
+    value = _value(properties, name) or ""
+    return min(int(value), MOST_COLUMNS) if value.isascii() and value.isdigit() else otherwise
+
+
+def _value(parent: Any, name: str) -> str | None:
+    child = parent.find(f"{W}{name}") if parent is not None else None
+    return child.get(f"{W}val") if child is not None else None
+
+
+def _text_below(parent: Any, drawings: list[Any]) -> str:
     """Of a cell or a note, on one line; a table inside it has no form any more."""
     parts = []
     for block in _below(parent, _P, _TABLE):
-        parts.append(_text(block) if block.tag == _P else " ".join(cell for row in _rows(block) for cell in row))
-    return " ".join(parts)
-
-
-def _text(paragraph: Any, breaks: Collection[Any] = ()) -> str:
-    """With a form feed for each of *breaks*; text boxes stand where they are anchored."""
-    parts = []
-    for node in paragraph.iter(_T, _LAID_OUT_BREAK, *_SPACES):
-        if node in breaks:
-            parts.append("\f")
+        if block.tag == _P:
+            line = _line(block)
+            parts.append(line.text)
+            drawings += line.drawings
         else:
-            parts.append((node.text or "") if node.tag == _T else _SPACES.get(node.tag, ""))
-    return "".join(parts)
+            parts += [cell for row in _grid(block, drawings).texts() for cell in row]
+    return one_line(" ".join(parts))
+
+
+def _line(paragraph: Any, breaks: Collection[Any] = ()) -> _Line:
+    """With a form feed for each of *breaks*."""
+    line = _Line()
+    _read_inline(paragraph, breaks, line)
+    return line
+
+
+def _read_inline(parent: Any, breaks: Collection[Any], line: _Line) -> None:
+    for node in parent:
+        tag = node.tag
+        if tag == f"{W}t":
+            line.parts.append(node.text or "")
+        elif tag == f"{W}r":
+            _read_run(node, breaks, line)
+        elif tag in _SPACES or tag == _LAID_OUT_BREAK:
+            line.parts.append("\f" if node in breaks else _SPACES.get(tag, ""))
+        elif tag == f"{_M}oMath":
+            line.parts.append(linear(node))
+        elif tag in _DRAWINGS:
+            line.drawings.append(node)
+            line.parts.append(" " if next(node.iter(f"{W}txbxContent"), None) is not None else "")
+        elif tag not in _NOT_SHOWN:
+            _read_inline(node, breaks, line)
+
+
+def _read_run(run: Any, breaks: Collection[Any], line: _Line) -> None:
+    begin = len(line.parts)
+    _read_inline(run, breaks, line)
+    shift = _value(run.find(f"{W}rPr"), "vertAlign")
+    if shift in ("superscript", "subscript"):
+        text = "".join(line.parts[begin:])
+        before = line.parts[begin - 1] if begin else ""
+        line.parts[begin:] = [raised(text, before) if shift == "superscript" else lowered(text)]

@@ -1,0 +1,48 @@
+"""Headers of mail and forms: names and subjects as they are meant, in whatever encoding they come."""
+
+from __future__ import annotations
+
+import re
+from email.header import decode_header
+from urllib.parse import unquote_to_bytes
+
+from text.extract.plain import decode, decoded
+
+_EXTENDED = re.compile(r";\s*filename\*\s*=\s*\"?([\w.:-]*)'[\w-]*'([^;\"\s]*)", re.IGNORECASE)
+_CONTINUED = re.compile(r";\s*filename\*(\d{1,2})(\*?)\s*=\s*(?:\"([^\"]*)\"|([^;\s]*))", re.IGNORECASE)
+
+
+def header_text(raw: str | None) -> str:
+    """A header, its encoded words (RFC 2047) in whatever encoding they name, bytes that are no ASCII as what they may
+    be.
+    """
+    line = decode((raw or "").encode("utf-8", "surrogateescape"))
+    if "=?" not in line:
+        return line
+    try:
+        parts = decode_header(line)
+    except ValueError:
+        return line
+    return "".join(
+        part if isinstance(part, str) else decoded(part, charset).text if charset else part.decode("raw_unicode_escape")
+        for part, charset in parts
+    )
+
+
+def extended_filename(disposition: str) -> str | None:
+    """The name that a Content-Disposition has as ``filename*`` (RFC 5987) or in pieces (RFC 2231); it goes before the
+    plain one, which is there for those who do not know it.
+    """
+    found = _EXTENDED.search(disposition)
+    if found is not None:
+        return decoded(unquote_to_bytes(found.group(2)), found.group(1) or None).text
+    pieces = sorted((int(number), *rest) for number, *rest in _CONTINUED.findall(disposition))
+    if not pieces:
+        return None
+    charset, content = None, b""
+    for number, is_coded, quoted, bare in pieces:
+        value = quoted or bare
+        if is_coded and number == 0 and value.count("'") >= 2:
+            charset, _, value = value.split("'", 2)
+        content += unquote_to_bytes(value) if is_coded else value.encode()
+    return decoded(content, charset).text

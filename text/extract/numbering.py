@@ -1,0 +1,178 @@
+"""The numbers that programs give to the items of lists: "3.", "b)", "iv."."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_VAL = f"{W}val"
+_ROMAN = dict(m=1000, cm=900, d=500, cd=400, c=100, xc=90, l=50, xl=40, x=10, ix=9, v=5, iv=4, i=1)
+_LEVELS = 9
+_LARGEST = 1_000_000
+_DEEPEST_STYLE = 10
+BULLET = "-"
+
+
+def numeral(number: int, form: str) -> str:
+    """*form*: decimal, or as Word, PowerPoint and pages call letters and Roman numerals, of which others are kept."""
+    if form in ("a", "A", "lowerLetter", "upperLetter"):
+        text = _letters(number)
+    elif form in ("i", "I", "lowerRoman", "upperRoman"):
+        text = _roman(number)
+    else:
+        return f"{number:02d}" if form == "decimalZero" else str(number)
+    return text.upper() if form[0] in "AIu" else text
+
+
+def _letters(number: int) -> str:
+    """a to z, then aa, bb, as Word counts on."""
+    return chr(ord("a") + (number - 1) % 26) * ((number - 1) // 26 + 1) if 0 < number < 1000 else str(number)
+
+
+def _roman(number: int) -> str:
+    if not 0 < number < 5000:
+        return str(number)
+    text = ""
+    for letters, value in _ROMAN.items():
+        text += letters * (number // value)
+        number %= value
+    return text
+
+
+@dataclass(slots=True)
+class _Level:
+    start: int = 1
+    form: str = "decimal"
+    label: str = ""
+    is_legal: bool = False
+
+
+@dataclass(slots=True)
+class _List:
+    """Levels as its definition has them. *key* is what its items are counted under."""
+
+    key: str
+    levels: list[_Level]
+    starts: dict[int, int] = field(default_factory=dict)
+    of_styles: dict[str, int] = field(default_factory=dict)
+
+
+class WordNumbers:
+    """Counts the numbered paragraphs of a Word document in their order."""
+
+    def __init__(self, numbering: Any, styles: Any) -> None:
+        self._lists = _lists(numbering) if numbering is not None else {}
+        self._of_style = _numbers_of_styles(styles) if styles is not None else {}
+        self._counts: dict[str, list[int | None]] = {}
+        self._begun: set[str] = set()
+
+    def label(self, paragraph: Any, style: str | None) -> str | None:
+        """The number of the paragraph as Word shows it, "-" for a bullet, None where it is no item of a list."""
+        of_style, level_of_style = self._of_style.get(style or "", ("0", 0))
+        properties = paragraph.find(f"{W}pPr/{W}numPr")
+        number = _value(properties, "numId") or of_style
+        if number == "0":
+            return None
+        found = self._lists.get(number)
+        if found is not None:
+            level_of_style = found.of_styles.get(style or "", level_of_style)
+        level = _int(_value(properties, "ilvl"), level_of_style)
+        if found is None or not 0 <= level < len(found.levels):
+            return BULLET
+        return self._counted(number, found, level)
+
+    def _counted(self, number: str, found: _List, level: int) -> str:
+        counts = self._counts.setdefault(found.key, [None] * _LEVELS)
+        if number not in self._begun:
+            self._begun.add(number)
+            for each in found.starts:
+                counts[each] = None
+        before = counts[level]
+        start = found.starts.get(level, found.levels[level].start)
+        counts[level] = start if before is None else min(before + 1, _LARGEST)
+        counts[level + 1 :] = [None] * (_LEVELS - level - 1)
+        return _label(found, counts, level)
+
+
+def _label(found: _List, counts: list[int | None], level: int) -> str:
+    own = found.levels[level]
+    if own.form == "bullet":
+        return BULLET
+
+    def shown(match: re.Match[str]) -> str:
+        at = int(match.group(1)) - 1
+        of = found.levels[at] if at < len(found.levels) else own
+        count = counts[at] if counts[at] is not None else of.start
+        return numeral(count or 0, "decimal" if own.is_legal else of.form)
+
+    return re.sub(r"%([1-9])", shown, own.label if own.form != "none" else re.sub("%[1-9]", "", own.label)).strip()
+
+
+def _lists(numbering: Any) -> dict[str, _List]:
+    abstract = {each.get(f"{W}abstractNumId"): each for each in numbering.iter(f"{W}abstractNum")}
+    of_style = {_value(each, "styleLink"): each for each in abstract.values() if _value(each, "styleLink")}
+    lists = {}
+    for each in numbering.iter(f"{W}num"):
+        key = _value(each, "abstractNumId")
+        definition = abstract.get(key)
+        link = _value(definition, "numStyleLink")
+        definition = of_style.get(link, definition) if link else definition
+        found = _List(key or "", [_Level(form="bullet") for _ in range(_LEVELS)])
+        for level in definition.iter(f"{W}lvl") if definition is not None else ():
+            _define(found, level)
+        for override in each.iter(f"{W}lvlOverride"):
+            for level in override.iter(f"{W}lvl"):
+                _define(found, level)
+            if start := _value(override, "startOverride"):
+                found.starts[_int(override.get(f"{W}ilvl"), 0)] = _int(start, 1)
+        lists[each.get(f"{W}numId")] = found
+    return lists
+
+
+def _define(found: _List, level: Any) -> None:
+    at = _int(level.get(f"{W}ilvl"), 0)
+    if 0 <= at < _LEVELS:
+        form, label = _value(level, "numFmt") or "decimal", _value(level, "lvlText") or ""
+        found.levels[at] = _Level(_int(_value(level, "start"), 1), form, label, level.find(f"{W}isLgl") is not None)
+        if style := _value(level, "pStyle"):
+            found.of_styles[style] = at
+
+
+def _numbers_of_styles(styles: Any) -> dict[str, tuple[str, int]]:
+    """The list and the level that a style gives to its paragraphs, also where the style that it is based on does."""
+    by_id = {each.get(f"{W}styleId"): each for each in styles.iter(f"{W}style")}
+    return {name: found for name, each in by_id.items() if (found := _number_of(each, by_id))}
+
+
+def _number_of(style: Any, by_id: dict[str, Any]) -> tuple[str, int] | None:
+    level: int | None = None
+    for each in _bases(style, by_id):
+        properties = each.find(f"{W}pPr/{W}numPr")
+        if level is None and _value(properties, "ilvl"):
+            level = _int(_value(properties, "ilvl"), 0)
+        if number := _value(properties, "numId"):
+            return number, level or 0
+    return None
+
+
+def _bases(style: Any, by_id: dict[str, Any]) -> Iterator[Any]:
+    for _ in range(_DEEPEST_STYLE):
+        if style is None:
+            return
+        yield style
+        style = by_id.get(_value(style, "basedOn") or "")
+
+
+def _value(parent: Any, name: str) -> str | None:
+    child = parent.find(f"{W}{name}") if parent is not None else None
+    return child.get(_VAL) if child is not None else None
+
+
+def _int(text: str | None, otherwise: int) -> int:
+    try:
+        return int(text or "")
+    except ValueError:
+        return otherwise

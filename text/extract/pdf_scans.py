@@ -1,0 +1,70 @@
+"""Pages of a PDF that are pictures: which ones, as a picture to be read, and what is said of those that were not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_c
+
+from text.extract.base import Pieces, numbers
+
+_OCR_SCALE = 300 / 72
+_MOST_OCR_PIXELS = 40_000_000
+_MOST_PRINTED_ON_SCAN = 200  # letters: a stamp, a number of a page
+_LEAST_OF_PICTURE = 0.5  # of a page's area, where it is a picture of one
+_MOST_PICTURES = 1000
+
+
+def is_picture(page: Any, *, chars: int) -> bool:
+    """Is the page a picture of one, with nothing or little printed on it?"""
+    if chars > _MOST_PRINTED_ON_SCAN:
+        return False
+    pictures = list(islice(page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE]), _MOST_PICTURES))
+    if not chars or not pictures:
+        return bool(pictures)
+    width, height = page.get_size()
+    return sum(map(_area, pictures)) >= _LEAST_OF_PICTURE * float(width * height)
+
+
+def picture_of(page: Any) -> bytes:
+    """A page as a grey picture, PGM."""
+    width, height = page.get_size()
+    scale = min(_OCR_SCALE, (_MOST_OCR_PIXELS / max(width * height, 1)) ** 0.5)
+    bitmap = page.render(scale=scale, grayscale=True)
+    try:
+        pixels = bytes(bitmap.buffer)
+        rows = (pixels[row * bitmap.stride : row * bitmap.stride + bitmap.width] for row in range(bitmap.height))
+        return b"P5 %d %d 255\n" % (bitmap.width, bitmap.height) + b"".join(rows)
+    finally:
+        bitmap.close()
+
+
+def warn_of_scans(scans: Sequence[tuple[int, bool]], out: Pieces, *, has_ocr: bool) -> str:
+    """*scans*: the numbers of pages that were not read, each with whether it has no text at all. Returns what is said
+    of those.
+    """
+    why = "OCR found no text on it" if has_ocr else "OCR is off"
+    blank = [number for number, is_blank in scans if is_blank]
+    printed_on = [number for number, is_blank in scans if not is_blank]
+    without_text = f"{_are_scans(blank)} without text: {why}." if blank else ""
+    for number in blank:
+        out.warn("scan_without_text", without_text, page=number)
+    for number in printed_on:
+        message = f"{_are_scans(printed_on)}, and only what is printed on it is text: {why}."
+        out.warn("scan_with_little_text", message, page=number)
+    return without_text
+
+
+def _are_scans(pages: Sequence[int]) -> str:
+    return f"{numbers(pages)} {'are scans' if len(pages) > 1 else 'is a scan'}"
+
+
+def _area(picture: Any) -> float:
+    try:
+        left, bottom, right, top = picture.get_bounds()
+    except pdfium.PdfiumError:
+        return 0.0
+    return float((right - left) * (top - bottom))

@@ -1,0 +1,92 @@
+"""Tables whose cells go over several rows and columns, brought to a form in which every cell stands in its column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MOST_COLUMNS = 500
+_LONGEST_REPEATED = 200
+
+
+@dataclass(slots=True)
+class Cell:
+    """Its text is added to while it is read."""
+
+    text: str = ""
+
+    def add(self, text: str) -> None:
+        self.text = f"{self.text} {text}" if self.text else text
+
+
+@dataclass(slots=True)
+class Grid:
+    """A table, row by row. A tall cell is repeated in each of its rows, so that a row is understood by itself; a wide
+    one stands in its first column, and the others are empty.
+    """
+
+    _rows: list[list[Cell]] = field(default_factory=list)
+    _tall: dict[int, tuple[int, Cell]] = field(default_factory=dict)
+    """By column: the last row of a cell that began above, and the cell."""
+
+    def begin_row(self) -> None:
+        self._fill_to_end()
+        self._rows.append([])
+
+    def end_group(self) -> None:
+        """No cell goes on beyond a row group."""
+        self._fill_to_end()
+        self._tall.clear()
+
+    def add_cell(self, text: str = "", *, columns: int = 1, rows: int = 1) -> Cell:
+        """The next cell of the row, in the next column that no cell from above covers."""
+        if not self._rows:
+            self.begin_row()
+        self._fill()
+        row, cell = self._rows[-1], Cell(text)
+        wide = min(columns, MOST_COLUMNS - len(row))
+        for part in (cell, *(Cell() for _ in range(wide - 1))):
+            if rows > 1:
+                self._tall[len(row)] = len(self._rows) + rows - 2, part
+            row.append(part)
+        return cell
+
+    def skip(self, columns: int) -> None:
+        """Columns that have no cell in this row."""
+        self._rows[-1] += [Cell() for _ in range(min(columns, MOST_COLUMNS))]
+
+    def continue_cell(self, *, columns: int = 1) -> None:
+        """A cell that is there and belongs to the one above it, as Word and PowerPoint write it."""
+        column, above = len(self._rows[-1]), self._rows[-2] if len(self._rows) > 1 else []
+        if column < len(above):
+            self._rows[-1].append(above[column])
+            self.skip(columns - 1)
+        else:
+            self.skip(columns)
+
+    def texts(self) -> list[list[str]]:
+        self._fill_to_end()
+        return [self._texts_of(number) for number in range(len(self._rows))]
+
+    def _texts_of(self, number: int) -> list[str]:
+        """A long text is not repeated."""
+        above = self._rows[number - 1] if number else []
+        return [
+            "" if len(cell.text) > _LONGEST_REPEATED and column < len(above) and above[column] is cell else cell.text
+            for column, cell in enumerate(self._rows[number])
+        ]
+
+    def _fill(self) -> None:
+        row = self._rows[-1]
+        while (cell := self._from_above(len(row))) is not None:
+            row.append(cell)
+
+    def _fill_to_end(self) -> None:
+        if not self._rows or not self._tall:
+            return
+        row, last = self._rows[-1], max(self._tall)
+        while len(row) <= last:
+            row.append(self._from_above(len(row)) or Cell())
+
+    def _from_above(self, column: int) -> Cell | None:
+        last_row, cell = self._tall.get(column, (-1, None))
+        return cell if last_row >= len(self._rows) - 1 else None
