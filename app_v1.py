@@ -19,8 +19,9 @@ from starlette.middleware import Middleware
 
 from api import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, search, teams, usage
 from api.access import SECURITY_SCHEMES
+from api.bodies import LargeBodies
 from api.listening import reachable_addresses
-from api.middleware import BodyLimit, PlainRequests, RequestId, RequestIdInLogs
+from api.middleware import BodyLimit, InternalErrors, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
 from errors import ServiceError
 from runtime import Runtime, open_runtime
@@ -40,6 +41,7 @@ NO_ADMIN = (
 
 class State(TypedDict):
     runtime: Runtime
+    large_bodies: LargeBodies
 
 
 class App(FastAPI):
@@ -61,14 +63,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             runtime.reranking.start_loading()
             async with _told_who_gets_in(runtime):
-                yield {"runtime": runtime}
+                yield {"runtime": runtime, "large_bodies": LargeBodies(max_body_mb=used.max_body_mb)}
 
     app = App(
         title="AI-3 DataFactory",
         version=VERSION,
         lifespan=lifespan,
         strict_content_type=False,
-        middleware=[Middleware(RequestId), Middleware(BodyLimit), Middleware(PlainRequests)],
+        middleware=[
+            Middleware(RequestId),
+            Middleware(InternalErrors),
+            Middleware(BodyLimit),
+            Middleware(PlainRequests),
+        ],
     )
     everything = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
     for each in everything:  # what a doc_id may end in goes first

@@ -7,13 +7,17 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.access import principal, visible
+from api.limits import MOST_ERRORS_TOLD, MOST_METADATA_KEYS
 from domain import Principal, Scope
 from errors import Invalid
 from runtime import Runtime
+from services.own_chunks import MOST_DIMENSIONS
+from text.filter_spellings import MOST_CONDITIONS, parse
+from text.filters import Filter
 
 REQUIRED = "Field required"
 LEFT_OUT = "May be left out where an API key says it"
@@ -59,7 +63,11 @@ def _tenant_of_body(sent: Any) -> Any:
     return found
 
 
+Metadata = Annotated[dict[str, Any], Field(max_length=MOST_METADATA_KEYS)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Vector = Annotated[list[Number], Field(fail_fast=True, max_length=MOST_DIMENSIONS)]
+_Filters = Annotated[dict[str, Any], Field(max_length=MOST_CONDITIONS)]
+Filters = Annotated[Filter | None, PlainValidator(parse, json_schema_input_type=_Filters | None)]
 InRuntime = Annotated[Runtime, Depends(_runtime)]
 Caller = Annotated[Principal, Depends(_caller)]
 DocId = Annotated[str, Depends(_doc_id)]
@@ -82,6 +90,16 @@ class RequestBody(BaseModel):
     """What is sent. A field that nobody knows is refused: a misspelt ``filters`` must not search everything."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, sent: Any) -> Any:
+        """Each field that nobody knows is named by an error of its own; of thousands the number is enough."""
+        known = cls.model_fields
+        if isinstance(sent, dict) and len(sent) > len(known) + MOST_ERRORS_TOLD:
+            told = "This object has {sent} fields; there are {known}: see /docs for them."
+            raise PydanticCustomError("too_many_fields", told, {"sent": len(sent), "known": len(known)})
+        return sent
 
 
 def unquoted_etag(value: str | None) -> str | None:

@@ -15,13 +15,15 @@ from api.dependencies import (
     DocId,
     InRuntime,
     Limit,
+    Metadata,
     Namespace,
-    Number,
     RequestBody,
     TenantId,
     TenantInBody,
+    Vector,
     unquoted_etag,
 )
+from api.limits import MOST_CHUNKS
 from api.routing import WritingRoute
 from domain import Scope
 from errors import Invalid
@@ -31,6 +33,7 @@ from services.documents import Upserted
 from services.drafting import NewDoc
 from services.own_chunks import OwnChunk, unit
 from services.search import chunk_id
+from settings import MOST_BATCH_DOCS
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)
 
@@ -41,8 +44,8 @@ class ChunkIn(RequestBody):
     """A chunk as you cut it. All chunks of a document come with a vector, or none."""
 
     text: str
-    metadata: dict[str, Any] | None = Field(None, description="Its own; counts before the document's")
-    vector: list[Number] | None = Field(None, description="From a model of your own; of any length but zero")
+    metadata: Metadata | None = Field(None, description="Its own; counts before the document's")
+    vector: Vector | None = Field(None, description="From a model of your own; of any length but zero")
     page: int | None = Field(None, ge=1, le=2**31 - 1)
 
 
@@ -53,8 +56,10 @@ class DocIn(RequestBody):
     namespace: str
     doc_id: str
     text: str | None = Field(None, examples=["Ships sail the seven seas."])
-    chunks: list[ChunkIn] | None = Field(None, min_length=1, description="Instead of text: taken as they are")
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back with every hit")
+    chunks: Annotated[list[ChunkIn], Field(fail_fast=True, min_length=1, max_length=MOST_CHUNKS)] | None = Field(
+        None, description="Instead of text: taken as they are"
+    )
+    metadata: Metadata = Field(default_factory=dict, description="Yours; given back with every hit")
     title: str | None = Field(None, max_length=1000)
     source_type: Literal["upload", "url", "manual"] = "manual"
     mime_type: str = Field("text/plain", max_length=255)
@@ -77,7 +82,7 @@ def _own_chunks(doc_id: str, sent: list[ChunkIn]) -> Iterator[OwnChunk]:
 
 
 class BatchIn(RequestBody):
-    docs: list[DocIn] = Field(min_length=1)
+    docs: Annotated[list[DocIn], Field(fail_fast=True, min_length=1, max_length=MOST_BATCH_DOCS)]
     async_mode: bool = Field(False, description="Answer at once; a worker embeds and publishes")
 
 

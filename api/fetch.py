@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Response
 from pydantic import Field
 
 from api.access import needs
-from api.dependencies import InRuntime, RequestBody, TenantInBody
+from api.dependencies import InRuntime, Metadata, RequestBody, TenantInBody
 from api.files import UploadOut, uploaded
 from api.routing import WritingRoute
 from domain import Scope
@@ -26,7 +24,7 @@ class FetchIn(RequestBody):
     url: str = Field(max_length=4096)
     doc_id: str | None = Field(None, description="Left out: a hash of namespace and URL")
     title: str | None = Field(None, max_length=1000)
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     chunk_strategy: str = Field(AUTO, description="auto: the one that fits the file")
     chunk_overlap: int = Field(0, ge=0, le=10_000)
     enrich_context: bool = False

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field, Json, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, Json, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
-from api.dependencies import DocId, InRuntime, Namespace, RequestBody, TenantId, TenantInBody
+from api.dependencies import DocId, InRuntime, Metadata, Namespace, RequestBody, TenantId, TenantInBody
 from api.documents import UpsertOut
 from api.forms import Form, drain, receive
+from api.problems import errors_in_body
 from api.routing import StrictRoute, answer_once
 from domain import RawFile, Scope
 from errors import Invalid, ServiceError
@@ -24,6 +26,8 @@ from runtime import Runtime
 from services.documents import Upserted
 from services.drafting import AUTO, NewDoc
 from services.uploading import doc_id_of
+from settings import MOST_BATCH_DOCS
+from text import strict_json
 
 router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=StrictRoute)
 
@@ -36,16 +40,27 @@ NEVER_RUN = {
 }
 
 
+def _parsed(sent: str) -> Any:
+    try:
+        return strict_json.loads(sent)
+    except strict_json.NotJson as error:
+        raise ValueError(f"This is not valid JSON ({error}).") from error
+
+
 class UploadForm(RequestBody):
     """The fields beside the files. *doc_id* and *title* are repeated for several files, in their order."""
 
     tenant_id: TenantInBody
     namespace: str
-    doc_id: list[str] = Field(default_factory=list, description="Left out: a hash of namespace and filename")
-    title: list[Annotated[str, Field(max_length=1000)]] = Field(
-        default_factory=list, description="Left out: the title that the file has in itself"
+    doc_id: Annotated[list[str], Field(fail_fast=True, max_length=MOST_BATCH_DOCS)] = Field(
+        default_factory=list, description="Left out: a hash of namespace and filename"
     )
-    metadata: Json[dict[str, Any]] = Field(default_factory=dict, description="A JSON object, for each of the files")
+    title: Annotated[
+        list[Annotated[str, Field(max_length=1000)]], Field(fail_fast=True, max_length=MOST_BATCH_DOCS)
+    ] = Field(default_factory=list, description="Left out: the title that the file has in itself")
+    metadata: Annotated[Metadata, BeforeValidator(_parsed, json_schema_input_type=Json[Metadata])] = Field(
+        default_factory=dict, description="A JSON object, for each of the files"
+    )
     chunk_strategy: str = Field(AUTO, description="auto: the one that fits the file")
     chunk_overlap: int = Field(0, ge=0, le=10_000, description="Characters that a chunk repeats of the one before")
     enrich_context: bool = Field(False, description="Embed each chunk with its title and headings before it")
@@ -103,7 +118,7 @@ def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: 
 
 async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     await receive(request, runtime.uploads, form, most_files=runtime.settings.max_batch_docs)
-    sent = _checked(form.fields)
+    sent = await request.state.large_bodies.parse(partial(_checked, form.fields))
     docs = _docs(sent, form.files)
 
     async def accept(_request: Request) -> Response:
@@ -155,7 +170,7 @@ def _checked(fields: dict[str, list[str]]) -> UploadForm:
     try:
         return UploadForm.model_validate(told)
     except ValidationError as error:
-        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
+        raise RequestValidationError(errors_in_body(error)) from error
 
 
 def _docs(sent: UploadForm, files: Sequence[RawFile]) -> list[NewDoc]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 
 from api.access import needs
 from api.dependencies import After, Caller, InRuntime, Limit, RequestBody, TeamInPath
@@ -32,10 +33,20 @@ router = APIRouter(
 )
 
 
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("In UTC this is before the year 1 or after the year 9999.") from error
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
 class KeyIn(RequestBody):
-    scopes: list[Scope] = Field(min_length=1)
+    scopes: Annotated[list[Scope], Field(fail_fast=True, min_length=1, max_length=len(Scope))]
     name: str = Field("", max_length=255, description="What it is for: a note for whoever reads the list")
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class RotateIn(RequestBody):

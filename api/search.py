@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime, Number, RequestBody, TenantInBody
+from api.dependencies import Caller, Filters, InRuntime, RequestBody, TenantInBody, Vector
 from api.routing import StrictRoute
 from domain import Scope
 from errors import Invalid
@@ -21,7 +21,6 @@ from services.own_chunks import unit
 from services.search import Answer, Passage, Question
 from services.searching.question import Mode
 from settings import Settings
-from text.filter_spellings import parse
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
@@ -34,10 +33,12 @@ class SearchIn(RequestBody):
     tenant_id: TenantInBody
     namespace: str
     query: str | None = Field(None, description="What to look for, in words", examples=["Who goes to sea?"])
-    vector: list[Number] | None = Field(
+    vector: Vector | None = Field(
         None, description="Instead of query, or beside it in mode hybrid: a vector to look for, of any length"
     )
-    queries: list[str] = Field([], description="More questions, whose answers are fused with that of query, if any")
+    queries: Annotated[list[str], Field(fail_fast=True, max_length=MOST_QUERIES)] = Field(
+        [], description="More questions, whose answers are fused with that of query, if any"
+    )
     top_k: Annotated[int, Field(ge=1, description="Most chunks in the answer; the service sets the largest")] = 5
     mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="Null: what the service is set to")
     fusion: Literal["min_max", "reciprocal_rank"] = Field("min_max", description="How several lists become one")
@@ -45,11 +46,13 @@ class SearchIn(RequestBody):
     mmr_lambda: float | None = Field(None, ge=0, le=1, description="Diversity: 1 is none, 0 looks at nothing else")
     group_by: Literal["doc"] | None = Field(None, description="top_k then counts documents")
     group_size: Annotated[int, Field(ge=1, le=100, description="Best chunks of each document")] = 1
-    include: list[Included] = Field(["text", "metadata"], description="What to tell of each chunk")
+    include: Annotated[list[Included], Field(fail_fast=True, max_length=2)] = Field(
+        ["text", "metadata"], description="What to tell of each chunk"
+    )
     context: Annotated[int, Field(ge=0, le=10, description="Chunks before and after to join to each")] = 0
     rerank: bool | None = Field(None, description="Null: if the service has a reranker")
     embedding_version: str | None = Field(None, description="Answer only from this version, else 409")
-    filters: dict[str, Any] | None = Field(None, description="Which chunks may be found, by metadata and fields")
+    filters: Filters = Field(None, description="Which chunks may be found, by metadata and fields")
     explain: bool = Field(False, description="Add how long each step took, and where each side had each chunk")
 
 
@@ -169,7 +172,7 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
         body.query or "",
         body.top_k,
         body.embedding_version,
-        filters=parse(body.filters),
+        filters=body.filters,
         vector=unit(body.vector, param="vector") if body.vector is not None else None,
         mode=body.mode or _mode_of(body) or runtime.settings.search_mode,
         queries=tuple(body.queries),

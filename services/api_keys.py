@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -67,7 +67,7 @@ class KeyService:
             _require_all(by, scopes_of(old))
             if status_of(old, now) != "active":
                 raise Conflict(f"Key {key_id} is {status_of(old, now)}: make a new one.", param="key_id")
-            expires_at = old.expires_at and now + (old.expires_at - old.created_at)
+            expires_at = old.expires_at and _after(now, old.expires_at - old.created_at)
             made = self._make(session, old.team_id, old.name, old.scopes, expires_at)
             old.expires_at = min(now + overlap, old.expires_at or now + overlap)
         self.forget(key_id)
@@ -138,6 +138,11 @@ def status_of(row: ApiKey, now: datetime) -> str:
     if row.revoked_at is not None:
         return "revoked"
     return "expired" if row.expires_at is not None and row.expires_at <= now else "active"
+
+
+def _after(moment: datetime, duration: timedelta) -> datetime:
+    """Or the last moment that there is."""
+    return moment + min(duration, datetime.max.replace(tzinfo=UTC) - moment)
 
 
 def _require_key(session: Session, team_name: str, key_id: str) -> ApiKey:
