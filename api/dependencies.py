@@ -97,7 +97,7 @@ class RequestBody(BaseModel):
         """Each field that nobody knows is named by an error of its own; of thousands the number is enough."""
         known = cls.model_fields
         if isinstance(sent, dict) and len(sent) > len(known) + MOST_ERRORS_TOLD:
-            told = "This object has {sent} fields; there are {known}: see /docs for them."
+            told = "This object has {sent} fields, and there are {known}: see /docs for them."
             raise PydanticCustomError("too_many_fields", told, {"sent": len(sent), "known": len(known)})
         return sent
 

@@ -82,7 +82,8 @@ class UploadOut(UpsertOut):
 
 def _form_schema() -> dict[str, Any]:
     schema = UploadForm.model_json_schema()
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
+    one = {"type": "string", "format": "binary"}
+    files = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_BATCH_DOCS}
     schema["properties"] = {"file": files, **schema["properties"]}
     schema["required"] = ["file", *schema["required"]]
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}

@@ -21,7 +21,7 @@ def loads(sent: bytes | str) -> Any:
     try:
         text = sent if isinstance(sent, str) else sent.decode("utf-8-sig")
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
-        if "\\ud" in text.lower():  # an escaped surrogate: only a pair of them is a character
+        if "\\ud" in text or "\\uD" in text:  # an escaped surrogate: only a pair of them is a character
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise NotJson("nested too deeply") from error
