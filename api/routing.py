@@ -73,7 +73,8 @@ class StrictRoute(APIRoute):
         self.any_of = needed_by(endpoint)
         options["openapi_extra"] = {**as_openapi(self.any_of), **(options.get("openapi_extra") or {})}
         super().__init__(path, endpoint, **options)
-        self.body_model = TypeAdapter[Any](self.body_field.field_info.annotation) if self.body_field else None
+        sent = self.body_field.field_info.annotation if self.body_field else None
+        self.body_model = TypeAdapter[Any](sent) if sent is not None else None
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
