@@ -23,10 +23,11 @@ from starlette.middleware import Middleware
 
 from api import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, responses, search, teams, usage
 from api.access import SECURITY_SCHEMES
+from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
 from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
-from api.middleware import BodyLimit, PlainRequests, RequestId, RequestIdInLogs
+from api.middleware import BodyLimit, InternalErrors, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
 from api.strings import with_limits
 from errors import ServiceError
@@ -48,6 +49,7 @@ NO_ADMIN = (
 
 class State(TypedDict):
     runtime: Runtime
+    large_bodies: LargeBodies
 
 
 class App(FastAPI):
@@ -79,7 +81,7 @@ def create_app(settings: Settings | None = None) -> App:
             runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             runtime.reranking.start_loading()
             async with _told_who_gets_in(runtime):
-                yield {"runtime": runtime}
+                yield {"runtime": runtime, "large_bodies": LargeBodies(max_body_mb=used.max_body_mb)}
 
     app = App(
         title="AI-3 DataFactory",
@@ -88,7 +90,8 @@ def create_app(settings: Settings | None = None) -> App:
         strict_content_type=False,
         redirect_slashes=False,
         middleware=[
-            Middleware(each) for each in (RequestId, Cors, GzipBodies, PlainRequests, BodyLimit, HeadAndOptions)
+            Middleware(each)
+            for each in (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, BodyLimit, HeadAndOptions)
         ],
     )
     everything = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)

@@ -12,6 +12,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 Positive = Annotated[int, Field(gt=0)]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
 
+MOST_BATCH_DOCS = 100_000
+MOST_EVAL_QUERIES = 100_000
+MOST_EVAL_JUDGEMENTS = 1_000_000
+"""What these settings may be at the most: the OpenAPI document states it of every service."""
+
 
 class Settings(BaseSettings):
     """Built by app_v1, worker and manage; handed to open_runtime and to nobody else."""
@@ -160,18 +165,22 @@ class Settings(BaseSettings):
     request_timeout_seconds: float = Field(
         20.0, gt=0, description="How long the head of a request, or the next piece of its body, may take to arrive"
     )
-    max_body_mb: Positive = Field(64, description="Largest request body, uploads excepted")
+    max_body_mb: Positive = Field(32, description="Largest request body that brings documents, uploads excepted")
     max_upload_mb: Positive = Field(256, description="Largest upload, all its files together; largest fetched file")
     max_text_chars: Positive = Field(10_000_000, description="Longest text of one document")
     max_chunks_per_document: Positive = Field(
         100_000, description="Most chunks of one document: twice what the longest text comes to in most scripts"
     )
     max_metadata_bytes: Positive = Field(65_536, description="Largest metadata of one document, as JSON")
-    max_batch_docs: Positive = Field(1000, description="Most documents in one batch")
+    max_batch_docs: Positive = Field(1000, le=MOST_BATCH_DOCS, description="Most documents in one batch")
     max_top_k: Positive = Field(1000, description="Largest top_k")
     max_query_chars: Positive = Field(10_000, description="Longest query")
-    max_eval_queries: Positive = Field(1000, description="Most queries in one evaluation over HTTP")
-    max_eval_judgements: Positive = Field(100_000, description="Most judgements in one evaluation over HTTP")
+    max_eval_queries: Positive = Field(
+        1000, le=MOST_EVAL_QUERIES, description="Most queries in one evaluation over HTTP"
+    )
+    max_eval_judgements: Positive = Field(
+        100_000, le=MOST_EVAL_JUDGEMENTS, description="Most judgements in one evaluation over HTTP"
+    )
     max_name_chars: Positive = Field(256, description="Longest tenant_id, namespace or embedding version")
     max_doc_id_chars: Positive = Field(1024, description="Longest doc_id")
     min_free_disk_mb: int = Field(

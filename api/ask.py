@@ -14,18 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Send
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime, RequestBody, TenantInBody
+from api.dependencies import Caller, Filters, InRuntime, RequestBody, TenantInBody
 from api.problems import problem_of
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.search import checked
-from api.strings import JsonObject, Name, QueryText, SystemPrompt, at_most
+from api.strings import Name, QueryText, SystemPrompt, at_most
 from domain import Scope
 from errors import LlmFailed, LlmTooSlow, LlmUnavailable, Overloaded, VersionMismatch
 from runtime import Runtime
 from services.asking import Answered, Ask, Citation, Event, Given, Token
 from services.search import Question
-from text.filter_spellings import parse
 
 router = APIRouter(prefix="/v1", tags=["ask"], route_class=StrictRoute)
 
@@ -50,7 +49,7 @@ class AskIn(RequestBody):
     top_k: Annotated[int, at_most("max_top_k"), Field(ge=1, description="Most passages to answer from")] = 5
     min_score: float = Field(0.0, allow_inf_nan=False, description="Passages below, as a search scores, are not used")
     mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="How passages are looked for")
-    filters: JsonObject | None = Field(None, description="Which passages may be used, as for a search")
+    filters: Filters = Field(None, description="Which passages may be used, as for a search")
     system_prompt: SystemPrompt | None = Field(None, description="Instead of the team's own")
     temperature: float | None = Field(None, ge=0, le=2, description="Left to the model's server if left out")
     max_tokens: int | None = Field(None, ge=1, le=1_000_000, description="Longest answer; likewise")
@@ -132,7 +131,7 @@ def _asked(body: AskIn, runtime: Runtime, *, api_key_id: str | None) -> Ask:
         body.namespace,
         body.question,
         body.top_k,
-        filters=parse(body.filters),
+        filters=body.filters,
         mode=body.mode or runtime.settings.search_mode,
         min_score=body.min_score,
         rerank=runtime.reranking.is_set,

@@ -7,15 +7,28 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from api.access import principal, visible
-from api.strings import LONGEST_CURSOR, DocName, Name, Word, as_name, at_most
+from api.limits import MOST_ERRORS_TOLD
+from api.strings import LONGEST_CURSOR, DocName, Name, Word, as_json, as_name, at_most
 from domain import Principal, Scope
 from errors import Invalid
 from runtime import Runtime
 from services.drafting import check_name
+from services.own_chunks import MOST_DIMENSIONS
+from text.filter_spellings import MOST_CONDITIONS, parse
+from text.filters import Filter
 from times import storable
 
 REQUIRED = "Field required"
@@ -86,7 +99,14 @@ def _checked(field: str, name: str | None, runtime: Runtime) -> str | None:
     return name
 
 
+def _filter(sent: Any) -> Filter | None:
+    return parse(as_json(sent))
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Vector = Annotated[list[Number], Field(fail_fast=True, max_length=MOST_DIMENSIONS)]
+_Filters = Annotated[dict[str, Any], Field(max_length=MOST_CONDITIONS)]
+Filters = Annotated[Filter | None, PlainValidator(_filter, json_schema_input_type=_Filters | None)]
 UtcTime = Annotated[AwareDatetime, AfterValidator(storable)]
 """A time as a request gives it: with its zone, brought to UTC, refused where it could not be stored."""
 Caller = Annotated[Principal, Depends(_caller)]
@@ -113,6 +133,16 @@ class RequestBody(BaseModel):
     """What is sent. A field that nobody knows is refused: a misspelt ``filters`` must not search everything."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, sent: Any) -> Any:
+        """Each field that nobody knows is named by an error of its own; of thousands the number is enough."""
+        known = cls.model_fields
+        if isinstance(sent, dict) and len(sent) > len(known) + MOST_ERRORS_TOLD:
+            told = "This object has {sent} fields, and there are {known}: see /docs for them."
+            raise PydanticCustomError("too_many_fields", told, {"sent": len(sent), "known": len(known)})
+        return sent
 
 
 def unquoted_etag(value: str | None) -> str | None:

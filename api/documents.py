@@ -16,12 +16,13 @@ from api.dependencies import (
     InRuntime,
     Limit,
     Namespace,
-    Number,
     RequestBody,
     TenantId,
     TenantInBody,
+    Vector,
     unquoted_etag,
 )
+from api.limits import MOST_CHUNKS
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
@@ -33,6 +34,7 @@ from services.documents import Upserted
 from services.drafting import NewDoc
 from services.own_chunks import OwnChunk, unit
 from services.search import chunk_id
+from settings import MOST_BATCH_DOCS
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)
 
@@ -44,7 +46,7 @@ class ChunkIn(RequestBody):
 
     text: DocText
     metadata: JsonObject | None = Field(None, description="Its own; counts before the document's")
-    vector: list[Number] | None = Field(None, description="From a model of your own; of any length but zero")
+    vector: Vector | None = Field(None, description="From a model of your own; of any length but zero")
     page: int | None = Field(None, ge=1, le=2**31 - 1)
 
 
@@ -55,7 +57,9 @@ class DocIn(RequestBody):
     namespace: Name
     doc_id: DocName
     text: DocText | None = Field(None, examples=["Ships sail the seven seas."])
-    chunks: list[ChunkIn] | None = Field(None, min_length=1, description="Instead of text: taken as they are")
+    chunks: Annotated[list[ChunkIn], Field(fail_fast=True, min_length=1, max_length=MOST_CHUNKS)] | None = Field(
+        None, description="Instead of text: taken as they are"
+    )
     metadata: JsonObject = Field(default_factory=dict, description="Yours; given back with every hit")
     title: Title | None = None
     source_type: Literal["upload", "url", "manual"] = "manual"
@@ -79,7 +83,7 @@ def _own_chunks(doc_id: str, sent: list[ChunkIn]) -> Iterator[OwnChunk]:
 
 
 class BatchIn(RequestBody):
-    docs: list[DocIn] = Field(min_length=1)
+    docs: Annotated[list[DocIn], Field(fail_fast=True, min_length=1, max_length=MOST_BATCH_DOCS)]
     async_mode: bool = Field(False, description="Answer at once; a worker embeds and publishes")
 
 

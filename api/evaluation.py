@@ -19,7 +19,7 @@ from services.drafting import check_name
 from services.evaluating import Evaluation, Report
 from services.measuring import TEST
 from services.ranking import MODES
-from settings import Settings
+from settings import MOST_EVAL_JUDGEMENTS, MOST_EVAL_QUERIES, Settings
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
@@ -29,16 +29,29 @@ class EvalIn(RequestBody):
     namespace: Name
     queries: Annotated[
         dict[Key, QueryText],
-        Field(description="The text of each query, by an id of your choice", examples=[{"q1": "Who goes to sea?"}]),
+        Field(
+            fail_fast=True,
+            max_length=MOST_EVAL_QUERIES,
+            description="The text of each query, by an id of your choice",
+            examples=[{"q1": "Who goes to sea?"}],
+        ),
     ]
     qrels: Annotated[
-        dict[Key, dict[DocKey, int]],
+        dict[Key, Annotated[dict[DocKey, int], Field(fail_fast=True, max_length=MOST_EVAL_JUDGEMENTS)]],
         Field(
-            description="By the query's id, how relevant which doc_ids are; 0 is not", examples=[{"q1": {"doc_123": 1}}]
+            fail_fast=True,
+            max_length=MOST_EVAL_QUERIES,
+            description="By the query's id, how relevant which doc_ids are; 0 is not",
+            examples=[{"q1": {"doc_123": 1}}],
         ),
     ]
     modes: Annotated[
-        list[Word], Field(description="Measured one by one; the first is what the others are compared with")
+        list[Word],
+        Field(
+            fail_fast=True,
+            max_length=len(MODES),
+            description="Measured one by one; the first is what the others are compared with",
+        ),
     ] = [MODES[0]]
     embedding_version: Name | None = Field(None, description="Measure only this version, else 409")
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field, Json, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, Json, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
 from api.dependencies import DocId, InRuntime, Namespace, RequestBody, TenantId, TenantInBody
 from api.documents import UpsertOut
 from api.forms import Form, drain, receive
+from api.problems import errors_in_body
 from api.responses import raises, with_headers
 from api.routing import KEYED, StrictRoute, answer_once
 from api.strings import DocName, JsonObject, Name, Title, Word
@@ -35,6 +37,8 @@ from runtime import Runtime
 from services.documents import Upserted
 from services.drafting import AUTO, NewDoc
 from services.uploading import doc_id_of
+from settings import MOST_BATCH_DOCS
+from text import strict_json
 
 router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=StrictRoute)
 
@@ -52,14 +56,27 @@ FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
+def _parsed(sent: str) -> Any:
+    try:
+        return strict_json.loads(sent)
+    except strict_json.NotJson as error:
+        raise ValueError(f"This is not valid JSON ({error}).") from error
+
+
 class UploadForm(RequestBody):
     """The fields beside the files. *doc_id* and *title* are repeated for several files, in their order."""
 
     tenant_id: TenantInBody
     namespace: Name
-    doc_id: list[DocName] = Field(default_factory=list, description="Left out: a hash of namespace and filename")
-    title: list[Title] = Field(default_factory=list, description="Left out: the title that the file has in itself")
-    metadata: Json[JsonObject] = Field(default_factory=dict, description="A JSON object, for each of the files")
+    doc_id: Annotated[list[DocName], Field(fail_fast=True, max_length=MOST_BATCH_DOCS)] = Field(
+        default_factory=list, description="Left out: a hash of namespace and filename"
+    )
+    title: Annotated[list[Title], Field(fail_fast=True, max_length=MOST_BATCH_DOCS)] = Field(
+        default_factory=list, description="Left out: the title that the file has in itself"
+    )
+    metadata: Annotated[JsonObject, BeforeValidator(_parsed, json_schema_input_type=Json[JsonObject])] = Field(
+        default_factory=dict, description="A JSON object, for each of the files"
+    )
     chunk_strategy: Word = Field(AUTO, description="auto: the one that fits the file")
     chunk_overlap: int = Field(0, ge=0, le=10_000, description="Characters that a chunk repeats of the one before")
     enrich_context: bool = Field(False, description="Embed each chunk with its title and headings before it")
@@ -81,7 +98,8 @@ class UploadOut(UpsertOut):
 
 def _form_schema() -> dict[str, Any]:
     schema = UploadForm.model_json_schema()
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
+    one = {"type": "string", "format": "binary"}
+    files = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_BATCH_DOCS}
     schema["properties"] = {"file": files, **schema["properties"]}
     schema["required"] = ["file", *schema["required"]]
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
@@ -124,7 +142,7 @@ def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: 
 
 async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     await receive(request, runtime.uploads, form, most_files=runtime.settings.max_batch_docs)
-    sent = _checked(form.fields)
+    sent = await request.state.large_bodies.parse(partial(_checked, form.fields))
     docs = _docs(sent, form.files)
 
     async def accept(_request: Request) -> Response:
@@ -176,7 +194,7 @@ def _checked(fields: dict[str, list[str]]) -> UploadForm:
     try:
         return UploadForm.model_validate(told)
     except ValidationError as error:
-        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
+        raise RequestValidationError(errors_in_body(error)) from error
 
 
 def _docs(sent: UploadForm, files: Sequence[RawFile]) -> list[NewDoc]:

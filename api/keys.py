@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
@@ -35,7 +36,7 @@ router = APIRouter(
 
 
 class KeyIn(RequestBody):
-    scopes: list[Scope] = Field(min_length=1)
+    scopes: Annotated[list[Scope], Field(fail_fast=True, min_length=1, max_length=len(Scope))]
     name: Line = Field("", max_length=LONGEST_NOTE, description="What it is for: a note for whoever reads the list")
     expires_at: UtcTime | None = None
 

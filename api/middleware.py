@@ -15,13 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.limits import body_limit, declared_length
 from api.manners import without_slash
-from api.problems import problem
+from api.problems import problem, problem_of
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 PRINTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
-UPLOAD = "/v1/docs/upload"
 SLOWEST_BYTES = 10_000
 HOLD_NAMES = ("/v1/docs/", "/v1/teams/")
 
@@ -54,8 +54,35 @@ class RequestId:
             request_id.reset(token)
 
 
+class InternalErrors:
+    """An error that nobody expected is answered, and the connection lives on.
+
+    Starlette's own middleware answers it too, outside of RequestId, but raises it again, upon which the server closes a
+    connection that it has just promised to keep. Only where an answer was cut short is that right.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = has_begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noted)
+        except Exception as error:
+            if scope["type"] != "http" or has_begun:
+                raise
+            answer = await problem_of(Request(scope), error)
+            await answer(scope, receive, send)
+
+
 class BodyLimit:
-    """No body longer than MAX_BODY_MB, or MAX_UPLOAD_MB, is read, whatever its length was said to be.
+    """No body is read beyond what api/limits.py says of its path, whatever its length was said to be.
 
     Nor is one waited for that stops, or hardly moves: REQUEST_TIMEOUT_SECONDS are all the waiting that is done for a
     body, and one second more for each SLOWEST_BYTES of it. The time in which the service itself is busy does not count.
@@ -69,16 +96,12 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         settings = scope["state"]["runtime"].settings
-        is_upload = scope["path"] == UPLOAD
-        megabytes, name = (
-            (settings.max_upload_mb, "MAX_UPLOAD_MB") if is_upload else (settings.max_body_mb, "MAX_BODY_MB")
-        )
-        detail = f"The request's body is longer than {megabytes} MB ({name}): send less at once."
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > megabytes << 20:
+        limit = body_limit(scope["path"], settings)
+        detail = f"The request's body is longer than {limit}: send less at once."
+        if (declared_length(scope) or 0) > limit.largest:
             await problem(Request(scope), 413, detail, code="too_large")(scope, receive, send)
             return
-        body = _Body(receive, most_bytes=megabytes << 20, too_long=detail, seconds=settings.request_timeout_seconds)
+        body = _Body(receive, most_bytes=limit.largest, too_long=detail, seconds=settings.request_timeout_seconds)
         await self.app(scope, body.receive, send)
 
 

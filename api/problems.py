@@ -10,11 +10,13 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 import errors
 from api.access import headers_of
+from api.limits import LONGEST_DETAIL, LONGEST_TOLD, MOST_ERRORS_TOLD
 from errors import ServiceError
 from services.rate_limits import Quota
 
@@ -61,7 +63,9 @@ class Problem(JSONResponse):
 
 
 def problem(request: Request, status: int, detail: str, *, code: str, param: str | None = None) -> Problem:
-    body = body_of(status, detail, code=code, instance=request.url.path, param=param)
+    param = _clipped(param) if param else None
+    instance = _clipped(request.url.path)
+    body = body_of(status, detail[:LONGEST_DETAIL], code=code, instance=instance, param=param)
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return Problem(_printable(body), status_code=status, headers=headers)
 
@@ -85,7 +89,15 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(SQLAlchemyError, _database_error)
     app.add_exception_handler(MemoryError, _out_of_memory)
-    app.add_exception_handler(Exception, _unexpected)
+
+
+def errors_in_body(error: ValidationError) -> list[dict[str, Any]]:
+    """What is wrong with a body, for a RequestValidationError.
+
+    Lists are read up to their first item that is wrong, so these are few, however much is wrong with a body.
+    """
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [{**each, "loc": ("body", *each["loc"])} for each in found]
 
 
 async def problem_of(request: Request, error: Exception) -> Problem:
@@ -113,8 +125,11 @@ async def _service_error(request: Request, error: Exception) -> Problem:
 
 async def _invalid_request(request: Request, error: Exception) -> Problem:
     assert isinstance(error, RequestValidationError)
-    told = [(_param(each["loc"]), _message(each)) for each in error.errors()]
-    detail = "; ".join(f"{param}: {message}" if param else message for param, message in told)
+    sent = error.errors()
+    told = [(_param(each["loc"]), _message(each)) for each in sent[:MOST_ERRORS_TOLD]]
+    detail = "; ".join(_clipped(f"{param}: {message}" if param else message) for param, message in told)
+    if len(sent) > len(told):
+        detail += f"; and {len(sent) - len(told)} more, {len(sent)} in all"
     return problem(request, 422, detail, code="invalid_request", param=told[0][0])
 
 
@@ -156,9 +171,12 @@ def _param(location: tuple[Any, ...]) -> str | None:
 def _message(each: Mapping[str, Any]) -> str:
     if each["type"] == "extra_forbidden":
         return "There is no such field: see /docs for those there are."
-    told = str(each["msg"]).removeprefix("Value error, ")
-    detail = each.get("ctx", {}).get("error") if each["type"] == "json_invalid" else None
-    return f"This is not valid JSON ({detail})." if detail else told
+    return str(each["msg"]).removeprefix("Value error, ").replace(" after validation", "")
+
+
+def _clipped(text: str) -> str:
+    """What was sent may stand in an answer, but not make it long."""
+    return text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}…"
 
 
 def _printable(value: Any) -> Any:

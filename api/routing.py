@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import json
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.access import admit, as_openapi, headers_of, needed_by, principal
-from api.problems import OUT_OF_MEMORY, RETRY_AFTER_SECONDS, problem
+from api.limits import LARGE_BODY_BYTES, RECEIVE_SECONDS, body_limit, declared_length
+from api.problems import errors_in_body, problem
 from api.responses import answers_of, merged
 from errors import Conflict, Invalid, ServiceError
 from services.idempotency import GivenAnswer
+from text import strict_json
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LONGEST_KEY = 255
@@ -34,15 +41,41 @@ KEYED = {
 
 
 class StrictRequest(Request):
-    """JSON that says one thing: no key twice, no NaN, no half of a character, no nesting without end."""
+    """A request whose body has been read: as one thing that the JSON says, and as the model that the route takes."""
 
-    async def body(self) -> bytes:
-        with _enough_memory():
-            return await super().body()
+    _read: Any = None
 
     async def json(self) -> Any:
-        with _enough_memory():
-            return _parsed(await self.body())
+        return self._read
+
+    async def read(self, model: TypeAdapter[Any], held: AsyncExitStack) -> None:
+        """Raises what says what is wrong with the body. What a large one takes is given back when *held* ends."""
+        length = declared_length(self.scope)
+        if length == 0:
+            return
+        _require_json_type(self.headers.get("content-type", ""))
+        if length is not None and length < LARGE_BODY_BYTES:
+            self._read = _validated(model, await self._received())
+        else:
+            await self._read_large(model, held, length)
+
+    async def _read_large(self, model: TypeAdapter[Any], held: AsyncExitStack, length: int | None) -> None:
+        runtime, large = self.state.runtime, self.state.large_bodies
+        expected = body_limit(self.url.path, runtime.settings).largest if length is None else length
+        await held.enter_async_context(large.received.taken(expected))
+        try:
+            async with asyncio.timeout(RECEIVE_SECONDS):
+                body = await self._received()
+        except TimeoutError as error:
+            raise HTTPException(408, f"The body did not arrive within {RECEIVE_SECONDS:g} s.") from error
+        await held.enter_async_context(large.room_for(body))
+        self._read = await large.parse(partial(_validated, model, body))
+
+    async def _received(self) -> bytes:
+        try:
+            return await self.body()
+        except ClientDisconnect as error:
+            raise HTTPException(400, "The body broke off.") from error
 
 
 class StrictRoute(APIRoute):
@@ -56,6 +89,8 @@ class StrictRoute(APIRoute):
         problems = answers_of(endpoint, is_open=not self.any_of, also=self.also_raises)
         options["responses"] = merged(problems, options.get("responses") or {})
         super().__init__(path, endpoint, **options)
+        sent = self.body_field.field_info.annotation if self.body_field else None
+        self.body_model = TypeAdapter[Any](sent) if sent is not None else None
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
@@ -63,9 +98,12 @@ class StrictRoute(APIRoute):
         async def handle_admitted(request: Request) -> Response:
             who, quota = await admit(request, self.any_of)
             _refuse_nul(request)
-            token = principal.set(who)
+            strict, token = StrictRequest(request.scope, request.receive), principal.set(who)
             try:
-                answer = await self.answer(StrictRequest(request.scope, request.receive), handle)
+                async with AsyncExitStack() as held:
+                    if self.body_model is not None:
+                        await strict.read(self.body_model, held)
+                    answer = await self.answer(strict, handle)
             finally:
                 principal.reset(token)
             if quota is not None:
@@ -97,33 +135,6 @@ class WritingRoute(StrictRoute):
         return await _handle_keyed(request, handle, key)
 
 
-def _parsed(body: bytes) -> Any:
-    try:
-        found = json.loads(body, object_pairs_hook=_object, parse_constant=_no_constant)
-        if b"\\ud" in body.lower():  # an escaped surrogate: only a pair of them is a character
-            json.dumps(found, ensure_ascii=False).encode()
-    except RecursionError as error:
-        raise json.JSONDecodeError("nested too deeply", "", 0) from error
-    except UnicodeDecodeError as error:
-        raise json.JSONDecodeError("not UTF-8", "", error.start) from error
-    except UnicodeEncodeError as error:
-        raise json.JSONDecodeError("a lone surrogate, which is no character", "", 0) from error
-    except json.JSONDecodeError:
-        raise
-    except ValueError as error:  # Python's own limit, as reading digits takes quadratic time
-        raise json.JSONDecodeError("an integer of thousands of digits", "", 0) from error
-    return found
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    """FastAPI takes every other error of a body's reading for the client's fault."""
-    try:
-        yield
-    except MemoryError as error:
-        raise HTTPException(503, OUT_OF_MEMORY, headers={"Retry-After": RETRY_AFTER_SECONDS}) from error
-
-
 def _refuse_nul(request: Request) -> None:
     if b"%00" in request.scope.get("raw_path", b"") + request.scope["query_string"]:
         raise Invalid("The URL has a NUL character (%00) in it, which no name has.")
@@ -138,7 +149,7 @@ async def answer_once(request: Request, handle: Handler, key: str, *, whose: str
     if not 0 < len(key) <= LONGEST_KEY:
         raise Invalid(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key")
     idempotency = request.state.runtime.idempotency
-    told = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode() + content).hexdigest()
+    told = await run_in_threadpool(_digest, f"{request.method} {request.url.path}?{request.url.query}\n", content)
     whose = principal.get().tenant_id or whose
     key = hashlib.sha256(f"{request.url.path}\n{whose}\n{key}".encode()).hexdigest()
     given = await run_in_threadpool(idempotency.begin, key, told)
@@ -157,25 +168,31 @@ async def answer_once(request: Request, handle: Handler, key: str, *, whose: str
     return answer
 
 
+def _digest(head: str, content: bytes) -> str:
+    digest = hashlib.sha256(head.encode())
+    digest.update(content)
+    return digest.hexdigest()
+
+
 async def _tenant(request: StrictRequest) -> str:
     """Two tenants may choose the same key."""
+    body = await request.json()
+    docs = getattr(body, "docs", None)
+    return str(getattr(docs[0] if docs else body, "tenant_id", ""))
+
+
+def _require_json_type(content_type: str) -> None:
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind and not (kind.startswith("application/") and kind.endswith(("/json", "+json"))):
+        raise Invalid(f"Send JSON, as Content-Type: application/json says; this is {kind[:100]!r}.")
+
+
+def _validated(model: TypeAdapter[Any], body: bytes) -> Any:
+    if not body:
+        return None
     try:
-        body = await request.json()
-    except json.JSONDecodeError:
-        return ""  # the route says what is wrong with it
-    if isinstance(body, dict) and isinstance(body.get("docs"), list) and body["docs"]:
-        body = body["docs"][0]
-    return str(body.get("tenant_id", "")) if isinstance(body, dict) else ""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise json.JSONDecodeError(f"the key {twice!r} stands twice in one object", "", 0)
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise json.JSONDecodeError(f"{name} is not a JSON number", "", 0)
+        return model.validate_python(strict_json.loads(body))
+    except strict_json.NotJson as error:
+        raise Invalid(f"This is not valid JSON ({error}).") from error
+    except ValidationError as error:
+        raise RequestValidationError(errors_in_body(error)) from error

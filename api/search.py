@@ -11,10 +11,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime, Number, RequestBody, TenantInBody
+from api.dependencies import Caller, Filters, InRuntime, RequestBody, TenantInBody, Vector
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
-from api.strings import JsonObject, Name, QueryText, at_most
+from api.strings import Name, QueryText, at_most
 from domain import Scope
 from errors import Invalid, Overloaded, VersionMismatch
 from runtime import Runtime
@@ -23,7 +23,6 @@ from services.own_chunks import unit
 from services.search import Answer, Passage, Question
 from services.searching.question import Mode
 from settings import Settings
-from text.filter_spellings import parse
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
@@ -36,10 +35,10 @@ class SearchIn(RequestBody):
     tenant_id: TenantInBody
     namespace: Name
     query: QueryText | None = Field(None, description="What to look for, in words", examples=["Who goes to sea?"])
-    vector: list[Number] | None = Field(
+    vector: Vector | None = Field(
         None, description="Instead of query, or beside it in mode hybrid: a vector to look for, of any length"
     )
-    queries: list[QueryText] = Field(
+    queries: Annotated[list[QueryText], Field(fail_fast=True, max_length=MOST_QUERIES)] = Field(
         [], description="More questions, whose answers are fused with that of query, if any"
     )
     top_k: Annotated[
@@ -51,11 +50,13 @@ class SearchIn(RequestBody):
     mmr_lambda: float | None = Field(None, ge=0, le=1, description="Diversity: 1 is none, 0 looks at nothing else")
     group_by: Literal["doc"] | None = Field(None, description="top_k then counts documents")
     group_size: Annotated[int, Field(ge=1, le=100, description="Best chunks of each document")] = 1
-    include: list[Included] = Field(["text", "metadata"], description="What to tell of each chunk")
+    include: Annotated[list[Included], Field(fail_fast=True, max_length=2)] = Field(
+        ["text", "metadata"], description="What to tell of each chunk"
+    )
     context: Annotated[int, Field(ge=0, le=10, description="Chunks before and after to join to each")] = 0
     rerank: bool | None = Field(None, description="Null: if the service has a reranker")
     embedding_version: Name | None = Field(None, description="Answer only from this version, else 409")
-    filters: JsonObject | None = Field(None, description="Which chunks may be found, by metadata and fields")
+    filters: Filters = Field(None, description="Which chunks may be found, by metadata and fields")
     explain: bool = Field(False, description="Add how long each step took, and where each side had each chunk")
 
 
@@ -176,7 +177,7 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
         body.query or "",
         body.top_k,
         body.embedding_version,
-        filters=parse(body.filters),
+        filters=body.filters,
         vector=unit(body.vector, param="vector") if body.vector is not None else None,
         mode=body.mode or _mode_of(body) or runtime.settings.search_mode,
         queries=tuple(body.queries),

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from api.limits import MOST_METADATA_KEYS as MOST_KEYS
 from settings import Settings
 from text.hashing import unfit
 from text.nesting import strings_in
@@ -39,7 +40,7 @@ def _text(value: str) -> str:
     return value.replace("\x00", "")
 
 
-def _json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     for each in strings_in(value):
         _refuse(unfit(each))
     return value
@@ -60,7 +61,7 @@ DocKey = Annotated[str, Field(max_length=LONGEST_CURSOR), AfterValidator(as_name
 DocText = Annotated[str, AfterValidator(_text), at_most("max_text_chars")]
 QueryText = Annotated[str, AfterValidator(_text), at_most("max_query_chars")]
 SystemPrompt = Annotated[str, Field(max_length=20_000), AfterValidator(_text)]
-JsonObject = Annotated[dict[str, Any], AfterValidator(_json)]
+JsonObject = Annotated[dict[str, Any], Field(max_length=MOST_KEYS), AfterValidator(as_json)]
 
 
 def with_limits(schema: Any, settings: Settings) -> None:

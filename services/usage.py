@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, func, literal, null, select
@@ -50,7 +50,7 @@ class UsageService:
     ) -> list[DayUsage]:
         """The newest day first. Left out, *until* is today and *since* a month before it."""
         until = until or utc_now().date()
-        since = since or until - timedelta(days=30)
+        since = since or _days_before(until, 30)
         if (until - since).days >= MOST_DAYS:
             raise Invalid(f"At most {MOST_DAYS} days are summed at once: ask for a shorter time.", param="since")
         wanted = {Team.name: tenant_id, Project.name: namespace}
@@ -68,6 +68,11 @@ def count_ingest(session: Session, project: Project, *, requests: int = 0, chunk
     key = {"team_id": project.team_id, "project_id": project.id, "day": day_of(utc_now())}
     amounts = {"requests": requests, "chunks": chunks, "chunks_embedded": embedded}
     insert_or_add(session, IngestUsage, key=key, amounts=amounts)
+
+
+def _days_before(day: date, days: int) -> date:
+    """Or the first day that there is."""
+    return date.fromordinal(max(day.toordinal() - days, date.min.toordinal()))
 
 
 def _asked(days: tuple[str, str], where: list[ColumnElement[bool]]) -> Any:

@@ -45,6 +45,10 @@ class Route:
         mentioned = {each["name"] for each in self.operation.get("parameters", [])}
         return sorted(all_names & (mentioned | self.in_path | (_mentioned(body, self.document) if body else set())))
 
+    def body_fields(self) -> list[str]:
+        schema = self._body_schema()
+        return list(resolved(schema, self.document).get("properties", {})) if schema else []
+
     def request(self, known: Mapping[str, Any]) -> Json:
         """What httpx is to send."""
         missing = self.in_path - known.keys()

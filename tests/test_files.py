@@ -175,6 +175,8 @@ BAD: list[tuple[Sent, dict[str, Any], int, str]] = [
     ({"a.txt": b"text"}, {"chunk_strategy": "psychic"}, 422, "There is no strategy 'psychic'"),
     ({"a.txt": b"text"}, {"metadata": "[1]"}, 422, "valid dictionary"),
     ({"a.txt": b"text"}, {"metadata": "{"}, 422, "metadata: This is not valid JSON"),
+    ({"a.txt": b"text"}, {"metadata": '{"a": 1, "a": 2}'}, 422, "metadata: This is not valid JSON (the key 'a' stands"),
+    ({"a.txt": b"text"}, {"metadata": '{"a": NaN}'}, 422, "NaN is not a JSON number"),
     ({"a.txt": b"text"}, {"chunk_overlap": "many"}, 422, "valid integer"),
     ({"a.txt": b"text"}, {"chunk_overlap": ["1", "2"]}, 422, "stands twice"),
     ({"a.txt": b"text"}, {"title": "x" * 2000}, 422, "at most 1000 characters"),

@@ -115,6 +115,7 @@ def test_usage_sums_requests_tokens_and_latency_by_day_kind_and_key(in_place: Se
     [only] = usage(in_place, "search", since=before["day"], until=before["day"])
     assert only == before
     assert in_place.get("/v1/usage", {"since": "2020-01-01"}, expect=422)["error"]["param"] == "since"
+    assert in_place.get("/v1/usage", {"until": "0001-01-01"})["data"] == []
 
 
 def test_usage_counts_what_was_embedded_and_what_was_reused(in_place: Service) -> None:

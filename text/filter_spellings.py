@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,10 +51,7 @@ def parse(sent: Any, *, param: str = "filters") -> Filter | None:
         raise Invalid(f"The filter is nested deeper than {DEEPEST} objects and lists.", param=param)
     if len(json.dumps(sent, ensure_ascii=False).encode()) > MOST_BYTES:
         raise Invalid(f"The filter takes more than {MOST_BYTES} bytes as JSON.", param=param)
-    found = _filter(sent, param)
-    if sum(1 for _ in conditions(found)) > MOST_CONDITIONS:
-        raise Invalid(f"The filter has more than {MOST_CONDITIONS} conditions; $in takes many values.", param=param)
-    return found
+    return _filter(sent, param)
 
 
 def _filter(sent: Any, at: str) -> Filter:
@@ -62,7 +59,7 @@ def _filter(sent: Any, at: str) -> Filter:
         raise Invalid(f'A filter is an object such as {{"year": {{"$gte": 2020}}}}, not {_shown(sent)}.', param=at)
     if _is_typed(sent):
         return _typed(sent, at)
-    return _all([_entry(key, value, f"{at}.{key}") for key, value in sent.items()])
+    return _all(_few(at, (_entry(key, value, f"{at}.{key}") for key, value in sent.items())))
 
 
 def _is_typed(sent: dict[str, Any]) -> bool:
@@ -96,7 +93,7 @@ def _field(key: str, value: Any, at: str) -> Filter:
             f'A field within an object is written "{key}.field"; a whole object is compared with $eq.',
             param=at,
         )
-    return _all([_operation(key, name, operand, f"{at}.{name}") for name, operand in value.items()])
+    return _all(_few(at, (_operation(key, name, operand, f"{at}.{name}") for name, operand in value.items())))
 
 
 def _operation(key: str, name: str, operand: Any, at: str) -> Filter:
@@ -140,8 +137,22 @@ def _require_keys(sent: dict[str, Any], keys: set[str], at: str) -> None:
 def _joined(operator: str, sent: Any, at: str) -> Filter:
     if not isinstance(sent, list) or not sent:
         raise Invalid(f"{operator!r} takes a list of at least one filter, not {_shown(sent)}.", param=at)
-    parts = [_filter(each, f"{at}.{number}") for number, each in enumerate(sent)]
+    parts = _few(at, (_filter(each, f"{at}.{number}") for number, each in enumerate(sent)))
     return _all(parts) if operator == "and" else AnyOf(tuple(parts))
+
+
+def _few(at: str, parts: Iterable[Filter]) -> list[Filter]:
+    """The parts, as far as there are not too many: a request of a hundred thousand is refused at the first too many."""
+    taken, count = [], 0
+    for part in parts:
+        taken.append(part)
+        count += sum(1 for _ in conditions(part))
+        if count > MOST_CONDITIONS:
+            raise Invalid(
+                f"The filter has more than {MOST_CONDITIONS} conditions; $in takes many values.",
+                param=at.partition(".")[0],
+            )
+    return taken
 
 
 def _all(parts: list[Filter]) -> Filter:

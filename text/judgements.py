@@ -5,11 +5,11 @@ A line that cannot be read raises Invalid, which names it. Lines count from 1.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 
 from errors import Invalid
+from text import strict_json
 
 Queries = Mapping[str, str]
 """The text of each query, by its id."""
@@ -90,9 +90,9 @@ def _fields(line: str) -> list[str]:
 
 def _json_query(number: int, line: str) -> tuple[str, str]:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"Line {number} is not valid JSON.") from error
+        found = strict_json.loads(line)
+    except strict_json.NotJson as error:
+        raise Invalid(f"Line {number} is not valid JSON ({error}).") from error
     query_id, text = found.get("_id"), found.get("text")
     if not isinstance(query_id, str | int) or not isinstance(text, str):
         raise Invalid(f'Line {number} has no "_id" or no "text".')

@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -23,6 +23,7 @@ from engines.web.addresses import Allowed, parse_address
 from errors import FetchFailed, Invalid, TooLarge
 
 MOST_REDIRECTS = 5
+MOST_PORTS = 65_535
 PIECE_BYTES = 65_536
 _HEADERS = {"User-Agent": "ai3-datafactory", "Accept": "*/*", "Accept-Encoding": "identity"}
 _FILENAME = re.compile(r"filename\*?=(?:utf-8'')?\"?([^\";]+)", re.IGNORECASE)
@@ -50,11 +51,8 @@ class Fetcher:
         """Raises Invalid for a URL that may not be fetched, FetchFailed and TooLarge for what its server does."""
         end = time.monotonic() + self.seconds
         try:
-            with (
-                self._client(end) as client,
-                client.stream("GET", _checked(url), extensions={"timeout": _timeouts(self.seconds)}) as answer,
-            ):
-                yield self._fetched(answer)
+            with ExitStack() as held:
+                yield self._fetched(self._answer(held, url, end))
         except (httpx.TimeoutException, httpcore.TimeoutException) as error:
             raise FetchFailed(f"Fetching took longer than {self.seconds:g} s (FETCH_TIMEOUT_SECONDS).") from error
         except httpx.TooManyRedirects as error:
@@ -63,6 +61,14 @@ class Fetcher:
             raise _not_http() from error
         except (httpx.HTTPError, *_NETWORK_ERRORS) as error:
             raise FetchFailed(f"The server cannot be reached or breaks off: {type(error).__name__}.") from error
+
+    def _answer(self, held: ExitStack, url: str, end: float) -> httpx.Response:
+        client = held.enter_context(self._client(end))
+        try:
+            request = client.stream("GET", _checked(url), extensions={"timeout": _timeouts(self.seconds)})
+            return held.enter_context(request)
+        except UnicodeError as error:  # a name, here or in a redirect, that is none to IDNA
+            raise _not_http() from error
 
     def _client(self, end: float) -> httpx.Client:
         return httpx.Client(
@@ -215,7 +221,7 @@ def _checked(url: str) -> httpx.URL:
 
 def _check(url: httpx.URL) -> None:
     """Asked of every URL on the way."""
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > MOST_PORTS:
         raise _not_http()
     if url.userinfo:
         raise Invalid("A URL with a user and a password in it is not fetched: leave them out.", param="url")

@@ -1,0 +1,91 @@
+"""How much a request may send, route by route, and how much of what is sent a process holds at once.
+
+Every list and every object of a request's model has a largest length of its own beside these, which the OpenAPI
+document states; settings may ask for less, never for more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+from settings import Settings
+
+KIB, MIB = 1 << 10, 1 << 20
+
+LARGE_BODY_BYTES = 64 * KIB
+"""A body from here on is read by a thread, one at a time, and counted against what all of them may take."""
+
+RECEIVED_PER_MAX_BODY = 4
+"""All large bodies of a process together may have so many times MAX_BODY_MB."""
+
+PARSED_PER_MAX_BODY = 8
+"""What they are parsed into may take so many times MAX_BODY_MB by parsed_bytes(), and one of them half of it."""
+
+PATIENCE_SECONDS = 10.0
+"""How long a large body waits for its turn, each time that it has to; then 503."""
+
+RECEIVE_SECONDS = 120.0
+"""How long a large body may take to arrive; then 408."""
+
+MOST_ERRORS_TOLD = 10
+LONGEST_TOLD, LONGEST_DETAIL = 300, 4000
+"""Characters of one of them, or of a name that was sent, and of all that an answer says of what is wrong."""
+
+MOST_CHUNKS = 100_000
+MOST_METADATA_KEYS = 10_000
+
+_MOST_DIGITS = 18  # far more than any limit, far less than Python reads
+_VALUE_BYTES, _STRING_BYTES, _LONG_STRING_BYTES = 64, 200, 64
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """The largest body that *path* takes. *setting* is what the operator sets, None where nobody does."""
+
+    path: str
+    largest: int
+    setting: str | None = None
+
+    def __str__(self) -> str:
+        size = f"{self.largest // MIB} MB" if self.largest >= MIB else f"{self.largest // KIB} KB"
+        return f"{size} ({self.setting})" if self.setting else size
+
+
+FIXED_BODY_BYTES = {"/v1/search": MIB, "/v1/ask": MIB, "/v1/docs/fetch": MIB, "/v1/eval": 8 * MIB}
+OTHER_BODY_BYTES = 256 * KIB
+
+
+def body_limits(settings: Settings) -> Iterator[BodyLimit]:
+    """The table; a path that is not in it takes OTHER_BODY_BYTES."""
+    yield BodyLimit("/v1/docs/upload", settings.max_upload_mb * MIB, "MAX_UPLOAD_MB")
+    for path in ("/v1/docs/upsert", "/v1/docs/upsert/batch"):
+        yield BodyLimit(path, settings.max_body_mb * MIB, "MAX_BODY_MB")
+    for path, largest in FIXED_BODY_BYTES.items():
+        yield BodyLimit(path, largest)
+
+
+def body_limit(path: str, settings: Settings) -> BodyLimit:
+    return next((each for each in body_limits(settings) if each.path == path), BodyLimit(path, OTHER_BODY_BYTES))
+
+
+def declared_length(scope: Scope) -> int | None:
+    """None: it is not said, as where the body comes in chunks."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    return int(length) if length.isdigit() and len(length) <= _MOST_DIGITS else None
+
+
+def parsed_bytes(body: bytes) -> int:
+    """The memory that the JSON will take, roughly and rather more than less, without parsing it.
+
+    Values are counted by commas and brackets; where strings are long, by those outside of them. Measured with CPython
+    3.11: a float in a list takes 40 bytes, a list 76, a short string 80, a key with its value 104, a model the most.
+    """
+    plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
+    strings = plain.count(b'"') // 2
+    if strings * _LONG_STRING_BYTES < len(plain):
+        plain = b"".join(plain.split(b'"')[::2])
+    values = plain.count(b",") + plain.count(b"[") + plain.count(b"{")
+    return len(body) + values * _VALUE_BYTES + strings * _STRING_BYTES
