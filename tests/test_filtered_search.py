@@ -71,11 +71,9 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
             del there[gone]
         for expression in asked:
             expected = {doc_id for doc_id, each in there.items() if is_found(expression, each)}
-            for sent in (in_mongo(expression), in_objects(expression)):
-                assert set(service.found("cats", filters=sent, top_k=ALL)) == expected
-            for mode in MODES:
-                assert set(service.found("cats", filters=sent, top_k=ALL, mode=mode)) == expected
-                assert len(service.found("cats", filters=sent, top_k=3, mode=mode)) == min(3, len(expected))
+            require_found(service, expression, expected)
+        for sent in (in_mongo(expression), in_objects(expression)):
+            assert set(service.found("cats", filters=sent, top_k=ALL)) == expected
 
     ask()
     service.rebuild()
@@ -84,6 +82,21 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
         patch.setattr(service.runtime.searching.filtering, "memory_bytes", 1)
         ask()
     assert service.problems() == []
+
+
+def require_found(service: Service, expression: Any, expected: set[str]) -> None:
+    """In every mode and both spellings, as many as are asked for."""
+    asked = [
+        Question(*PLACE.values(), "cats", top_k, mode=mode, filters=parse(sent))
+        for sent in (in_mongo(expression), in_objects(expression))
+        for mode in MODES
+        for top_k in (ALL, 3)
+    ]
+    for question, answer in zip(asked, service.runtime.searching.search_many(asked), strict=True):
+        assert isinstance(answer, Answer), answer
+        found = {passage.doc_id for passage in answer.passages}
+        assert found <= expected
+        assert len(answer.passages) == min(question.top_k, len(expected))
 
 
 def own_chunks(said: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
