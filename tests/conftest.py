@@ -8,21 +8,27 @@ import os
 from hypothesis import settings
 
 from tests.service import (
+    bundled_model,
     database_url,
     empty_url,
     migrated_postgres,
     one_bundled_model,
     postgres,
+    remote,
+    remote_service,
     service,
     shared_service,
 )
 
 __all__ = [
+    "bundled_model",
     "database_url",
     "empty_url",
     "migrated_postgres",
     "one_bundled_model",
     "postgres",
+    "remote",
+    "remote_service",
     "service",
     "shared_service",
 ]

@@ -13,17 +13,20 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import make_url
+from sqlalchemy import make_url, update
 
 import services.embedding
 from app_v1 import create_app
-from database import Database
+from database import Database, epoch_now
 from engines.embedders.base import Embedder
 from engines.embedders.opening import EmbedderConfig, open_embedder
 from handlers import HANDLERS
 from migrations.upgrade import bring_up_to_date
+from models import Job, JobStatus
 from runtime import Runtime, open_runtime
+from runtime.configs import embedder_config
 from settings import Settings
+from tests.embedding_server import EmbeddingServer, embedding_server
 from tests.postgres import PostgresServer, running_server
 from worker import Worker
 
@@ -145,6 +148,17 @@ def _migrate(url: str) -> None:
         bring_up_to_date(database)
 
 
+def vectors_of(server: EmbeddingServer) -> dict[str, Any]:
+    """The settings that ask it for vectors."""
+    return {"embed_backend": "remote", "embed_base_url": server.url, "embed_model_name": "bundled"}
+
+
+def end_leases(settings: Settings) -> None:
+    """As if their time were over: whoever works and is not dead renews its own within a third of it."""
+    with Database.open(settings.database_url) as database, database.write() as session:
+        session.execute(update(Job).where(Job.status == JobStatus.RUNNING).values(lease_until=epoch_now() - 1))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_bundled_model() -> Iterator[None]:
     """The bundled model is loaded once for the whole run, as it is once in a process. Other models are not kept."""
@@ -230,9 +244,29 @@ def shared_service(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
         yield service
 
 
+@pytest.fixture(scope="session")
+def bundled_model(one_bundled_model: None) -> Embedder:  # noqa: ARG001  # the fixture keeps it
+    return services.embedding.open_embedder(embedder_config(settings_in(Path())))
+
+
+@pytest.fixture(scope="session")
+def remote(bundled_model: Embedder) -> Iterator[dict[str, Any]]:
+    """Settings with which vectors come from the bundled model of this process: no other loads one."""
+    with embedding_server(bundled_model) as server:
+        yield vectors_of(server)
+
+
+@pytest.fixture(params=[Store.SQLITE, Store.POSTGRES])
+def remote_service(request: pytest.FixtureRequest, tmp_path: Path, remote: dict[str, Any]) -> Iterator[Service]:
+    """Likewise, for tests that start real processes on its settings and are not about the model."""
+    with _service_on(request, tmp_path, **remote) as service:
+        yield service
+
+
 @contextmanager
-def _service_on(request: pytest.FixtureRequest, folder: Path) -> Iterator[Service]:
-    changed = {"vector_store": "faiss"} if request.param == Store.POSTGRES_FAISS else {}
+def _service_on(request: pytest.FixtureRequest, folder: Path, **changed: Any) -> Iterator[Service]:
+    if request.param == Store.POSTGRES_FAISS:
+        changed["vector_store"] = "faiss"
     with (
         _migrated_database(request, request.param.partition("-")[0], folder) as url,
         open_service(settings_in(folder, database_url=url, **changed)) as service,

@@ -289,9 +289,9 @@ def test_a_password_in_the_url_reaches_the_server_and_no_log(
     assert "/v1/chat/completions" in caplog.text and PASSWORD not in caplog.text
 
 
-def test_a_client_that_leaves_stops_the_model(llm: ChatServer, tmp_path: Path) -> None:
+def test_a_client_that_leaves_stops_the_model(llm: ChatServer, tmp_path: Path, remote: dict[str, Any]) -> None:
     llm.moods = ["endless", "silent"]
-    with api_process(settings_in(tmp_path, llm_base_url=llm.url, llm_model="small-talk")) as api:
+    with api_process(settings_in(tmp_path, llm_base_url=llm.url, llm_model="small-talk", **remote)) as api:
         api.upsert("cats", DOCS["cats"])
         sent = {**PLACE, "question": "What do cats do?"}
         with api.client.stream("POST", "/v1/ask", json={**sent, "stream": True}) as answer:
