@@ -34,7 +34,7 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
                     until(partial(lambda seen: len(server.asked) > seen, before))
                     time.sleep(random.Random(kill).uniform(0, 0.5))
                     worker.kill()
-                end_leases(settings)
+                end_leases(service.runtime.database)
             kept = stored(service)
             asked_before = len(server.asked)
             with worker_process(settings):
@@ -67,7 +67,7 @@ def test_workers_killed_in_a_rebuild_leave_the_old_index_serving(remote_service:
             until(partial(lambda asked: remote_service.job(asked)["status"] != "pending", job_id))
             time.sleep(rng.uniform(0, 0.08))
             worker.kill()
-        end_leases(settings)
+        end_leases(remote_service.runtime.database)
         assert remote_service.found("winter garden", top_k=20) == expected
         assert remote_service.problems() == []
     with worker_process(settings):

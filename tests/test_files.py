@@ -14,6 +14,7 @@ import psutil
 import pytest
 from sqlalchemy import select
 
+from database import Database
 from errors import Conflict
 from models import PendingBlob
 from services.drafting import AUTO, NewDoc
@@ -344,7 +345,8 @@ def test_an_upload_survives_the_kill_of_its_worker(tmp_path: Path, remote: dict[
         with worker_process(settings) as worker:
             until(lambda: api.job(answer["job_id"])["progress"] > 0)
             worker.kill()
-        end_leases(settings)
+        with Database.open(settings.database_url) as database:
+            end_leases(database)
         with worker_process(settings):
             job = api.wait(answer["job_id"])
         assert (job["status"], job["result"]["published"]) == ("completed", 6)
