@@ -1,12 +1,10 @@
-"""What every test has: the databases, the one model, and how much of what is random is tried."""
+"""What every test has: the databases, the one model, and the profile of what is random."""
 
 from __future__ import annotations
 
 import gc
-import os
 
-from hypothesis import settings
-
+import tests.examples  # noqa: F401  # it loads the profile
 from tests.service import (
     bundled_model,
     database_url,
@@ -32,10 +30,6 @@ __all__ = [
     "service",
     "shared_service",
 ]
-
-settings.register_profile("default", deadline=None, derandomize=True)
-settings.register_profile("thorough", deadline=None, max_examples=1000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_collection_finish() -> None:

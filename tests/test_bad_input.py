@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app_v1 import create_app
 from errors import DatabaseUnavailable
 from runtime import open_runtime
+from tests.examples import examples
 from tests.service import PLACE, Service, open_service, settings_in
 
 DOC = {**PLACE, "doc_id": "doc", "text": "Cats sleep."}
@@ -292,7 +293,7 @@ def test_a_model_that_cannot_be_had_is_told_by_health_and_by_the_call_that_needs
         assert service.get("/v1/docs", PLACE)["data"] == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     query=st.text(min_size=1, max_size=200).filter(str.strip),
     text=st.text(min_size=1, max_size=400).filter(lambda text: text.replace("\x00", "").strip()),
