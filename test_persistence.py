@@ -7,9 +7,18 @@ import sys
 
 import pytest
 
-from tests.service import PLACE, Service, Store, database_url, every_store, postgres, service
+from tests.service import (
+    PLACE,
+    Service,
+    Store,
+    every_store,
+    migrated_postgres,
+    one_bundled_model,
+    postgres,
+    service,
+)
 
-__all__ = ["database_url", "postgres", "service"]
+__all__ = ["migrated_postgres", "one_bundled_model", "postgres", "service"]
 
 
 @every_store

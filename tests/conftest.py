@@ -1,11 +1,38 @@
-import os
+"""What every test has: the databases, the one model, and the profile of what is random."""
 
-from hypothesis import settings
+from __future__ import annotations
 
-from tests.service import database_url, one_bundled_model, postgres, service
+import gc
 
-__all__ = ["database_url", "one_bundled_model", "postgres", "service"]
+import tests.examples  # noqa: F401  # it loads the profile
+from tests.service import (
+    bundled_model,
+    database_url,
+    empty_url,
+    migrated_postgres,
+    one_bundled_model,
+    postgres,
+    remote,
+    remote_service,
+    service,
+    shared_service,
+)
 
-settings.register_profile("default", deadline=None, derandomize=True)
-settings.register_profile("thorough", deadline=None, max_examples=1000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+__all__ = [
+    "bundled_model",
+    "database_url",
+    "empty_url",
+    "migrated_postgres",
+    "one_bundled_model",
+    "postgres",
+    "remote",
+    "remote_service",
+    "service",
+    "shared_service",
+]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not look at it again after every few tests."""
+    gc.collect()
+    gc.freeze()

@@ -21,12 +21,12 @@ ROOT = Path(__file__).parent.parent
 PATIENCE_SECONDS = 180.0
 
 
-def until(what: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until it is so; fail when it does not become so in time."""
+def until(what: Callable[[], bool], seconds: float = PATIENCE_SECONDS, *, pause: float = 0.05) -> None:
+    """Wait until it is so; fail when it does not become so in time. Asking takes time from what is waited for."""
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 class Api:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -12,15 +13,21 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import make_url, update
 
 import services.embedding
 from app_v1 import create_app
+from database import Database, epoch_now
 from engines.embedders.base import Embedder
 from engines.embedders.opening import EmbedderConfig, open_embedder
 from handlers import HANDLERS
+from migrations.upgrade import bring_up_to_date
+from models import Job, JobStatus
 from runtime import Runtime, open_runtime
+from runtime.configs import embedder_config
 from settings import Settings
 from tests.documented import require_documented
+from tests.embedding_server import EmbeddingServer, embedding_server
 from tests.postgres import PostgresServer, running_server
 from worker import Worker
 
@@ -103,6 +110,8 @@ class Service:
 
 @contextmanager
 def open_service(settings: Settings) -> Iterator[Service]:
+    """On a SQLite file that is not there yet it starts with the tables of today, as if it had made them."""
+    put_migrated_file(settings.database_url)
     with TestClient(create_app(settings), raise_server_exceptions=False) as client, open_runtime(settings) as runtime:
         client.event_hooks = {"response": [require_documented]}
         yield Service(settings, client, runtime)
@@ -119,6 +128,37 @@ def settings_in(folder: Path, **changed: Any) -> Settings:
         "job_retry_seconds": 0.0,
     }
     return Settings(**{**given, **changed})
+
+
+def put_migrated_file(database_url: str) -> None:
+    """Migrating costs twenty times what copying does. What is there is left alone."""
+    url = make_url(database_url)
+    file = Path(url.database or "")
+    if url.get_backend_name() == "sqlite" and file.parent.is_dir() and not file.exists():
+        file.write_bytes(_migrated_file())
+
+
+@functools.cache
+def _migrated_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        _migrate(f"sqlite:///{folder}/rag.db")
+        return Path(folder, "rag.db").read_bytes()
+
+
+def _migrate(url: str) -> None:
+    with Database.open(url) as database:
+        bring_up_to_date(database)
+
+
+def vectors_of(server: EmbeddingServer) -> dict[str, Any]:
+    """The settings that ask it for vectors."""
+    return {"embed_backend": "remote", "embed_base_url": server.url, "embed_model_name": "bundled"}
+
+
+def end_leases(database: Database) -> None:
+    """As if their time were over: nobody has to wait for it."""
+    with database.write() as session:
+        session.execute(update(Job).where(Job.status == JobStatus.RUNNING).values(lease_until=epoch_now() - 1))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -141,19 +181,40 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """The same server; a new database has the tables of today."""
+    with postgres.database() as url:
+        _migrate(url)
+        yield PostgresServer(postgres.url, template=make_url(url).database or "")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind: a test that takes it runs on both."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/rag.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind: a test that takes it runs on both."""
-    with _empty_database(request, request.param, tmp_path) as url:
+    """Likewise a database of each kind, with the tables of today and nothing in them."""
+    with _migrated_database(request, request.param, tmp_path) as url:
         yield url
 
 
 @contextmanager
-def _empty_database(request: pytest.FixtureRequest, kind: str, folder: Path) -> Iterator[str]:
+def _migrated_database(request: pytest.FixtureRequest, kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
-        yield f"sqlite:///{folder}/rag.db"
+        url = f"sqlite:///{folder}/rag.db"
+        put_migrated_file(url)
+        yield url
         return
-    server: PostgresServer = request.getfixturevalue("postgres")
+    server: PostgresServer = request.getfixturevalue("migrated_postgres")
     with server.database() as url:
         yield url
 
@@ -174,10 +235,43 @@ pgvector_alone = pytest.mark.parametrize("service", [Store.POSTGRES], indirect=T
 @pytest.fixture(params=[Store.SQLITE, Store.POSTGRES])
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
     """On both databases with the store that is the default there; the marks above choose others."""
-    changed = {"vector_store": "faiss"} if request.param == Store.POSTGRES_FAISS else {}
+    with _service_on(request, tmp_path) as service:
+        yield service
+
+
+@pytest.fixture(scope="module", params=[Store.SQLITE, Store.POSTGRES])
+def shared_service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Likewise, one for all tests of a file that leave nothing behind: refusals, and questions that only read."""
+    with _service_on(request, tmp_path_factory.mktemp("shared")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def bundled_model(one_bundled_model: None) -> Embedder:  # noqa: ARG001  # the fixture keeps it
+    return services.embedding.open_embedder(embedder_config(settings_in(Path())))
+
+
+@pytest.fixture(scope="session")
+def remote(bundled_model: Embedder) -> Iterator[dict[str, Any]]:
+    """Settings with which vectors come from the bundled model of this process: no other loads one."""
+    with embedding_server(bundled_model) as server:
+        yield vectors_of(server)
+
+
+@pytest.fixture(params=[Store.SQLITE, Store.POSTGRES])
+def remote_service(request: pytest.FixtureRequest, tmp_path: Path, remote: dict[str, Any]) -> Iterator[Service]:
+    """Likewise, for tests that start real processes on its settings and are not about the model."""
+    with _service_on(request, tmp_path, **remote) as service:
+        yield service
+
+
+@contextmanager
+def _service_on(request: pytest.FixtureRequest, folder: Path, **changed: Any) -> Iterator[Service]:
+    if request.param == Store.POSTGRES_FAISS:
+        changed["vector_store"] = "faiss"
     with (
-        _empty_database(request, request.param.partition("-")[0], tmp_path) as url,
-        open_service(settings_in(tmp_path, database_url=url, **changed)) as service,
+        _migrated_database(request, request.param.partition("-")[0], folder) as url,
+        open_service(settings_in(folder, database_url=url, **changed)) as service,
     ):
         yield service
 

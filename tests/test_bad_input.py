@@ -13,11 +13,19 @@ from hypothesis import strategies as st
 from app_v1 import create_app
 from errors import DatabaseUnavailable
 from runtime import open_runtime
+from tests.examples import examples
 from tests.service import PLACE, Service, open_service, settings_in
 
 DOC = {**PLACE, "doc_id": "doc", "text": "Cats sleep."}
 SEARCH = {**PLACE, "query": "cats"}
 ONE_LINE = st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp"))
+
+
+@pytest.fixture(scope="module")
+def with_one(shared_service: Service) -> Service:
+    """One document is there before and after each test: whatever is sent is refused."""
+    shared_service.upsert("before", "Dogs bark.")
+    return shared_service
 
 
 def nested(depth: int) -> Any:
@@ -52,17 +60,16 @@ BAD_UPSERTS: list[tuple[dict[str, Any], int, str | None]] = [
 
 @pytest.mark.parametrize(("changed", "status", "param"), BAD_UPSERTS, ids=lambda value: str(value)[:40])
 def test_a_bad_document_is_refused_by_the_name_of_its_field(
-    service: Service, changed: dict[str, Any], status: int, param: str | None
+    with_one: Service, changed: dict[str, Any], status: int, param: str | None
 ) -> None:
-    service.upsert("before", "Dogs bark.")
-    answer = service.client.post("/v1/docs/upsert", json={**DOC, **changed})
+    answer = with_one.client.post("/v1/docs/upsert", json={**DOC, **changed})
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
     assert (problem["status"], problem["error"]["param"]) == (status, param)
     assert problem["detail"] == problem["error"]["message"]
     assert len(problem["detail"]) < 500
-    assert service.found("anything") == ["before"]
+    assert with_one.found("anything") == ["before"]
 
 
 BAD_SEARCHES: list[tuple[dict[str, Any], str]] = [
@@ -79,15 +86,14 @@ BAD_SEARCHES: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changed", "param"), BAD_SEARCHES, ids=lambda value: str(value)[:40])
 def test_a_bad_search_is_refused_by_the_name_of_its_field(
-    service: Service, changed: dict[str, Any], param: str
+    with_one: Service, changed: dict[str, Any], param: str
 ) -> None:
-    service.upsert("doc", "Cats sleep.")
-    assert service.search(**{**{"query": "cats"}, **changed}, expect=422)["error"]["param"] == param
-    assert service.found("cats") == ["doc"]
+    assert with_one.search(**{**{"query": "cats"}, **changed}, expect=422)["error"]["param"] == param
+    assert with_one.found("cats") == ["before"]
 
 
-def test_a_field_that_is_missing_is_named(service: Service) -> None:
-    assert service.post("/v1/search", {"tenant_id": "a", "query": "x"}, expect=422)["error"]["param"] == "namespace"
+def test_a_field_that_is_missing_is_named(with_one: Service) -> None:
+    assert with_one.post("/v1/search", {"tenant_id": "a", "query": "x"}, expect=422)["error"]["param"] == "namespace"
 
 
 def test_no_request_takes_a_field_that_nobody_knows() -> None:
@@ -118,17 +124,16 @@ NOT_JSON = {
 
 
 @pytest.mark.parametrize(("body", "told"), NOT_JSON.items(), ids=[str(body[:20]) for body in NOT_JSON])
-def test_what_is_not_json_is_told_so(service: Service, body: bytes, told: str) -> None:
+def test_what_is_not_json_is_told_so(with_one: Service, body: bytes, told: str) -> None:
     for path, key in (("/v1/search", {}), ("/v1/docs/upsert", {"Idempotency-Key": "1"})):
-        answer = service.client.post(path, content=body, headers={"Content-Type": "application/json", **key})
+        answer = with_one.client.post(path, content=body, headers={"Content-Type": "application/json", **key})
         assert answer.status_code == 422, answer.text
         assert told in answer.json()["detail"]
 
 
-def test_curl_need_not_say_that_it_sends_json(service: Service) -> None:
-    service.upsert("doc", "Cats sleep.")
+def test_curl_need_not_say_that_it_sends_json(with_one: Service) -> None:
     for header in ({}, {"Content-Type": "application/x-www-form-urlencoded"}):
-        answer = service.client.post("/v1/search", content=json.dumps(SEARCH), headers=header)
+        answer = with_one.client.post("/v1/search", content=json.dumps(SEARCH), headers=header)
         assert answer.status_code == 200, answer.text
 
 
@@ -181,7 +186,7 @@ def test_what_is_not_there_is_a_404_that_says_so(service: Service) -> None:
     assert service.get("/v1/jobs", {"status": "asleep"}, expect=422)["error"]["param"] == "status"
 
 
-def test_a_nul_in_a_url_is_refused(service: Service) -> None:
+def test_a_nul_in_a_url_is_refused(with_one: Service) -> None:
     place = "tenant_id=acme&namespace=project_001"
     for url in (
         "docs?tenant_id=acme&namespace=%00",
@@ -190,7 +195,7 @@ def test_a_nul_in_a_url_is_refused(service: Service) -> None:
         "jobs/%00",
         "teams/%00",
     ):
-        assert "NUL character" in service.get(f"/v1/{url}", expect=422)["detail"]
+        assert "NUL character" in with_one.get(f"/v1/{url}", expect=422)["detail"]
 
 
 def test_a_search_of_a_namespace_that_does_not_exist_says_so(service: Service) -> None:
@@ -199,17 +204,16 @@ def test_a_search_of_a_namespace_that_does_not_exist_says_so(service: Service) -
     assert "no namespace 'project_001'" in answer["hint"]
 
 
-def test_an_unknown_embedding_version_is_a_conflict_that_names_the_one_that_serves(service: Service) -> None:
-    service.upsert("doc", "Cats sleep.")
-    detail = service.search("cats", embedding_version="v9", expect=409)["detail"]
-    assert "'v9'" in detail and service.settings.version in detail
+def test_an_unknown_embedding_version_is_a_conflict_that_names_the_one_that_serves(with_one: Service) -> None:
+    detail = with_one.search("cats", embedding_version="v9", expect=409)["detail"]
+    assert "'v9'" in detail and with_one.settings.version in detail
     body = {**PLACE, "new_embedding_version": "v9"}
-    assert service.post("/v1/index/rebuild", body, expect=422)["error"]["param"] == "new_embedding_version"
+    assert with_one.post("/v1/index/rebuild", body, expect=422)["error"]["param"] == "new_embedding_version"
 
 
-def test_every_answer_carries_the_id_of_its_request(service: Service) -> None:
-    assert service.client.get("/v1/health", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
-    made = service.client.get("/v1/nowhere", headers={"X-Request-ID": "a b"}).headers["x-request-id"]
+def test_every_answer_carries_the_id_of_its_request(with_one: Service) -> None:
+    assert with_one.client.get("/v1/health", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
+    made = with_one.client.get("/v1/nowhere", headers={"X-Request-ID": "a b"}).headers["x-request-id"]
     assert len(made) == 32
 
 
@@ -231,11 +235,10 @@ def test_two_tenants_may_choose_the_same_idempotency_key(service: Service) -> No
     assert service.client.post("/v1/docs/upsert", content=b"{", headers=key).status_code == 422
 
 
-def test_numbers_out_of_range_are_refused(service: Service) -> None:
-    service.upsert("doc", "Cats sleep.")
-    service.get("/v1/docs/doc/chunks", {**PLACE, "after": str(10**30)}, expect=422)
+def test_numbers_out_of_range_are_refused(with_one: Service) -> None:
+    with_one.get("/v1/docs/before/chunks", {**PLACE, "after": str(10**30)}, expect=422)
     body = json.dumps({**DOC, "metadata": {"x": "BIG"}}).replace('"BIG"', "1e400")
-    answer = service.client.post("/v1/docs/upsert", content=body)
+    answer = with_one.client.post("/v1/docs/upsert", content=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, "metadata")
 
 
@@ -291,7 +294,7 @@ def test_a_model_that_cannot_be_had_is_told_by_health_and_by_the_call_that_needs
         assert service.get("/v1/docs", PLACE)["data"] == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     query=st.text(min_size=1, max_size=200).filter(str.strip),
     text=st.text(min_size=1, max_size=400).filter(lambda text: text.replace("\x00", "").strip()),

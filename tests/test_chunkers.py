@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 from domain import CountTokens, Span
 from errors import Invalid
+from tests.examples import examples
 from text.chunkers import STRATEGIES, chunk
 
 PAGE_MARK = re.compile(r"\[page \d+\]|(-{2,}|={2,}) ?page \d+ ?(-{2,}|={2,})", re.IGNORECASE)
@@ -99,6 +100,7 @@ def check_sizes(spans: Sequence[Span], max_tokens: int) -> None:
 
 
 @every_strategy
+@examples(120)
 @given(text=documents, max_tokens=st.integers(1, 40), counter=st.sampled_from([count_words, len]))
 def test_nothing_is_lost_and_no_chunk_is_too_large(
     strategy: str, text: str, max_tokens: int, counter: CountTokens
@@ -109,6 +111,7 @@ def test_nothing_is_lost_and_no_chunk_is_too_large(
 
 
 @every_strategy
+@examples(60)
 @given(text=documents, max_tokens=st.integers(1, 60))
 def test_the_same_holds_with_the_real_tokenizer(strategy: str, text: str, max_tokens: int) -> None:
     spans = chunks(text, strategy, max_tokens, count=count_real_tokens())
@@ -129,6 +132,7 @@ def test_the_same_holds_for_long_documents(strategy: str) -> None:
 
 
 @every_strategy
+@examples(60)
 @given(text=documents, max_tokens=st.integers(1, 30))
 def test_a_tokenizer_whose_counts_do_not_add_up_is_obeyed_too(strategy: str, text: str, max_tokens: int) -> None:
     def count(text: str) -> int:
@@ -140,6 +144,7 @@ def test_a_tokenizer_whose_counts_do_not_add_up_is_obeyed_too(strategy: str, tex
 
 
 @every_strategy
+@examples(60)
 @given(text=documents, max_tokens=st.integers(1, 20), overlap_chars=st.integers(1, 500))
 def test_an_overlap_only_moves_starts_back_and_within_its_bound(
     strategy: str, text: str, max_tokens: int, overlap_chars: int
@@ -209,6 +214,7 @@ def test_a_document_of_white_space_has_no_chunks(strategy: str) -> None:
 
 
 @every_strategy
+@examples(40)
 @given(
     parts=st.lists(st.sampled_from(["One word.", "Two words here.", "# Head", "Ann: hi", "a,b", "- item"]), max_size=30)
 )

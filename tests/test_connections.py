@@ -23,7 +23,7 @@ from migrations.upgrade import HEAD, bring_up_to_date, current_revision
 from models import Team
 from runtime import open_runtime
 from tests.postgres import STRANGER, PostgresServer
-from tests.processes import ROOT
+from tests.processes import PATIENCE_SECONDS, ROOT
 from tests.relay import relay
 from tests.service import PLACE, environment, open_service, settings_in
 
@@ -36,7 +36,7 @@ def url(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
-    with Database.open(url, statement_timeout_seconds=0.2, lock_timeout_seconds=0.1) as database:
+    with Database.open(url) as database:
         bring_up_to_date(database)
         with database.write() as session:
             session.add_all([Team(name="one"), Team(name="two")])
@@ -107,15 +107,18 @@ def test_a_worker_and_an_api_that_cannot_start_end_with_the_reason_and_no_passwo
     assert not [name for name in ("psycopg", "sqlalchemy", "hunter2") if name in api.stderr]
 
 
-def test_a_request_does_not_wait_longer_than_the_settings_say(database: Database) -> None:
-    with pytest.raises(DatabaseUnavailable, match="DATABASE_STATEMENT_TIMEOUT_SECONDS"), database.read() as session:
-        session.execute(select(func.pg_sleep(20)))
-    with database.write() as holder:
-        count(holder, "one")
-        with pytest.raises(DatabaseUnavailable, match="DATABASE_LOCK_TIMEOUT_SECONDS"), database.write() as session:
-            count(session, "one")
-    with database.migrating() as connection:
-        connection.execute(select(func.pg_sleep(0.3)))
+def test_a_request_does_not_wait_longer_than_the_settings_say(database: Database, url: str) -> None:
+    with Database.open(url, statement_timeout_seconds=0.5, lock_timeout_seconds=0.25) as impatient:
+        slow = pytest.raises(DatabaseUnavailable, match="DATABASE_STATEMENT_TIMEOUT_SECONDS")
+        with slow, impatient.read() as session:
+            session.execute(select(func.pg_sleep(600)))
+        with database.write() as holder:
+            count(holder, "one")
+            locked = pytest.raises(DatabaseUnavailable, match="DATABASE_LOCK_TIMEOUT_SECONDS")
+            with locked, impatient.write() as session:
+                count(session, "one")
+        with impatient.migrating() as connection:
+            connection.execute(select(func.pg_sleep(0.6)))
     assert counted(database) == [2, 1]
 
 
@@ -148,14 +151,14 @@ def test_two_that_wait_for_each_other_are_both_done_once(url: str) -> None:
             with database.write() as session:
                 count(session, first)
                 if len(tries) <= 2:  # the first try of each
-                    meet.wait(10)
+                    meet.wait(PATIENCE_SECONDS)
                 count(session, second)
 
         threads = [Thread(target=count_both, args=names) for names in (("one", "two"), ("two", "one"))]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE_SECONDS)
         assert (len(tries), counted(database)) == (3, [3, 3])
 
 

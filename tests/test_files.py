@@ -13,6 +13,7 @@ import psutil
 import pytest
 from sqlalchemy import select
 
+from database import Database
 from errors import Conflict
 from models import PendingBlob
 from services.drafting import AUTO, NewDoc
@@ -20,7 +21,7 @@ from services.uploading import doc_id_of, plain_filename
 from tests import files
 from tests.processes import api_process, until, worker_process
 from tests.s3 import running_s3
-from tests.service import PLACE, Service, open_service, settings_in
+from tests.service import PLACE, Service, end_leases, open_service, settings_in
 
 Sent = dict[str, bytes]
 
@@ -340,8 +341,10 @@ def test_a_job_waits_for_raw_files_that_are_away_and_loses_none(service: Service
     assert (service.job(job_id)["status"], service.doc("doc")["status"]) == ("completed", "ready")
 
 
-def test_an_api_that_is_killed_amid_an_upload_has_accepted_nothing_and_a_worker_tidies_up(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, blob_grace_hours=1e-9)
+def test_an_api_that_is_killed_amid_an_upload_has_accepted_nothing_and_a_worker_tidies_up(
+    tmp_path: Path, remote: dict[str, Any]
+) -> None:
+    settings = settings_in(tmp_path, blob_grace_hours=1e-9, **remote)
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
     with api_process(settings) as api:
 
@@ -366,14 +369,16 @@ def test_below_the_low_water_mark_no_file_is_taken(tmp_path: Path) -> None:
         assert send(service, {"a.txt": b"Cats sleep."}, expect=507)["error"]["code"] == "storage_full"
 
 
-def test_an_upload_survives_the_kill_of_its_worker(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, worker_nice=0, job_lease_seconds=1.0)
+def test_an_upload_survives_the_kill_of_its_worker(tmp_path: Path, remote: dict[str, Any]) -> None:
+    settings = settings_in(tmp_path, worker_nice=0, **remote)
     with api_process(settings) as api:
         parts = [("file", (f"{n}.pdf", files.pdf())) for n in range(6)]
         answer = api.client.post("/v1/docs/upload", files=parts, data=PLACE).raise_for_status().json()
         with worker_process(settings) as worker:
             until(lambda: api.job(answer["job_id"])["progress"] > 0)
             worker.kill()
+        with Database.open(settings.database_url) as database:
+            end_leases(database)
         with worker_process(settings):
             job = api.wait(answer["job_id"])
         assert (job["status"], job["result"]["published"]) == ("completed", 6)

@@ -31,6 +31,7 @@ from models import Chunk, Doc, Embedding, EmbeddingVersion, IndexRow, Project, R
 from services import filtering
 from services.filtering import FilterService
 from services.search import Answer, Question
+from tests.examples import examples
 from tests.filter_oracle import expressions, in_mongo, in_objects, is_found, metadata
 from tests.service import PLACE, Service, Store, every_store
 from tests.test_pgvector import never
@@ -57,7 +58,7 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
     """Documents come, are described anew, replaced and deleted between the questions."""
     there: dict[str, dict[str, Any]] = {}
 
-    @settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(examples(12), suppress_health_check=list(HealthCheck))
     @given(st.lists(metadata, min_size=1, max_size=6), st.lists(expressions, min_size=3, max_size=6), st.randoms())
     def ask(said: list[dict[str, Any]], asked: list[Any], chance: random.Random) -> None:
         docs = docs_with(said, first=chance.randrange(DOCS))
@@ -71,11 +72,9 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
             del there[gone]
         for expression in asked:
             expected = {doc_id for doc_id, each in there.items() if is_found(expression, each)}
-            for sent in (in_mongo(expression), in_objects(expression)):
-                assert set(service.found("cats", filters=sent, top_k=ALL)) == expected
-            for mode in MODES:
-                assert set(service.found("cats", filters=sent, top_k=ALL, mode=mode)) == expected
-                assert len(service.found("cats", filters=sent, top_k=3, mode=mode)) == min(3, len(expected))
+            require_found(service, expression, expected)
+        for sent in (in_mongo(expression), in_objects(expression)):
+            assert set(service.found("cats", filters=sent, top_k=ALL)) == expected
 
     ask()
     service.rebuild()
@@ -84,6 +83,21 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
         patch.setattr(service.runtime.searching.filtering, "memory_bytes", 1)
         ask()
     assert service.problems() == []
+
+
+def require_found(service: Service, expression: Any, expected: set[str]) -> None:
+    """In every mode and both spellings, as many as are asked for."""
+    asked = [
+        Question(*PLACE.values(), "cats", top_k, mode=mode, filters=parse(sent))
+        for sent in (in_mongo(expression), in_objects(expression))
+        for mode in MODES
+        for top_k in (ALL, 3)
+    ]
+    for question, answer in zip(asked, service.runtime.searching.search_many(asked), strict=True):
+        assert isinstance(answer, Answer), answer
+        found = {passage.doc_id for passage in answer.passages}
+        assert found <= expected
+        assert len(answer.passages) == min(question.top_k, len(expected))
 
 
 def own_chunks(said: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
@@ -95,7 +109,7 @@ def test_a_chunk_says_what_it_says_itself_and_else_what_its_document_says(servic
     own: dict[str, list[dict[str, Any] | None]] = {}
     there: dict[str, dict[str, dict[str, Any]]] = {}
 
-    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(examples(15), suppress_health_check=list(HealthCheck))
     @given(
         metadata, st.lists(st.none() | metadata, min_size=1, max_size=4), st.lists(expressions, max_size=5), st.data()
     )

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.filters import catalog
 from engines.filters.catalog import Catalog, Run
 from errors import Invalid
+from tests.examples import examples
 from tests.filter_oracle import Expression, expressions, in_mongo, in_objects, is_found, metadata
 from text.filter_spellings import DEEPEST, MOST_BYTES, MOST_CONDITIONS, parse
 from text.filters import METADATA, Filter, conditions, identity, lookup, matches
@@ -28,7 +29,7 @@ def run(into: Catalog, first_id: int, length: int, said: dict[str, Any]) -> Run:
     return Run(first_id, length, [lookup({METADATA: said}, key) for key in into.columns])
 
 
-@settings(max_examples=1500, deadline=None)
+@examples(1500)
 @given(expressions, metadata)
 def test_both_spellings_mean_what_the_oracle_says(expression: Expression, said: dict[str, Any]) -> None:
     expected = is_found(expression, said)
@@ -36,7 +37,7 @@ def test_both_spellings_mean_what_the_oracle_says(expression: Expression, said: 
     assert matches(parsed(in_objects(expression)), {"metadata": said}) is expected
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     st.lists(expressions, min_size=1, max_size=3),
     st.lists(metadata, max_size=8),

@@ -62,13 +62,15 @@ def test_hits_and_scores_are_those_of_an_exact_search(service: Service) -> None:
 @every_store
 def test_of_chunks_that_are_level_the_same_come_first_however_many_are_asked_for(service: Service) -> None:
     rng = random.Random(5)
+    docs = []
     for n in range(60):
         others = [
             {"text": f"other {k}", "vector": [rng.uniform(-1, 0), *(rng.gauss(0, 1) for _ in "abc")]} for k in "de"
         ]
         same = {"text": "same", "vector": [1, 0, 0, 0]}
-        place = {**PLACE, "doc_id": f"doc-{n:02d}", "chunks": [*others, same]}
-        service.post("/v1/docs/upsert", place)
+        docs.append({**PLACE, "doc_id": f"doc-{n:02d}", "chunks": [*others, same]})
+    for start in range(0, len(docs), 10):
+        service.post("/v1/docs/upsert/batch", {"docs": docs[start : start + 10]})
 
     searching, vector = service.runtime.searching, unit([1, 0, 0, 0], param="vector")
 

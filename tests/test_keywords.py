@@ -21,6 +21,7 @@ from engines.keywords.lexemes import BUCKETS, posting
 from engines.keywords.scoring import bm25 as bm25_of
 from engines.keywords.table import BEHIND
 from models import KeywordRow, Project
+from tests.examples import examples
 from tests.service import MODEL, PLACE, Service, Store
 from tests.test_documents import WORDS, prose
 from text.words import query_words, words
@@ -127,7 +128,7 @@ def test_no_question_is_an_error_or_finds_anothers_rows(service: Service) -> Non
     for query in NASTY:
         check(query)
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(examples(40), suppress_health_check=list(HealthCheck))
     @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(str.strip))
     def fuzz(query: str) -> None:
         check(query)

@@ -20,6 +20,7 @@ from models import utc_now
 from services.diagnosing import without_secrets
 from services.ingesting_files import find_files
 from tests import files
+from tests.processes import PATIENCE_SECONDS
 from tests.service import MODEL, Service, environment
 from text.extract.plain import decode
 
@@ -321,7 +322,7 @@ def test_a_rebuild_can_be_waited_for(service: Service) -> None:
         assert process.stderr is not None
         assert "no worker has been seen" in process.stderr.readline()
         assert service.work() == 1
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert out.endswith("completed\n")
     assert process.returncode == 0
 

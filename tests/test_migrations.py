@@ -30,8 +30,8 @@ NOT_OWNED = {"teams", "embedding_versions", "workers", "idempotency_keys", "pend
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    with Database.open(database_url) as database:
+def database(empty_url: str) -> Iterator[Database]:
+    with Database.open(empty_url) as database:
         yield database
 
 
@@ -66,16 +66,14 @@ def test_down_to_nothing_and_up_again(database: Database) -> None:
     assert current_revision(database) == HEAD
 
 
-def test_what_is_there_survives_the_way_down_to_the_first_tables_and_up_again(
-    tmp_path: Path, database_url: str
-) -> None:
-    settings = settings_in(tmp_path, database_url=database_url)
+def test_what_is_there_survives_the_way_down_to_the_first_tables_and_up_again(tmp_path: Path, empty_url: str) -> None:
+    settings = settings_in(tmp_path, database_url=empty_url)
     with open_service(settings) as service:
         service.upsert("doc", "Cats sleep.", metadata={"year": 2020})
         service.search("cats")
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations"))
-    with Database.open(database_url) as database, database.migrating() as connection:
+    with Database.open(empty_url) as database, database.migrating() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0001")
     with open_service(settings) as after:
@@ -85,13 +83,13 @@ def test_what_is_there_survives_the_way_down_to_the_first_tables_and_up_again(
         assert after.problems() == []
 
 
-def test_rows_of_words_are_written_anew_where_words_have_changed(tmp_path: Path, database_url: str) -> None:
-    settings = settings_in(tmp_path, database_url=database_url)
+def test_rows_of_words_are_written_anew_where_words_have_changed(tmp_path: Path, empty_url: str) -> None:
+    settings = settings_in(tmp_path, database_url=empty_url)
     with open_service(settings) as service:
         service.upsert("doc", "Cats sleep.")
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations"))
-    with Database.open(database_url) as database, database.migrating() as connection:
+    with Database.open(empty_url) as database, database.migrating() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0007")
         [row] = connection.execute(text("SELECT team_id, project_id, faiss_id, posting FROM keywords")).mappings().all()
@@ -108,12 +106,12 @@ def test_rows_of_words_are_written_anew_where_words_have_changed(tmp_path: Path,
         assert after.problems() == []
 
 
-def test_processes_that_start_together_migrate_once(database_url: str) -> None:
+def test_processes_that_start_together_migrate_once(empty_url: str) -> None:
     failures: list[BaseException] = []
 
     def start() -> None:
         try:
-            with Database.open(database_url) as database:
+            with Database.open(empty_url) as database:
                 bring_up_to_date(database)
         except BaseException as error:
             failures.append(error)

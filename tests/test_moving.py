@@ -24,6 +24,8 @@ from models import Base, Chunk, Embedding, IndexRow, Job, JobStatus, Project, Re
 from runtime import open_move
 from services.comparing import Compared
 from services.moving import MovingService
+from services.search import Answer, Question
+from services.searching.question import Mode
 from settings import Settings
 from tests.accounts import issue
 from tests.postgres import STRANGER, PostgresServer
@@ -100,11 +102,21 @@ def furnish(service: Service) -> None:
 
 def answers(service: Service) -> list[list[tuple[str, str]]]:
     """The top 10 of every question, in their order. Scores of a checkpoint and of a tail differ in the last bit."""
-    places = [{**place, "mode": mode} for place in (PLACE, OTHER) for mode in ("dense", "hybrid")]
-    asked = [{**place, "query": query, "top_k": 10} for place in places for query in QUERIES]
-    found = [service.post("/v1/search", each)["chunks"] for each in asked]
-    assert {len(chunks) for chunks in found} == {10}
-    return [[(hit["chunk_id"], hit["text"]) for hit in chunks] for chunks in found]
+    modes: tuple[Mode, ...] = ("dense", "hybrid")
+    asked = [
+        Question(*place.values(), query, 10, mode=mode)
+        for place in (PLACE, OTHER)
+        for mode in modes
+        for query in QUERIES
+    ]
+    found = [_passages(each) for each in service.runtime.searching.search_many(asked)]
+    assert {len(passages) for passages in found} == {10}
+    return found
+
+
+def _passages(answer: Answer | Exception) -> list[tuple[str, str]]:
+    assert isinstance(answer, Answer), answer
+    return [(each.chunk_id, each.text) for each in answer.passages]
 
 
 def rows_of(url: str) -> dict[str, set[str]]:
@@ -151,9 +163,9 @@ def run(source: str, target: str, *more: object) -> subprocess.CompletedProcess[
     )
 
 
-def has_copied(target: str, table: str) -> bool:
+def has_copied(target: Database, table: str) -> bool:
     """Has an unfinished move got as far as that table?"""
-    with Database.open(target) as database, database.read() as session:
+    with target.read() as session:
         if not inspect(session.connection()).has_table("unfinished_move"):
             return False
         told = session.execute(text("SELECT told FROM unfinished_move WHERE part = :part"), {"part": table}).scalar()
@@ -245,10 +257,9 @@ def test_an_empty_installation_moves_too(tmp_path: Path, empty_url: str) -> None
 
 def test_a_move_that_is_killed_goes_on_where_it_was(home: Settings, tmp_path: Path, empty_url: str) -> None:
     for table in ("embeddings", "docs", "chunks"):
-        with subprocess.Popen(
-            command(home.database_url, empty_url, "--batch-rows", 2), env=environment(home)
-        ) as process:
-            until(partial(has_copied, empty_url, table))
+        cut_up = command(home.database_url, empty_url, "--batch-rows", 4)
+        with Database.open(empty_url) as target, subprocess.Popen(cut_up, env=environment(home)) as process:
+            until(partial(has_copied, target, table), pause=0.01)
             process.kill()
         closed = pytest.raises(DatabaseUnavailable, match="A move into this database has not ended")
         with closed, open_service(home.model_copy(update={"database_url": empty_url})):

@@ -122,8 +122,8 @@ def test_the_lines_work_when_they_are_pasted_in_order_and_the_answers_look_as_sh
 
 
 @needs_curl
-def test_the_lines_about_accounts_work_with_keys(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, auth_mode="keys", worker_nice=0)
+def test_the_lines_about_accounts_work_with_keys(tmp_path: Path, remote: dict[str, Any]) -> None:
+    settings = settings_in(tmp_path, auth_mode="keys", worker_nice=0, **remote)
     (tmp_path / "report.pdf").write_bytes(files.pdf())
     (tmp_path / "minutes.docx").write_bytes(files.word())
     with api_process(settings) as api, worker_process(settings):

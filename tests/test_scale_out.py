@@ -35,10 +35,10 @@ def sentence(number: int) -> str:
 
 
 def test_two_apis_and_four_workers_publish_every_document_once_though_two_workers_are_killed(
-    postgres: PostgresServer, tmp_path: Path
+    postgres: PostgresServer, tmp_path: Path, remote: dict[str, Any]
 ) -> None:
     with postgres.database() as url, ExitStack() as processes:
-        settings = settings_in(tmp_path, database_url=url, job_lease_seconds=2.0, worker_nice=0)
+        settings = settings_in(tmp_path, database_url=url, job_lease_seconds=2.0, worker_nice=0, **remote)
         apis = [processes.enter_context(api_process(settings)) for _ in range(2)]
         workers = [processes.enter_context(worker_process(settings)) for _ in range(4)]
         with ThreadPoolExecutor(2) as clients, Database.open(url) as database:
@@ -70,7 +70,7 @@ def kill_at_work(database: Database, worker: Popen[bytes]) -> str:
             worker.send_signal(signal.SIGCONT)
         return bool(held)
 
-    until(is_caught)
+    until(is_caught, pause=0.01)
     worker.kill()
     worker.wait()
     return held[0]
@@ -148,9 +148,11 @@ class Client(Thread):
         return None
 
 
-def test_a_postgres_that_is_stopped_and_started_under_load_costs_nobody_anything_but_time(tmp_path: Path) -> None:
+def test_a_postgres_that_is_stopped_and_started_under_load_costs_nobody_anything_but_time(
+    tmp_path: Path, remote: dict[str, Any]
+) -> None:
     with own_server() as server, server.database() as url, ExitStack() as processes:
-        settings = settings_in(tmp_path, database_url=url, job_lease_seconds=2.0, worker_nice=0)
+        settings = settings_in(tmp_path, database_url=url, job_lease_seconds=2.0, worker_nice=0, **remote)
         apis = [processes.enter_context(api_process(settings)) for _ in range(2)]
         workers = [processes.enter_context(worker_process(settings)) for _ in range(2)]
         clients = [
@@ -231,11 +233,12 @@ def require_there(database: Database, accepted: dict[str, str]) -> None:
     assert accepted.items() <= {doc_id: text for doc_id, text in found}.items()
 
 
-def test_a_pooler_in_transaction_mode_may_stand_in_between(postgres: PostgresServer, tmp_path: Path) -> None:
+def test_a_pooler_in_transaction_mode_may_stand_in_between(
+    postgres: PostgresServer, tmp_path: Path, remote: dict[str, Any]
+) -> None:
     with postgres.database() as url, pooled(url) as through:
-        settings = settings_in(
-            tmp_path, database_url=through, index_exact_up_to=20, job_lease_seconds=2.0, worker_nice=0
-        )
+        given = {"index_exact_up_to": 20, "job_lease_seconds": 2.0, "worker_nice": 0, **remote}
+        settings = settings_in(tmp_path, database_url=through, **given)
         with api_process(settings) as api, worker_process(settings), worker_process(settings):
             clients = [Client(str(api.client.base_url), f"client-{n}", async_mode=n % 2 == 0) for n in range(8)]
             with at_work(clients):

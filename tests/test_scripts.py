@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from settings import Settings
 from tests.processes import until
 from tests.service import environment, settings_in
 
@@ -77,8 +77,10 @@ EXPECTED = ['"upserted_docs":1', '"text":"Ships sail the seven seas."', '"ok":tr
     ("victim", "message"),
     [("app_v1.py", "the API died (signal 9); stopping the worker too"), ("worker.py", "the worker died (signal 9)")],
 )
-def test_when_one_process_dies_the_server_stops_the_other(tmp_path: Path, victim: str, message: str) -> None:
-    with _server(tmp_path) as server:
+def test_when_one_process_dies_the_server_stops_the_other(
+    tmp_path: Path, victim: str, message: str, remote: dict[str, Any]
+) -> None:
+    with _server(tmp_path, **remote) as server:
         until(lambda: len(server.running("app_v1.py") + server.running("worker.py")) == 2)
         server.running(victim)[0].kill()
         assert server.process.wait(60) == 1
@@ -106,14 +108,14 @@ class Server:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[Server]:
+def _server(folder: Path, **changed: Any) -> Iterator[Server]:
     """Ends with the test, however that ends."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     log = folder / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [SERVER], env=_environment(folder, port), stdout=out, stderr=out, start_new_session=True
+            [SERVER], env=_environment(folder, port, **changed), stdout=out, stderr=out, start_new_session=True
         )
     server = Server(process, log)
     try:
@@ -131,9 +133,8 @@ def _is_alive_in(session: int, process: psutil.Process) -> bool:
     return False
 
 
-def _environment(folder: Path, port: int) -> dict[str, str]:
-    settings: Settings = settings_in(folder)
-    return {**environment(settings), "PORT": str(port)}
+def _environment(folder: Path, port: int, **changed: Any) -> dict[str, str]:
+    return {**environment(settings_in(folder, **changed)), "PORT": str(port)}
 
 
 def _bash(line: str) -> str:

@@ -108,13 +108,13 @@ def test_a_job_that_kills_its_workers_is_given_up(service: Service) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_is_told_to_stop_finishes_its_job_and_exits_well(service: Service, number: int) -> None:
-    with worker_process(service.settings.model_copy(update={"worker_stop_seconds": PATIENCE_SECONDS})) as worker:
-        job_id = service.batch({f"doc-{n}": prose(n) for n in range(40)}, async_mode=True)["job_id"]
-        until(lambda: service.job(job_id)["status"] == "running")
+def test_a_worker_that_is_told_to_stop_finishes_its_job_and_exits_well(remote_service: Service, number: int) -> None:
+    with worker_process(remote_service.settings.model_copy(update={"worker_stop_seconds": PATIENCE_SECONDS})) as worker:
+        job_id = remote_service.batch({f"doc-{n}": prose(n) for n in range(40)}, async_mode=True)["job_id"]
+        until(lambda: remote_service.job(job_id)["status"] == "running")
         worker.send_signal(number)
         assert worker.wait(PATIENCE_SECONDS) == 0
-    assert service.job(job_id)["status"] == "completed"
+    assert remote_service.job(job_id)["status"] == "completed"
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 0.5])
@@ -129,31 +129,31 @@ def test_a_worker_that_is_stopped_while_its_model_loads_exits_well(service: Serv
         assert worker.wait(PATIENCE_SECONDS) == 0
 
 
-def test_an_idle_worker_is_seen_finds_a_new_job_by_itself_and_says_goodbye(service: Service) -> None:
-    with worker_process(service.settings, poll_interval=0.2):
-        until(lambda: service.runtime.queue.workers() != [])
-        job_id = service.batch({"doc": "Cats sleep."}, async_mode=True)["job_id"]
-        until(lambda: service.job(job_id)["status"] not in ("pending", "running"))
-        assert service.job(job_id)["status"] == "completed"
-    assert service.runtime.queue.workers() == []
+def test_an_idle_worker_is_seen_finds_a_new_job_by_itself_and_says_goodbye(remote_service: Service) -> None:
+    with worker_process(remote_service.settings, poll_interval=0.2):
+        until(lambda: remote_service.runtime.queue.workers() != [])
+        job_id = remote_service.batch({"doc": "Cats sleep."}, async_mode=True)["job_id"]
+        until(lambda: remote_service.job(job_id)["status"] not in ("pending", "running"))
+        assert remote_service.job(job_id)["status"] == "completed"
+    assert remote_service.runtime.queue.workers() == []
 
 
-def test_a_cancelled_running_batch_keeps_what_was_published(service: Service) -> None:
-    with worker_process(service.settings.model_copy(update={"job_lease_seconds": 0.5})):
-        job_id = service.batch({f"doc-{n:03d}": prose(n, 60) for n in range(100)}, async_mode=True)["job_id"]
-        until(lambda: 0 < service.job(job_id)["progress"] < 100)
-        service.post(f"/v1/jobs/{job_id}/cancel", {})
-        until(lambda: service.job(job_id)["status"] == "cancelled")
-    docs = service.get("/v1/docs", {**PLACE, "limit": 1000})["data"]
+def test_a_cancelled_running_batch_keeps_what_was_published(remote_service: Service) -> None:
+    with worker_process(remote_service.settings.model_copy(update={"job_lease_seconds": 0.5})):
+        job_id = remote_service.batch({f"doc-{n:03d}": prose(n, 60) for n in range(100)}, async_mode=True)["job_id"]
+        until(lambda: 0 < remote_service.job(job_id)["progress"] < 100)
+        remote_service.post(f"/v1/jobs/{job_id}/cancel", {})
+        until(lambda: remote_service.job(job_id)["status"] == "cancelled")
+    docs = remote_service.get("/v1/docs", {**PLACE, "limit": 1000})["data"]
     by_status = {status: [d for d in docs if d["status"] == status] for status in ("ready", "failed")}
     assert len(by_status["ready"]) + len(by_status["failed"]) == 100
     assert by_status["ready"]
     assert all(doc["error"] == "Cancelled on request." for doc in by_status["failed"])
-    assert service.problems() == []
+    assert remote_service.problems() == []
 
 
-def test_two_apis_and_a_worker_see_each_other_in_the_next_request(service: Service) -> None:
-    settings = service.settings
+def test_two_apis_and_a_worker_see_each_other_in_the_next_request(remote_service: Service) -> None:
+    settings = remote_service.settings
     with api_process(settings) as one, api_process(settings) as two, worker_process(settings):
         for number in range(10):
             one.upsert("doc", f"Text number {number}.")
@@ -163,4 +163,4 @@ def test_two_apis_and_a_worker_see_each_other_in_the_next_request(service: Servi
         job = one.batch({f"doc-{n}": prose(n) for n in range(20)})
         assert two.wait(job)["status"] == "completed"
         assert len(one.search("winter", top_k=30)) == 20
-    assert service.problems() == []
+    assert remote_service.problems() == []
