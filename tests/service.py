@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +31,7 @@ from tests.embedding_server import EmbeddingServer, embedding_server
 from tests.postgres import PostgresServer, running_server
 from worker import Worker
 
+Opener = Callable[[EmbedderConfig], Embedder]
 PLACE = {"tenant_id": "acme", "namespace": "project_001"}
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -162,7 +163,7 @@ def end_leases(database: Database) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_bundled_model() -> Iterator[None]:
+def one_bundled_model() -> Iterator[Opener]:
     """The bundled model is loaded once for the whole run, as it is once in a process. Other models are not kept."""
     kept = functools.cache(open_embedder)
 
@@ -172,7 +173,7 @@ def one_bundled_model() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(services.embedding, "open_embedder", opened)
-        yield
+        yield opened
 
 
 @pytest.fixture(scope="session")
@@ -247,8 +248,8 @@ def shared_service(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def bundled_model(one_bundled_model: None) -> Embedder:  # noqa: ARG001  # the fixture keeps it
-    return services.embedding.open_embedder(embedder_config(settings_in(Path())))
+def bundled_model(one_bundled_model: Opener) -> Embedder:
+    return one_bundled_model(embedder_config(settings_in(Path())))
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ from models import Chunk, Doc, Embedding, EmbeddingVersion, IndexRow, Project, R
 from services import filtering
 from services.filtering import FilterService
 from services.search import Answer, Question
+from services.searching.question import Mode
 from tests.examples import examples
 from tests.filter_oracle import expressions, in_mongo, in_objects, is_found, metadata
 from tests.service import PLACE, Service, Store, every_store
@@ -43,7 +44,7 @@ PER_DOC = 100
 DIMENSION = 16
 NODES = 20_000
 ALL = 1000
-MODES = ("dense", "keyword", "hybrid")
+MODES: tuple[Mode, ...] = ("dense", "keyword", "hybrid")
 
 
 def docs_with(said: list[dict[str, Any]], *, first: int = 0) -> list[dict[str, Any]]:
@@ -88,7 +89,7 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
 def require_found(service: Service, expression: Any, expected: set[str]) -> None:
     """In every mode and both spellings, as many as are asked for."""
     asked = [
-        Question(*PLACE.values(), "cats", top_k, mode=mode, filters=parse(sent))
+        Question(PLACE["tenant_id"], PLACE["namespace"], "cats", top_k, mode=mode, filters=parse(sent))
         for sent in (in_mongo(expression), in_objects(expression))
         for mode in MODES
         for top_k in (ALL, 3)

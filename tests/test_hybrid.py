@@ -138,7 +138,7 @@ def test_grouped_by_document_the_best_chunks_of_top_k_documents_come(
     shared_service: Service, one_large: dict[str, str], mode: str
 ) -> None:
     """Even where the best thousand chunks are one document's."""
-    asked = {**one_large, "mode": mode, "group_by": "doc"}
+    asked: dict[str, Any] = {**one_large, "mode": mode, "group_by": "doc"}
     found = shared_service.search("stone", top_k=4, group_size=2, **asked)["chunks"]
     names = [chunk["doc_id"] for chunk in found]
     assert set(names) == {"large", "small-0", "small-1", "small-2"}
@@ -162,7 +162,9 @@ def test_what_is_rearranged_is_not_more_than_one_list_has_however_many_are_fused
     shared_service: Service, hundreds: dict[str, str]
 ) -> None:
     searching = shared_service.runtime.searching
-    asked = Question(*hundreds.values(), QUERY, 5, queries=("winter", "stone letter"), rerank=True)
+    asked = Question(
+        hundreds["tenant_id"], hundreds["namespace"], QUERY, 5, queries=("winter", "stone letter"), rerank=True
+    )
     for question in (asked, replace(asked, mode="hybrid"), replace(asked, mode="hybrid", by_doc=True)):
         [found] = searching.find_many([question])
         assert isinstance(found, Found)
@@ -190,7 +192,7 @@ def test_text_and_metadata_can_be_left_out_and_neighbours_added(service: Service
 def test_filters_leave_a_full_answer_of_what_they_allow(
     shared_service: Service, hundreds: dict[str, str], mode: str
 ) -> None:
-    asked = {**hundreds, "mode": mode}
+    asked: dict[str, Any] = {**hundreds, "mode": mode}
     found = shared_service.found("stone garden", top_k=10, filters={"n": {"$gte": 288}}, **asked)
     assert len(found) == 10 and all(name >= "doc-288" for name in found)
     assert shared_service.found("stone garden", filters={"n": 7}, **asked) == ["doc-007"]

@@ -104,7 +104,7 @@ def answers(service: Service) -> list[list[tuple[str, str]]]:
     """The top 10 of every question, in their order. Scores of a checkpoint and of a tail differ in the last bit."""
     modes: tuple[Mode, ...] = ("dense", "hybrid")
     asked = [
-        Question(*place.values(), query, 10, mode=mode)
+        Question(place["tenant_id"], place["namespace"], query, 10, mode=mode)
         for place in (PLACE, OTHER)
         for mode in modes
         for query in QUERIES
