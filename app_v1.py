@@ -21,7 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from api import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, responses, search, teams, usage
+from api import responses
 from api.access import SECURITY_SCHEMES
 from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
@@ -30,8 +30,11 @@ from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.middleware import BodyLimit, InternalErrors, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
 from api.strings import with_limits
+from api.v1 import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, search, teams, usage
 from errors import ServiceError
-from runtime import Runtime, limit_memory, open_runtime
+from runtime.memory import limit_memory
+from runtime.opening import open_runtime
+from runtime.parts import Runtime
 from settings import Settings
 from version import VERSION
 

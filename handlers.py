@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from job_queue import Lease
+from job_lease import Lease
 from models import Json
-from runtime import Runtime
-from services.documents import INGEST
-from services.publishing import REBUILD
+from runtime.parts import Runtime
+from services.index.publishing import REBUILD
+from services.ingest.documents import INGEST
 
 Handler = Callable[[Runtime, Lease], Json]
 

@@ -4,7 +4,7 @@
 
 It works on the database itself, whether or not the API runs, and reads the same settings from the environment.
 It ends with 0 when all is well, 1 when something is not, 2 when a setting or the command line cannot be understood.
-The commands are in console/, group by group.
+The commands are in commands/, group by group.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from console import accounts, documents, indexes, jobs, measuring, upkeep
+from commands import accounts, documents, indexes, jobs, measuring, upkeep
 
 app = typer.Typer(
     help="The operator's command line. Settings come from the environment.",

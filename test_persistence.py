@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.service import (
+from tests.support.service import (
     PLACE,
     Service,
     Store,

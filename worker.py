@@ -31,9 +31,11 @@ from errors import (
     WorkerStopping,
 )
 from handlers import HANDLERS, Handler
-from job_queue import CANCELLED, Claim, Lease
+from job_lease import CANCELLED, Claim, Lease
 from models import JobStatus, Json
-from runtime import Runtime, limit_memory, open_runtime
+from runtime.memory import limit_memory
+from runtime.opening import open_runtime
+from runtime.parts import Runtime
 from settings import Settings
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from starlette.concurrency import run_in_threadpool
 
 from domain import ANYONE, STRANGER, Principal, Scope
 from errors import Forbidden, ServiceError, Unauthenticated
-from runtime import Runtime
-from services.rate_limits import Quota
+from runtime.parts import Runtime
+from services.accounts.rate_limits import Quota
 
 principal: ContextVar[Principal] = ContextVar("principal")
 

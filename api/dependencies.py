@@ -24,9 +24,9 @@ from api.limits import MOST_ERRORS_TOLD
 from api.strings import LONGEST_CURSOR, DocName, Name, Word, as_json, as_name, at_most
 from domain import Principal, Scope
 from errors import Invalid
-from runtime import Runtime
-from services.drafting import check_name
-from services.own_chunks import MOST_DIMENSIONS
+from runtime.parts import Runtime
+from services.ingest.checking import check_name
+from services.ingest.own_chunks import MOST_DIMENSIONS
 from text.filter_spellings import MOST_CONDITIONS, parse
 from text.filters import Filter
 from times import storable

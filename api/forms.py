@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from domain import RawFile
 from errors import Invalid, TooLarge, Unreadable
-from services.uploading import UNNAMED, IncomingFile, UploadService
+from services.ingest.uploading import UNNAMED, IncomingFile, UploadService
 from text.extract.headers import extended_filename, header_text
 from text.extract.plain import decode
 

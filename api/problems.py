@@ -18,7 +18,7 @@ import errors
 from api.access import headers_of
 from api.limits import LONGEST_DETAIL, LONGEST_TOLD, MOST_ERRORS_TOLD
 from errors import ServiceError
-from services.rate_limits import Quota
+from services.accounts.rate_limits import Quota
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from api.limits import LARGE_BODY_BYTES, RECEIVE_SECONDS, body_limit, declared_l
 from api.problems import errors_in_body, problem
 from api.responses import answers_of, merged
 from errors import Conflict, Invalid, ServiceError
-from services.idempotency import GivenAnswer
+from services.operations.idempotency import GivenAnswer
 from text import strict_json
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -23,10 +23,11 @@ from bench.server import stop_on_sigterm
 from engines.embedders.base import Vectors
 from handlers import HANDLERS
 from models import Chunk, Project
-from runtime import Runtime, open_runtime
-from services import namespaces
-from services.drafting import NewDoc
-from services.own_chunks import OwnChunk
+from runtime.opening import open_runtime
+from runtime.parts import Runtime
+from services.index import namespaces
+from services.ingest.drafts import NewDoc
+from services.ingest.own_chunks import OwnChunk
 from settings import Settings
 from worker import Worker
 

@@ -18,10 +18,10 @@ from sqlalchemy import select
 
 from bench.corpus import TENANT, add, number_of
 from bench.server import Client, client, p50_and_p95, percentile, request
-from engines.vectors.truth import live_vectors, snapshot
 from models import Chunk
-from runtime import Runtime
-from services.search import chunk_id
+from runtime.parts import Runtime
+from services.search.passages import chunk_id
+from snapshot import live_vectors, snapshot
 
 TOP_K = 10
 WARM_UP = 20

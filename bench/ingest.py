@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from bench.corpus import TENANT, Writer, scratch
 from bench.server import Client, client, running, served
-from runtime import Runtime
-from services.ingesting import TEXTS_PER_STEP
+from runtime.parts import Runtime
+from services.ingest.ingesting import TEXTS_PER_STEP
 
 NAMESPACE = "ingested"
 DOCS_PER_REQUEST = 1000

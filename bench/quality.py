@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.corpus import settings_in
 from bench.server import ROOT, Client, client, percentile, served, stop_on_sigterm
-from services.measuring import measured
+from services.evaluation.measuring import measured
 from text.judgements import Qrels, Queries, Run, read_qrels, read_queries
 
 FOLDER = ROOT.parent / "shared" / "quality"

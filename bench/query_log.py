@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app_v1 import create_app
 from bench.corpus import TENANT, Writer, fill, scratch
 from bench.server import Client, client, p50_and_p95, percentile, request, served
-from runtime import Runtime
-from services.query_log import FLUSH_SECONDS, QueryLog
-from services.search import Question
+from runtime.parts import Runtime
+from services.answers.query_log import FLUSH_SECONDS, QueryLog
+from services.search.question import Question
 
 NAMESPACE = "logged"
 SWITCH = "/bench/log/"

@@ -24,9 +24,9 @@ from bench.filtered import Questions
 from bench.server import Client, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
 from engines.vectors.checkpoints import checkpoint_of
-from engines.vectors.truth import snapshot
 from index_manager import IndexManager
-from runtime import Runtime
+from runtime.parts import Runtime
+from snapshot import snapshot
 
 TOP_K = 5
 CLIENTS = 16

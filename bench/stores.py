@@ -31,11 +31,12 @@ from bench.server import Client, client, p50_and_p95, request, served, stop_on_s
 from engines.embedders.base import Vectors
 from handlers import HANDLERS
 from models import Chunk, Embedding
-from runtime import Runtime, open_runtime
-from services import namespaces
-from services.drafting import NewDoc
-from services.search import chunk_id
-from tests.postgres import running_server
+from runtime.opening import open_runtime
+from runtime.parts import Runtime
+from services.index import namespaces
+from services.ingest.drafts import NewDoc
+from services.search.passages import chunk_id
+from tests.support.postgres import running_server
 from text.enrich import embedded_text
 from worker import Worker
 

@@ -22,7 +22,7 @@ from typing import Any
 from bench.corpus import TENANT, Writer, fill, scratch
 from bench.server import Client, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
-from runtime import Runtime
+from runtime.parts import Runtime
 
 PARAGRAPHS = 3
 MOST = 1.5

@@ -8,9 +8,9 @@ import numpy as np
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from engines.vectors.truth import is_live
 from index_manager import Ids
 from models import Chunk
+from snapshot import is_live
 
 
 def numbers(session: Session, query: Select[int]) -> Ids:

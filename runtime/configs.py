@@ -11,8 +11,8 @@ from engines.vectors.opening import VectorsConfig
 from engines.web.addresses import Allowed
 from engines.web.fetcher import Fetcher
 from job_queue import JobQueue
-from services.drafting import Limits
-from services.rate_limits import FailureLimiter, RateLimiter
+from services.accounts.rate_limits import FailureLimiter, RateLimiter
+from services.ingest.drafts import Limits
 from settings import Settings
 
 

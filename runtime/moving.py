@@ -9,7 +9,7 @@ from database import Database
 from errors import DatabaseUnavailable, NotFound
 from migrations.upgrade import current_revision
 from runtime.configs import queue_of
-from services.moving import MovingService
+from services.operations.moving import MovingService
 from settings import Settings
 
 

@@ -6,32 +6,32 @@ from dataclasses import dataclass
 
 from database import Database
 from job_queue import JobQueue
-from services.accounts import AccountService
-from services.api_keys import KeyService
-from services.asking import AskingService
-from services.authentication import Authenticator
-from services.browsing import BrowsingService
-from services.diagnosing import DiagnosingService
-from services.documents import DocumentService
-from services.embedding import EmbeddingService
-from services.evaluating import EvaluatingService
-from services.fetching import FetchService
-from services.idempotency import IdempotencyService
-from services.indexing import IndexingService
-from services.ingesting import IngestingService
-from services.ingesting_files import FileIngestingService
-from services.jobs import JobService
-from services.observing import ObservingService
-from services.pending_blobs import PendingBlobs
-from services.query_executor import QueryExecutor
-from services.query_log import QueryLog
-from services.rate_limits import FailureLimiter, RateLimiter
-from services.search import SearchService
-from services.searching.reranking import RerankingService
-from services.uploading import UploadService
-from services.usage import UsageService
-from services.verifying import VerifyingService
-from services.versions import VersionService
+from services.accounts.api_keys import KeyService
+from services.accounts.authentication import Authenticator
+from services.accounts.rate_limits import FailureLimiter, RateLimiter
+from services.accounts.teams import AccountService
+from services.answers.asking import AskingService
+from services.answers.query_log import QueryLog
+from services.answers.usage import UsageService
+from services.evaluation.evaluating import EvaluatingService
+from services.index.embedding import EmbeddingService
+from services.index.indexing import IndexingService
+from services.index.verifying import VerifyingService
+from services.index.versions import VersionService
+from services.ingest.browsing import BrowsingService
+from services.ingest.documents import DocumentService
+from services.ingest.fetching import FetchService
+from services.ingest.ingesting import IngestingService
+from services.ingest.jobs import JobService
+from services.ingest.pending_blobs import PendingBlobs
+from services.ingest.uploading import UploadService
+from services.operations.diagnosing import DiagnosingService
+from services.operations.folders import FileIngestingService
+from services.operations.idempotency import IdempotencyService
+from services.operations.observing import ObservingService
+from services.search.executor import QueryExecutor
+from services.search.reranking import RerankingService
+from services.search.searching import SearchService
 from settings import Settings
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 
-import tests.examples  # noqa: F401  # it loads the profile
-from tests.service import (
+import tests.support.examples  # noqa: F401  # it loads the profile
+from tests.support.service import (
     bundled_model,
     database_url,
     empty_url,

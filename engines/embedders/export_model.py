@@ -21,14 +21,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from engines.embedders.export_cache import UNFIT
-from engines.embedders.exported_model import (
-    GRAPH,
-    PROBE_TEXT,
-    TOKENIZER,
-    ExportedModel,
-    Manifest,
-    write_manifest,
-)
+from engines.embedders.exported_model import GRAPH, PROBE_TEXT, TOKENIZER, ExportedModel, Manifest, write_manifest
 from engines.embedders.openvino_embedder import OpenVinoEmbedder
 
 _TRACEABLE = {"Pooling", "Dense", "Normalize", "LayerNorm", "Dropout"}

@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from domain import Hit
-from engines.vectors.truth import Snapshot
 from index_manager import Ids
 from models import Project
+from snapshot import Snapshot
 
 
 class KeywordStore(Protocol):

@@ -20,9 +20,9 @@ from engines.keywords.base import InvertedFile
 from engines.keywords.lexemes import lexemes, posting, wanted
 from engines.keywords.scoring import bm25
 from engines.live_rows import difference, numbers, steps
-from engines.vectors.truth import Snapshot, is_live
 from index_manager import Ids
 from models import Chunk, KeywordRow, Project
+from snapshot import Snapshot, is_live
 from text.enrich import embedded_text
 from text.words import words
 

@@ -12,9 +12,9 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from domain import Hit, Partition
-from engines.vectors.truth import Snapshot
 from index_manager import Checkpoint, Ids, Vectors
 from models import IndexRow, Project
+from snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

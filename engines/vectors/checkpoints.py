@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from database import Database, insert_or_ignore
 from domain import Partition
 from engines.vectors.base import Found
-from engines.vectors.truth import Snapshot, differing, is_live, lacks_vectors, live_vectors, row_of, vectors_of
 from errors import DamagedIndex, MissingIndex
 from index_manager import Checkpoint, Ids, IndexManager, OpenPartition, Vectors
 from models import Chunk, IndexRow, Project, utc_now
+from snapshot import Snapshot, differing, is_live, lacks_vectors, live_vectors, row_of, vectors_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,10 @@ from engines.live_rows import difference, numbers, steps
 from engines.vectors.base import Found
 from engines.vectors.graphs import Graph, ensure, graph_of
 from engines.vectors.searching import among, nearest, nearest_by_graph, nearest_of
-from engines.vectors.truth import Snapshot, differing, is_live, lacks_vectors, live_vectors, row_of, stored
 from errors import DatabaseUnavailable
 from index_manager import Checkpoint, Ids, Vectors
 from models import Chunk, Embedding, IndexRow, Project, VectorRow, utc_now
+from snapshot import Snapshot, differing, is_live, lacks_vectors, live_vectors, row_of, stored
 
 ROWS_PER_STEP = 1000
 SPARE_FACTOR = 2

@@ -18,16 +18,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from errors import Unreadable
-from text.extract.base import (
-    Bounds,
-    ExtractedText,
-    Ocr,
-    Pieces,
-    check_chars,
-    check_pages,
-    one_line,
-    without_page_marks,
-)
+from text.extract.base import Bounds, ExtractedText, Ocr, Pieces, check_chars, check_pages, one_line, without_page_marks
 from text.extract.kinds import PDF
 from text.extract.pdf_forms import annotation_lines, has_dynamic_form
 from text.extract.pdf_scans import is_picture, picture_of, warn_of_scans

@@ -1,0 +1,57 @@
+"""/v1/docs/fetch: a document from a URL."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from api.access import needs
+from api.dependencies import InRuntime, RequestBody, TenantInBody
+from api.responses import raises, with_headers
+from api.routing import WritingRoute
+from api.strings import DocName, JsonObject, Line, Name, Title, Word
+from api.v1.files import UploadOut, uploaded
+from domain import Scope
+from errors import (
+    BlobStoreUnavailable,
+    FetchDisabled,
+    FetchFailed,
+    ModelUnavailable,
+    NotFound,
+    Unreadable,
+    VersionUnavailable,
+)
+from services.ingest.drafts import AUTO, NewDoc
+from services.ingest.uploading import doc_id_of
+
+router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=WritingRoute)
+
+
+class FetchIn(RequestBody):
+    """Where a document is. What is left out has the default that is shown."""
+
+    tenant_id: TenantInBody
+    namespace: Name
+    url: Line = Field(max_length=4096)
+    doc_id: DocName | None = Field(None, description="Left out: a hash of namespace and URL")
+    title: Title | None = None
+    metadata: JsonObject = Field(default_factory=dict)
+    chunk_strategy: Word = Field(AUTO, description="auto: the one that fits the file")
+    chunk_overlap: int = Field(0, ge=0, le=10_000)
+    enrich_context: bool = False
+
+
+@router.post("/fetch", responses=with_headers("Location"))
+@needs(Scope.INGEST)
+@raises(NotFound, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable, FetchDisabled, FetchFailed)
+def fetch(body: FetchIn, runtime: InRuntime, response: Response) -> UploadOut:
+    """Get a document from a URL and store it; a worker reads, embeds and publishes it after the answer."""
+    done, doc = runtime.fetching.fetch(body.url, _doc(body))
+    if done.job_id:
+        response.headers["Location"] = f"/v1/jobs/{done.job_id}"
+    return uploaded(done, [doc])
+
+
+def _doc(body: FetchIn) -> NewDoc:
+    told = body.model_dump(exclude={"url", "doc_id"})
+    return NewDoc(**told, doc_id=body.doc_id or doc_id_of(body.namespace, body.url), text="", source_type="url")

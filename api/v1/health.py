@@ -1,0 +1,91 @@
+"""/v1/health and /v1/chunking/strategies: is it well, and what can it do?"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from api.access import needs, open_to_strangers
+from api.dependencies import Caller, InRuntime
+from api.routing import StrictRoute
+from domain import Scope
+from services.operations.observing import without_password
+from text.chunkers import STRATEGIES
+from version import VERSION
+
+router = APIRouter(prefix="/v1", tags=["health"], route_class=StrictRoute)
+
+
+class BuildInfo(BaseModel):
+    version: str
+    embedding_model: str
+    embedding_version: str
+    database_url: str
+    index_dir: str
+
+
+class HealthOut(BaseModel):
+    """model is loading, ready or failed. problems says what is wrong and what to do.
+
+    logs_dropped counts records of the query log that this process could not keep.
+    """
+
+    ok: bool
+    db_ok: bool
+    index_store_ok: bool
+    jobqueue_ok: bool
+    model: str
+    problems: list[str]
+    logs_dropped: int
+    build_info: BuildInfo
+
+
+class StrangersHealthOut(BaseModel):
+    """All that is told, with AUTH_MODE=keys, to who shows no key of scope admin."""
+
+    ok: bool
+
+
+class StrategyOut(BaseModel):
+    name: str
+    description: str
+
+
+class StrategiesOut(BaseModel):
+    data: list[StrategyOut]
+
+
+@router.get("/health", responses={503: {"model": HealthOut | StrangersHealthOut}})
+@open_to_strangers
+def health(runtime: InRuntime, who: Caller, response: Response) -> HealthOut | StrangersHealthOut:
+    """200 when all is well, also while the model is still loading; else 503, and problems says why."""
+    found, settings = runtime.observing.health(), runtime.settings
+    if found.problems:
+        response.status_code = 503
+    if not who.may(Scope.ADMIN):
+        return StrangersHealthOut(ok=not found.problems)
+    return HealthOut(
+        ok=not found.problems,
+        db_ok=found.db_ok,
+        index_store_ok=found.index_store_ok,
+        jobqueue_ok=found.jobqueue_ok,
+        model=found.model,
+        problems=found.problems,
+        logs_dropped=runtime.query_log.dropped,
+        build_info=BuildInfo(
+            version=VERSION,
+            embedding_model=settings.embed_model_name,
+            embedding_version=settings.version,
+            database_url=without_password(settings.database_url),
+            index_dir=str(settings.index_dir),
+        ),
+    )
+
+
+@router.get("/chunking/strategies")
+@needs(Scope.SEARCH, Scope.INGEST)
+def strategies() -> StrategiesOut:
+    """The values that chunk_strategy can have."""
+    return StrategiesOut(
+        data=[StrategyOut(name=each.name, description=each.description) for each in STRATEGIES.values()]
+    )

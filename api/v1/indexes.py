@@ -1,0 +1,87 @@
+"""/v1/index: statistics of the partitions, and their rebuild."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.access import needs
+from api.dependencies import Caller, InRuntime, NamespaceIfAny, RequestBody, TenantIfAny, TenantInBody
+from api.responses import EMBEDDING, raises, with_headers
+from api.routing import WritingRoute
+from api.strings import Name
+from domain import Scope
+from errors import NotFound
+from services.ingest.checking import check_name, check_new_name
+
+router = APIRouter(prefix="/v1/index", tags=["index"], route_class=WritingRoute)
+
+
+class RebuildIn(RequestBody):
+    tenant_id: TenantInBody
+    namespace: Name
+    reembed: bool = Field(False, description="Make new vectors too: for a change of the model")
+    new_embedding_version: Name | None = Field(
+        None, description="With reembed: the version to move to; a new one takes an operator"
+    )
+
+
+class RebuildOut(BaseModel):
+    job_id: str
+    status: str
+
+
+class IndexOut(BaseModel):
+    """ntotal counts what a search can find. dirty: the checkpoint lags behind it; searches are right all the same."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    tenant_id: str
+    namespace: str
+    embedding_version: str
+    ntotal: int
+    dimension: int
+    dirty: bool
+    updated_at: datetime
+    seq: int
+    covered_seq: int
+    checkpoint_ntotal: int
+    live_docs: int
+    problem: str | None
+
+
+class StatsOut(BaseModel):
+    total_indices: int
+    total_vectors: int
+    dirty_indices: int
+    indices: list[IndexOut]
+
+
+@router.post("/rebuild", responses=with_headers("Location"))
+@needs(Scope.INGEST)
+@raises(*EMBEDDING, NotFound)
+def rebuild(body: RebuildIn, runtime: InRuntime, who: Caller, response: Response) -> RebuildOut:
+    """Queue a rebuild. The one that is waiting already, if there is one, is the answer."""
+    for field in ("tenant_id", "namespace"):
+        check_name(field, getattr(body, field), runtime.settings.max_name_chars)
+    if body.new_embedding_version is not None:
+        check_new_name("new_embedding_version", body.new_embedding_version, runtime.settings.max_name_chars)
+    job_id = runtime.jobs.rebuild(
+        body.tenant_id, body.namespace, reembed=body.reembed, new_version=body.new_embedding_version, by=who
+    )
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    return RebuildOut(job_id=job_id, status="pending")
+
+
+@router.get("/stats")
+@needs(Scope.SEARCH, Scope.INGEST)
+def stats(runtime: InRuntime, tenant_id: TenantIfAny, namespace: NamespaceIfAny) -> StatsOut:
+    indices = runtime.observing.index_stats(tenant_id=tenant_id, namespace=namespace)
+    return StatsOut(
+        total_indices=len(indices),
+        total_vectors=sum(each.ntotal for each in indices),
+        dirty_indices=sum(each.dirty for each in indices),
+        indices=[IndexOut.model_validate(each) for each in indices],
+    )

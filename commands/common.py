@@ -1,0 +1,112 @@
+"""What every command of manage.py shares: settings, an opened runtime, errors of one line, tables and progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from errors import ServiceError
+from runtime.opening import open_runtime
+from runtime.parts import Runtime
+from settings import Settings
+
+SECONDS_PER_LINE = 5.0
+
+Tenant = Annotated[str, typer.Option("--tenant", help="Whose documents: the API's tenant_id.")]
+Namespace = Annotated[str, typer.Option("--namespace", help="Which of the tenant's collections.")]
+
+
+def group() -> typer.Typer:
+    """Commands that belong together."""
+    return typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+def settings_of(context: typer.Context) -> Settings:
+    given = {"database_url": context.obj} if context.obj else {}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        for each in error.errors():
+            complain(f"{str(each['loc'][0]).upper()}={each['input']!r} is not allowed: {each['msg']}.")
+        raise typer.Exit(2) from None
+
+
+@contextmanager
+def opened(context: typer.Context) -> Iterator[Runtime]:
+    with plain_errors(), open_runtime(settings_of(context)) as runtime:
+        yield runtime
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What the service says on purpose is for the operator: one line, no traceback."""
+    try:
+        yield
+    except ServiceError as error:
+        raise failed(str(error)) from error
+
+
+def failed(why: str) -> typer.Exit:
+    complain(why)
+    return typer.Exit(1)
+
+
+def complain(why: str) -> None:
+    typer.echo(f"error: {_printable(' '.join(why.split()))}", err=True)
+
+
+def say(line: str) -> None:
+    typer.echo("\n".join(map(_printable, line.split("\n"))))
+
+
+def _printable(text: str) -> str:
+    """Without what would steer the terminal, or what it cannot write: names and texts come from anybody."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows how many are done on stderr: a bar on a terminal, elsewhere a line every few seconds."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bars:
+            task = bars.add_task(what, total=total)
+            yield lambda done: bars.update(task, completed=done)
+        return
+    said = time.monotonic()
+
+    def show(done: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= SECONDS_PER_LINE:
+            said = time.monotonic()
+            typer.echo(f"{what}: {done} of {total}", err=True)
+
+    yield show
+
+
+def show_table(titles: list[str], rows: Sequence[tuple[object, ...]]) -> None:
+    """What does not fit a narrow terminal is wrapped by it: ids and statuses cut short are of no use."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.width = max(console.width, 140) if console.is_terminal else 1000
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, no_wrap=title != titles[-1])
+    for row in rows:
+        table.add_row(*(_printable(" ".join(str(each).split())) for each in row))
+    console.print(table)
+
+
+def age(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s"

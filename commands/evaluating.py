@@ -1,0 +1,127 @@
+"""`manage.py eval`: from files to what is asked, from the report to tables, a picture and a file of rankings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from errors import Invalid
+from services.evaluation.evaluating import Comparison, Evaluation, Report
+from services.evaluation.measuring import MEASURES, TEST
+from services.evaluation.ranking import MODES
+from text.judgements import read_qrels, read_queries, read_runs, write_runs
+
+PICTURES = (".png", ".svg")
+INCHES = (8.0, 4.5)
+LEAST_P = 0.001
+
+Read = TypeVar("Read")
+Table = tuple[list[str], Sequence[tuple[object, ...]]]
+
+
+def asked_by(
+    place: tuple[str, str],
+    *,
+    queries: Path,
+    qrels: Path,
+    modes: Sequence[str] | None,
+    embedding_version: str | None,
+    against: Path | None,
+) -> Evaluation:
+    """Raises Invalid, naming the file, where one cannot be read. Earlier rankings are named after their file."""
+    earlier = _read(against, read_runs) if against else {}
+    return Evaluation(
+        *place,
+        queries=_read(queries, read_queries),
+        qrels=_read(qrels, read_qrels),
+        modes=modes or MODES[:1],
+        embedding_version=embedding_version,
+        earlier={f"{against.name}: {tag}": run for tag, run in earlier.items()} if against else {},
+    )
+
+
+def check_outputs(*, plot: Path | None, save: Path | None) -> None:
+    """Before the long work."""
+    if plot is not None and plot.suffix.lower() not in PICTURES:
+        raise Invalid(f"--plot {plot} must end in {' or '.join(PICTURES)}, which says what kind of picture it is.")
+    for path in (plot, save):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+            raise Invalid(f"{path} cannot be written: {why}.")
+
+
+def tables(report: Report) -> Iterator[Table]:
+    """The figures of each setting; then what separates each from the first, where there are several."""
+    rows = [(each.name, *(f"{value:.4f}" for value in each.figures.values())) for each in report.settings]
+    yield ["", *MEASURES], rows
+    names = list(dict.fromkeys(each.name for each in report.comparisons))
+    compared = [
+        (f"{name} - {report.settings[0].name}", *(_told(each) for each in report.comparisons if each.name == name))
+        for name in names
+    ]
+    if compared:
+        yield ["difference (p)", *MEASURES], compared
+
+
+def remarks(report: Report) -> Iterator[str]:
+    exact = "exact" if report.is_exact else "by a graph"
+    yield f"{len(report.judged.queries)} queries; searched {report.embedding_version}, seq {report.seq}, {exact}"
+    if report.comparisons:
+        yield f"p: {TEST}; not corrected for several comparisons"
+    for note in report.notes:
+        yield f"note: {note}"
+
+
+def save(report: Report, path: Path) -> None:
+    """What was found, as a TREC run that --against reads."""
+    runs = {each.name: each.run for each in report.settings}
+    with _writing(path):
+        path.write_text("".join(write_runs(runs)), encoding="utf-8")
+
+
+def plot(report: Report, path: Path) -> None:
+    """A group of bars for each measure, a bar for each setting, as high as the mean."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(INCHES, layout="constrained")
+    axes = figure.add_subplot(ylim=(0, 1.08), title=f"{len(report.judged.queries)} queries")
+    width = 0.8 / len(report.settings)
+    shown = []
+    for number, setting in enumerate(report.settings):
+        places = [group + width * (number - (len(report.settings) - 1) / 2) for group in range(len(MEASURES))]
+        bars = axes.bar(places, list(setting.figures.values()), 0.95 * width)
+        axes.bar_label(bars, fmt="%.3f", fontsize="small")
+        shown.append(bars.patches[0])
+    axes.set_xticks(range(len(MEASURES)), list(MEASURES))
+    axes.set_ylabel("mean")
+    names = [f" {each.name}" for each in report.settings]  # one that begins with _ would be left out
+    for text in figure.legend(shown, names, loc="outside lower center", ncols=3).get_texts():
+        text.set_parse_math(False)  # and it may hold a dollar
+    with _writing(path):
+        figure.savefig(path)
+
+
+def _read(path: Path, parse: Callable[[str], Read]) -> Read:
+    try:
+        return parse(path.read_bytes().decode())
+    except OSError as error:
+        raise Invalid(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path} is not UTF-8.") from error
+    except Invalid as error:
+        raise Invalid(f"{path}: {error}") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Invalid(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _told(compared: Comparison) -> str:
+    chance = "-" if compared.p_value is None else f"{compared.p_value:.3f}"
+    return f"{compared.difference:+.4f} ({f'<{LEAST_P}' if chance == '0.000' else chance})"

@@ -1,0 +1,49 @@
+"""Look at jobs, and cancel them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from commands.common import age, failed, group, opened, say, show_table
+from models import JobStatus, utc_now
+
+commands = group()
+
+
+@commands.command()
+def jobs(
+    context: typer.Context,
+    *,
+    status: Annotated[JobStatus | None, typer.Option(help="Only these.")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="Only these: ingest_docs, rebuild_index.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs to show.")] = 20,
+) -> None:
+    """Show the jobs, the newest first."""
+    with opened(context) as runtime:
+        found = runtime.queue.page(limit=limit, status=status, type=kind)
+    rows = [
+        (
+            job.job_id,
+            job.type,
+            f"{team.name}/{project.name}",
+            job.status,
+            f"{job.progress} %",
+            job.attempts,
+            age((utc_now() - job.created_at).total_seconds()),
+            job.error or "",
+        )
+        for job, project, team in found
+    ]
+    show_table(["id", "type", "namespace", "status", "progress", "tries", "age", "error"], rows)
+
+
+@commands.command()
+def cancel(context: typer.Context, job_id: str) -> None:
+    """Cancel a job: one that waits at once, one that runs at its next step."""
+    with opened(context) as runtime:
+        job = runtime.jobs.cancel(job_id)
+    if job.status in (JobStatus.COMPLETED, JobStatus.FAILED):
+        raise failed(f"job {job_id} has ended before: {job.status}.")
+    say("cancelled" if job.status == JobStatus.CANCELLED else "is running: it will end at its next step")

@@ -1,0 +1,50 @@
+"""Measure how good search is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands import evaluating
+from commands.common import Namespace, Tenant, group, opened, plain_errors, progress, say, show_table
+
+commands = group()
+
+
+@commands.command("eval")
+def evaluate(
+    context: typer.Context,
+    *,
+    tenant: Tenant,
+    namespace: Namespace,
+    queries: Annotated[Path, typer.Option(metavar="FILE", help="BEIR's JSON lines, or id, tab, text.")],
+    qrels: Annotated[Path, typer.Option(metavar="FILE", help="BEIR's three columns, or TREC's four.")],
+    mode: Annotated[list[str] | None, typer.Option(help="How to search; several are compared with the first.")] = None,
+    embedding_version: Annotated[str | None, typer.Option(help="Measure this version, or nothing.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the figures: .svg or .png.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was found, as a TREC run.")] = None,
+    against: Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with what --save wrote before.")] = None,
+) -> None:
+    """Measure how well searches find the documents that are known to be right: nDCG@10, Recall@10 and @100, MRR@10.
+
+    A document counts as found at the place of its best chunk.
+    """
+    place = tenant, namespace
+    with plain_errors():
+        evaluating.check_outputs(plot=plot, save=save)
+        asked = evaluating.asked_by(
+            place, queries=queries, qrels=qrels, modes=mode, embedding_version=embedding_version, against=against
+        )
+    with opened(context) as runtime, progress("searches", len(asked.queries) * len(asked.modes)) as show:
+        report = runtime.evaluating.evaluate(asked, show=show)
+    for titles, rows in evaluating.tables(report):
+        show_table(titles, rows)
+    for line in evaluating.remarks(report):
+        say(line)
+    with plain_errors():
+        if save:
+            evaluating.save(report, save)
+        if plot:
+            evaluating.plot(report, plot)

@@ -1,0 +1,176 @@
+"""API keys of teams: made, listed, replaced, revoked. A key is shown once; its hash is all that is kept.
+
+adf_<id>_<secret>: 64 random bits that name the key in lists, URLs and logs, and 256 that nobody can guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from database import Database
+from domain import Principal, Scope, with_included
+from errors import Conflict, Forbidden, Invalid, NotFound
+from models import ApiKey, Team, utc_now
+from services.accounts.teams import require_team
+from services.ingest.checking import check_line
+from times import shifted, storable
+
+PREFIX = "adf_"
+LONGEST_NOTE = 255
+_ID = re.compile("[0-9a-f]{16}")
+_KEY = re.compile(f"{PREFIX}({_ID.pattern})_[0-9a-f]{{64}}")
+
+
+@dataclass(frozen=True, slots=True)
+class MadeKey:
+    """*key* is shown to whoever asked for it, and to nobody ever after."""
+
+    row: ApiKey
+    key: str
+
+
+@dataclass(frozen=True)
+class KeyService:
+    """*forget* is told of every key that this process must look up anew. *now* is the clock."""
+
+    database: Database
+    forget: Callable[[str], None]
+    now: Callable[[], datetime] = utc_now
+
+    def issue(
+        self, team_name: str, *, name: str, scopes: Iterable[Scope], expires_at: datetime | None, by: Principal
+    ) -> MadeKey:
+        """Raises Forbidden when *by* lacks a scope of the key: nobody can make a key that may more than they may."""
+        check_line("name", name)
+        if len(name) > LONGEST_NOTE:
+            raise Invalid(f"The name has {len(name)} characters; at most {LONGEST_NOTE} are accepted.", param="name")
+        wanted = sorted(set(scopes))
+        _require_all(by, wanted)
+        if not wanted:
+            raise Invalid("A key without a scope is of no use: give it one.", param="scopes")
+        ends_at = self._end(expires_at) if expires_at is not None else None
+        with self.database.write() as session:
+            team = require_team(session, team_name)
+            return self._make(session, team.id, name, " ".join(wanted), ends_at)
+
+    def rotate(self, team_name: str, key_id: str, *, overlap_seconds: float, by: Principal) -> tuple[MadeKey, ApiKey]:
+        """Another key like this one, which itself ends after the overlap. Returns the new one, and the old one's row.
+
+        The new key lives as long from now on as the old one did from its beginning.
+        """
+        if not overlap_seconds >= 0:
+            raise Invalid("The overlap must be a number of seconds that is not negative.", param="overlap_seconds")
+        now = self.now()
+        ends_at = shifted(now, seconds=overlap_seconds)
+        with self.database.write() as session:
+            old = _require_key(session, team_name, key_id)
+            _require_all(by, scopes_of(old))
+            if status_of(old, now) != "active":
+                raise Conflict(f"Key {key_id} is {status_of(old, now)}: make a new one.", param="key_id")
+            lifetime = old.expires_at - old.created_at if old.expires_at else None
+            expires_at = shifted(now, seconds=lifetime.total_seconds()) if lifetime is not None else None
+            made = self._make(session, old.team_id, old.name, old.scopes, expires_at)
+            old.expires_at = min(ends_at, old.expires_at or ends_at)
+        self.forget(key_id)
+        return made, old
+
+    def revoke(self, team_name: str, key_id: str, *, by: Principal) -> ApiKey:
+        """The key counts no more; one that was revoked before stays as it is."""
+        with self.database.write() as session:
+            row = _require_key(session, team_name, key_id)
+            _require_all(by, scopes_of(row))
+            row.revoked_at = row.revoked_at or self.now()
+        self.forget(key_id)
+        return row
+
+    def page(self, team_name: str, *, limit: int, after: str | None = None) -> list[ApiKey]:
+        """At most *limit* of the team's keys by their id, those that have ended too, from behind *after* on."""
+        with self.database.read() as session:
+            team = require_team(session, team_name)
+            query = select(ApiKey).where(ApiKey.team_id == team.id, ApiKey.id > (after or ""))
+            return list(session.scalars(query.order_by(ApiKey.id).limit(limit)))
+
+    def team_of(self, key_id: str) -> str:
+        """For an operator, who is shown a key's id and nothing else."""
+        with self.database.read() as session:
+            found = session.scalar(select(Team.name).join(ApiKey).where(ApiKey.id == key_id))
+        if found is None:
+            raise _no_such_key(key_id)
+        return found
+
+    def is_anybody_admin(self) -> bool:
+        """Is there an active key that can make others?"""
+        is_active = ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > self.now())
+        is_admin = or_(*(ApiKey.scopes.contains(scope) for scope in (Scope.ADMIN, Scope.OPERATOR)))
+        with self.database.read() as session:
+            return session.scalar(select(ApiKey.id).where(is_active, is_admin).limit(1)) is not None
+
+    def _end(self, expires_at: datetime) -> datetime:
+        try:
+            ends_at = storable(expires_at)
+        except ValueError as error:
+            raise Invalid(f"expires_at: {error}.", param="expires_at") from error
+        if ends_at <= self.now():
+            raise Invalid("expires_at has passed already.", param="expires_at")
+        return ends_at
+
+    def _make(self, session: Session, team_id: int, name: str, scopes: str, expires_at: datetime | None) -> MadeKey:
+        key_id = secrets.token_hex(8)
+        key = f"{PREFIX}{key_id}_{secrets.token_hex(32)}"
+        row = ApiKey(
+            team_id=team_id,
+            id=key_id,
+            name=name,
+            key_hash=hash_of(key),
+            scopes=scopes,
+            created_at=self.now(),
+            expires_at=expires_at,
+        )
+        session.add(row)
+        return MadeKey(row, key)
+
+
+def id_of(key: str) -> str | None:
+    """The public part of a key; None: it does not look like one."""
+    found = _KEY.fullmatch(key)
+    return found[1] if found else None
+
+
+def hash_of(key: str) -> bytes:
+    """Nothing slower is needed for 256 random bits: there is no list of likely ones to try."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def scopes_of(row: ApiKey) -> frozenset[Scope]:
+    return with_included(map(Scope, row.scopes.split()))
+
+
+def status_of(row: ApiKey, now: datetime) -> str:
+    if row.revoked_at is not None:
+        return "revoked"
+    return "expired" if row.expires_at is not None and row.expires_at <= now else "active"
+
+
+def _require_key(session: Session, team_name: str, key_id: str) -> ApiKey:
+    team = require_team(session, team_name)
+    row = session.get(ApiKey, (team.id, key_id)) if _ID.fullmatch(key_id) else None
+    if row is None:
+        raise _no_such_key(key_id)
+    return row
+
+
+def _require_all(by: Principal, scopes: Iterable[Scope]) -> None:
+    if lacking := sorted(set(scopes) - by.scopes):
+        raise Forbidden(f"This takes a key that itself has the scope {', '.join(lacking)}.", param="scopes")
+
+
+def _no_such_key(key_id: str) -> NotFound:
+    return NotFound(f"There is no key {key_id!r} in this team.", param="key_id")

@@ -1,0 +1,103 @@
+"""Do the database and the store of vectors say the same of every partition? Reads everything, changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sqlalchemy import and_, exists, func, select
+from sqlalchemy.orm import Session
+
+from database import Database
+from engines.keywords.base import KeywordStore
+from engines.vectors.base import VectorStore
+from models import Chunk, Doc, Project, Team
+from snapshot import Snapshot, has_vector, is_live, live_vectors, snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A partition, what it holds, and everything that does not fit; nothing there means that it is clean."""
+
+    tenant_id: str
+    namespace: str
+    embedding_version: str
+    live_docs: int
+    live_chunks: int
+    checkpoint_chunks: int
+    tail_changes: int
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class VerifyingService:
+    database: Database
+    vectors: VectorStore
+    keywords: KeywordStore
+
+    def verify(self) -> Iterator[Verdict]:
+        """One verdict per namespace, each of one snapshot."""
+        with self.database.read() as session:
+            query = select(Team.name, Project.name).join(Project, Project.team_id == Team.id)
+            places = session.execute(query.order_by(Team.name, Project.name)).all()
+        for tenant_id, namespace in places:
+            with self.database.read() as session:
+                seen = snapshot(session, tenant_id, namespace)
+                if seen is None:
+                    yield Verdict(tenant_id, namespace, "?", 0, 0, 0, 0, ["There is no index row for this namespace."])
+                else:
+                    yield self._verdict(session, seen, tenant_id)
+
+    def _verdict(self, session: Session, seen: Snapshot, tenant_id: str) -> Verdict:
+        project, index = seen.project, seen.index
+        live = np.array(sorted(session.scalars(_live(project, Chunk.faiss_id))), np.int64)
+        problems = list(self.vectors.problems(session, seen, live))
+        problems += self.keywords.problems(session, seen, live)
+        problems += _vector_problems(session, seen)
+        problems += _counter_problems(session, project, len(live))
+        return Verdict(
+            tenant_id=tenant_id,
+            namespace=project.name,
+            embedding_version=index.embedding_version,
+            live_docs=project.live_docs,
+            live_chunks=len(live),
+            checkpoint_chunks=index.ntotal if index.faiss_path else 0,
+            tail_changes=index.changes,
+            problems=problems,
+        )
+
+
+def _vector_problems(session: Session, seen: Snapshot) -> Iterator[str]:
+    without = _live(seen.project, func.count()).where(~has_vector(seen.key.embedding_version))
+    if count := session.scalar(without):
+        yield f"{count} live chunks have no vector."
+    ids, vectors = live_vectors(session, seen)
+    lengths = np.linalg.norm(vectors, axis=1)
+    if len(ids) and not np.allclose(lengths, 1, atol=1e-3):
+        yield f"{int((np.abs(lengths - 1) > 1e-3).sum())} vectors in the database do not have length 1."
+
+
+def _counter_problems(session: Session, project: Project, live_chunks: int) -> Iterator[str]:
+    if project.live_chunks != live_chunks:
+        yield f"The namespace counts {project.live_chunks} live chunks, but there are {live_chunks}."
+    shown = select(func.count()).where(
+        Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.live_revision.is_not(None)
+    )
+    if (docs := session.scalar(shown)) != project.live_docs:
+        yield f"The namespace counts {project.live_docs} live documents, but there are {docs}."
+    of_live_revision = and_(
+        Doc.team_id == Chunk.team_id,
+        Doc.project_id == Chunk.project_id,
+        Doc.doc_id == Chunk.doc_id,
+        Doc.live_revision == Chunk.revision,
+        Doc.deleted_at.is_(None),
+    )
+    strays = _live(project, func.count()).where(~exists().where(of_live_revision))
+    if count := session.scalar(strays):
+        yield f"{count} live chunks do not belong to the live revision of their document."
+
+
+def _live(project: Project, what: Any) -> Any:
+    return select(what).where(Chunk.team_id == project.team_id, Chunk.project_id == project.id, is_live(project.seq))

@@ -1,0 +1,95 @@
+"""Which embedding versions there are, who uses each, and how the name of one that nobody uses becomes free again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import CursorResult, and_, delete, func, select
+from sqlalchemy.orm import Session
+
+from database import Database
+from engines.vectors import graphs
+from errors import Conflict, NotFound
+from job_queue import FINISHED
+from models import Embedding, EmbeddingVersion, IndexRow, Job, Project, Team, VectorRow
+from services.index.publishing import REBUILD
+
+
+@dataclass(frozen=True, slots=True)
+class VersionUse:
+    """*namespaces* serve it, *jobs* that have not ended move others to it."""
+
+    row: EmbeddingVersion
+    namespaces: int
+    jobs: int
+
+
+@dataclass(frozen=True)
+class VersionService:
+    """*own_version* is the one that this process is set to."""
+
+    database: Database
+    own_version: str
+
+    def listed(self) -> list[VersionUse]:
+        """The oldest first."""
+        with self.database.read() as session:
+            rows = session.scalars(select(EmbeddingVersion).order_by(EmbeddingVersion.created_at)).all()
+            return [_use(session, row) for row in rows]
+
+    def free(self, name: str) -> int:
+        """Forget the version and its vectors, in one transaction. Returns how many there were.
+
+        Raises NotFound, and Conflict where it is used. A version that comes into use meanwhile keeps everything but
+        its graph in Postgres, which its next rebuild makes again.
+        """
+        if name == self.own_version:
+            raise Conflict(f"{name!r} is the EMBEDDING_VERSION that is set here: set another one first.", param="name")
+        with self.database.read() as session:
+            row = _unused(session, name)
+        if self.database.file is None:
+            graphs.drop(self.database, name, row.dimension)
+        with self.database.write() as session:
+            _unused(session, name, is_locked=True)
+            deleted = self._delete_vectors(session, name)
+            session.execute(delete(IndexRow).where(IndexRow.embedding_version == name))
+            session.execute(delete(EmbeddingVersion).where(EmbeddingVersion.name == name))
+        return deleted
+
+    def _delete_vectors(self, session: Session, name: str) -> int:
+        """Team by team, which their keys are ordered by. On Postgres also those of a store that was set before."""
+        deleted = 0
+        for team_id in session.scalars(select(Team.id)).all():
+            done = session.execute(
+                delete(Embedding).where(Embedding.team_id == team_id, Embedding.embedding_version == name)
+            )
+            assert isinstance(done, CursorResult)
+            deleted += done.rowcount
+            if self.database.file is None:
+                session.execute(
+                    delete(VectorRow).where(VectorRow.team_id == team_id, VectorRow.embedding_version == name)
+                )
+        return deleted
+
+
+def _use(session: Session, row: EmbeddingVersion) -> VersionUse:
+    namespaces = select(func.count()).select_from(Project).where(Project.embedding_version == row.name)
+    moves = and_(Job.dedupe_key == f"{REBUILD}:{row.name}", Job.status.not_in(FINISHED))
+    jobs = select(func.count()).select_from(Job).where(moves)
+    return VersionUse(row, session.scalar(namespaces) or 0, session.scalar(jobs) or 0)
+
+
+def _unused(session: Session, name: str, *, is_locked: bool = False) -> EmbeddingVersion:
+    """With *is_locked* nothing can come to use it before the transaction ends: what refers to the row waits."""
+    row = session.get(EmbeddingVersion, name, with_for_update=is_locked)
+    if row is None:
+        raise NotFound(f"There is no embedding version {name!r}: see manage.py versions.", param="name")
+    use = _use(session, row)
+    if use.namespaces or use.jobs:
+        raise Conflict(
+            f"Version {name!r} is used by {use.namespaces} namespaces, and {use.jobs} rebuilds move others to it. Move "
+            "the namespaces to another version first (manage.py rebuild --reembed --new-embedding-version), and let "
+            "the rebuilds end or cancel them.",
+            param="name",
+        )
+    return row

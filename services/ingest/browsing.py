@@ -1,0 +1,106 @@
+"""Look at documents and their chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import ColumnElement, Select, case, select
+from sqlalchemy.orm import Session, defer
+
+from database import Database, repeatable
+from errors import NotFound
+from models import Chunk, Doc, File, Project, Revision
+from services.index import namespaces
+
+IDS_PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DocView:
+    """A doc, and the newest revision that was accepted of it; its file, where it came as one and that was asked for."""
+
+    doc: Doc
+    revision: Revision
+    file: File | None = None
+
+
+@dataclass(frozen=True)
+class BrowsingService:
+    database: Database
+
+    @repeatable
+    def get(self, tenant_id: str, namespace: str, doc_id: str) -> DocView:
+        with self.database.read() as session:
+            project = namespaces.require(session, tenant_id, namespace)
+            return _with_files(session, project, [view(session, project, doc_id)])[0]
+
+    @repeatable
+    def page(self, tenant_id: str, namespace: str, *, limit: int, after: str | None) -> list[DocView]:
+        """At most *limit* documents by their doc_id, from behind *after* on."""
+        with self.database.read() as session:
+            project = namespaces.find(session, tenant_id, namespace)
+            if project is None:
+                return []
+            query = _with_revision(project, Revision.revision == Doc.revision).where(Doc.deleted_at.is_(None))
+            if after is not None:
+                query = query.where(Doc.doc_id > after)
+            rows = session.execute(query.order_by(Doc.doc_id).limit(limit))
+            return _with_files(session, project, [DocView(doc, revision) for doc, revision in rows])
+
+    @repeatable
+    def chunks(self, tenant_id: str, namespace: str, doc_id: str, *, limit: int, after: int | None) -> list[Chunk]:
+        """The chunks that a search can find, in the order of the document, from behind number *after* on."""
+        with self.database.read() as session:
+            project = namespaces.require(session, tenant_id, namespace)
+            doc = view(session, project, doc_id).doc
+            query = select(Chunk).where(
+                Chunk.team_id == project.team_id,
+                Chunk.project_id == project.id,
+                Chunk.doc_id == doc_id,
+                Chunk.revision == doc.live_revision,
+                Chunk.chunk_index > (-1 if after is None else after),
+                Chunk.deleted_at.is_(None),
+            )
+            return list(session.scalars(query.order_by(Chunk.chunk_index).limit(limit)))
+
+
+def view(session: Session, project: Project, doc_id: str) -> DocView:
+    """Raises NotFound for a doc that is not there, or not any more."""
+    found = newest(session, project, [doc_id]).get(doc_id)
+    if found is None or found[0].deleted_at is not None:
+        raise NotFound(f"There is no document {doc_id!r} in this namespace.", param="doc_id")
+    return DocView(*found)
+
+
+def newest(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, tuple[Doc, Revision]]:
+    """Each doc with the newest revision that was accepted of it (of a deleted doc: the last before)."""
+    found: dict[str, tuple[Doc, Revision]] = {}
+    for start in range(0, len(doc_ids), IDS_PER_QUERY):
+        some = doc_ids[start : start + IDS_PER_QUERY]
+        query = _with_revision(project, Revision.revision == _last_with_content()).where(Doc.doc_id.in_(some))
+        found |= {doc.doc_id: (doc, revision) for doc, revision in session.execute(query)}
+    return found
+
+
+def _with_files(session: Session, project: Project, views: Sequence[DocView]) -> list[DocView]:
+    doc_ids = [each.doc.doc_id for each in views if each.revision.blob_uri is not None]
+    files: dict[str, File] = {}
+    for start in range(0, len(doc_ids), IDS_PER_QUERY):
+        some = doc_ids[start : start + IDS_PER_QUERY]
+        same = (File.team_id == Doc.team_id) & (File.project_id == Doc.project_id) & (File.doc_id == Doc.doc_id)
+        query = select(File).join(Doc, same & (File.revision == Doc.revision))
+        query = query.where(Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.doc_id.in_(some))
+        files |= {file.doc_id: file for file in session.scalars(query)}
+    return [replace(each, file=files.get(each.doc.doc_id)) for each in views]
+
+
+def _with_revision(project: Project, which: ColumnElement[bool]) -> Select[Doc, Revision]:
+    same = (Revision.team_id == Doc.team_id) & (Revision.project_id == Doc.project_id) & (Revision.doc_id == Doc.doc_id)
+    query = select(Doc, Revision).join(Revision, same & which).options(defer(Revision.text))
+    return query.where(Doc.team_id == project.team_id, Doc.project_id == project.id)
+
+
+def _last_with_content() -> ColumnElement[int]:
+    """A deletion counts as a revision of the doc, but has no row of its own."""
+    return case((Doc.deleted_at.is_(None), Doc.revision), else_=Doc.revision - 1)

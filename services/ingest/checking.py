@@ -1,0 +1,100 @@
+"""What may be stored. Every refusal names the field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from errors import Invalid, TooLarge
+from models import Json
+from services.ingest.drafts import AUTO, Limits, NewDoc
+from services.ingest.own_chunks import cleaned, joined
+from text.chunkers import STRATEGIES
+from text.hashing import clean, is_blank, unfit
+from text.nesting import depth, strings_in
+
+DEEPEST_METADATA = 32
+MOST_NAME_BYTES = 2500
+"""In UTF-8: what Postgres takes into an index beside the other columns of a key. On SQLite too: it can be moved."""
+
+
+def checked(doc: NewDoc, limits: Limits) -> NewDoc:
+    """The document as it will be stored. Raises Invalid or TooLarge, naming the field."""
+    for field in ("tenant_id", "namespace"):
+        check_new_name(field, getattr(doc, field), limits.name_chars)
+    check_new_name("doc_id", doc.doc_id, limits.doc_id_chars)
+    for field in ("title", "mime_type"):
+        check_line(field, getattr(doc, field) or "")
+    _check_metadata(doc.doc_id, doc.metadata, limits, param="metadata")
+    if doc.file is not None:
+        if doc.chunk_strategy not in (AUTO, *STRATEGIES):
+            told = f"There is no strategy {doc.chunk_strategy!r}; there are {AUTO}, {', '.join(STRATEGIES)}."
+            raise Invalid(told, param="chunk_strategy")
+        return doc
+    return _with_checked_text(doc, limits)
+
+
+def _with_checked_text(doc: NewDoc, limits: Limits) -> NewDoc:
+    if doc.chunks:
+        doc = _with_checked_chunks(doc, limits)
+    if len(doc.text) > limits.text_chars:
+        raise TooLarge(
+            f"The text of {doc.doc_id!r} has {len(doc.text)} characters; at most {limits.text_chars} are "
+            "accepted (MAX_TEXT_CHARS). Split it into several documents.",
+            param="text",
+        )
+    text = clean(doc.text)
+    if is_blank(text):
+        raise Invalid(f"The text of {doc.doc_id!r} is empty: there is nothing to search for in it.", param="text")
+    return doc if text == doc.text else replace(doc, text=text)
+
+
+def _with_checked_chunks(doc: NewDoc, limits: Limits) -> NewDoc:
+    """The chunks as they will be stored, and the text that they make up."""
+    if doc.chunk_strategy != "default" or doc.chunk_overlap:
+        raise Invalid("Own chunks are not cut: leave chunk_strategy and chunk_overlap out.", param="chunk_strategy")
+    chunks = cleaned(doc.chunks, doc.doc_id)
+    for number, own in enumerate(chunks):
+        whose = f"{doc.doc_id}, chunk {number}"
+        _check_metadata(whose, own.metadata or {}, limits, param=f"chunks.{number}.metadata")
+    return replace(doc, chunks=chunks, text=joined(chunks))
+
+
+def _check_metadata(whose: str, metadata: Json, limits: Limits, *, param: str) -> None:
+    try:
+        size = len(json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode())
+    except (RecursionError, ValueError) as error:
+        raise Invalid(f"The metadata of {whose!r} cannot be kept as JSON: {error}.", param=param) from error
+    if size > limits.metadata_bytes:
+        raise TooLarge(
+            f"The metadata of {whose!r} takes {size} bytes as JSON; at most {limits.metadata_bytes} are "
+            "accepted (MAX_METADATA_BYTES).",
+            param=param,
+        )
+    if depth(metadata) > DEEPEST_METADATA:
+        raise Invalid(f"The metadata of {whose!r} is nested deeper than {DEEPEST_METADATA}.", param=param)
+    if told := next(filter(None, map(unfit, strings_in(metadata))), None):
+        raise Invalid(f"A key or a value in the metadata of {whose!r} {told}: take it out.", param=param)
+
+
+def check_name(field: str, value: str, longest: int) -> None:
+    """What any name has to be, also one that is only looked up. Raises Invalid."""
+    if not value.strip():
+        raise Invalid(f"{field} is empty.", param=field)
+    if len(value) > longest:
+        raise Invalid(f"{field} has {len(value)} characters; at most {longest} are accepted.", param=field)
+    if told := unfit(value):
+        raise Invalid(f"{field} {told}: take it out.", param=field)
+
+
+def check_new_name(field: str, value: str, longest: int) -> None:
+    """What a name has to be that something is given. Earlier versions gave others, and those can still be looked up."""
+    check_name(field, value, longest)
+    check_line(field, value)
+    if (size := len(value.encode())) > MOST_NAME_BYTES:
+        raise Invalid(f"{field} takes {size} bytes in UTF-8; at most {MOST_NAME_BYTES} are accepted.", param=field)
+
+
+def check_line(field: str, value: str) -> None:
+    if told := unfit(value, is_line=True):
+        raise Invalid(f"{field} {told}: it has to be one line of printable characters.", param=field)

@@ -1,0 +1,100 @@
+"""From a document to its chunks, with what is embedded with each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from domain import Span
+from engines.embedders.base import Embedder
+from errors import Invalid
+from services.ingest.drafts import Draft, NewDoc
+from services.ingest.own_chunks import digest, key_of, spans_of
+from text.chunkers import chunk
+from text.enrich import LONGEST_HEADER, embedded_text, header
+from text.extract import EXTRACTION
+from text.extract.base import Caveat
+
+
+def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
+    """How the content is read, cut and headed. The same content by another recipe is another revision."""
+    cut: list[object] = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens]
+    told = [*([digest(doc.chunks)] if doc.chunks else cut), doc.heading, doc.enrich_context]
+    if doc.file is not None:
+        told += ["file", EXTRACTION]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def draft(doc: NewDoc, *, chunk_tokens: int, most_chunks: int, model: Embedder | None) -> Draft:
+    """The document, cut; a file is not cut before a worker has read it.
+
+    *model* will embed the chunks; None: their vectors came with them, and their tokens are not counted. Raises
+    Invalid for an own chunk of which the model would not read all, and for more chunks than *most_chunks*.
+    """
+    recipe = recipe_of(doc, chunk_tokens)
+    if doc.file is not None:
+        return Draft(doc, doc.content_hash, recipe, (), (), ())
+    spans = _spans(doc, chunk_tokens, model)
+    _check_count(doc, len(spans), most_chunks)
+    headers = [_header(doc, span.section, model, beside=span.token_count) for span in spans]
+    texts = [embedded_text(span.text, head) for span, head in zip(spans, headers, strict=True)]
+    warnings = _check_tokens(doc, spans, texts, model) if model is not None else ()
+    vectors = [own.vector for own in doc.chunks] or [None] * len(texts)
+    keys = tuple(key_of(text, vector) for text, vector in zip(texts, vectors, strict=True))
+    return Draft(doc, doc.content_hash, recipe, tuple(spans), tuple(headers), keys, warnings)
+
+
+def _no_tokens(text: str) -> int:  # noqa: ARG001
+    return 0
+
+
+def _spans(doc: NewDoc, chunk_tokens: int, model: Embedder | None) -> list[Span]:
+    if doc.chunks or model is None:
+        return spans_of(doc.chunks, count_tokens=model.count_tokens if model is not None else _no_tokens)
+    return chunk(
+        doc.text,
+        doc.chunk_strategy,
+        max_tokens=min(chunk_tokens, model.max_tokens),
+        overlap_chars=doc.chunk_overlap,
+        count_tokens=model.count_tokens,
+        most_tokens=lambda section: model.max_tokens - model.count_tokens(_header(doc, section, model)),
+    )
+
+
+def _check_count(doc: NewDoc, count: int, most: int) -> None:
+    if count > most:
+        raise Invalid(
+            f"{doc.called!r} comes to {count} chunks; at most {most} are accepted (MAX_CHUNKS_PER_DOCUMENT). Split it "
+            "into several documents, or let its chunks be larger (CHUNK_TOKENS).",
+            param="chunks" if doc.chunks else "text",
+        )
+
+
+def _header(doc: NewDoc, section: tuple[str, ...], model: Embedder | None, *, beside: int = 0) -> str:
+    """Never so long that the model would not read all of the *beside* tokens of a chunk behind it."""
+    if model is None or not doc.enrich_context:
+        return ""
+    room = min(LONGEST_HEADER, model.max_tokens - beside)
+    return header(doc.heading, section, count_tokens=model.count_tokens, max_tokens=max(room, 0))
+
+
+def _check_tokens(doc: NewDoc, spans: Sequence[Span], texts: Sequence[str], model: Embedder) -> tuple[Caveat, ...]:
+    """Warnings for chunks that are too long; who sends chunks can cut them, and has to."""
+    longest = model.max_tokens
+    may_be_too_long = [at for at, span in enumerate(spans) if span.token_count + LONGEST_HEADER > longest]
+    too_long = [at for at in may_be_too_long if model.count_tokens(texts[at]) > longest]
+    if not too_long:
+        return ()
+    first = too_long[0]
+    if doc.chunks:
+        raise Invalid(
+            f"Chunk {first} of {doc.doc_id!r} has {model.count_tokens(texts[first])} tokens, and the model reads "
+            f"{longest}: cut it.",
+            param=f"chunks.{first}.text",
+        )
+    message = (
+        f"{len(too_long)} chunks, the first of them chunk {first}, have more than the {longest} tokens that "
+        "the model reads: their ends are found by their words only."
+    )
+    return (Caveat("chunks_beyond_model", message),)

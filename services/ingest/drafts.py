@@ -1,0 +1,106 @@
+"""A document as it was sent, and as it was cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from domain import RawFile, Span
+from models import Json
+from services.ingest.own_chunks import OwnChunk
+from text.enrich import embedded_text
+from text.extract.base import Caveat
+from text.hashing import doc_hash
+
+AUTO = "auto"
+"""The way of chunking that fits what a file turns out to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one document may be, each a setting."""
+
+    text_chars: int
+    metadata_bytes: int
+    batch_docs: int
+    name_chars: int
+    doc_id_chars: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewDoc:
+    """A document as it was sent. *expected_hash* and *must_be_new* are the preconditions of the request.
+
+    One that came as a *file* has no text yet: a worker reads it. It may ask for AUTO.
+    *chunks*, where there are some, are the document; its text is theirs.
+    """
+
+    tenant_id: str
+    namespace: str
+    doc_id: str
+    text: str
+    metadata: Json
+    title: str | None = None
+    source_type: str = "manual"
+    mime_type: str = "text/plain"
+    chunk_strategy: str = "default"
+    chunk_overlap: int = 0
+    enrich_context: bool = False
+    chunks: tuple[OwnChunk, ...] = ()
+    expected_hash: str | None = None
+    must_be_new: bool = False
+    file: RawFile | None = None
+
+    @property
+    def content_hash(self) -> str:
+        return self.file.sha256 if self.file else doc_hash(self.text)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.tenant_id, self.namespace, self.doc_id
+
+    @property
+    def called(self) -> str:
+        """As its sender knows it: a file's doc_id may be a hash."""
+        return self.file.filename if self.file else self.doc_id
+
+    @property
+    def dimension(self) -> int | None:
+        """Of the vectors that came with it; None: a model makes them."""
+        return self.chunks[0].dimension if self.chunks else None
+
+    @property
+    def heading(self) -> str | None:
+        """What an enriched chunk is headed with: the title, or the file's name."""
+        named = self.title or self.metadata.get("title") or self.metadata.get("filename")
+        return str(named) if named and self.enrich_context else None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document that was cut: its chunks, with the context that is embedded with each and the key of its vector.
+
+    *warnings* say of which chunks the model does not read all.
+    """
+
+    doc: NewDoc
+    doc_hash: str
+    recipe: str
+    spans: tuple[Span, ...]
+    headers: tuple[str, ...]
+    keys: tuple[bytes, ...]
+    warnings: tuple[Caveat, ...] = ()
+
+    @property
+    def vectors(self) -> dict[bytes, bytes]:
+        """What came with the document, by the keys of its chunks."""
+        told = zip(self.keys, self.doc.chunks, strict=False)
+        return {key: chunk.vector for key, chunk in told if chunk.vector is not None}
+
+    @property
+    def texts(self) -> dict[bytes, str]:
+        """What has to be embedded, by the same keys."""
+        if self.doc.dimension is not None:
+            return {}
+        texts = (embedded_text(span.text, head) for span, head in zip(self.spans, self.headers, strict=True))
+        return dict(zip(self.keys, texts, strict=True))

@@ -1,0 +1,87 @@
+"""What users may do with jobs beyond looking: ask for a rebuild, cancel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from database import Database, repeatable
+from domain import ANYONE, Principal, Scope
+from errors import Forbidden, Invalid
+from job_lease import Claim
+from job_queue import JobQueue
+from models import Job, JobStatus, RevisionStatus
+from services.index import namespaces
+from services.index.embedding import EmbeddingService
+from services.index.publishing import REBUILD, Publisher
+from services.ingest.ingesting import abandon
+from services.ingest.own_chunks import EXTERNAL
+
+SHOWN_VERSIONS = 20
+
+
+@dataclass(frozen=True)
+class JobService:
+    database: Database
+    queue: JobQueue
+    embedding: EmbeddingService
+    publisher: Publisher
+
+    @repeatable
+    def rebuild(
+        self, tenant_id: str, namespace: str, *, reembed: bool, new_version: str | None, by: Principal = ANYONE
+    ) -> str:
+        """Queue a rebuild and return its job_id; that of the one that waits already, if one does.
+
+        A version whose name is new is given to this process's own model, here, for good and for every team: raises
+        Forbidden where *by* is no operator.
+        """
+        if new_version is not None and not reembed:
+            raise Invalid(
+                "new_embedding_version needs reembed=true: vectors of another version have to be made first.",
+                param="new_embedding_version",
+            )
+        with self.database.read() as session:
+            namespaces.require(session, tenant_id, namespace)
+        version = new_version or self.embedding.version
+        if reembed and version.startswith(EXTERNAL):
+            raise Invalid(
+                f"Names that begin with {EXTERNAL} stand for vectors that come from outside: no model can make them.",
+                param="new_embedding_version",
+            )
+        if new_version is not None:
+            self._require_may_use(new_version, by)
+        if reembed:
+            self.embedding.ensure_registered(version)
+        with self.database.write() as session:
+            project = namespaces.require(session, tenant_id, namespace)
+            if not reembed:
+                return self.publisher.ask_for_rebuild(session, project)
+            payload = {"reembed": True, "new_embedding_version": version}
+            key = f"{REBUILD}:{version}"
+            return self.queue.create_job(session, REBUILD, payload, project=project, dedupe_key=key)
+
+    def _require_may_use(self, version: str, by: Principal) -> None:
+        if by.may(Scope.OPERATOR) or version == self.embedding.version or self.embedding.has_version(version):
+            return
+        there = ", ".join(map(repr, self.embedding.names(limit=SHOWN_VERSIONS))) or "none"
+        raise Forbidden(
+            f"There is no embedding version {version!r}, and a new name takes an operator, since it stands for one "
+            "model, for good and for every team: a key with the scope operator, or manage.py rebuild "
+            f"--new-embedding-version. There are: {there}.",
+            param="new_embedding_version",
+        )
+
+    @repeatable
+    def cancel(self, job_id: str, *, tenant_id: str | None = None) -> Job:
+        """End a job that waits, and whatever waits for it; ask a running one to end at its next step."""
+        with self.database.write() as session:
+            job = self.queue.cancel(session, job_id, tenant_id=tenant_id)
+            if job.status == JobStatus.CANCELLED:
+                abandon(session, job_id, "Its job was cancelled.", RevisionStatus.CANCELLED)
+            return job
+
+    def end(self, claim: Claim, status: JobStatus, error: str) -> None:
+        """A job ends without success: in the same commit its documents learn why."""
+        became = RevisionStatus.CANCELLED if status == JobStatus.CANCELLED else RevisionStatus.FAILED
+        with self.queue.finish(claim, status, error=error) as session:
+            abandon(session, claim.job_id, error, became)

@@ -1,0 +1,113 @@
+"""A document beside its rows: does a revision say the same, and which rows are made of a draft."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm.attributes import flag_modified
+
+from domain import RawFile
+from models import Doc, File, Json, Project, Revision, RevisionStatus
+from services.ingest.drafts import Draft, NewDoc
+
+
+def says_the_same(revision: Revision, doc: NewDoc, recipe: str) -> bool:
+    """Would accepting the document change which chunks there are?"""
+    return revision.recipe == recipe and revision.doc_hash == doc.content_hash
+
+
+def describes_the_same(revision: Revision, doc: NewDoc) -> bool:
+    """Is everything about the document that is not its text the same too?"""
+    told = (_as_json(revision.doc_metadata), revision.title, revision.source_type, revision.mime_type)
+    return told == (_as_json(doc.metadata), *_description(revision, doc))
+
+
+def describe(revision: Revision, doc: NewDoc) -> None:
+    """Say of the revision what *doc* says about itself."""
+    revision.doc_metadata = doc.metadata
+    flag_modified(revision, "doc_metadata")  # to Python 1 and True are the same
+    revision.title, revision.source_type, revision.mime_type = _description(revision, doc)
+
+
+def _description(revision: Revision, doc: NewDoc) -> tuple[str | None, str, str]:
+    """What a file says of itself counts until somebody says otherwise; its type is what it was found to be."""
+    if doc.file is not None:
+        return doc.title or revision.title, doc.source_type, revision.mime_type
+    return doc.title, doc.source_type, doc.mime_type
+
+
+def _as_json(value: Json) -> str:
+    """To Python 1, 1.0 and True are the same; to whoever sent them they are not."""
+    return json.dumps(value, sort_keys=True)
+
+
+def revision_row(draft: Draft, project: Project, row: Doc, *, first_id: int, job_id: str | None) -> Revision:
+    doc = draft.doc
+    return Revision(
+        team_id=project.team_id,
+        project_id=project.id,
+        doc_id=doc.doc_id,
+        revision=row.revision,
+        status=RevisionStatus.PENDING,
+        job_id=job_id,
+        doc_hash=draft.doc_hash,
+        recipe=draft.recipe,
+        title=doc.title,
+        source_type=doc.source_type,
+        mime_type=doc.mime_type,
+        blob_uri=doc.file.blob if doc.file else None,
+        doc_metadata=doc.metadata,
+        chunk_count=len(draft.spans),
+        first_id=first_id,
+        text=doc.text,
+    )
+
+
+def file_row(doc: NewDoc, file: RawFile, revision: Revision) -> File:
+    """The file of the revision, with what its reader has to know."""
+    return File(
+        team_id=revision.team_id,
+        project_id=revision.project_id,
+        doc_id=revision.doc_id,
+        revision=revision.revision,
+        filename=file.filename,
+        byte_count=file.byte_count,
+        asked={
+            "declared": file.declared,
+            "chunk_strategy": doc.chunk_strategy,
+            "chunk_overlap": doc.chunk_overlap,
+            "enrich_context": doc.enrich_context,
+        },
+    )
+
+
+def chunk_rows(draft: Draft, revision: Revision, *, first_id: int, live_seq: int | None) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = []
+    metadata = [own.metadata for own in draft.doc.chunks] or [None] * len(draft.spans)
+    for index, (span, head, key) in enumerate(zip(draft.spans, draft.headers, draft.keys, strict=True)):
+        rows.append(
+            {
+                "team_id": revision.team_id,
+                "project_id": revision.project_id,
+                "faiss_id": first_id + index,
+                "doc_id": revision.doc_id,
+                "revision": revision.revision,
+                "chunk_index": index,
+                "text": span.text,
+                "header": head,
+                "section": " > ".join(span.section) or None,
+                "chunk_hash": hashlib.sha256(span.text.encode()).hexdigest(),
+                "embed_hash": key,
+                "chunk_metadata": metadata[index],
+                "page_start": span.page_start,
+                "page_end": span.page_end,
+                "char_start": span.start,
+                "char_end": span.end,
+                "token_count": span.token_count,
+                "live_seq": live_seq,
+            }
+        )
+    return rows

@@ -1,0 +1,110 @@
+"""How the service is doing: health, statistics of indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import and_, make_url, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from database import Database, repeatable
+from engines.vectors.base import VectorStore
+from errors import ServiceError
+from job_queue import JobQueue
+from models import IndexRow, Project, Team
+from services.index.embedding import EmbeddingService
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    db_ok: bool
+    index_store_ok: bool
+    jobqueue_ok: bool
+    model: str
+    problems: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStats:
+    """A partition. *ntotal* counts the vectors that a search can find; a rebuild would make it faster: *dirty*."""
+
+    tenant_id: str
+    namespace: str
+    embedding_version: str
+    ntotal: int
+    dimension: int
+    dirty: bool
+    updated_at: datetime
+    seq: int
+    covered_seq: int
+    checkpoint_ntotal: int
+    live_docs: int
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class ObservingService:
+    database: Database
+    vectors: VectorStore
+    queue: JobQueue
+    embedding: EmbeddingService
+
+    def health(self) -> Health:
+        problems: list[str] = []
+        db_ok = _is_well(self._ask_database, problems)
+        jobqueue_ok = db_ok and _is_well(self.queue.stats, problems)
+        index_store_ok = _is_well(self.vectors.require_ready, problems)
+        model = "ready" if self.embedding.is_ready else "failed" if self.embedding.problem else "loading"
+        if self.embedding.problem:
+            problems.append(self.embedding.problem)
+        return Health(db_ok, index_store_ok, jobqueue_ok, model, problems)
+
+    @repeatable
+    def index_stats(self, *, tenant_id: str | None = None, namespace: str | None = None) -> list[IndexStats]:
+        same = and_(
+            IndexRow.team_id == Project.team_id,
+            IndexRow.project_id == Project.id,
+            IndexRow.embedding_version == Project.embedding_version,
+        )
+        query = select(Team.name, Project, IndexRow).join(Project, Project.team_id == Team.id).join(IndexRow, same)
+        wanted = {Team.name: tenant_id, Project.name: namespace}
+        query = query.where(*(column == value for column, value in wanted.items() if value is not None))
+        with self.database.read() as session:
+            rows = session.execute(query.order_by(Team.name, Project.name)).all()
+        return [
+            IndexStats(
+                tenant_id=tenant,
+                namespace=project.name,
+                embedding_version=index.embedding_version,
+                ntotal=project.live_chunks,
+                dimension=index.dimension,
+                dirty=self.vectors.is_dirty(project, index),
+                updated_at=index.updated_at,
+                seq=project.seq,
+                covered_seq=index.covered_seq,
+                checkpoint_ntotal=index.ntotal,
+                live_docs=project.live_docs,
+                problem=index.problem,
+            )
+            for tenant, project, index in rows
+        ]
+
+    def _ask_database(self) -> None:
+        with self.database.read() as session:
+            session.execute(text("SELECT 1"))
+
+
+def _is_well(ask: Callable[[], object], problems: list[str]) -> bool:
+    try:
+        ask()
+    except (ServiceError, SQLAlchemyError) as error:
+        problems.append(str(error) if isinstance(error, ServiceError) else "The database cannot be read.")
+        return False
+    return True
+
+
+def without_password(url: str) -> str:
+    """A database URL as it may be shown."""
+    return make_url(url).render_as_string(hide_password=True)

@@ -1,0 +1,184 @@
+"""Every route of the service, asked by strangers, by keys that may too little, and by another team."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain, combinations
+from threading import Thread
+from typing import Any
+
+import pytest
+from fastapi import APIRouter
+
+from api.routing import StrictRoute
+from domain import Scope, with_included
+from tests.support.accounts import Team, keyed, make_team
+from tests.support.routes import found_in, names_of_things, routes_of
+from tests.support.service import Service
+
+__all__ = ["keyed"]
+
+Known = dict[str, Any]
+
+
+class World:
+    """Two teams that each have one of everything that a route can name."""
+
+    def __init__(self, service: Service, url: str) -> None:
+        self.client, self.url = service.client, url
+        self.routes = routes_of(service.client.get("/openapi.json").json())
+        self.names = names_of_things(self.routes)
+        self.one, self.other = make_team(service, "team-one"), make_team(service, "team-other")
+        self._count = 0
+
+    def absent(self) -> Known:
+        """What nobody has, and nobody was asked for before."""
+        self._count += 1
+        names = {name: f"{self._count:016x}" if name == "key_id" else f"no-{name}-{self._count}" for name in self.names}
+        return {**names, "url": self.url}
+
+    def made(self, team: Team) -> Known:
+        """A new namespace with a document, a job and a key in it, and whatever else answers of the service name."""
+        self._count += 1
+        known: Known = {
+            "tenant_id": team.name,
+            "namespace": f"{team.name}-namespace-{self._count}",
+            "doc_id": f"{team.name}-document-{self._count}",
+            "url": self.url,
+        }
+        team.post(f"{team.own}/projects", {"namespace": known["namespace"]}, expect=201)
+        place = {name: known[name] for name in ("tenant_id", "namespace", "doc_id")}
+        doc = {**place, "text": f"The cats of {team.name}."}
+        team.post("/v1/docs/upsert", doc)
+        answers = [
+            team.post("/v1/docs/upsert/batch", {"docs": [{**doc, "text": "Later."}], "async_mode": True}),
+            team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, expect=201),
+            team.ask(
+                "POST", "/v1/docs/upload", data=place, files={"file": ("cats.txt", b"Cats in a file.")}, expect=200
+            ),
+        ]
+        self._learn(known, answers)
+        for route in self.routes:
+            if self.names - known.keys() and route.method in ("GET", "POST") and route.in_path <= known.keys():
+                self._learn(known, [_json(team.ask(**route.request(known)))])
+        return known
+
+    def seen_by(self, team: Team, known: Known) -> list[str]:
+        """What the team reads, everywhere."""
+        reading = [route for route in self.routes if route.method == "GET"]
+        return [team.ask(**route.request(known)).text for route in reading]
+
+    def _learn(self, known: Known, answers: list[Any]) -> None:
+        for name, value in found_in(answers, self.names):
+            known.setdefault(name, value)
+
+
+class Page(BaseHTTPRequestHandler):
+    """What POST /v1/docs/fetch gets."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        self.wfile.write(b"Cats from afar.")
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody asked."""
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/cats.txt"
+        server.shutdown()
+
+
+@pytest.fixture
+def world(keyed: Service, page: str) -> World:
+    return World(keyed, page)
+
+
+def test_without_a_key_every_route_but_health_is_a_401(world: World) -> None:
+    for route in world.routes:
+        answer = world.client.request(**route.request(world.absent()))
+        if not route.any_of:
+            assert (route.path, answer.json()) == ("/v1/health", {"ok": True})
+            continue
+        assert answer.status_code == 401, f"{route}: {answer.text}"
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_a_key_opens_the_routes_of_its_scopes_and_no_other(world: World) -> None:
+    for route in world.routes:
+        for scope in Scope:
+            answer = world.one.ask(**route.request(world.absent()), scope=scope)
+            may = not route.any_of or bool(with_included([scope]) & route.any_of)
+            assert (answer.status_code != 403) == may, f"{route} with {scope}: {answer.text}"
+            assert answer.status_code not in (401, 500), f"{route} with {scope}: {answer.text}"
+
+
+def test_what_another_team_has_is_answered_like_what_nobody_has(world: World) -> None:
+    for route in world.routes:
+        names = route.names(world.names)
+        if not names:
+            continue
+        theirs, own, absent = world.made(world.one), world.made(world.other), world.absent()
+        before = world.seen_by(world.one, theirs)
+        for some in _parts(names):
+            real, unreal = ({**own, **{name: value[name] for name in some}} for value in (theirs, absent))
+            asked, compared = (world.other.ask(**route.request(value)) for value in (real, unreal))
+            assert _told(asked, real, some) == _told(compared, unreal, some), f"{route} naming another's {some}"
+        assert world.seen_by(world.one, theirs) == before, f"{route} changes what is another's"
+        scope = Scope.OPERATOR if route.any_of == {Scope.OPERATOR} else Scope.ADMIN
+        found, missed = (world.one.ask(**route.request(value), scope=scope) for value in (theirs, absent))
+        assert found.status_code not in (401, 403, 404, 422, 500), f"{route} does not find its own: {found.text}"
+        assert _told(found, theirs, names) != _told(missed, absent, names), f"{route}: this test would see nothing"
+
+
+def test_what_another_team_does_changes_no_answer(world: World) -> None:
+    own = world.made(world.other)
+    before = world.seen_by(world.other, own)
+    theirs = world.made(world.one)
+    assert world.seen_by(world.other, own) == before
+    assert [name for name, value in theirs.items() if any(str(value) in text for text in before)] == []
+
+
+def test_another_teams_job_is_no_cursor(world: World) -> None:
+    theirs = world.made(world.one)["job_id"]
+    asked, absent = (world.other.ask("GET", "/v1/jobs", params={"after": after}) for after in (theirs, "no-job"))
+    assert (asked.status_code, absent.status_code) == (404, 404)
+    assert asked.text.replace(theirs, "no-job") == absent.text
+
+
+def test_a_route_that_does_not_say_who_may_call_it_cannot_be_made(world: World) -> None:
+    router = APIRouter(route_class=StrictRoute)
+    with pytest.raises(TypeError, match="does not say who may call it"):
+        router.get("/v1/forgotten")(lambda: None)
+    assert all("security" in route.operation for route in world.routes)
+
+
+def _parts(names: list[str]) -> Iterator[tuple[str, ...]]:
+    """Every choice of at least one of them."""
+    return chain.from_iterable(combinations(names, size) for size in range(1, len(names) + 1))
+
+
+def _told(answer: Any, known: Mapping[str, Any], names: tuple[str, ...] | list[str]) -> tuple[Any, ...]:
+    """Status, headers and body, but for the names themselves; of a change that was made, the shape of the body."""
+    text = answer.text
+    for name in sorted(names, key=lambda name: -len(str(known[name]))):
+        text = text.replace(str(known[name]), f"<{name}>")
+    was_changed = answer.request.method != "GET" and answer.status_code < 400
+    return answer.status_code, sorted(answer.headers), _shape(_json(answer)) if was_changed else text
+
+
+def _shape(body: Any) -> Any:
+    if isinstance(body, dict):
+        return {name: _shape(value) for name, value in body.items()}
+    return [_shape(each) for each in body] if isinstance(body, list) else type(body).__name__
+
+
+def _json(answer: Any) -> Any:
+    return answer.json() if "json" in answer.headers.get("content-type", "") else None

@@ -1,0 +1,30 @@
+"""A process that may take so much memory and no more refuses what does not fit, and goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.processes.test_worker import asked, failing, run
+from tests.support.processes import api_process
+from tests.support.service import PLACE, Service, settings_in
+
+
+def test_a_request_that_takes_too_much_memory_is_answered_503_and_the_api_lives(tmp_path: Path) -> None:
+    lists = b'{"filters": [' + b"[]," * 15_000_000 + b"[]]}"  # 45 MB, and twenty times that as objects
+    with api_process(settings_in(tmp_path, memory_limit_mb=1000)) as api:
+        refused = api.client.post("/v1/search", content=lists)
+        assert refused.status_code == 503, refused.text
+        assert "MEMORY_LIMIT_MB" in refused.json()["detail"]
+        assert "retry-after" in refused.headers
+        api.upsert("doc", "Cats sleep.")
+        assert api.client.post("/v1/search", json={**PLACE, "query": "cats"}).json()["chunks"][0]["doc_id"] == "doc"
+
+
+def test_a_job_that_takes_too_much_memory_ends_failed_and_says_so(service: Service) -> None:
+    job_id = asked(service)
+    run(service, failing(99, MemoryError()))
+    job = service.job(job_id)
+    assert (job["status"], job["error"]) == (
+        "failed",
+        "It takes more memory than this worker has, or may take (MEMORY_LIMIT_MB).",
+    )

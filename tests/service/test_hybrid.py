@@ -1,0 +1,226 @@
+"""Both sides in one answer: what a score is made of, and what else can be asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from services.search.question import Answer, Question
+from services.search.searching import Found
+from tests.support.prose import prose
+from tests.support.service import PLACE, Service
+
+QUERY = "copper window harbour 7-0"
+
+
+def fill(service: Service) -> None:
+    service.batch({f"doc-{number:02d}": prose(number) for number in range(40)})
+
+
+@pytest.fixture(scope="module")
+def filled(shared_service: Service) -> Service:
+    """For tests that only ask."""
+    fill(shared_service)
+    return shared_service
+
+
+@pytest.fixture(scope="module")
+def hundreds(shared_service: Service) -> dict[str, str]:
+    """Likewise: a namespace of three hundred documents, each of which has its number and speaks of stone."""
+    place = {**PLACE, "namespace": "hundreds"}
+    docs = [{**place, "doc_id": f"doc-{n:03d}", "text": f"stone {prose(n)}", "metadata": {"n": n}} for n in range(300)]
+    shared_service.post("/v1/docs/upsert/batch", {"docs": docs})
+    return place
+
+
+@pytest.fixture(scope="module")
+def one_large(shared_service: Service) -> dict[str, str]:
+    """Likewise: a namespace of one document of more than a thousand chunks, and three of two."""
+    place = {**PLACE, "namespace": "one-large"}
+    large = "\n\n".join(f"# Stone {n}\n\nStone and more stone, {n}." for n in range(1100))
+    small = {f"small-{n}": f"# One\n\nA stone.\n\n# Two\n\nThe garden of {prose(n)}" for n in range(3)}
+    docs = [{**place, "doc_id": doc_id, "text": text} for doc_id, text in {"large": large, **small}.items()]
+    shared_service.post("/v1/docs/upsert/batch", {"docs": docs})
+    return place
+
+
+def scores(service: Service, query: str = QUERY, **more: Any) -> dict[str, float]:
+    chunks = service.search(query, **{"top_k": 1000, **more})["chunks"]
+    return {chunk["doc_id"]: chunk["score"] for chunk in chunks}
+
+
+def shares(found: dict[str, float]) -> dict[str, float]:
+    lowest, highest = min(found.values()), max(found.values())
+    return {name: (score - lowest) / (highest - lowest) for name, score in found.items()}
+
+
+def test_a_number_that_means_nothing_to_the_model_is_found(service: Service) -> None:
+    fill(service)
+    service.upsert("invoice", "Payment of INV-2291-K was received.")
+    assert service.found("INV-2291-K", mode="hybrid", top_k=1) == ["invoice"]
+    assert service.found("INV-2291-K", mode="keyword") == ["invoice"]
+
+
+def test_hybrid_is_half_of_each_sides_scaled_scores(filled: Service) -> None:
+    dense, keyword = shares(scores(filled)), shares(scores(filled, mode="keyword"))
+    expected = {name: (dense.get(name, 0) + keyword.get(name, 0)) / 2 for name in dense.keys() | keyword.keys()}
+    assert scores(filled, mode="hybrid") == pytest.approx(expected, abs=1e-6)
+
+
+def test_reciprocal_ranks_are_the_other_way_to_fuse(filled: Service) -> None:
+    sides = [list(scores(filled)), list(scores(filled, mode="keyword"))]
+    expected = {
+        name: sum(61 / (61 + side.index(name)) for side in sides if name in side) / 2
+        for name in {name for side in sides for name in side}
+    }
+    assert scores(filled, mode="hybrid", fusion="reciprocal_rank") == pytest.approx(expected)
+
+
+def test_explain_shows_where_each_side_had_a_chunk_and_with_which_score(filled: Service) -> None:
+    dense, keyword = scores(filled), scores(filled, mode="keyword")
+    answer = filled.search(QUERY, mode="hybrid", explain=True, top_k=20)
+    assert set(answer["timings"]) == {"embed_ms", "catch_up_ms", "index_ms", "keywords_ms", "fetch_ms"}
+    for chunk in answer["chunks"]:
+        name, told = chunk["doc_id"], {each["side"]: each for each in chunk["found_by"]}
+        for side, found in (("dense", dense), ("keyword", keyword)):
+            assert (side in told) == (name in found)
+            if side in told:
+                assert told[side]["score"] == pytest.approx(found[name], abs=1e-6)
+                assert list(found)[told[side]["rank"] - 1] == name
+    assert filled.search(QUERY, mode="hybrid")["chunks"][0]["found_by"] is None
+
+
+def test_more_than_one_question_is_fused(filled: Service) -> None:
+    one, other = shares(scores(filled, "winter garden")), shares(scores(filled, "copper harbour"))
+    both = scores(filled, "winter garden", queries=["copper harbour"])
+    assert both == pytest.approx({name: (one[name] + other[name]) / 2 for name in one}, abs=1e-6)
+    alone = filled.post("/v1/search", {**PLACE, "queries": ["winter garden", "copper harbour"], "top_k": 1000})
+    assert {chunk["doc_id"]: chunk["score"] for chunk in alone["chunks"]} == pytest.approx(both)
+    told = filled.search("winter", queries=["stone"], mode="hybrid", explain=True, top_k=1)["chunks"][0]["found_by"]
+    assert {(each["side"], each["query"]) for each in told} >= {("dense", 0), ("dense", 1)}
+
+
+def test_questions_of_every_mode_are_answered_together(filled: Service) -> None:
+    asked = [
+        Question(PLACE["tenant_id"], PLACE["namespace"], QUERY, 3, mode=mode, queries=more)
+        for mode in ("dense", "keyword", "hybrid")
+        for more in ((), ("winter garden",))
+    ]
+    searching = filled.runtime.searching
+    for question, answer in zip(asked, searching.search_many(asked), strict=True):
+        assert isinstance(answer, Answer)
+        alone = searching.search(question).passages
+        assert [each.doc_id for each in answer.passages] == [each.doc_id for each in alone]
+        assert [each.score for each in answer.passages] == pytest.approx([each.score for each in alone], abs=1e-6)
+
+
+def test_what_scores_less_than_the_least_is_left_out(filled: Service) -> None:
+    for mode in ("dense", "keyword", "hybrid"):
+        every = scores(filled, mode=mode)
+        least = sorted(every.values())[len(every) // 2]
+        assert scores(filled, mode=mode, min_score=least) == {k: v for k, v in every.items() if v >= least}
+
+
+def test_an_answer_without_a_chunk_says_why_where_that_is_known(filled: Service) -> None:
+    best = max(scores(filled, mode="keyword").values())
+    assert best > 1
+    for more in ({}, {"group_by": "doc"}, {"mmr_lambda": 0.5}):
+        hint = filled.search(QUERY, mode="keyword", min_score=best + 1, **more)["hint"]
+        assert hint == f"The best chunk has score {best:.3f}, below min_score {best + 1:g}."
+    assert "no letter and no digit" in filled.search("¿...?", mode="keyword")["hint"]
+    assert filled.search("¿...?", mode="hybrid")["hint"] is None
+    assert filled.search("zymurgy", mode="keyword")["hint"] is None
+
+
+@pytest.mark.parametrize("mode", ["dense", "keyword", "hybrid"])
+def test_grouped_by_document_the_best_chunks_of_top_k_documents_come(
+    shared_service: Service, one_large: dict[str, str], mode: str
+) -> None:
+    """Even where the best thousand chunks are one document's."""
+    asked: dict[str, Any] = {**one_large, "mode": mode, "group_by": "doc"}
+    found = shared_service.search("stone", top_k=4, group_size=2, **asked)["chunks"]
+    names = [chunk["doc_id"] for chunk in found]
+    assert set(names) == {"large", "small-0", "small-1", "small-2"}
+    assert names == sorted(names, key=names.index)  # each document's chunks stand together
+    assert max(names.count(name) for name in names) == 2
+    assert shared_service.found("stone", top_k=2, **asked)[0] == "large"
+
+
+def test_diversity_prefers_what_is_not_said_yet(service: Service) -> None:
+    service.batch({f"same-{n}": f"Cats sleep all day long. {'!' * n}" for n in range(3)})
+    service.upsert("other", "Dogs bark at cats at night.")
+    assert "other" not in service.found("cats sleep", top_k=3)
+    for mode in ("dense", "hybrid"):
+        assert service.found("cats sleep", mode=mode, top_k=2, mmr_lambda=0.3)[1] == "other"
+        assert service.found("cats sleep", mode=mode, top_k=4, mmr_lambda=1) == service.found(
+            "cats sleep", mode=mode, top_k=4
+        )
+
+
+def test_what_is_rearranged_is_not_more_than_one_list_has_however_many_are_fused(
+    shared_service: Service, hundreds: dict[str, str]
+) -> None:
+    searching = shared_service.runtime.searching
+    asked = Question(
+        hundreds["tenant_id"], hundreds["namespace"], QUERY, 5, queries=("winter", "stone letter"), rerank=True
+    )
+    for question in (asked, replace(asked, mode="hybrid"), replace(asked, mode="hybrid", by_doc=True)):
+        [found] = searching.find_many([question])
+        assert isinstance(found, Found)
+        assert len(found.answer.passages) == 200
+        best = searching.search(replace(question, top_k=200, rerank=False)).passages
+        assert [each.faiss_id for each in best] == [each.faiss_id for each in found.answer.passages]
+
+
+def test_text_and_metadata_can_be_left_out_and_neighbours_added(service: Service) -> None:
+    parts = [f"# Part {n}\n\nThis is part {n} of the whole. {prose(n)}" for n in range(5)]
+    service.upsert("doc", "\n\n".join(parts), metadata={"k": 1}, chunk_overlap=40)
+    chunks = service.chunks("doc")
+    assert len(chunks) == 5
+    [hit] = service.search("part 2 of the whole", mode="keyword", top_k=1, context=1, include=["metadata"])["chunks"]
+    assert (hit["text"], hit["metadata"]) == (None, {"k": 1})
+    place = next(n for n, chunk in enumerate(chunks) if chunk["chunk_id"] == hit["chunk_id"])
+    near = chunks[max(place - 1, 0) : place + 2]
+    whole = "\n\n".join(parts)
+    assert hit["context"].split() == whole[near[0]["char_start"] : near[-1]["char_end"]].split()
+    [bare] = service.search("part", top_k=1, include=[])["chunks"]
+    assert (bare["text"], bare["metadata"], bare["context"]) == (None, None, None)
+
+
+@pytest.mark.parametrize("mode", ["dense", "keyword", "hybrid"])
+def test_filters_leave_a_full_answer_of_what_they_allow(
+    shared_service: Service, hundreds: dict[str, str], mode: str
+) -> None:
+    asked: dict[str, Any] = {**hundreds, "mode": mode}
+    found = shared_service.found("stone garden", top_k=10, filters={"n": {"$gte": 288}}, **asked)
+    assert len(found) == 10 and all(name >= "doc-288" for name in found)
+    assert shared_service.found("stone garden", filters={"n": 7}, **asked) == ["doc-007"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"mode": "sparse"}, "mode"),
+        ({"query": None}, "query"),
+        ({"query": None, "queries": [" "]}, "queries"),
+        ({"queries": ["a"] * 17}, "queries"),
+        ({"queries": ["a" * 10_001]}, "queries"),
+        ({"mmr_lambda": 1.5}, "mmr_lambda"),
+        ({"group_by": "title"}, "group_by"),
+        ({"group_by": "doc", "group_size": 100, "top_k": 11}, "top_k"),
+        ({"include": ["vectors"]}, "include"),
+        ({"context": 11}, "context"),
+        ({"rerank": True}, "rerank"),
+        ({"query": "\x00"}, "query"),
+        ({"queries": ["\x00"]}, "queries"),
+        ({"min_score": "nan"}, "min_score"),
+        ({"mode": "dense", "min_score": 7}, "min_score"),
+        ({"mode": "hybrid", "min_score": 7}, "min_score"),
+        ({"mode": "keyword", "queries": ["dogs"], "min_score": 7}, "min_score"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(shared_service: Service, wrong: dict[str, Any], param: str) -> None:
+    problem = shared_service.post("/v1/search", {**PLACE, "query": "cats", **wrong}, expect=422)
+    assert param in problem["error"]["param"]

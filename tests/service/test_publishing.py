@@ -1,0 +1,66 @@
+"""Writers replace, readers search, over HTTP and two processes: never a mixture of revisions, never a gap."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from threading import Event
+
+from tests.support.processes import Api, api_process, worker_process
+from tests.support.service import Service
+
+DOCS = 4
+PARTS = 3
+SEARCHES = 2000
+READERS = 4
+MODES = ("dense", "keyword", "hybrid")
+
+
+def revision(doc: int, number: int) -> str:
+    """A text of PARTS chunks, each of which names its document and revision."""
+    return "\n\n".join(f"# Part {part}\n\ndoc {doc} revision {number} part {part}" for part in range(PARTS))
+
+
+def test_readers_never_see_a_mixture_or_a_gap_while_writers_replace(service: Service) -> None:
+    settings = service.settings.model_copy(update={"rebuild_min_changes": 60, "worker_nice": 0})
+    over = Event()
+    with api_process(settings) as one, api_process(settings) as two, worker_process(settings):
+        for doc in range(DOCS):
+            one.upsert(f"doc-{doc}", revision(doc, 0))
+        with ThreadPoolExecutor() as pool:
+            writers = [pool.submit(write, (one, two)[doc % 2], doc, over) for doc in range(DOCS)]
+            readers = [pool.submit(read, (one, two)[number % 2]) for number in range(READERS)]
+            try:
+                assert sum(reader.result() for reader in readers) == SEARCHES
+            finally:
+                over.set()
+            assert min(writer.result() for writer in writers) >= 3
+        for mode in MODES:
+            check(two.search("doc revision part", top_k=50, mode=mode))
+    assert service.problems() == []
+
+
+def write(api: Api, doc: int, over: Event) -> int:
+    """Replace the document again and again, every third time through the worker. Returns how often."""
+    for number in count(1):
+        if number % 3:
+            api.upsert(f"doc-{doc}", revision(doc, number))
+        else:
+            api.wait(api.batch({f"doc-{doc}": revision(doc, number)}))
+        if over.is_set():
+            return number
+    raise AssertionError
+
+
+def read(api: Api) -> int:
+    for number in range(SEARCHES // READERS):
+        check(api.search("doc revision part", top_k=DOCS * PARTS + 5, mode=MODES[number % len(MODES)]))
+    return SEARCHES // READERS
+
+
+def check(chunks: list[dict[str, object]]) -> None:
+    """Every document with all parts of one revision."""
+    seen = sorted(str(chunk["text"]).partition("\n\n")[2] for chunk in chunks)
+    revisions = {tuple(text.split()[:4]) for text in seen}
+    assert len(revisions) == DOCS, seen
+    assert len(seen) == DOCS * PARTS, seen

@@ -1,0 +1,151 @@
+"""Every place of a request that takes a string, out of the OpenAPI document: a new one is tried without a change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from tests.support.routes import Json, Route, resolved
+
+Make = Callable[[str], Any]
+BOUNDARY = b"of-the-form"
+MOST_OF_A_HEAD = 50_000
+"""What a server takes before a body."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """*request* is what httpx is to send with a string in this place."""
+
+    route: Route
+    name: str
+    request: Callable[[str], Json]
+
+    def __str__(self) -> str:
+        return f"{self.route} {self.name}"
+
+
+def places_of(route: Route, known: Mapping[str, Any]) -> Iterator[Place]:
+    base = {name: value for name, value in route.request(known).items() if name in ("method", "url", "params")}
+    for parameter in route.operation.get("parameters", []):
+        name, kind = parameter["name"], parameter["in"]
+        if kind in ("query", "path", "header") and any(True for _ in _strings(route, parameter["schema"], known)):
+            yield Place(route, f"{kind} {name}", _parameter(route, base, name, kind, known))
+    content = route.operation.get("requestBody", {}).get("content", {})
+    base = {"method": base["method"], "url": f"{base['url']}?{urlencode(base['params'])}"}
+    if "application/json" in content:
+        for name, make in _strings(route, content["application/json"]["schema"], known):
+            yield Place(route, f"body{name}", _with_json(base, make))
+    for form in (media["schema"] for kind, media in content.items() if kind.startswith("multipart/")):
+        for name, make in _fields(route, form, known):
+            yield Place(route, f"form {name}", _with_form(base, make))
+
+
+def _parameter(route: Route, base: Json, name: str, kind: str, known: Mapping[str, Any]) -> Callable[[str], Json]:
+    def request(sent: str) -> Json:
+        raw = sent.encode("utf-8", "surrogatepass")[:MOST_OF_A_HEAD]
+        path = {each: quote(str(value), safe="") for each, value in known.items()}
+        query: dict[str, Any] = dict(base["params"])
+        headers: dict[str, bytes] = {}
+        if kind == "path":
+            path[name] = quote(raw, safe="")
+        elif kind == "query":
+            query[name] = raw
+        else:
+            headers[name] = raw
+        made = {**base, **route.request(known), "url": f"{route.path.format(**path)}?{urlencode(query)}"}
+        return {**made, "params": None, "headers": headers}
+
+    return request
+
+
+def _with_json(base: Json, make: Make) -> Callable[[str], Json]:
+    headers = {"Content-Type": "application/json"}
+    return lambda sent: {**base, "content": json.dumps(make(sent)).encode(), "headers": headers}
+
+
+def _with_form(base: Json, make: Callable[[str], list[tuple[str, bytes]]]) -> Callable[[str], Json]:
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY.decode()}"}
+
+    def request(sent: str) -> Json:
+        parts = [
+            b"--%s\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n"
+            % (BOUNDARY, head.encode("utf-8", "surrogatepass"), body)
+            for head, body in make(sent)
+        ]
+        return {**base, "content": b"".join(parts) + b"--%s--\r\n" % BOUNDARY, "headers": headers}
+
+    return request
+
+
+def _fields(
+    route: Route, form: Json, known: Mapping[str, Any]
+) -> Iterator[tuple[str, Callable[[str], list[tuple[str, bytes]]]]]:
+    """Each field, the name of the file and the type that it is said to have."""
+    fields = {"tenant_id": known["tenant_id"], "namespace": known["namespace"]}
+
+    def parts(head: str, **changed: str) -> list[tuple[str, bytes]]:
+        sent = {**fields, **changed}
+        told = [(f'name="{name}"', value.encode("utf-8", "surrogatepass")) for name, value in sent.items()]
+        return [*told, (f'name="file"; {head}', b"Cats sleep all day.")]
+
+    def with_field(name: str) -> Callable[[str], list[tuple[str, bytes]]]:
+        return lambda sent: parts(plain, **{name: sent})
+
+    plain = 'filename="cats.txt"'
+    for name in form["properties"].keys() - {"file"}:
+        if any(True for _ in _strings(route, form["properties"][name], known)):
+            yield name, with_field(name)
+    yield "metadata as JSON", lambda sent: parts(plain, metadata=json.dumps({sent: {"deep": [sent]}}))
+    yield "filename", lambda sent: parts(f'filename="{_unbroken(sent)}"')
+    yield "type", lambda sent: parts(f"{plain}\r\nContent-Type: text/plain; a={_unbroken(sent)}")
+
+
+def _unbroken(sent: str) -> str:
+    """A line end would end the head of a part."""
+    return sent.replace("\r\n", " ")
+
+
+def _strings(route: Route, schema: Json, known: Mapping[str, Any]) -> Iterator[tuple[str, Make]]:
+    """How the value is made that has a given string in one place, for each place."""
+    schema = resolved(schema, route.document)
+    kind = schema.get("type")
+    if kind == "string":
+        yield "", lambda sent: sent
+    elif kind == "array":
+        for name, make in _strings(route, schema["items"], known):
+            yield f".0{name}", _within(make, lambda inner: [inner])
+    elif kind == "object" and "properties" in schema:
+        yield from _fields_of(route, schema, known)
+    elif kind == "object" and isinstance(inner := schema["additionalProperties"], dict):
+        filled = route.filled("value", inner, known)
+        yield ".<key>", lambda sent: {sent: filled}
+        for name, make in _strings(route, inner, known):
+            yield f".q1{name}", _within(make, lambda inner: {"q1": inner})
+    elif kind == "object":
+        yield ".<key>", lambda sent: {sent: 1}
+        yield ".<value>", lambda sent: {"lang": sent}
+        yield ".<deep>", lambda sent: {"lang": {"$in": [sent, sent]}}
+
+
+def _fields_of(route: Route, schema: Json, known: Mapping[str, Any]) -> Iterator[tuple[str, Make]]:
+    base: Json = route.filled("body", schema, known)
+
+    def beside(field: str) -> Callable[[Any], Json]:
+        return lambda inner: _without_both({**base, field: inner})
+
+    for field, inner in schema["properties"].items():
+        for name, make in _strings(route, inner, known):
+            yield f".{field}{name}", _within(make, beside(field))
+
+
+def _within(make: Make, around: Callable[[Any], Any]) -> Make:
+    return lambda sent: around(make(sent))
+
+
+def _without_both(doc: Json) -> Json:
+    """A document comes as text or in chunks."""
+    return {name: value for name, value in doc.items() if name != "text" or "chunks" not in doc}
