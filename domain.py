@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+"""Numbers of chunks within their project, shape ``(n,)``."""
+
+Vectors = NDArray[np.float32]
+"""Unit vectors, shape ``(n, dimension)``."""
+
+Mode = Literal["dense", "keyword", "hybrid"]
+"""How a search looks: by meaning, by words, or by both."""
 
 CountTokens = Callable[[str], int]
 """How many tokens of the embedding model a text has, without the special ones."""
@@ -17,6 +30,15 @@ class Partition:
     team_id: int
     project_id: int
     embedding_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What a rebuild left of a partition: everything up to *covered_seq*, so many vectors of that dimension."""
+
+    covered_seq: int
+    ntotal: int
+    dimension: int
 
 
 @dataclass(frozen=True, slots=True)

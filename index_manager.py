@@ -20,28 +20,23 @@ from pathlib import Path
 from threading import Lock, RLock
 
 import numpy as np
-from numpy.typing import NDArray
 
-from domain import Hit, Partition
+from domain import Built, Hit, Ids, Partition, Vectors
+from durable import sync_folder
 from errors import DamagedIndex, IndexStoreUnavailable, MissingIndex
-from loaded_index import Ids as Ids
-from loaded_index import LoadedIndex, written
-from loaded_index import Vectors as Vectors
+from loaded_index import LoadedIndex, built_index
 
 MAGIC = b"AI3DFIX\x01"
 HEADER = struct.Struct("<8s32sIIQQ32s")  # magic, partition, format, dimension, count, length of body, its SHA-256
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Built):
     """What the row of a partition says of its file: *name* is relative to the folder of indices."""
 
     name: str
     checksum: str
-    covered_seq: int
-    ntotal: int
-    dimension: int
 
 
 class OpenPartition:
@@ -143,7 +138,7 @@ class OpenPartition:
             self._tail_size = kept
         self._base.bury(np.sort(dead))
 
-    def _search_tail(self, queries: Vectors, k: int, allowed: Ids | None) -> tuple[NDArray[np.float32], Ids]:
+    def _search_tail(self, queries: Vectors, k: int, allowed: Ids | None) -> tuple[Vectors, Ids]:
         ids, vectors = self._tail_ids[: self._tail_size], self._tail_vectors[: self._tail_size]
         if allowed is not None:
             is_allowed = np.isin(ids, allowed, assume_unique=True)
@@ -198,7 +193,7 @@ class IndexManager:
         *ids* ascend; *vectors* are theirs, unit length, shape ``(len(ids), dimension)``.
         """
         count, dimension = vectors.shape
-        index = written(vectors, is_graph=count > self.exact_up_to, check=check)
+        index = built_index(vectors, is_graph=count > self.exact_up_to, check=check)
         body = (ids.astype("<i8").data.cast("B"), index)
         digest = hashlib.sha256(body[0])
         digest.update(body[1])
@@ -209,7 +204,9 @@ class IndexManager:
             _write_durably(self.root / name, head, *body)
         except OSError as error:
             raise _unusable(error) from error
-        return Checkpoint(name, digest.hexdigest(), covered_seq, count, dimension)
+        return Checkpoint(
+            name=name, checksum=digest.hexdigest(), covered_seq=covered_seq, ntotal=count, dimension=dimension
+        )
 
     def load(self, partition: Partition, checkpoint: Checkpoint) -> LoadedIndex:
         """The content of a checkpoint. Raises DamagedIndex before FAISS sees a wrong byte."""
@@ -268,7 +265,7 @@ def _write_durably(path: Path, *parts: bytes | memoryview) -> None:
     """All or nothing under *path*, also when the power goes: file, then name, then folder reach the disk."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sync_folder(path.parent.parent)
+        sync_folder(path.parent.parent)
     temporary = path.with_suffix(".tmp")
     try:
         with open(temporary, "xb") as file:
@@ -280,12 +277,4 @@ def _write_durably(path: Path, *parts: bytes | memoryview) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

@@ -13,8 +13,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-Ids = NDArray[np.int64]
-Vectors = NDArray[np.float32]
+from domain import Ids, Vectors
+
 Scores = NDArray[np.float32]
 Places = NDArray[np.int64]
 
@@ -30,7 +30,7 @@ COMPARED_PER_STEP = 64
 """Vectors that a graph search compares for each of its steps, about: twice its links."""
 
 
-def written(vectors: Vectors, *, is_graph: bool, check: Callable[[], None]) -> memoryview:
+def built_index(vectors: Vectors, *, is_graph: bool, check: Callable[[], None]) -> memoryview:
     """An index of unit vectors, as it is kept in a file. *check* is called on the way and may raise."""
     count, dimension = vectors.shape
     index = faiss.IndexFlatIP(dimension)

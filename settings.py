@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain import Mode
+
 Positive = Annotated[int, Field(gt=0)]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
 
@@ -82,9 +84,7 @@ class Settings(BaseSettings):
     embed_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for that server")
     embed_timeout_seconds: float = Field(60.0, gt=0, description="Patience with that server, per request")
 
-    search_mode: Literal["dense", "keyword", "hybrid"] = Field(
-        "dense", description="How a search looks that names no mode; hybrid finds most"
-    )
+    search_mode: Mode = Field("dense", description="How a search looks that names no mode; hybrid finds most")
     rerank_model_name: str = Field(
         "", description="Cross-encoder that reorders the best candidates: a name on the hub or a folder; empty: none"
     )

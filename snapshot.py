@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, exists, or_, select
 from sqlalchemy.orm import Session
 
-from domain import Partition
+from domain import Ids, Partition, Vectors
 from models import Chunk, Embedding, IndexRow, Project, Team
 
 
@@ -48,14 +47,12 @@ _SNAPSHOT = (
 )
 
 
-def live_vectors(session: Session, seen: Snapshot) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def live_vectors(session: Session, seen: Snapshot) -> tuple[Ids, Vectors]:
     """The ids of all live chunks at the snapshot, ascending, and their vectors."""
     return vectors_of(session, seen.key, is_live(seen.project.seq), seen.index.dimension)
 
 
-def vectors_of(
-    session: Session, key: Partition, which: ColumnElement[bool], dimension: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def vectors_of(session: Session, key: Partition, which: ColumnElement[bool], dimension: int) -> tuple[Ids, Vectors]:
     """The ids of some chunks of the partition, ascending, and their vectors, shape ``(n, dimension)``."""
     rows = stored(session, key, which)
     ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
@@ -78,14 +75,31 @@ def stored(session: Session, key: Partition, which: ColumnElement[bool]) -> list
     return [(row[0], row[1]) for row in session.execute(query)]
 
 
-def to_matrix(vectors: Iterable[bytes], dimension: int) -> NDArray[np.float32]:
+def to_matrix(vectors: Iterable[bytes], dimension: int) -> Vectors:
     """Stored vectors as float32, shape ``(n, dimension)``."""
     return np.frombuffer(b"".join(vectors), "<f4").astype(np.float32, copy=False).reshape(-1, dimension)
 
 
-def differing(held: NDArray[np.float32], vectors: NDArray[np.float32]) -> int:
+def differing(held: Vectors, vectors: Vectors) -> int:
     """How many rows are not the same; 0 where the shapes are not, which is another problem."""
     return int((held != vectors).any(axis=1).sum()) if held.shape == vectors.shape else 0
+
+
+def ids_of(session: Session, query: Select[int]) -> Ids:
+    """The query's only column."""
+    return np.fromiter(session.scalars(query), np.int64)
+
+
+def difference(session: Session, project: tuple[int, int], seq: int, held: Select[int]) -> tuple[Ids, Ids]:
+    """The live chunks of a project, by its key, that have no row, and the rows whose chunk is not live.
+
+    *held* gives the ids of the rows. Compared here: Postgres would go through one table for each row of the other
+    while it has no statistics.
+    """
+    in_project = (Chunk.team_id == project[0], Chunk.project_id == project[1])
+    live = ids_of(session, select(Chunk.faiss_id).where(*in_project, is_live(seq)))
+    there = ids_of(session, held)
+    return np.setdiff1d(live, there, assume_unique=True), np.setdiff1d(there, live, assume_unique=True)
 
 
 def is_live(at_seq: int | BindParameter[int]) -> ColumnElement[bool]:

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.server import stop_on_sigterm
-from engines.embedders.base import Vectors
+from domain import Vectors
 from handlers import HANDLERS
 from models import Chunk, Project
 from runtime.opening import open_runtime

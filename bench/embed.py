@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from engines.embedders.base import Embedder, Vectors
+from domain import Vectors
+from engines.embedders.base import Embedder
 from engines.embedders.model_folder import find_model
 from engines.embedders.opening import EmbedderConfig, open_embedder
 

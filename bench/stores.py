@@ -28,7 +28,7 @@ from sqlalchemy import and_, select
 from bench.corpus import settings_in
 from bench.prose import passages
 from bench.server import Client, client, p50_and_p95, request, served, stop_on_sigterm
-from engines.embedders.base import Vectors
+from domain import Vectors
 from handlers import HANDLERS
 from models import Chunk, Embedding
 from runtime.opening import open_runtime

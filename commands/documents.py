@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from commands.common import Namespace, Tenant, failed, group, opened, progress, say
+from domain import Mode
 from services.operations.folders import Listing, Outcome, Target, find_files
-from services.search.question import Mode, Passage, Question
+from services.search.question import Passage, Question
 
 FAILURES_SHOWN = 20
 PASSAGE_CHARS = 200

@@ -119,7 +119,7 @@ def _shared(settings: Settings, database: Database) -> _Shared:
         vectors=vectors,
         keywords=keywords,
         blobs=open_blob_store(settings.blob_store_url, min_free_bytes=settings.min_free_disk_mb << 20),
-        publisher=Publisher(queue, vectors, keywords),
+        publisher=Publisher(queue, vectors, followers=(keywords, *filter(None, [vectors.follower]))),
         embedding=EmbeddingService(database, embedder_config(settings), settings.version),
         extractor=Extractor(extraction_limits(settings)),
     )

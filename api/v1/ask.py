@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
@@ -20,7 +20,7 @@ from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import Name, QueryText, SystemPrompt, at_most
 from api.v1.search import checked
-from domain import Scope
+from domain import Mode, Scope
 from errors import LlmFailed, LlmTooSlow, LlmUnavailable, Overloaded, VersionMismatch
 from runtime.parts import Runtime
 from services.answers.asking import Answered, Ask, Citation, Event, Given, Token
@@ -48,7 +48,7 @@ class AskIn(RequestBody):
     question: QueryText
     top_k: Annotated[int, at_most("max_top_k"), Field(ge=1, description="Most passages to answer from")] = 5
     min_score: float = Field(0.0, allow_inf_nan=False, description="Passages below, as a search scores, are not used")
-    mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="How passages are looked for")
+    mode: Mode | None = Field(None, description="How passages are looked for")
     filters: Filters = Field(None, description="Which passages may be used, as for a search")
     system_prompt: SystemPrompt | None = Field(None, description="Instead of the team's own")
     temperature: float | None = Field(None, ge=0, le=2, description="Left to the model's server if left out")

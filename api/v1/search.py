@@ -15,12 +15,12 @@ from api.dependencies import Caller, Filters, InRuntime, RequestBody, TenantInBo
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import Name, QueryText, at_most
-from domain import Scope
+from domain import Mode, Scope
 from errors import Invalid, Overloaded, VersionMismatch
 from runtime.parts import Runtime
 from services.ingest.checking import check_name
 from services.ingest.own_chunks import unit
-from services.search.question import Answer, Mode, Passage, Question
+from services.search.question import Answer, Passage, Question, Side
 from settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
@@ -43,7 +43,7 @@ class SearchIn(RequestBody):
     top_k: Annotated[
         int, at_most("max_top_k"), Field(ge=1, description="Most chunks in the answer; the service sets the largest")
     ] = 5
-    mode: Literal["dense", "keyword", "hybrid"] | None = Field(None, description="Null: what the service is set to")
+    mode: Mode | None = Field(None, description="Null: what the service is set to")
     fusion: Literal["min_max", "reciprocal_rank"] = Field("min_max", description="How several lists become one")
     min_score: float | None = Field(None, allow_inf_nan=False, description="Leave out what scores less")
     mmr_lambda: float | None = Field(None, ge=0, le=1, description="Diversity: 1 is none, 0 looks at nothing else")
@@ -64,7 +64,7 @@ class FoundByOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    side: Literal["dense", "keyword"]
+    side: Side
     query: int
     rank: int
     score: float
@@ -106,7 +106,7 @@ class SearchOut(BaseModel):
 
     chunks: list[ChunkOut]
     total_found: int
-    mode: Literal["dense", "keyword", "hybrid"]
+    mode: Mode
     index: IndexOut | None
     hint: str | None = None
     reranked: bool | None = None

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from durable import sync_folder
 from engines.blobs.base import READ_BYTES, BlobWriter
 from errors import BlobStoreUnavailable, StorageFull
 
@@ -43,7 +44,7 @@ class FolderStore:
             with _plain_errors():
                 temporary.replace(path)
                 for folder in (path.parent, self.root, self.root.parent):
-                    _sync_folder(folder)
+                    sync_folder(folder)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -102,14 +103,6 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
     with file, _plain_errors():
         while piece := file.read(READ_BYTES):
             yield piece
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

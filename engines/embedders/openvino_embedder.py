@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from tokenizers import Tokenizer
 
-from engines.embedders.base import Vectors
+from domain import Vectors
 from engines.embedders.batches import by_length, encodable, prompted
 from engines.embedders.exported_model import GRAPH, PROBE_TEXT, TOKENIZER, ExportedModel
 from errors import ModelUnavailable

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from engines.embedders.base import Vectors
+from domain import Vectors
 from engines.openai_http import Unready, is_for_later, retry_after_seconds, said
 from errors import ModelUnavailable
 

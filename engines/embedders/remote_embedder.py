@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from engines.embedders.base import Vectors
+from domain import Vectors
 from engines.embedders.batches import prompted
 from engines.embedders.remote_answer import Overlarge, read_vectors, require_success
 from engines.openai_http import Unready, address, pause_seconds

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tokenizers import Tokenizer
 
-from engines.embedders.base import Vectors
+from domain import Vectors
 from engines.embedders.batches import by_length, encodable, prompted
 from errors import ModelUnavailable
 

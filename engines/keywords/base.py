@@ -6,16 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
-from domain import Hit
-from index_manager import Ids
+from domain import Hit, Ids
+from engines.follower import Follower
 from models import Project
 from snapshot import Snapshot
 
 
-class KeywordStore(Protocol):
+class KeywordStore(Follower, Protocol):
     """What takes a session works in the caller's transaction: what that commits is found from then on, and no more."""
 
     def search(
@@ -27,18 +26,6 @@ class KeywordStore(Protocol):
 
     def is_behind(self, seen: Snapshot) -> bool:
         """Searches are right, but slow, until a rebuild."""
-        ...
-
-    def follow(self, session: Session, project: Project, *, publications: int) -> None:
-        """The project's row, now locked, took so many numbers; show() and hide() tell what changed under them."""
-        ...
-
-    def show(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        """These chunks of the project appear."""
-        ...
-
-    def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        """These chunks of the project disappear."""
         ...
 
     def mend(self, project: Project, *, check: Callable[[], None]) -> int:

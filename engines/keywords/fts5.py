@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from index_manager import Ids
+from domain import Ids
 from models import Project
 
 

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from index_manager import Ids
+from domain import Ids
 from models import Project
 
 BUCKETS = (1, 2, 3, 4, 6, 8)

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from domain import Hit
+from domain import Hit, Ids
 from engines.keywords.lexemes import BUCKETS, ids_and_lengths
-from index_manager import Ids
 
 Scores = NDArray[np.float64]
 

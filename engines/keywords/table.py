@@ -14,15 +14,13 @@ import numpy as np
 from sqlalchemy import ColumnElement, Select, and_, delete, select
 from sqlalchemy.orm import Session
 
-from database import Database
-from domain import Hit
+from database import Database, batched
+from domain import Hit, Ids
 from engines.keywords.base import InvertedFile
 from engines.keywords.lexemes import lexemes, posting, wanted
 from engines.keywords.scoring import bm25
-from engines.live_rows import difference, numbers, steps
-from index_manager import Ids
 from models import Chunk, KeywordRow, Project
-from snapshot import Snapshot, is_live
+from snapshot import Snapshot, difference, ids_of, is_live
 from text.enrich import embedded_text
 from text.words import words
 
@@ -60,14 +58,14 @@ class KeywordTable:
             self.file.insert(session, project, rows)
 
     def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        for some in steps(numbers(session, select(Chunk.faiss_id).where(which)), ROWS_PER_STEP):
+        for some in batched(ids_of(session, select(Chunk.faiss_id).where(which)).tolist(), ROWS_PER_STEP):
             gone = and_(_of(project), KeywordRow.faiss_id.in_(some))
             session.execute(delete(KeywordRow).where(gone), execution_options=_UNSEEN)
 
     def mend(self, project: Project, *, check: Callable[[], None]) -> int:
         with self.database.read() as session:
             missing, _ = _difference(session, session.get_one(Project, (project.team_id, project.id)))
-        for some in steps(missing, ROWS_PER_STEP):
+        for some in batched(missing.tolist(), ROWS_PER_STEP):
             with self.database.write() as session:
                 locked = _locked(session, project)
                 self.show(session, locked, and_(Chunk.faiss_id.in_(some), is_live(locked.seq)))
@@ -75,10 +73,10 @@ class KeywordTable:
         with self.database.write() as session:
             locked = _locked(session, project)
             came_since, extra = _difference(session, locked)
-            for some in steps(extra, ROWS_PER_STEP):
+            for some in batched(extra.tolist(), ROWS_PER_STEP):
                 gone = and_(_of(project), KeywordRow.faiss_id.in_(some))
                 session.execute(delete(KeywordRow).where(gone), execution_options=_UNSEEN)
-            for some in steps(came_since, ROWS_PER_STEP):
+            for some in batched(came_since.tolist(), ROWS_PER_STEP):
                 self.show(session, locked, Chunk.faiss_id.in_(some))
             locked.keywords_seq = locked.seq
         return len(missing) + len(extra)
@@ -87,7 +85,7 @@ class KeywordTable:
         if self.is_behind(seen):
             yield BEHIND
             return
-        held = numbers(session, _held(seen.project))
+        held = ids_of(session, _held(seen.project))
         lost, extra = np.setdiff1d(live, held), np.setdiff1d(held, live)
         if len(lost) or len(extra):
             yield f"The table of keywords misses {len(lost)} live chunks and holds {len(extra)} that are not live."

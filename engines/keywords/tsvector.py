@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from index_manager import Ids
+from domain import Ids
 from models import Project
 
 

@@ -8,33 +8,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
-from domain import Hit, Partition
-from index_manager import Checkpoint, Ids, Vectors
-from models import IndexRow, Project
+from domain import Built, Hit, Ids, Partition, Vectors
+from engines.follower import Follower
+from models import Project
 from snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Hits:
     """The hits of each query, nearest first; *is_exact*: nothing nearer can have been missed."""
 
-    hits: list[list[Hit]]
+    per_query: list[list[Hit]]
     is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A partition beside its last rebuild: the live chunks now, the chunks then, and what changed since."""
+
+    live_chunks: int
+    built_chunks: int
+    changes: int
 
 
 class Opened(Protocol):
     """A partition in the hands of one reader."""
 
     def catch_up(self, session: Session, seen: Snapshot) -> str | None:
-        """Bring it to the snapshot. Returns what is wrong with the store, where that is news; searches go on."""
+        """Bring it to the snapshot, which later searches read. Returns a problem of the store that nobody reported yet;
+        searches go on in spite of it.
+        """
         ...
 
-    def search(
-        self, session: Session, seen: Snapshot, queries: Vectors, *, k: int, allowed: Ids | None = None
-    ) -> Found:
+    def search(self, queries: Vectors, *, k: int, allowed: Ids | None = None) -> Hits:
         """The *k* nearest live chunks of each query; fewer only if fewer are live and allowed.
 
         *queries* are unit vectors; *allowed* are the ids of the chunks to choose from, ascending, where they are
@@ -46,6 +54,16 @@ class Opened(Protocol):
 class VectorStore(Protocol):
     """One way of keeping vectors searchable. What takes a session works in the caller's transaction."""
 
+    @property
+    def follower(self) -> Follower | None:
+        """What has to follow every publication; None where a reader catches up by itself."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it keeps files, if it does."""
+        ...
+
     def opened(self, key: Partition, dimension: int) -> AbstractContextManager[Opened]:
         """The partition, held from before the read transaction begins until the rows of the hits are fetched."""
         ...
@@ -54,54 +72,35 @@ class VectorStore(Protocol):
         """Raise a ServiceError that says what to do if the store cannot be used."""
         ...
 
-    @property
-    def folder(self) -> Path | None:
-        """Where it keeps files, if it does."""
-        ...
-
     def describe(self) -> str: ...
 
-    def is_dirty(self, project: Project, index: IndexRow) -> bool:
-        """A rebuild would make searches faster."""
+    def is_dirty(self, seen: Snapshot) -> bool:
+        """Whether a rebuild would make searches faster."""
         ...
 
-    def wants_rebuild(self, project: Project, *, changes: int, ntotal: int) -> bool:
-        """After so many *changes* since the last rebuild, which left *ntotal* vectors."""
+    def is_rebuild_due(self, growth: Growth) -> bool: ...
+
+    def standing(self, key: Partition) -> Built | None:
+        """What the last rebuild left, if another one would have nothing to do."""
         ...
 
-    def follow(self, session: Session, project: Project, *, publications: int) -> None:
-        """The project's row, now locked, took so many numbers; show() and hide() tell what changed under them."""
-        ...
-
-    def show(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        """These chunks of the project appear."""
-        ...
-
-    def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        """These chunks of the project disappear."""
-        ...
-
-    def standing(self, key: Partition) -> Checkpoint | None:
-        """What the last rebuild left, if there is nothing for another to do."""
-        ...
-
-    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> Checkpoint | None:
+    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> Built | None:
         """The long work of a rebuild, outside of any transaction. *check* is called on the way and may raise.
 
         None: a live chunk has no vector of the partition's version yet.
         """
         ...
 
-    def name(self, session: Session, project: Project, built: Checkpoint) -> None:
+    def take_over(self, session: Session, project: Project, built: Built) -> None:
         """Let the partition that *project* serves, whose row is locked, use what was built, unless it has better."""
         ...
 
     def forget(self, session: Session, key: Partition) -> None:
-        """The partition does not serve any more."""
+        """The partition does not serve any more: remove its row, and what else the database keeps of it."""
         ...
 
-    def sweep(self, key: Partition, built: Checkpoint | None = None) -> None:
-        """After the commit: remove what no row names, *built* too if it was not taken."""
+    def sweep(self, key: Partition, built: Built | None = None) -> None:
+        """After the commit: remove what no row names, *built* too if it was not taken over."""
         ...
 
     def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from database import Database, insert_or_ignore
-from domain import Partition
-from engines.vectors.base import Found
+from database import Database, Kind, insert_or_ignore
+from domain import Built, Ids, Partition, Vectors
+from engines.vectors.base import Growth, Hits
 from errors import DamagedIndex, MissingIndex
-from index_manager import Checkpoint, Ids, IndexManager, OpenPartition, Vectors
+from index_manager import Checkpoint, IndexManager, OpenPartition
 from models import Chunk, IndexRow, Project, utc_now
 from snapshot import Snapshot, differing, is_live, lacks_vectors, live_vectors, row_of, vectors_of
 
@@ -27,16 +27,18 @@ class RebuildPolicy:
     min_changes: int
     share: float
 
-    def is_due(self, changes: int, ntotal: int) -> bool:
-        return changes > max(self.min_changes, self.share * ntotal)
+    def is_due(self, growth: Growth) -> bool:
+        return growth.changes > max(self.min_changes, self.share * growth.built_chunks)
 
 
 class CheckpointStore:
-    """Publishing costs it nothing: whoever reads next brings its own memory up to the snapshot.
+    """Publishing costs nothing here: whoever reads next brings its own memory up to the snapshot.
 
     On Postgres the file that a row names may lie in the folder of another host. Whoever lacks it has everything
     in its tail.
     """
+
+    follower = None
 
     def __init__(self, database: Database, indexes: IndexManager, policy: RebuildPolicy) -> None:
         self.database = database
@@ -47,7 +49,7 @@ class CheckpointStore:
     def opened(self, key: Partition, dimension: int) -> Iterator[OpenCheckpoint]:
         partition = self.indexes.partition(key, dimension)
         with partition.lock:
-            yield OpenCheckpoint(self.indexes, partition, may_be_elsewhere=self.database.file is None)
+            yield OpenCheckpoint(self.indexes, partition, may_be_elsewhere=self.database.kind is not Kind.SQLITE)
 
     def require_ready(self) -> None:
         self.indexes.require_folder()
@@ -59,20 +61,11 @@ class CheckpointStore:
     def describe(self) -> str:
         return f"FAISS, {self.indexes.root} can be written"
 
-    def is_dirty(self, project: Project, index: IndexRow) -> bool:  # noqa: ARG002
-        return index.changes > 0
+    def is_dirty(self, seen: Snapshot) -> bool:
+        return seen.index.changes > 0
 
-    def wants_rebuild(self, project: Project, *, changes: int, ntotal: int) -> bool:  # noqa: ARG002
-        return self.policy.is_due(changes, ntotal)
-
-    def follow(self, session: Session, project: Project, *, publications: int) -> None:
-        """Nothing is kept that would have to follow."""
-
-    def show(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        """The chunks' numbers say it."""
-
-    def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        """The chunks' numbers say it."""
+    def is_rebuild_due(self, growth: Growth) -> bool:
+        return self.policy.is_due(growth)
 
     def standing(self, key: Partition) -> Checkpoint | None:
         """The checkpoint, if nothing has changed since it and its file is as it should be."""
@@ -99,8 +92,9 @@ class CheckpointStore:
             ids, vectors = vectors_of(session, key, is_live(row.seq), dimension)
         return self.indexes.build(key, ids, vectors, covered_seq=row.seq, check=check)
 
-    def name(self, session: Session, project: Project, built: Checkpoint) -> None:
+    def take_over(self, session: Session, project: Project, built: Built) -> None:
         """The swap: let the serving partition's row name the new file, if the one it names is older or damaged."""
+        assert isinstance(built, Checkpoint)
         key = Partition(project.team_id, project.id, project.embedding_version)
         in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
         changes = sum(
@@ -127,14 +121,15 @@ class CheckpointStore:
 
     def forget(self, session: Session, key: Partition) -> None:
         """Its files go with sweep(), once no row names them."""
+        session.execute(delete(IndexRow).where(row_of(key)))
 
-    def sweep(self, key: Partition, built: Checkpoint | None = None) -> None:
+    def sweep(self, key: Partition, built: Built | None = None) -> None:
         with self.database.read() as session:
             row = session.get(IndexRow, (key.team_id, key.project_id, key.embedding_version))
         named = checkpoint_of(row) if row is not None else None
         if row is None or named is not None:
             self.indexes.sweep(key, named)
-        if built is not None and built != named:
+        if isinstance(built, Checkpoint) and built != named:
             self.indexes.discard(built)
 
     def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:
@@ -171,16 +166,8 @@ class OpenCheckpoint:
             replay(session, seen, self.partition)
         return problem
 
-    def search(
-        self,
-        session: Session,  # noqa: ARG002
-        seen: Snapshot,  # noqa: ARG002
-        queries: Vectors,
-        *,
-        k: int,
-        allowed: Ids | None = None,
-    ) -> Found:
-        return Found(*self.partition.search(queries, k, allowed))
+    def search(self, queries: Vectors, *, k: int, allowed: Ids | None = None) -> Hits:
+        return Hits(*self.partition.search(queries, k, allowed))
 
     def _stand_on_checkpoint(self, seen: Snapshot) -> str | None:
         """Load the checkpoint that the row names, if it is another. A damaged one is reported, not opened."""
@@ -205,7 +192,13 @@ class OpenCheckpoint:
 def checkpoint_of(index: IndexRow) -> Checkpoint | None:
     if index.faiss_path is None or index.checksum is None:
         return None
-    return Checkpoint(index.faiss_path, index.checksum, index.covered_seq, index.ntotal, index.dimension)
+    return Checkpoint(
+        name=index.faiss_path,
+        checksum=index.checksum,
+        covered_seq=index.covered_seq,
+        ntotal=index.ntotal,
+        dimension=index.dimension,
+    )
 
 
 def replay(session: Session, seen: Snapshot, opened: OpenPartition) -> None:

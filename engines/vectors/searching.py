@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from domain import Hit, Partition
+from domain import Hit, Ids, Partition
 from engines.vectors.graphs import Graph
-from index_manager import Ids
 
 SEARCH_DEPTH = 200
 MOST_DEPTH = 1000  # pgvector's own limit

@@ -18,16 +18,14 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Row, Table, and_, delete, select, text, update
 from sqlalchemy.orm import Session
 
-from database import Database, insert_or_ignore
-from domain import Hit, Partition
-from engines.live_rows import difference, numbers, steps
-from engines.vectors.base import Found
+from database import Database, batched, insert_or_ignore
+from domain import Built, Hit, Ids, Partition, Vectors
+from engines.vectors.base import Growth, Hits
 from engines.vectors.graphs import Graph, ensure, graph_of
 from engines.vectors.searching import among, nearest, nearest_by_graph, nearest_of
 from errors import DatabaseUnavailable
-from index_manager import Checkpoint, Ids, Vectors
 from models import Chunk, Embedding, IndexRow, Project, VectorRow, utc_now
-from snapshot import Snapshot, differing, is_live, lacks_vectors, live_vectors, row_of, stored
+from snapshot import Snapshot, difference, differing, ids_of, is_live, lacks_vectors, live_vectors, row_of, stored
 
 ROWS_PER_STEP = 1000
 SPARE_FACTOR = 2
@@ -43,13 +41,14 @@ class TableStore:
     folder = None
 
     def __init__(self, database: Database, *, exact_up_to: int, prefers_half: bool = False) -> None:
+        self.follower = self
         self.database = database
         self.exact_up_to = exact_up_to
         self.prefers_half = prefers_half
 
     @contextmanager
-    def opened(self, key: Partition, dimension: int) -> Iterator[OpenTable]:  # noqa: ARG002
-        yield OpenTable(self)
+    def opened(self, key: Partition, dimension: int) -> Iterator[OpenTable]:
+        yield OpenTable(self, self.graph(key, dimension))
 
     def require_ready(self) -> None:
         self._extension_version()
@@ -57,12 +56,12 @@ class TableStore:
     def describe(self) -> str:
         return f"pgvector {self._extension_version()}"
 
-    def is_dirty(self, project: Project, index: IndexRow) -> bool:
-        return index.vectors_seq != project.seq
+    def is_dirty(self, seen: Snapshot) -> bool:
+        return is_behind(seen)
 
-    def wants_rebuild(self, project: Project, *, changes: int, ntotal: int) -> bool:  # noqa: ARG002
+    def is_rebuild_due(self, growth: Growth) -> bool:
         """When the partition grew beyond what is searched exactly: the graph may have to be made."""
-        return project.live_chunks > self.exact_up_to >= ntotal
+        return growth.live_chunks > self.exact_up_to >= growth.built_chunks
 
     def follow(self, session: Session, project: Project, *, publications: int) -> None:
         """A row that is behind stays behind: what it missed is not told again."""
@@ -73,27 +72,27 @@ class TableStore:
     def show(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
         key = _serving(project)
         rows = session.execute(select(Chunk.faiss_id, Chunk.embed_hash).where(which)).all()
-        for start in range(0, len(rows), ROWS_PER_STEP):
-            _insert(session, key, _looked_up(session, key, rows[start : start + ROWS_PER_STEP]))
+        for some in batched(rows, ROWS_PER_STEP):
+            _insert(session, key, _looked_up(session, key, some))
 
     def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        for some in steps(numbers(session, select(Chunk.faiss_id).where(which)), ROWS_PER_STEP):
+        for some in batched(ids_of(session, select(Chunk.faiss_id).where(which)).tolist(), ROWS_PER_STEP):
             session.execute(delete(_VECTORS).where(_of(_serving(project)), _VECTORS.c.faiss_id.in_(some)))
 
-    def standing(self, key: Partition) -> Checkpoint | None:
+    def standing(self, key: Partition) -> Built | None:
         with self.database.read() as session:
             project = session.get_one(Project, (key.team_id, key.project_id))
             index = session.get(IndexRow, (key.team_id, key.project_id, key.embedding_version))
-            if index is None or index.changes or index.problem or self.is_dirty(project, index):
+            if index is None or index.changes or index.problem or is_behind(Snapshot(project, index)):
                 return None
             graph = self.graph(key, index.dimension)
             lacks_graph = project.live_chunks > self.exact_up_to and graph and not graph.is_there(session)
             if lacks_graph or any(map(len, _difference(session, key, project.seq))):
                 return None
-            return Checkpoint("", "", project.seq, project.live_chunks, index.dimension)
+            return _built(project, index.dimension)
 
-    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> Checkpoint | None:
-        """Insert in steps what is missing, then make the graph. What changes meanwhile is for name()."""
+    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> Built | None:
+        """Insert in steps what is missing, then make the graph. What changes meanwhile is for take_over()."""
         with self.database.read() as session:
             project = session.get_one(Project, (key.team_id, key.project_id))
             missing, _ = _difference(session, key, project.seq)
@@ -102,7 +101,7 @@ class TableStore:
         with self.database.read() as session:
             if lacks_vectors(session, key):
                 return None
-        for some in steps(missing, ROWS_PER_STEP):
+        for some in batched(missing.tolist(), ROWS_PER_STEP):
             check()
             with self.database.write() as session:
                 locked = session.get_one(Project, (key.team_id, key.project_id), with_for_update=True)
@@ -110,18 +109,18 @@ class TableStore:
         graph = self.graph(key, dimension)
         if graph is not None and project.live_chunks > self.exact_up_to:
             ensure(self.database, graph, check=check)
-        return Checkpoint("", "", project.seq, project.live_chunks, dimension)
+        return _built(project, dimension)
 
-    def name(self, session: Session, project: Project, built: Checkpoint) -> None:
+    def take_over(self, session: Session, project: Project, built: Built) -> None:
         """Under the lock of the project's row the table is made equal to the database, to the last row.
 
         A checkpoint's file is not named any more: it would be older than what the row says.
         """
         key = _serving(project)
         missing, extra = _difference(session, key, project.seq)
-        for some in steps(extra, ROWS_PER_STEP):
+        for some in batched(extra.tolist(), ROWS_PER_STEP):
             session.execute(delete(_VECTORS).where(_of(key), _VECTORS.c.faiss_id.in_(some)))
-        for some in steps(missing, ROWS_PER_STEP):
+        for some in batched(missing.tolist(), ROWS_PER_STEP):
             _insert(session, key, stored(session, key, Chunk.faiss_id.in_(some)))
         session.execute(insert_or_ignore(session, IndexRow).values(**asdict(key), dimension=built.dimension))
         told: dict[str, Any] = {"faiss_path": None, "checksum": None, "changes": 0, "problem": None}
@@ -130,12 +129,13 @@ class TableStore:
 
     def forget(self, session: Session, key: Partition) -> None:
         session.execute(delete(_VECTORS).where(_of(key)))
+        session.execute(delete(IndexRow).where(row_of(key)))
 
-    def sweep(self, key: Partition, built: Checkpoint | None = None) -> None:
+    def sweep(self, key: Partition, built: Built | None = None) -> None:
         """There are no files. Rows of a version that does not serve are not searched: its next rebuild goes on."""
 
     def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:
-        if seen.index.vectors_seq != seen.project.seq:
+        if is_behind(seen):
             yield BEHIND
         key = seen.key
         query = select(_VECTORS.c.faiss_id, _VECTORS.c.embedding).where(_of(key)).order_by(_VECTORS.c.faiss_id)
@@ -178,27 +178,37 @@ class TableStore:
 
 
 class OpenTable:
-    def __init__(self, store: TableStore) -> None:
+    """The partition's rows, as the snapshot sees them. *graph* is its version's, which may not be there yet."""
+
+    def __init__(self, store: TableStore, graph: Graph | None) -> None:
         self.store = store
+        self.graph = graph
 
-    def catch_up(self, session: Session, seen: Snapshot) -> str | None:  # noqa: ARG002
-        is_news = seen.index.vectors_seq != seen.project.seq and seen.index.problem is None
-        return BEHIND if is_news else None
+    def catch_up(self, session: Session, seen: Snapshot) -> str | None:
+        self.session, self.seen = session, seen
+        return BEHIND if is_behind(seen) and seen.index.problem is None else None
 
-    def search(
-        self, session: Session, seen: Snapshot, queries: Vectors, *, k: int, allowed: Ids | None = None
-    ) -> Found:
-        count = seen.project.live_chunks
-        wanted = min(k, count if allowed is None else len(allowed))
-        if wanted == 0 or count == 0:
-            return Found([[] for _ in queries], is_exact=True)
-        if seen.index.vectors_seq != seen.project.seq:
-            return Found(_search_truth(session, seen, queries, wanted, allowed), is_exact=True)
-        graph = self.store.graph(seen.key, seen.index.dimension)
+    def search(self, queries: Vectors, *, k: int, allowed: Ids | None = None) -> Hits:
+        session, seen, count = self.session, self.seen, self.seen.project.live_chunks
+        k = min(k, count if allowed is None else len(allowed))
+        if k == 0 or count == 0:
+            return Hits([[] for _ in queries], is_exact=True)
+        if is_behind(seen):
+            return Hits(_search_truth(session, seen, queries, k, allowed), is_exact=True)
+        graph = self.graph
         if count <= self.store.exact_up_to or graph is None or not graph.is_there(session):
             graph = None
-        found = [_search_rows(session, seen, graph, query, wanted, allowed) for query in queries]
-        return Found([hits for hits, _ in found], is_exact=all(is_exact for _, is_exact in found))
+        results = [_search_rows(session, seen, graph, query, k, allowed) for query in queries]
+        return Hits([hits for hits, _ in results], is_exact=all(is_exact for _, is_exact in results))
+
+
+def is_behind(seen: Snapshot) -> bool:
+    """The table has not followed every publication: it is not searched before a rebuild."""
+    return seen.index.vectors_seq != seen.project.seq
+
+
+def _built(project: Project, dimension: int) -> Built:
+    return Built(covered_seq=project.seq, ntotal=project.live_chunks, dimension=dimension)
 
 
 def _search_rows(

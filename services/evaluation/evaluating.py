@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from database import Database
+from database import Database, batched
 from errors import Invalid
 from models import Doc, Project
 from services.evaluation.judging import Judged, judged, told
@@ -124,8 +124,8 @@ def _unknown(session: Session, project: Project, doc_ids: set[str]) -> list[str]
         Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.live_revision.is_not(None)
     )
     known: set[str] = set()
-    for start in range(0, len(wanted), IDS_PER_QUERY):
-        known.update(session.scalars(live.where(Doc.doc_id.in_(wanted[start : start + IDS_PER_QUERY]))))
+    for some in batched(wanted, IDS_PER_QUERY):
+        known.update(session.scalars(live.where(Doc.doc_id.in_(some))))
     unknown = sorted(doc_ids - known)
     if not known:
         raise Invalid(

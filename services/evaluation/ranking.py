@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from database import batched
+from domain import Mode
 from errors import NotFound
-from services.search.question import Answer, Mode, Question
+from services.search.question import Answer, Question
 from services.search.searching import SearchService
 from text.hashing import UNSTORABLE
 from text.judgements import Queries, Run
@@ -76,6 +78,5 @@ class Ranking:
 
 
 def _batches(queries: Queries, size: int) -> Iterator[Mapping[str, str]]:
-    ids = list(queries)
-    for start in range(0, len(ids), size):
-        yield {query_id: queries[query_id] for query_id in ids[start : start + size]}
+    for ids in batched(list(queries), size):
+        yield {query_id: queries[query_id] for query_id in ids}

@@ -13,8 +13,9 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from database import Database, insert_or_ignore
-from engines.embedders.base import Embedder, Vectors
+from database import Database, batched, insert_or_ignore
+from domain import Vectors
+from engines.embedders.base import Embedder
 from engines.embedders.opening import EmbedderConfig, open_embedder
 from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
 from models import Embedding, EmbeddingVersion
@@ -146,8 +147,7 @@ class EmbeddingService:
         """Those of *hashes* that have no vector yet."""
         wanted = list(dict.fromkeys(hashes))
         known: set[bytes] = set()
-        for start in range(0, len(wanted), HASHES_PER_QUERY):
-            some = wanted[start : start + HASHES_PER_QUERY]
+        for some in batched(wanted, HASHES_PER_QUERY):
             query = select(Embedding.embed_hash).where(
                 Embedding.team_id == team_id, Embedding.embedding_version == version, Embedding.embed_hash.in_(some)
             )

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 
 from database import Database
-from domain import Partition
+from domain import Built, Partition
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
-from index_manager import Checkpoint
 from job_lease import Lease
-from models import Chunk, EmbeddingVersion, IndexRow, Json, Project
+from models import Chunk, EmbeddingVersion, Json, Project
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
-from snapshot import row_of, without_vector
+from snapshot import without_vector
 from text.enrich import embedded_text
 
 log = logging.getLogger(__name__)
@@ -42,14 +41,14 @@ class IndexingService:
         version = project.embedding_version
         standing = self.vectors.standing(_key(project, version))
         if standing is not None:
-            return {**_told(version, standing), "unchanged": True}
+            return {**_summary(version, standing), "unchanged": True}
         built, _ = self._complete(lease, project, version)
-        with lease.step(99, _told(version, built)) as session:
+        with lease.step(99, _summary(version, built)) as session:
             current, _ = self.publisher.next_numbers(session, project, publications=0)
             if current.embedding_version == version:
-                self.vectors.name(session, current, built)
+                self.vectors.take_over(session, current, built)
         self.vectors.sweep(_key(project, version), built)
-        return _told(version, built)
+        return _summary(version, built)
 
     def _reembed(self, lease: Lease, project: Project, version: str) -> Json:
         """Make all vectors of *version* beside the ones that serve, then switch in one commit.
@@ -59,7 +58,7 @@ class IndexingService:
         self.embedding.embedder(version)  # one that cannot be loaded could not answer questions either
         built, embedded = self._complete(lease, project, version)
         while True:
-            told = {**_told(version, built), "chunks_embedded": embedded}
+            told = {**_summary(version, built), "chunks_embedded": embedded}
             told["chunks_reused"] = max(built.ntotal - embedded, 0)
             left = self._switch(lease, project, version, built, told)
             if left is not None:
@@ -70,7 +69,7 @@ class IndexingService:
             self.vectors.sweep(_key(project, left))
         return told
 
-    def _complete(self, lease: Lease, project: Project, version: str) -> tuple[Checkpoint, int]:
+    def _complete(self, lease: Lease, project: Project, version: str) -> tuple[Built, int]:
         """A checkpoint of *version* that lacks no live chunk, and how many texts were embedded for it."""
         embedded = int(lease.claim.result.get("chunks_embedded", 0))
         while True:
@@ -83,7 +82,7 @@ class IndexingService:
         with self.database.read() as session:
             return session.get_one(Project, (lease.claim.team_id, lease.claim.project_id))
 
-    def _build(self, lease: Lease, project: Project, version: str) -> Checkpoint | None:
+    def _build(self, lease: Lease, project: Project, version: str) -> Built | None:
         with self.database.read() as session:
             dimension = session.get_one(EmbeddingVersion, version).dimension
         return self.vectors.build(_key(project, version), dimension, check=lease.check)
@@ -109,7 +108,7 @@ class IndexingService:
                 count_ingest(session, project, embedded=len(vectors))
             lease.give_way()
 
-    def _switch(self, lease: Lease, project: Project, version: str, built: Checkpoint, told: Json) -> str | None:
+    def _switch(self, lease: Lease, project: Project, version: str, built: Built, told: Json) -> str | None:
         """Let *version* serve; the old index goes in the same commit. Returns the version that served before.
 
         None: something was published after *built* whose vectors are not there yet.
@@ -122,9 +121,8 @@ class IndexingService:
             left = current.embedding_version
             if left != version:
                 self.vectors.forget(session, _key(current, left))
-                session.execute(delete(IndexRow).where(row_of(_key(current, left))))
                 current.embedding_version = version
-            self.vectors.name(session, current, built)
+            self.vectors.take_over(session, current, built)
             count_ingest(session, current, chunks=built.ntotal)
             return left
 
@@ -133,10 +131,10 @@ def _key(project: Project, version: str) -> Partition:
     return Partition(project.team_id, project.id, version)
 
 
-def _told(version: str, checkpoint: Checkpoint) -> Json:
+def _summary(version: str, built: Built) -> Json:
     return {
         "embedding_version": version,
-        "ntotal": checkpoint.ntotal,
-        "dimension": checkpoint.dimension,
-        "covered_seq": checkpoint.covered_seq,
+        "ntotal": built.ntotal,
+        "dimension": built.dimension,
+        "covered_seq": built.covered_seq,
     }

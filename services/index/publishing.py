@@ -14,22 +14,21 @@ from sqlalchemy import ColumnElement, CursorResult, and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from domain import Partition
-from engines.keywords.base import KeywordStore
-from engines.vectors.base import VectorStore
+from engines.follower import Follower
+from engines.vectors.base import Growth, VectorStore
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, EmbeddingVersion, IndexRow, Project, Revision, RevisionStatus, utc_now
-from snapshot import row_of
 
 REBUILD = "rebuild_index"
 
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Publishes and retires revisions."""
+    """Publishes and retires revisions. *followers* act in the same transaction."""
 
     queue: JobQueue
     vectors: VectorStore
-    keywords: KeywordStore
+    followers: tuple[Follower, ...]
 
     def next_numbers(
         self, session: Session, project: Project, *, chunks: int = 0, publications: int = 1
@@ -42,15 +41,13 @@ class Publisher:
             .returning(Project)
         )
         row = session.scalars(query, execution_options={"populate_existing": True}).one()
-        self.vectors.follow(session, row, publications=publications)
-        self.keywords.follow(session, row, publications=publications)
+        for follower in self.followers:
+            follower.follow(session, row, publications=publications)
         return row, row.next_faiss_id - chunks
 
     def start_under(self, session: Session, project: Project, version: str) -> None:
         """Let a project that was never used, and whose row is locked, serve *version* instead of its own."""
-        left = Partition(project.team_id, project.id, project.embedding_version)
-        self.vectors.forget(session, left)
-        session.execute(delete(IndexRow).where(row_of(left)))
+        self.vectors.forget(session, Partition(project.team_id, project.id, project.embedding_version))
         project.embedding_version = version
         dimension = session.get_one(EmbeddingVersion, version).dimension
         key = {"team_id": project.team_id, "project_id": project.id, "embedding_version": version}
@@ -65,8 +62,8 @@ class Publisher:
         doc = session.get_one(Doc, (project.team_id, project.id, revision.doc_id))
         retired = self._retire(session, project, doc)
         session.execute(update(Chunk).where(chunks_of(revision), Chunk.live_seq.is_(None)).values(live_seq=project.seq))
-        self.vectors.show(session, project, chunks_of(revision))
-        self.keywords.show(session, project, chunks_of(revision))
+        for follower in self.followers:
+            follower.show(session, project, chunks_of(revision))
         project.live_docs += 1 if doc.live_revision is None else 0
         project.live_chunks += revision.chunk_count
         doc.live_revision, doc.status, doc.error = revision.revision, DocStatus.READY, None
@@ -99,8 +96,8 @@ class Publisher:
             Chunk.doc_id == doc.doc_id,
             Chunk.revision == doc.live_revision,
         )
-        self.vectors.hide(session, project, is_live)
-        self.keywords.hide(session, project, is_live)
+        for follower in self.followers:
+            follower.hide(session, project, is_live)
         dying = update(Chunk).where(is_live).values(dead_seq=project.seq, deleted_at=utc_now())
         done = session.execute(dying, execution_options={"synchronize_session": False})
         assert isinstance(done, CursorResult)
@@ -117,7 +114,7 @@ class Publisher:
         )
         query = update(IndexRow).where(partition).values(changes=IndexRow.changes + changes)
         counted = session.execute(query.returning(IndexRow.changes, IndexRow.ntotal)).one()
-        if self.vectors.wants_rebuild(project, changes=counted.changes, ntotal=counted.ntotal):
+        if self.vectors.is_rebuild_due(Growth(project.live_chunks, counted.ntotal, counted.changes)):
             self.ask_for_rebuild(session, project)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import ColumnElement, Select, case, select
 from sqlalchemy.orm import Session, defer
 
-from database import Database, repeatable
+from database import Database, batched, repeatable
 from errors import NotFound
 from models import Chunk, Doc, File, Project, Revision
 from services.index import namespaces
@@ -76,8 +76,7 @@ def view(session: Session, project: Project, doc_id: str) -> DocView:
 def newest(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, tuple[Doc, Revision]]:
     """Each doc with the newest revision that was accepted of it (of a deleted doc: the last before)."""
     found: dict[str, tuple[Doc, Revision]] = {}
-    for start in range(0, len(doc_ids), IDS_PER_QUERY):
-        some = doc_ids[start : start + IDS_PER_QUERY]
+    for some in batched(doc_ids, IDS_PER_QUERY):
         query = _with_revision(project, Revision.revision == _last_with_content()).where(Doc.doc_id.in_(some))
         found |= {doc.doc_id: (doc, revision) for doc, revision in session.execute(query)}
     return found
@@ -86,8 +85,7 @@ def newest(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[s
 def _with_files(session: Session, project: Project, views: Sequence[DocView]) -> list[DocView]:
     doc_ids = [each.doc.doc_id for each in views if each.revision.blob_uri is not None]
     files: dict[str, File] = {}
-    for start in range(0, len(doc_ids), IDS_PER_QUERY):
-        some = doc_ids[start : start + IDS_PER_QUERY]
+    for some in batched(doc_ids, IDS_PER_QUERY):
         same = (File.team_id == Doc.team_id) & (File.project_id == Doc.project_id) & (File.doc_id == Doc.doc_id)
         query = select(File).join(Doc, same & (File.revision == Doc.revision))
         query = query.where(Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.doc_id.in_(some))

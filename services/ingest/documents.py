@@ -9,7 +9,7 @@ from itertools import groupby
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from database import Database, repeatable
+from database import Database, batched, repeatable
 from engines.embedders.base import Embedder
 from errors import Conflict, Invalid, NotFound, TooLarge
 from job_queue import JobQueue
@@ -225,11 +225,10 @@ class DocumentService:
             missing = self.embedding.missing(session, team_id, version, texts)
         todo = [key for key in texts if key in missing]
         vectors: dict[bytes, bytes] = {}
-        for start in range(0, len(todo), TEXTS_PER_STEP):
+        for step in batched(todo, TEXTS_PER_STEP):
             if vectors:
                 with self.database.write() as session:
                     self.embedding.store(session, team_id, version, vectors)
-            step = todo[start : start + TEXTS_PER_STEP]
             vectors = self.embedding.embed(version, {key: texts[key] for key in step})
         return Made({**vectors, **plan.vectors}, embedded=len(todo))
 

@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from database import Database, epoch_now
+from database import Database, Kind, epoch_now
 from errors import Conflict, Invalid, ServiceError, Unstorable
 from job_queue import JobQueue
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision, set_revision
@@ -147,7 +147,7 @@ class MovingService:
             projects = session.scalars(select(Project).where(Project.live_chunks > 0)).all()
             for project in projects:
                 ask_for_rebuild(self.queue, session, project)
-            if self.target.file is None:
+            if self.target.kind is Kind.POSTGRES:
                 _settle_postgres(session)
             _MARKER.drop(session.connection())
             set_revision(session.connection(), HEAD)

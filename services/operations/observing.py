@@ -15,6 +15,7 @@ from errors import ServiceError
 from job_queue import JobQueue
 from models import IndexRow, Project, Team
 from services.index.embedding import EmbeddingService
+from snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class ObservingService:
                 embedding_version=index.embedding_version,
                 ntotal=project.live_chunks,
                 dimension=index.dimension,
-                dirty=self.vectors.is_dirty(project, index),
+                dirty=self.vectors.is_dirty(Snapshot(project, index)),
                 updated_at=index.updated_at,
                 seq=project.seq,
                 covered_seq=index.covered_seq,

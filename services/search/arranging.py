@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.embedders.base import Vectors
+from domain import Vectors
 from services.search.question import Passage, Question
 
 Scored = list[tuple[int, float]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from errors import Overloaded
+from errors import Interrupted, Overloaded
 from services.search.question import Answer, Question
 from services.search.searching import Found, SearchService
 
@@ -109,12 +109,21 @@ class QueryExecutor:
                 each.future.set_exception(error)
             return
         for each, answer in zip(wanted, found, strict=True):
-            if isinstance(answer, Exception):
+            if isinstance(answer, Interrupted):
+                self._finishing.submit(self._try_again, each)
+            elif isinstance(answer, Exception):
                 each.future.set_exception(answer)
             elif each.question.rerank:
                 self._finishing.submit(self._finish, each, answer)
             else:
                 self._finish(each, answer)
+
+    def _try_again(self, waiting: _Waiting) -> None:
+        """Here, because the pauses before it would be everybody's in the one thread."""
+        try:
+            waiting.future.set_result(self.searching.search(waiting.question))
+        except Exception as error:
+            waiting.future.set_exception(error)
 
     def _finish(self, waiting: _Waiting, found: Found) -> None:
         try:

@@ -11,7 +11,8 @@ import numpy as np
 from sqlalchemy import and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from engines.embedders.base import Vectors
+from database import batched
+from domain import Vectors
 from models import Chunk, Revision
 from services.search.fusing import Candidate
 from services.search.question import Passage
@@ -24,10 +25,9 @@ IDS_PER_QUERY = 1000
 def rows_of(session: Session, seen: Snapshot, wanted: Iterable[int]) -> dict[int, Any]:
     """By id; one that is not visible in the snapshot is not there."""
     place = {"team_id": seen.project.team_id, "project_id": seen.project.id, "seq": seen.project.seq}
-    ids, rows = list(wanted), {}
-    for start in range(0, len(ids), IDS_PER_QUERY):
-        found = session.execute(_ROWS, {**place, "wanted": ids[start : start + IDS_PER_QUERY]})
-        rows.update({row.faiss_id: row for row in found})
+    rows: dict[int, Any] = {}
+    for ids in batched(list(wanted), IDS_PER_QUERY):
+        rows.update({row.faiss_id: row for row in session.execute(_ROWS, {**place, "wanted": ids})})
     return rows
 
 
@@ -35,11 +35,9 @@ def docs_of(session: Session, seen: Snapshot, wanted: Sequence[int]) -> dict[int
     """Whose chunks they are."""
     in_project = and_(Chunk.team_id == seen.project.team_id, Chunk.project_id == seen.project.id)
     docs: dict[int, str] = {}
-    for start in range(0, len(wanted), IDS_PER_QUERY):
-        some = Chunk.faiss_id.in_(wanted[start : start + IDS_PER_QUERY])
-        docs.update(
-            (row[0], row[1]) for row in session.execute(select(Chunk.faiss_id, Chunk.doc_id).where(in_project, some))
-        )
+    for ids in batched(wanted, IDS_PER_QUERY):
+        query = select(Chunk.faiss_id, Chunk.doc_id).where(in_project, Chunk.faiss_id.in_(ids))
+        docs.update((row[0], row[1]) for row in session.execute(query))
     return docs
 
 
@@ -56,8 +54,8 @@ def own_vectors(session: Session, seen: Snapshot, wanted: Sequence[int]) -> Vect
 def with_context(session: Session, seen: Snapshot, passages: Sequence[Passage], reach: int) -> list[Passage]:
     """Each with up to *reach* chunks before it and after it, of its own revision, as one text."""
     pieces: dict[tuple[str, int], dict[int, Piece]] = defaultdict(dict)
-    for start in range(0, len(passages), IDS_PER_QUERY // 10):
-        near = [_is_near(passage, reach) for passage in passages[start : start + IDS_PER_QUERY // 10]]
+    for some in batched(passages, IDS_PER_QUERY // 10):
+        near = [_is_near(passage, reach) for passage in some]
         in_project = and_(Chunk.team_id == seen.project.team_id, Chunk.project_id == seen.project.id)
         for row in session.execute(_PIECES.where(in_project, or_(*near))):
             pieces[row.doc_id, row.revision][row.chunk_index] = Piece(row.char_start, row.char_end, row.text)
@@ -100,6 +98,7 @@ def _passage(row: Any, candidate: Candidate) -> Passage:
     return Passage(
         doc_id=row.doc_id,
         chunk_id=chunk_id(row.doc_id, row.chunk_index),
+        chunk_index=row.chunk_index,
         text=row.text,
         score=candidate.score,
         metadata={**row.doc_metadata, **(row.chunk_metadata or {})},
@@ -116,12 +115,8 @@ def _passage(row: Any, candidate: Candidate) -> Passage:
     )
 
 
-def _index(passage: Passage) -> int:
-    return int(passage.chunk_id.rpartition("#c")[2])
-
-
 def _is_near(passage: Passage, reach: int) -> Any:
-    index = _index(passage)
+    index = passage.chunk_index
     return and_(
         Chunk.doc_id == passage.doc_id,
         Chunk.revision == passage.revision,
@@ -130,6 +125,6 @@ def _is_near(passage: Passage, reach: int) -> Any:
 
 
 def _joined(passage: Passage, pieces: Mapping[int, Piece], reach: int) -> Passage:
-    index = _index(passage)
+    index = passage.chunk_index
     near = [pieces[number] for number in range(index - reach, index + reach + 1) if number in pieces]
     return replace(passage, context=joined(near))

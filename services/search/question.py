@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from domain import Partition
+from domain import Mode, Partition
 from models import Json
 from text.filters import Filter
 
-Mode = Literal["dense", "keyword", "hybrid"]
 Side = Literal["dense", "keyword"]
 Fusion = Literal["min_max", "reciprocal_rank"]
 
@@ -104,6 +103,7 @@ class Passage:
 
     doc_id: str
     chunk_id: str
+    chunk_index: int
     text: str
     score: float
     metadata: Json

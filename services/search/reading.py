@@ -10,12 +10,10 @@ from itertools import islice
 import numpy as np
 from sqlalchemy.orm import Session
 
-from domain import Hit
-from engines.embedders.base import Vectors
+from domain import Hit, Ids, Vectors
 from engines.keywords.base import KeywordStore
 from engines.keywords.table import BEHIND
 from engines.vectors.base import Opened
-from index_manager import Ids
 from services.search.arranging import Scored, best_of_each
 from services.search.fusing import CANDIDATES, Ranked, explained, fused
 from services.search.laps import Laps
@@ -115,8 +113,8 @@ class Reader:
         assert self.opened is not None
         vectors = np.concatenate([each.vectors for each in asked if each.vectors is not None])
         k = max(each.depth for each in asked)
-        found = self.opened.search(self.session, self.seen, vectors, k=k, allowed=asked[0].allowed)
-        return iter(found.hits), found.is_exact
+        found = self.opened.search(vectors, k=k, allowed=asked[0].allowed)
+        return iter(found.per_query), found.is_exact
 
     def _keyword(self, asked: Sequence[Asked]) -> Iterator[list[Hit]]:
         queries: list[Counter[str]] = [query_words(text) for each in asked for text in each.question.texts]

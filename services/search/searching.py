@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import select
 
 from database import Database, repeatable
-from engines.embedders.base import Vectors
+from domain import Vectors
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
-from errors import EmbeddingRefused, Invalid, ServiceError, VersionMismatch
+from errors import EmbeddingRefused, Interrupted, Invalid, ServiceError, VersionMismatch
 from models import IndexRow
 from services.index.embedding import EmbeddingService
 from services.index.namespaces import missing
@@ -60,17 +60,24 @@ class SearchService:
     filtering: FilterService
     reranking: RerankingService
 
+    @repeatable
     def search(self, question: Question) -> Answer:
-        [answer] = self.search_many([question])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        """Try again what the database interrupted, with pauses: not for the query thread."""
+        [found] = self.find_many([question])
+        if isinstance(found, Exception):
+            raise found
+        return self.finish(question, found)
 
+    @repeatable
     def search_many(self, questions: Sequence[Question]) -> list[Answer | Exception]:
-        found = self.find_many(questions)
+        """As search(), for all of them together."""
+        results = self.find_many(questions)
+        for result in results:
+            if isinstance(result, Interrupted):
+                raise result
         return [
-            each if isinstance(each, Exception) else self.finish(question, each)
-            for question, each in zip(questions, found, strict=True)
+            result if isinstance(result, Exception) else self.finish(question, result)
+            for question, result in zip(questions, results, strict=True)
         ]
 
     def needs_reading(self, question: Question) -> bool:
@@ -117,7 +124,6 @@ class SearchService:
         except Exception as error:
             return [error] * len(asked)
 
-    @repeatable
     def _search_namespace(self, tenant_id: str, namespace: str, questions: list[Question]) -> list[Found]:
         with self.database.read() as session:
             seen = snapshot(session, tenant_id, namespace)

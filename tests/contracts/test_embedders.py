@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.embedders.base import Embedder, Vectors
+from domain import Vectors
+from engines.embedders.base import Embedder
 from engines.embedders.exported_model import read_export
 from engines.embedders.model_folder import Prompts, find_model, identity, read_prompts
 from engines.embedders.opening import EmbedderConfig, open_embedder

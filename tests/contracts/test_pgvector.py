@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from database import Database
 from domain import Partition
-from engines.vectors.base import Found, VectorStore
+from engines.vectors.base import Hits, VectorStore
 from engines.vectors.graphs import graph_of
 from engines.vectors.opening import VectorsConfig, open_store
 from engines.vectors.searching import ALONG_GRAPH, question
@@ -103,7 +103,7 @@ class Filled:
         built = self.store.build(key, DIMENSION, check=never)
         assert built is not None
         with self.database.write() as session:
-            self.store.name(session, session.get_one(Project, (key.team_id, key.project_id)), built)
+            self.store.take_over(session, session.get_one(Project, (key.team_id, key.project_id)), built)
 
     def search(
         self,
@@ -113,13 +113,13 @@ class Filled:
         k: int,
         by: VectorStore | None = None,
         allowed: NDArray[np.int64] | None = None,
-    ) -> Found:
+    ) -> Hits:
         with self.database.read() as session:
             seen = snapshot(session, name, "namespace")
             assert seen is not None
             with (by or self.store).opened(seen.key, DIMENSION) as opened:
                 assert opened.catch_up(session, seen) is None
-                return opened.search(session, seen, queries, k=k, allowed=allowed)
+                return opened.search(queries, k=k, allowed=allowed)
 
     def _write_chunks(self, session: Session, place: dict[str, int], vectors: NDArray[np.float32]) -> None:
         numbers = range(len(vectors))
@@ -158,12 +158,12 @@ def test_the_graph_finds_what_an_exact_search_finds(filled: Filled) -> None:
     found = filled.search("large", queries, k=10)
     assert found.is_exact is False
     expected = exact_ids(queries, unit(ROWS, seed=1), 10)
-    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(found.hits, expected, strict=True)]
+    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(found.per_query, expected, strict=True)]
     recall = sum(same) / (10 * len(queries))
     print(f"recall@10 {recall:.4f} of {ROWS} rows")  # noqa: T201
     assert recall >= 0.99
     vectors = unit(ROWS, seed=1)
-    for query, hits in zip(queries, found.hits, strict=True):
+    for query, hits in zip(queries, found.per_query, strict=True):
         scores = [float(query @ vectors[hit.faiss_id]) for hit in hits]
         assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-5)
         assert scores == sorted(scores, reverse=True)
@@ -176,8 +176,8 @@ def test_a_filtered_graph_loses_nothing_worth_having(filled: Filled, share: floa
     found = filled.search("large", queries, k=10, allowed=allowed)
     assert found.is_exact is (share < 0.1)
     expected = [allowed[places].tolist() for places in exact_ids(queries, vectors[allowed], 10)]
-    assert [len(hits) for hits in found.hits] == [min(10, len(allowed))] * len(queries)
-    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(found.hits, expected, strict=True)]
+    assert [len(hits) for hits in found.per_query] == [min(10, len(allowed))] * len(queries)
+    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(found.per_query, expected, strict=True)]
     assert sum(same) >= (1 if found.is_exact else 0.99) * sum(map(len, expected))
 
 
@@ -187,7 +187,8 @@ def test_what_a_filter_allows_is_found_however_far_it_is(filled: Filled) -> None
     allowed = np.sort(np.argsort(query[0] @ vectors.T)[: ROWS // 4])
     for by in (filled.store, filled.default_store):
         found = filled.search("large", query, k=10, by=by, allowed=allowed)
-        assert [hit.faiss_id for hit in found.hits[0]] == allowed[exact_ids(query, vectors[allowed], 10)[0]].tolist()
+        nearest = allowed[exact_ids(query, vectors[allowed], 10)[0]]
+        assert [hit.faiss_id for hit in found.per_query[0]] == nearest.tolist()
         assert found.is_exact
 
 
@@ -207,9 +208,9 @@ def test_a_small_tenant_in_a_large_table_always_gets_top_k(filled: Filled) -> No
     expected = exact_ids(queries, vectors, 10)
     for by in (filled.store, filled.default_store):
         found = filled.search("small", queries, k=10, by=by)
-        assert [[hit.faiss_id for hit in hits] for hits in found.hits] == expected
+        assert [[hit.faiss_id for hit in hits] for hits in found.per_query] == expected
         everything = filled.search("small", queries, k=1000, by=by)
-        assert all(len(hits) == len(vectors) for hits in everything.hits)
+        assert all(len(hits) == len(vectors) for hits in everything.per_query)
     assert filled.search("small", queries, k=10, by=filled.default_store).is_exact is True
 
 

@@ -18,17 +18,17 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.orm import Session
 
 from database import Database
-from domain import Hit, Partition
-from engines.vectors.base import Found
+from domain import Hit, Mode, Partition
+from engines.vectors.base import Hits
 from engines.vectors.opening import VectorsConfig, open_store
 from errors import DatabaseUnavailable
-from loaded_index import LoadedIndex, written
+from loaded_index import LoadedIndex, built_index
 from migrations.upgrade import bring_up_to_date
 from models import Chunk, Doc, Embedding, EmbeddingVersion, IndexRow, Project, Revision, Team
 from services.search.filters import filtering, reading
 from services.search.filters.catalog import Run
 from services.search.filters.filtering import FilterService
-from services.search.question import Answer, Mode, Question
+from services.search.question import Answer, Question
 from snapshot import snapshot
 from tests.support.examples import examples
 from tests.support.filter_oracle import expressions, in_mongo, in_objects, is_found, metadata
@@ -278,16 +278,16 @@ class Filled:
         built = self.store.build(Partition(1, 1, "v"), DIMENSION, check=never)
         assert built is not None
         with database.write() as session:
-            self.store.name(session, session.get_one(Project, (1, 1)), built)
+            self.store.take_over(session, session.get_one(Project, (1, 1)), built)
 
-    def search(self, filters: dict[str, Any] | None, queries: NDArray[np.float32], *, k: int) -> Found:
+    def search(self, filters: dict[str, Any] | None, queries: NDArray[np.float32], *, k: int) -> Hits:
         with self.database.read() as session:
             seen = snapshot(session, "t", "n")
             assert seen is not None
             [group] = self.filtering.groups(session, seen.project, ("a", "b"), [parse(filters)])
             with self.store.opened(seen.key, DIMENSION) as opened:
                 assert opened.catch_up(session, seen) is None
-                return opened.search(session, seen, queries, k=k, allowed=group.allowed)
+                return opened.search(queries, k=k, allowed=group.allowed)
 
     def _write(self) -> None:
         place, docs = {"team_id": 1, "project_id": 1}, range(CHUNKS // PER_DOC)
@@ -351,9 +351,9 @@ def ids(hits: list[list[Hit]]) -> list[list[int]]:
 def test_one_matching_chunk_in_fifty_thousand_is_found(filled: Filled) -> None:
     queries = -filled.vectors[[CHUNKS - 7]]  # nothing is farther from this question
     found = filled.search({"needle": True}, queries, k=10)
-    assert (ids(found.hits), found.is_exact) == ([[CHUNKS - 7]], True)
+    assert (ids(found.per_query), found.is_exact) == ([[CHUNKS - 7]], True)
     both = filled.search({"needle": True, "hundredth": {"$ne": 99}}, queries, k=10)
-    assert (ids(both.hits), both.is_exact) == ([[]], True)
+    assert (ids(both.per_query), both.is_exact) == ([[]], True)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_a_filtered_search_finds_what_an_exact_one_finds(filled: Filled, filters
     assert len(allowed) == count
     found = filled.search(filters, queries, k=10)
     assert found.is_exact
-    assert ids(found.hits) == exact(filled.vectors, queries, allowed, 10)
+    assert ids(found.per_query) == exact(filled.vectors, queries, allowed, 10)
 
 
 @pytest.fixture(scope="module")
@@ -377,7 +377,7 @@ def graph() -> tuple[LoadedIndex, NDArray[np.float32]]:
     centres = rng.standard_normal((50, DIMENSION), np.float32)
     vectors = centres[rng.integers(50, size=NODES)] + 0.5 * rng.standard_normal((NODES, DIMENSION), np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    content = np.frombuffer(written(vectors, is_graph=True, check=never), np.uint8)
+    content = np.frombuffer(built_index(vectors, is_graph=True, check=never), np.uint8)
     loaded = LoadedIndex.read(content, np.arange(NODES))
     loaded.bury(np.arange(0, NODES, 20))
     return loaded, vectors

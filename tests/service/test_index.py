@@ -218,7 +218,9 @@ def test_a_checkpoint_gives_the_tails_memory_back() -> None:
     opened = OpenPartition(8)
     opened.apply(appeared=np.arange(1000), vectors=vectors, disappeared=np.empty(0, np.int64), seq=1)
     tail = opened.nbytes
-    opened.start_from(Checkpoint("a", "b", 1, 1000, 8), LoadedIndex(base, np.arange(1000)))
+    opened.start_from(
+        Checkpoint(name="a", checksum="b", covered_seq=1, ntotal=1000, dimension=8), LoadedIndex(base, np.arange(1000))
+    )
     assert opened.nbytes < 1.5 * tail
 
 

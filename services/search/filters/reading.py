@@ -11,18 +11,17 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Select, Table, Text, func, null, or_, select
 from sqlalchemy.orm import Session
 
+from database import batched
 from models import Chunk, Doc, Project, Revision, RevisionStatus
 from services.search.filters.catalog import Run
 from snapshot import is_live
 from text.filters import BUILT_IN, METADATA, PAGE, Fields, lookup, path_of
-
-T = TypeVar("T")
 
 VALUES_PER_QUERY = 1000
 TEXTS_REMEMBERED = 1000
@@ -68,9 +67,10 @@ def read_changes(session: Session, project: Project, keys: Collection[str], *, s
     is_news = or_(_REVISIONS.published_seq > since, _REVISIONS.published_seq.is_(None))
     rows = session.execute(_revisions(project, keys).where(is_news)).all()
     numbers = sorted(first_id + place for first_id, length, *_ in rows for place in range(length))
-    specials = _specials(session, project, keys, [_CHUNKS.faiss_id.in_(some) for some in _steps(numbers)])
+    of_chunks = [_CHUNKS.faiss_id.in_(some) for some in batched(numbers, VALUES_PER_QUERY)]
+    specials = _specials(session, project, keys, of_chunks)
     created: dict[str, datetime] = {}
-    for doc_ids in _steps([row.doc_id for row in rows] if _CREATED in keys else []):
+    for doc_ids in batched([row.doc_id for row in rows] if _CREATED in keys else [], VALUES_PER_QUERY):
         created |= _created(session, project, doc_ids)
     return _runs(rows, keys, specials, created)
 
@@ -184,8 +184,3 @@ def _parsed(text: str) -> Mapping[str, Any]:
     """Without what json.loads() does besides, which takes as long for a text as short as most."""
     found: dict[str, Any] = _DECODER.raw_decode(text)[0]
     return found
-
-
-def _steps(values: list[T]) -> Iterator[list[T]]:
-    for start in range(0, len(values), VALUES_PER_QUERY):
-        yield values[start : start + VALUES_PER_QUERY]

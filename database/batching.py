@@ -1,0 +1,14 @@
+"""Long lists of parameters, some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def batched(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Slices of *size* items, the last one maybe shorter."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
