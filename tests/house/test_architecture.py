@@ -1,4 +1,4 @@
-"""Who may import whom. The floors of the house, checked from the code's own imports."""
+"""Who may import whom, and how large a room may be: checked from the code's own syntax."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from statistics import median, quantiles
 
 import pytest
 
@@ -17,20 +19,27 @@ ROOT = Path(__file__).parents[2]
 FLOORS: list[set[str]] = [
     {"bench"},
     {"app_v1", "worker", "manage"},
-    {"api", "console", "handlers"},
+    {"api", "commands", "handlers", "housekeeping"},
     {"runtime"},
     {"services"},
     {"job_queue"},
+    {"job_lease"},
     {"engines"},
     {"text"},
     {"index_manager"},
     {"loaded_index"},
     {"migrations"},
+    {"snapshot"},
     {"database"},
     {"models"},
-    {"domain", "errors", "settings", "times", "version"},
+    {"settings"},
+    {"domain", "durable", "errors", "times", "version"},
 ]
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+
+# The same inside services/: a wing may import from those below its own, and from itself.
+WINGS: list[set[str]] = [{"operations", "accounts", "evaluation", "answers"}, {"ingest", "search"}, {"index"}]
+WING = {wing: number for number, floor in enumerate(WINGS) for wing in floor}
 
 # Libraries, and one module, that belong to some rooms alone.
 ONLY = {
@@ -38,17 +47,22 @@ ONLY = {
     "pgvector": {"models", "migrations"},
     "fastapi": {"app_v1", "api"},
     "starlette": {"app_v1", "api", "bench"},
-    "sqlalchemy": {*("database", "models", "job_queue", "services", "engines", "migrations", "api", "bench")},
+    "sqlalchemy": {
+        *("database", "models", "snapshot", "job_queue", "job_lease", "services", "engines"),
+        "migrations",
+        "api",
+        "bench",
+    },
     "torch": {"engines", "bench"},
     "openvino": {"engines", "bench"},
     "Stemmer": {"text"},
     "icu4py": {"text"},
-    "typer": {"manage", "console"},
+    "typer": {"manage", "commands"},
     "limits": {"services"},
-    "matplotlib": {"console"},
+    "matplotlib": {"commands"},
     "ir_measures": {"services"},
     "scipy": {"services"},
-    "settings": {"app_v1", "worker", "manage", "console", "runtime", "api", "migrations", "bench"},
+    "settings": {"app_v1", "worker", "manage", "commands", "runtime", "api", "migrations", "bench"},
     "obstore": {"engines"},
     "httpx": {"engines"},
     "httpcore": {"engines"},
@@ -60,6 +74,10 @@ ONLY = {
     "python_calamine": {"text"},
 }
 
+LONGEST_CHAIN = 14
+LONGEST_FILE, ONE_LONG_PAGE = 320, "models.py"
+LONGEST_FUNCTION, MEDIAN_FUNCTION, NINE_OF_TEN_FUNCTIONS = 40, 6, 16
+
 
 def sources() -> Iterator[Path]:
     for path in ROOT.rglob("*.py"):
@@ -69,29 +87,83 @@ def sources() -> Iterator[Path]:
             yield path
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+MODULES = {name_of(path): path for path in sorted(sources())}
+HOUSE = [name for name in MODULES if name.partition(".")[0] not in ("bench", "migrations")]
+
+
+@cache
+def imported(name: str) -> frozenset[str]:
+    """Everything that the module imports, wherever in it: modules of the house by their own name."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
-    return names
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                names.add(full if full in MODULES else node.module)
+    return frozenset(names - {name})
 
 
-@pytest.mark.parametrize("path", sorted(sources()), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_run_down(path: Path) -> None:
-    room = room_of(path)
+def roots(name: str) -> set[str]:
+    return {each.partition(".")[0] for each in imported(name)}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_down(name: str) -> None:
+    room = name.partition(".")[0]
     assert room in FLOOR, f"{room} stands on no floor: give it one above"
-    others = imported(path) & FLOOR.keys() - {room}
-    upward = {name for name in others if FLOOR[name] <= FLOOR[room]}
+    upward = {other for other in roots(name) & FLOOR.keys() - {room} if FLOOR[other] <= FLOOR[room]}
     assert not upward, f"{room} may not import {sorted(upward)}"
-    trespass = {name for name in imported(path) if name in ONLY and room not in ONLY[name] | {name}}
+    trespass = {other for other in roots(name) if other in ONLY and room not in ONLY[other] | {other}}
     assert not trespass, f"{sorted(trespass)} is not for {room}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("services.")])
+def test_imports_between_the_wings_of_services_run_down(name: str) -> None:
+    wing = name.split(".")[1]
+    assert wing in WING, f"services/{wing} is no wing: give it a floor above"
+    others = {other.split(".")[1] for other in imported(name) if other.startswith("services.")} - {wing}
+    upward = {other for other in others if WING[other] <= WING[wing]}
+    assert not upward, f"services/{wing} may not import {sorted(upward)}"
+
+
+def test_no_import_goes_in_a_circle_and_no_chain_is_long() -> None:
+    depths: dict[str, list[str]] = {}
+
+    def chain(name: str, above: tuple[str, ...] = ()) -> list[str]:
+        assert name not in above, f"a circle: {' -> '.join([*above[above.index(name) :], name])}"
+        if name not in depths:
+            below = [chain(other, (*above, name)) for other in sorted(imported(name)) if other in HOUSE]
+            depths[name] = [name, *max(below, key=len, default=[])]
+        return depths[name]
+
+    longest = max((chain(name) for name in HOUSE), key=len)
+    assert len(longest) <= LONGEST_CHAIN, " -> ".join(longest)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_file_is_long(name: str) -> None:
+    path = MODULES[name]
+    lines = len(path.read_text().splitlines())
+    assert lines <= LONGEST_FILE or path == ROOT / ONE_LONG_PAGE, f"{lines} lines: make it two files"
+
+
+def test_functions_are_short() -> None:
+    lengths: dict[str, int] = {}
+    for name in HOUSE:
+        for node in ast.walk(ast.parse(MODULES[name].read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+                lengths[f"{name}.{node.name}:{node.lineno}"] = node.end_lineno - node.lineno + 1
+    too_long = {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION}
+    assert not too_long
+    assert median(lengths.values()) <= MEDIAN_FUNCTION
+    assert quantiles(lengths.values(), n=10)[-1] <= NINE_OF_TEN_FUNCTIONS
 
 
 def test_no_room_hides_a_standard_module() -> None:
