@@ -81,8 +81,8 @@ def create_app(settings: Settings | None = None) -> App:
         limit_memory(used.memory_limit_mb)
         limit = used.database_statement_timeout_seconds
         with _told_plainly(), open_runtime(used, statement_timeout_seconds=limit) as runtime:
-            runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
-            runtime.reranking.start_loading()
+            runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
+            runtime.search.reranking.start_loading()
             async with _told_who_gets_in(runtime):
                 yield {"runtime": runtime, "large_bodies": LargeBodies(max_body_mb=used.max_body_mb)}
 
@@ -133,7 +133,7 @@ async def _told_who_gets_in(runtime: Runtime) -> AsyncIterator[None]:
 def _warn_without_an_admin(runtime: Runtime) -> None:
     """The start does not hang on a look that serves a warning alone."""
     try:
-        if not runtime.keys.is_anybody_admin():
+        if not runtime.accounts.keys.is_anybody_admin():
             log.warning(NO_ADMIN)
     except Exception:
         log.exception("could not look whether there is a key of scope admin")

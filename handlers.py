@@ -14,11 +14,11 @@ Handler = Callable[[Runtime, Lease], Json]
 
 
 def ingest_docs(runtime: Runtime, lease: Lease) -> Json:
-    return runtime.ingesting.ingest(lease)
+    return runtime.ingest.ingesting.ingest(lease)
 
 
 def rebuild_index(runtime: Runtime, lease: Lease) -> Json:
-    return runtime.indexing.rebuild(lease)
+    return runtime.index.indexing.rebuild(lease)
 
 
 HANDLERS: Mapping[str, Handler] = {INGEST: ingest_docs, REBUILD: rebuild_index}

@@ -31,6 +31,7 @@ from errors import (
     WorkerStopping,
 )
 from handlers import HANDLERS, Handler
+from housekeeping import Housekeeping
 from job_lease import CANCELLED, Claim, Lease
 from models import JobStatus, Json
 from runtime.memory import limit_memory
@@ -41,7 +42,6 @@ from settings import Settings
 log = logging.getLogger(__name__)
 
 PERMANENT = (Invalid, NotFound, EmbeddingRefused, VersionUnavailable)
-HOUSEKEEPING_SECONDS = 60.0
 
 
 class Worker:
@@ -53,12 +53,12 @@ class Worker:
         self.name = name
         self.is_stopping = Event()
         self.must_give_back = Event()
-        self._next_housekeeping = 0.0
+        self.housekeeping = Housekeeping(runtime, worker=name)
 
     def run(self, poll_interval: float) -> None:
         while not self.is_stopping.is_set():
             try:
-                self._keep_house()
+                self.housekeeping.do_what_is_due()
                 did_something = self.run_one()
             except ServiceError as error:
                 log.error("%s", error)
@@ -127,7 +127,7 @@ class Worker:
         try:
             return self._give_up_or_retry(claim, error)
         except JobCancelled as cancelled:
-            self.runtime.jobs.end(claim, JobStatus.CANCELLED, str(cancelled))
+            self.runtime.ingest.jobs.end(claim, JobStatus.CANCELLED, str(cancelled))
             return "cancelled"
         except LostLease:
             return "was taken over by another worker"
@@ -143,7 +143,7 @@ class Worker:
             return "has had its slice: another tenant's job goes first"
         told = self._tell(claim, error)
         if isinstance(error, PERMANENT) or claim.attempt >= self.runtime.queue.max_attempts:
-            self.runtime.jobs.end(claim, JobStatus.FAILED, told)
+            self.runtime.ingest.jobs.end(claim, JobStatus.FAILED, told)
             return f"failed: {told}"
         pause = self.runtime.queue.retry(claim, told)
         return f"will be tried again in {pause:.0f} s: {told}"
@@ -156,17 +156,6 @@ class Worker:
             return "It takes more memory than this worker has, or may take (MEMORY_LIMIT_MB)."
         log.error("job %s", claim.job_id, exc_info=error)
         return f"{type(error).__name__} inside the service: the worker's log has it under this job's id."
-
-    def _keep_house(self) -> None:
-        """Once a minute: say that this worker lives, forget old jobs, remove raw files that no document took."""
-        if time.monotonic() < self._next_housekeeping:
-            return
-        self._next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
-        self.runtime.queue.report_worker(self.name)
-        self.runtime.queue.prune(self.runtime.settings.job_keep_days)
-        self.runtime.idempotency.prune()
-        self.runtime.query_log.prune(self.runtime.settings.query_log_keep_days)
-        self.runtime.pending_blobs.sweep(grace_seconds=3600 * self.runtime.settings.blob_grace_hours)
 
 
 def _leave() -> None:
@@ -201,7 +190,7 @@ def main() -> None:
             worker = Worker(runtime, HANDLERS, name=_name())
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: worker.stop(settings.worker_stop_seconds))
-            runtime.embedding.start_loading(warm_up=lambda embedder: embedder.embed_documents(["warm"]))
+            runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_documents(["warm"]))
             log.info("worker %s waits for jobs", worker.name)
             worker.run(arguments.poll_interval)
             log.info("worker %s stopped", worker.name)

@@ -65,7 +65,7 @@ async def admit(request: Request, any_of: tuple[Scope, ...]) -> tuple[Principal,
         if isinstance(error, Unauthenticated):
             await _count_failure(request, runtime)
         raise
-    limits = runtime.rate_limits
+    limits = runtime.accounts.rate_limits
     quota = limits.hit(who) if limits.is_local else await run_in_threadpool(limits.hit, who)
     if any_of and not who.may(*any_of):
         raise Forbidden(f"This takes a key with the scope {' or '.join(any_of)}.")
@@ -98,7 +98,7 @@ def _declare(any_of: tuple[Scope, ...]) -> Callable[[Endpoint], Endpoint]:
 
 async def _count_failure(request: Request, runtime: Runtime) -> None:
     """The address is the one that the server saw or, behind a proxy that it trusts, was given by it."""
-    failures, address = runtime.login_failures, request.client.host if request.client else ""
+    failures, address = runtime.accounts.login_failures, request.client.host if request.client else ""
     if failures.is_local:
         failures.hit(address)
     else:
@@ -109,6 +109,6 @@ async def _identified(request: Request, runtime: Runtime) -> Principal:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise Unauthenticated(NO_KEY)
-    authentication, key = runtime.authentication, key.strip()
+    authentication, key = runtime.accounts.authentication, key.strip()
     known = authentication.known(key)
     return known if known is not None else await run_in_threadpool(authentication.look_up, key)

@@ -148,7 +148,7 @@ async def answer_once(request: Request, handle: Handler, key: str, *, whose: str
     """The answer of *handle*, or the one that was given before to the same *content* under this key."""
     if not 0 < len(key) <= LONGEST_KEY:
         raise Invalid(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key")
-    idempotency = request.state.runtime.idempotency
+    idempotency = request.state.runtime.operations.idempotency
     told = await run_in_threadpool(_digest, f"{request.method} {request.url.path}?{request.url.query}\n", content)
     whose = principal.get().tenant_id or whose
     key = hashlib.sha256(f"{request.url.path}\n{whose}\n{key}".encode()).hexdigest()

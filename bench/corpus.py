@@ -101,7 +101,7 @@ def settings_in(folder: Path) -> Settings:
 def fill(runtime: Runtime, namespace: str, *, chunks: int, seed: int = 0) -> None:
     """*namespace* with *chunks* more live chunks in it, CHUNKS_PER_DOC a document, and a checkpoint of them all."""
     add(runtime, namespace, chunks=chunks, seed=seed)
-    runtime.jobs.rebuild(TENANT, namespace, reembed=False, new_version=None)
+    runtime.ingest.jobs.rebuild(TENANT, namespace, reembed=False, new_version=None)
     _work(runtime)
 
 
@@ -119,13 +119,13 @@ def fill_with(runtime: Runtime, namespace: str, texts: Sequence[str], *, is_embe
     groups = [tuple(chunks[start : start + CHUNKS_PER_DOC]) for start in range(0, len(chunks), CHUNKS_PER_DOC)]
     docs = [replace(_doc(namespace, f"0-{number}", ""), chunks=group) for number, group in enumerate(groups)]
     _publish(runtime, namespace, docs, seed=0, is_embedded=is_embedded)
-    runtime.jobs.rebuild(TENANT, namespace, reembed=False, new_version=None)
+    runtime.ingest.jobs.rebuild(TENANT, namespace, reembed=False, new_version=None)
     _work(runtime)
 
 
 def _publish(runtime: Runtime, namespace: str, docs: list[NewDoc], *, seed: int, is_embedded: bool = False) -> None:
     for start in range(0, len(docs), DOCS_PER_BATCH):
-        runtime.documents.accept(docs[start : start + DOCS_PER_BATCH])
+        runtime.ingest.documents.accept(docs[start : start + DOCS_PER_BATCH])
         if not is_embedded:
             _give_vectors(runtime, namespace, np.random.default_rng((seed, start)))
         _work(runtime)
@@ -134,7 +134,7 @@ def _publish(runtime: Runtime, namespace: str, docs: list[NewDoc], *, seed: int,
 def bury(runtime: Runtime, namespace: str, *, chunks: int, seed: int = 0) -> None:
     """Delete the first documents of fill(), so many that *chunks* are dead in the checkpoint."""
     for number in range(chunks // CHUNKS_PER_DOC):
-        runtime.documents.delete(TENANT, namespace, f"{seed}-{number}")
+        runtime.ingest.documents.delete(TENANT, namespace, f"{seed}-{number}")
 
 
 def live_chunks(runtime: Runtime, namespace: str) -> int:
@@ -164,13 +164,13 @@ def _work(runtime: Runtime) -> None:
 
 def _give_vectors(runtime: Runtime, namespace: str, rng: np.random.Generator) -> None:
     """Vectors for all that waits, so that the worker has nothing to embed."""
-    version = runtime.embedding.version
+    version = runtime.index.embedding.version
     with runtime.database.write() as session:
         place = namespaces.require(session, TENANT, namespace)
         waiting = _waiting(session, place)
-        vectors = _vectors(len(waiting), runtime.embedding.embedder(version).dimension, rng)
+        vectors = _vectors(len(waiting), runtime.index.embedding.embedder(version).dimension, rng)
         stored = {key: row.tobytes() for key, row in zip(waiting, vectors, strict=True)}
-        runtime.embedding.store(session, place.team_id, version, stored)
+        runtime.index.embedding.store(session, place.team_id, version, stored)
 
 
 def _waiting(session: Session, place: Project) -> list[bytes]:

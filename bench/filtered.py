@@ -140,7 +140,7 @@ class Truth:
 
     def recall(self, asking: Client, questions: Questions, allowing: Allowing) -> float:
         """The share of the true best that was found; a chunk that is as near as the last of them is as good."""
-        embedder = self.runtime.embedding.embedder(self.runtime.embedding.version)
+        embedder = self.runtime.index.embedding.embedder(self.runtime.index.embedding.version)
         is_allowed, found, wanted = self._allowed(allowing), 0, 0
         for question in (questions.next() for _ in range(QUESTIONS_COMPARED)):
             scores = np.where(is_allowed, self.vectors @ embedder.embed_queries([question])[0], -np.inf)

@@ -71,7 +71,7 @@ def _wait(asking: Client, job_id: str) -> None:
 
 
 def _bare_rate(runtime: Runtime, texts: Sequence[str]) -> float:
-    embedder = runtime.embedding.embedder(runtime.embedding.version)
+    embedder = runtime.index.embedding.embedder(runtime.index.embedding.version)
     some = texts[:FLOOR_TEXTS]
     embedder.embed_documents(some[:16])
     start = time.perf_counter()

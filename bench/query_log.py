@@ -86,7 +86,7 @@ def _search(asking: Client, writer: Writer) -> float:
 def _costs(runtime: Runtime) -> tuple[float, float]:
     """Microseconds, by search: of what a search does, and of what the log's thread does later."""
     question = Question(TENANT, NAMESPACE, "Which meter?", TOP_K)
-    answer = runtime.searching.search(question)
+    answer = runtime.search.searching.search(question)
     query_log = QueryLog(runtime.database, is_on=True, keeps_text=False)
     start = time.process_time()
     for _ in range(COSTED):

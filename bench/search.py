@@ -71,7 +71,7 @@ class Floor:
         settings = runtime.settings
         indexes = IndexManager(settings.index_dir, exact_up_to=settings.index_exact_up_to, memory_bytes=1)
         index = indexes.load(seen.key, checkpoint).index
-        return cls(runtime.embedding.embedder(seen.key.embedding_version), index)
+        return cls(runtime.index.embedding.embedder(seen.key.embedding_version), index)
 
     def search(self, questions: Sequence[str]) -> None:
         faiss.omp_set_num_threads(1)

@@ -86,7 +86,7 @@ class Store:
 
     def rebuild(self) -> None:
         with self.busy("rebuild"):
-            self.runtime.jobs.rebuild(LARGE, NAMESPACE, reembed=False, new_version=None)
+            self.runtime.ingest.jobs.rebuild(LARGE, NAMESPACE, reembed=False, new_version=None)
             self.work()
 
 
@@ -175,14 +175,14 @@ def _fill(stores: Sequence[Store], tenant: str, texts: Sequence[str], cache: Cac
     for start in range(0, len(docs), DOCS_PER_BATCH):
         for store in stores:
             with store.busy("ingest"):
-                store.runtime.documents.accept(docs[start : start + DOCS_PER_BATCH])
+                store.runtime.ingest.documents.accept(docs[start : start + DOCS_PER_BATCH])
             _give_vectors(store, tenant, cache)
             with store.busy("ingest"):
                 store.work()
 
 
 def _give_vectors(store: Store, tenant: str, cache: Cache) -> None:
-    embedding = store.runtime.embedding
+    embedding = store.runtime.index.embedding
     with store.runtime.database.read() as session:
         project = namespaces.require(session, tenant, NAMESPACE)
         query = select(Chunk.embed_hash, Chunk.text, Chunk.header).where(Chunk.team_id == project.team_id)
@@ -246,7 +246,7 @@ class _Run:
         self.count += 1
 
     def _print(self, stores: Sequence[Store], measured: Sequence[Measured]) -> None:
-        embedder = stores[0].runtime.embedding.embedder(stores[0].runtime.embedding.version)
+        embedder = stores[0].runtime.index.embedding.embedder(stores[0].runtime.index.embedding.version)
         queries = np.array([embedder.embed_queries([query])[0] for query in self.queries])
         truths = {tenant: Truth.of(stores[0], tenant) for tenant in (LARGE, SMALL)}
         sizes = ", ".join(f"{len(truth.place):,} chunks of {tenant!r}" for tenant, truth in truths.items())

@@ -39,7 +39,7 @@ def main() -> None:
             print(f"filling a namespace with {chunks:,} chunks", flush=True)
             fill(runtime, _name(chunks), chunks=chunks)
         with served(runtime.settings, folder) as port, client(port) as asking, _disk(folder) as commit:
-            embedder = runtime.embedding.embedder(runtime.embedding.version)
+            embedder = runtime.index.embedding.embedder(runtime.index.embedding.version)
             _Run(asking, embedder, commit, Writer.seeded(10)).report(runtime, options)
 
 

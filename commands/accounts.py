@@ -36,7 +36,7 @@ def create_team(
 ) -> None:
     """Make a team."""
     with opened(context) as runtime:
-        runtime.accounts.create_team(name, system_prompt=system_prompt, allow_system_prompt=allow_system_prompt)
+        runtime.accounts.teams.create_team(name, system_prompt=system_prompt, allow_system_prompt=allow_system_prompt)
     say(f"team {name} made; its first key: python manage.py issue-key --team NAME --scope admin")
 
 
@@ -56,7 +56,7 @@ def change_team(
     if change == TeamChange():
         raise failed("nothing is to be changed: give --system-prompt, --allow-system-prompt or --forbid-system-prompt")
     with opened(context) as runtime:
-        runtime.accounts.change_team(name, change)
+        runtime.accounts.teams.change_team(name, change)
     say(f"team {name} changed")
 
 
@@ -65,8 +65,8 @@ def list_teams(context: typer.Context) -> None:
     """Show the teams and their projects."""
     rows: list[tuple[object, ...]] = []
     with opened(context) as runtime:
-        for team in runtime.accounts.teams(limit=MOST_ROWS):
-            projects = runtime.accounts.projects(team.name, limit=MOST_ROWS)
+        for team in runtime.accounts.teams.teams(limit=MOST_ROWS):
+            projects = runtime.accounts.teams.projects(team.name, limit=MOST_ROWS)
             rows.append((team.name, f"{team.created_at:%Y-%m-%d}", ", ".join(each.name for each in projects)))
     show_table(["team", "made", "projects"], rows)
 
@@ -75,7 +75,7 @@ def list_teams(context: typer.Context) -> None:
 def create_project(context: typer.Context, *, team: Team, namespace: Namespace) -> None:
     """Make an empty namespace, under the embedding version that is set. Loads the model."""
     with opened(context) as runtime:
-        project = runtime.accounts.create_project(team, namespace)
+        project = runtime.accounts.teams.create_project(team, namespace)
     say(f"namespace {team}/{namespace} made, under {project.embedding_version}")
 
 
@@ -95,7 +95,7 @@ def issue_key(
     """
     expires_at = shifted(utc_now(), days=days) if days else None
     with opened(context) as runtime:
-        made = runtime.keys.issue(team, name=name, scopes=scope, expires_at=expires_at, by=ANYONE)
+        made = runtime.accounts.keys.issue(team, name=name, scopes=scope, expires_at=expires_at, by=ANYONE)
     _show_new(made.key)
 
 
@@ -104,7 +104,7 @@ def list_keys(context: typer.Context, *, team: Team) -> None:
     """Show the keys of a team, those that have ended too."""
     now = utc_now()
     with opened(context) as runtime:
-        rows = [_row(key, status_of(key, now)) for key in runtime.keys.page(team, limit=MOST_ROWS)]
+        rows = [_row(key, status_of(key, now)) for key in runtime.accounts.keys.page(team, limit=MOST_ROWS)]
     show_table(["id", "status", "scopes", "made", "expires", "last used", "name"], rows)
 
 
@@ -117,8 +117,8 @@ def rotate_key(
 ) -> None:
     """Make another key like this one and print it, once; the old one ends later."""
     with opened(context) as runtime:
-        team = runtime.keys.team_of(key_id)
-        made, old = runtime.keys.rotate(team, key_id, overlap_seconds=3600 * overlap_hours, by=ANYONE)
+        team = runtime.accounts.keys.team_of(key_id)
+        made, old = runtime.accounts.keys.rotate(team, key_id, overlap_seconds=3600 * overlap_hours, by=ANYONE)
     say(f"{key_id} counts until {old.expires_at:%Y-%m-%d %H:%M} UTC")
     _show_new(made.key)
 
@@ -127,7 +127,7 @@ def rotate_key(
 def revoke_key(context: typer.Context, key_id: str) -> None:
     """Let a key count no more. Running APIs learn of it within AUTH_TRUST_SECONDS."""
     with opened(context) as runtime:
-        runtime.keys.revoke(runtime.keys.team_of(key_id), key_id, by=ANYONE)
+        runtime.accounts.keys.revoke(runtime.accounts.keys.team_of(key_id), key_id, by=ANYONE)
     say("revoked")
 
 

@@ -47,7 +47,7 @@ def ingest(
         target = Target(tenant, namespace, strategy, enrich)
         try:
             with progress("files", len(listing.files)) as show:
-                for outcome in runtime.files.ingest(listing.files, target):
+                for outcome in runtime.operations.folders.ingest(listing.files, target):
                     total += outcome
                     show(total.files - len(listing.failed))
         finally:  # what was stored before the disk was full, or somebody lost patience, stays stored
@@ -73,7 +73,9 @@ def search(
         raise failed("the query is empty: say what to look for.")
     with opened(context) as runtime:
         how = mode or runtime.settings.search_mode
-        answer = runtime.searching.search(Question(tenant, namespace, query.replace("\x00", " "), top_k, mode=how))
+        answer = runtime.search.searching.search(
+            Question(tenant, namespace, query.replace("\x00", " "), top_k, mode=how)
+        )
     if answer.hint and answer.partition is None:
         raise failed(answer.hint)
     for rank, passage in enumerate(answer.passages, 1):

@@ -28,7 +28,7 @@ def stats(
 ) -> None:
     """Show what is indexed, and how many jobs there are."""
     with opened(context) as runtime:
-        indexes = runtime.observing.index_stats(tenant_id=tenant, namespace=namespace)
+        indexes = runtime.operations.observing.index_stats(tenant_id=tenant, namespace=namespace)
         jobs = runtime.queue.stats()
     rows = [
         (
@@ -58,7 +58,7 @@ def rebuild(
 ) -> None:
     """Queue a rebuild of a namespace's index for a worker, and print the job's id."""
     with opened(context) as runtime:
-        job_id = runtime.jobs.rebuild(tenant, namespace, reembed=reembed, new_version=new_embedding_version)
+        job_id = runtime.ingest.jobs.rebuild(tenant, namespace, reembed=reembed, new_version=new_embedding_version)
         say(job_id)
         if wait:
             job = _wait(runtime, job_id)
@@ -80,7 +80,7 @@ def versions(context: typer.Context) -> None:
                 each.namespaces,
                 each.jobs,
             )
-            for each in runtime.versions.listed()
+            for each in runtime.index.versions.listed()
         ]
     show_table(["version", "model", "dimension", "made", "namespaces", "rebuilds"], rows)
 
@@ -92,7 +92,7 @@ def free_version(context: typer.Context, name: str) -> None:
     A process that used it answers nothing under that name until it is started again.
     """
     with opened(context) as runtime:
-        vectors = runtime.versions.free(name)
+        vectors = runtime.index.versions.free(name)
     say(f"version {name} is free; {vectors} vectors were deleted")
 
 
@@ -100,7 +100,7 @@ def free_version(context: typer.Context, name: str) -> None:
 def verify(context: typer.Context) -> None:
     """Compare database, checkpoint and what came since, for every namespace. Changes nothing."""
     with opened(context) as runtime:
-        were_clean = [_show_verdict(verdict) for verdict in runtime.verifying.verify()]
+        were_clean = [_show_verdict(verdict) for verdict in runtime.index.verifying.verify()]
     if not all(were_clean):
         raise failed(f"{were_clean.count(False)} of {len(were_clean)} namespaces have problems.")
     say(f"{len(were_clean)} namespaces clean")
@@ -115,7 +115,11 @@ def _wait(runtime: Runtime, job_id: str) -> Job:
             show(job.progress)
             if job.status in FINISHED:
                 return job
-            if job.status == JobStatus.PENDING and not has_complained and not runtime.diagnosing.has_worker():
+            if (
+                job.status == JobStatus.PENDING
+                and not has_complained
+                and not runtime.operations.diagnosing.has_worker()
+            ):
                 typer.echo(NO_WORKER, err=True)
                 has_complained = True
             time.sleep(POLL_SECONDS)

@@ -43,7 +43,7 @@ def jobs(
 def cancel(context: typer.Context, job_id: str) -> None:
     """Cancel a job: one that waits at once, one that runs at its next step."""
     with opened(context) as runtime:
-        job = runtime.jobs.cancel(job_id)
+        job = runtime.ingest.jobs.cancel(job_id)
     if job.status in (JobStatus.COMPLETED, JobStatus.FAILED):
         raise failed(f"job {job_id} has ended before: {job.status}.")
     say("cancelled" if job.status == JobStatus.CANCELLED else "is running: it will end at its next step")

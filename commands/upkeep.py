@@ -86,7 +86,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("versions", versions())
     try:
         with open_runtime(settings) as runtime:
-            yield from runtime.diagnosing.examine()
+            yield from runtime.operations.diagnosing.examine()
     except ServiceError as error:
         yield Finding("database", str(error), is_ok=False)
     except Exception as error:

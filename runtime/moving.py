@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from database import Database
 from errors import DatabaseUnavailable, NotFound
 from migrations.upgrade import current_revision
-from runtime.configs import queue_of
+from runtime.queue import open_queue
 from services.operations.moving import MovingService
 from settings import Settings
 
@@ -19,7 +19,7 @@ def open_move(settings: Settings, *, source: str, target: str, batch_rows: int) 
     with ExitStack() as opened:
         old = _reached(opened, "--from", source, settings)
         new = _reached(opened, "--to", target, settings)
-        yield MovingService(old, new, queue_of(new, settings), batch_rows)
+        yield MovingService(old, new, open_queue(settings, new), batch_rows)
 
 
 def _reached(opened: ExitStack, option: str, url: str, settings: Settings) -> Database:

@@ -117,7 +117,7 @@ class Events(EventSourceResponse):
 @raises(*EMBEDDING, VersionMismatch, Overloaded, LlmUnavailable, LlmFailed, LlmTooSlow)
 async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller) -> AskOut | Response:
     """An answer with citations. Its markers, [1], are checked: one that names no passage is removed and told."""
-    events = runtime.asking.answer(_asked(body, runtime, api_key_id=caller.key_id))
+    events = runtime.answers.asking.answer(_asked(body, runtime, api_key_id=caller.key_id))
     if body.stream:
         first = await anext(events)  # what is wrong before there is anything to tell is an answer of its own
         return Events(_told(request, first, events), headers=NOT_BUFFERED)
@@ -134,7 +134,7 @@ def _asked(body: AskIn, runtime: Runtime, *, api_key_id: str | None) -> Ask:
         filters=body.filters,
         mode=body.mode or runtime.settings.search_mode,
         min_score=body.min_score,
-        rerank=runtime.reranking.is_set,
+        rerank=runtime.search.reranking.is_set,
     )
     return Ask(
         question=checked(question, runtime.settings, field="question"),

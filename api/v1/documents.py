@@ -184,7 +184,7 @@ def upsert(
             "If-None-Match takes only * here: accept the document only if there is none.", param="If-None-Match"
         )
     doc = body.to_doc(expected_hash=unquoted_etag(if_match), must_be_new=if_none_match is not None)
-    return _upserted(runtime.documents.upsert([doc]), accepted=1)
+    return _upserted(runtime.ingest.documents.upsert([doc]), accepted=1)
 
 
 @router.post("/upsert/batch", responses=with_headers("Location"))
@@ -193,7 +193,7 @@ def upsert(
 def upsert_batch(body: BatchIn, runtime: InRuntime, response: Response) -> UpsertOut:
     """Store many documents: all published when the answer comes, or by a worker after it (async_mode)."""
     docs = [each.to_doc() for each in body.docs]
-    done = runtime.documents.accept(docs) if body.async_mode else runtime.documents.upsert(docs)
+    done = runtime.ingest.documents.accept(docs) if body.async_mode else runtime.ingest.documents.upsert(docs)
     if done.job_id:
         response.headers["Location"] = f"/v1/jobs/{done.job_id}"
     return _upserted(done, accepted=len(docs))
@@ -205,7 +205,7 @@ def list_documents(
     tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, limit: Limit = 100, after: After = None
 ) -> DocPage:
     """The documents of a namespace, by doc_id."""
-    found = runtime.browsing.page(tenant_id, namespace, limit=limit + 1, after=after)
+    found = runtime.ingest.browsing.page(tenant_id, namespace, limit=limit + 1, after=after)
     data = [_doc_out(tenant_id, namespace, view) for view in found[:limit]]
     has_more = len(found) > limit
     return DocPage(data=data, has_more=has_more, next_cursor=data[-1].doc_id if has_more else None)
@@ -223,7 +223,7 @@ def list_chunks(
     after: Annotated[int | None, Query(ge=0, le=2**31, description="next_cursor of the page before")] = None,
 ) -> ChunkPage:
     """The live chunks of a document, in its order."""
-    found = runtime.browsing.chunks(tenant_id, namespace, doc_id, limit=limit + 1, after=after)
+    found = runtime.ingest.browsing.chunks(tenant_id, namespace, doc_id, limit=limit + 1, after=after)
     has_more = len(found) > limit
     data = [_chunk_out(chunk) for chunk in found[:limit]]
     return ChunkPage(data=data, has_more=has_more, next_cursor=str(data[-1].chunk_index) if has_more else None)
@@ -235,7 +235,7 @@ def list_chunks(
 def get_document(
     doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, response: Response
 ) -> DocOut:
-    view = runtime.browsing.get(tenant_id, namespace, doc_id)
+    view = runtime.ingest.browsing.get(tenant_id, namespace, doc_id)
     response.headers["ETag"] = f'"{view.revision.doc_hash}"'
     return _doc_out(tenant_id, namespace, view)
 
@@ -252,7 +252,7 @@ def delete_document(
     if_match: ETag = None,
 ) -> DeleteOut:
     """Hide a document from every search at once; a rebuild takes its vectors out of the checkpoint later."""
-    done = runtime.documents.delete(tenant_id, namespace, doc_id, expected_hash=unquoted_etag(if_match))
+    done = runtime.ingest.documents.delete(tenant_id, namespace, doc_id, expected_hash=unquoted_etag(if_match))
     response.headers["Location"] = f"/v1/jobs/{done.job_id}"
     return DeleteOut(deleted=True, doc_id=doc_id, chunks_deleted=done.chunks_deleted, job_id=done.job_id)
 

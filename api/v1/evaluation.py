@@ -101,7 +101,7 @@ def evaluate(body: EvalIn, runtime: InRuntime) -> EvalOut:
     """nDCG@10, Recall@10, Recall@100 and MRR@10 of a namespace. Takes as long as that many searches."""
     _check_size(body, runtime.settings)
     asked = Evaluation(body.tenant_id, body.namespace, body.queries, body.qrels, body.modes, body.embedding_version)
-    return _eval_out(runtime.evaluating.evaluate(asked))
+    return _eval_out(runtime.evaluation.evaluate(asked))
 
 
 def _check_size(body: EvalIn, settings: Settings) -> None:

@@ -46,7 +46,7 @@ class FetchIn(RequestBody):
 @raises(NotFound, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable, FetchDisabled, FetchFailed)
 def fetch(body: FetchIn, runtime: InRuntime, response: Response) -> UploadOut:
     """Get a document from a URL and store it; a worker reads, embeds and publishes it after the answer."""
-    done, doc = runtime.fetching.fetch(body.url, _doc(body))
+    done, doc = runtime.ingest.fetching.fetch(body.url, _doc(body))
     if done.job_id:
         response.headers["Location"] = f"/v1/jobs/{done.job_id}"
     return uploaded(done, [doc])

@@ -122,7 +122,7 @@ async def upload(request: Request, runtime: InRuntime) -> Response:
         await drain(request)
         raise
     finally:
-        await run_in_threadpool(runtime.uploads.remove_untaken, form.blobs)
+        await run_in_threadpool(runtime.ingest.uploads.remove_untaken, form.blobs)
 
 
 @router.get("/{doc_id:path}/file", response_class=StreamingResponse, responses=FILE)
@@ -130,7 +130,7 @@ async def upload(request: Request, runtime: InRuntime) -> Response:
 @raises(NotFound, BlobStoreUnavailable)
 def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime) -> StreamingResponse:
     """The raw file of a document as it was sent, to be saved and not to be shown."""
-    file = runtime.uploads.open(tenant_id, namespace, doc_id)
+    file = runtime.ingest.uploads.open(tenant_id, namespace, doc_id)
     headers = {
         "Content-Type": file.mime_type,
         "Content-Length": str(file.byte_count),
@@ -141,12 +141,12 @@ def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: 
 
 
 async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
-    await receive(request, runtime.uploads, form, most_files=runtime.settings.max_batch_docs)
+    await receive(request, runtime.ingest.uploads, form, most_files=runtime.settings.max_batch_docs)
     sent = await request.state.large_bodies.parse(partial(_checked, form.fields))
     docs = _docs(sent, form.files)
 
     async def accept(_request: Request) -> Response:
-        done = await run_in_threadpool(runtime.uploads.accept, docs)
+        done = await run_in_threadpool(runtime.ingest.uploads.accept, docs)
         headers = {"Location": f"/v1/jobs/{done.job_id}"} if done.job_id else {}
         return JSONResponse(uploaded(done, docs).model_dump(), headers=headers)
 

@@ -59,7 +59,7 @@ class StrategiesOut(BaseModel):
 @open_to_strangers
 def health(runtime: InRuntime, who: Caller, response: Response) -> HealthOut | StrangersHealthOut:
     """200 when all is well, also while the model is still loading; else 503, and problems says why."""
-    found, settings = runtime.observing.health(), runtime.settings
+    found, settings = runtime.operations.observing.health(), runtime.settings
     if found.problems:
         response.status_code = 503
     if not who.may(Scope.ADMIN):
@@ -71,7 +71,7 @@ def health(runtime: InRuntime, who: Caller, response: Response) -> HealthOut | S
         jobqueue_ok=found.jobqueue_ok,
         model=found.model,
         problems=found.problems,
-        logs_dropped=runtime.query_log.dropped,
+        logs_dropped=runtime.answers.query_log.dropped,
         build_info=BuildInfo(
             version=VERSION,
             embedding_model=settings.embed_model_name,

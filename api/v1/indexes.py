@@ -68,7 +68,7 @@ def rebuild(body: RebuildIn, runtime: InRuntime, who: Caller, response: Response
         check_name(field, getattr(body, field), runtime.settings.max_name_chars)
     if body.new_embedding_version is not None:
         check_new_name("new_embedding_version", body.new_embedding_version, runtime.settings.max_name_chars)
-    job_id = runtime.jobs.rebuild(
+    job_id = runtime.ingest.jobs.rebuild(
         body.tenant_id, body.namespace, reembed=body.reembed, new_version=body.new_embedding_version, by=who
     )
     response.headers["Location"] = f"/v1/jobs/{job_id}"
@@ -78,7 +78,7 @@ def rebuild(body: RebuildIn, runtime: InRuntime, who: Caller, response: Response
 @router.get("/stats")
 @needs(Scope.SEARCH, Scope.INGEST)
 def stats(runtime: InRuntime, tenant_id: TenantIfAny, namespace: NamespaceIfAny) -> StatsOut:
-    indices = runtime.observing.index_stats(tenant_id=tenant_id, namespace=namespace)
+    indices = runtime.operations.observing.index_stats(tenant_id=tenant_id, namespace=namespace)
     return StatsOut(
         total_indices=len(indices),
         total_vectors=sum(each.ntotal for each in indices),

@@ -78,7 +78,7 @@ def get_job(job_id: IdInPath, runtime: InRuntime, who: Caller) -> JobOut:
 @raises(NotFound)
 def cancel_job(job_id: IdInPath, runtime: InRuntime, who: Caller) -> JobOut:
     """Cancel a waiting job at once, a running one at its next step. A finished one stays what it is."""
-    runtime.jobs.cancel(job_id, tenant_id=who.tenant_id)
+    runtime.ingest.jobs.cancel(job_id, tenant_id=who.tenant_id)
     return _job_out(*runtime.queue.get(job_id, tenant_id=who.tenant_id))
 
 

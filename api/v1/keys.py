@@ -81,7 +81,9 @@ class KeyPage(BaseModel):
 @raises(NotFound, Conflict)
 def create_key(tenant_id: TeamInPath, body: KeyIn, runtime: InRuntime, who: Caller, response: Response) -> MadeKeyOut:
     """A key of the team, with no scope that the asker's own lacks."""
-    made = runtime.keys.issue(tenant_id, name=body.name, scopes=body.scopes, expires_at=body.expires_at, by=who)
+    made = runtime.accounts.keys.issue(
+        tenant_id, name=body.name, scopes=body.scopes, expires_at=body.expires_at, by=who
+    )
     response.headers["Cache-Control"] = "no-store"
     return _made_out(made)
 
@@ -91,7 +93,7 @@ def create_key(tenant_id: TeamInPath, body: KeyIn, runtime: InRuntime, who: Call
 @raises(NotFound, Conflict)
 def list_keys(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100, after: After = None) -> KeyPage:
     """The team's keys, those that have ended too, by key_id."""
-    found = runtime.keys.page(tenant_id, limit=limit + 1, after=after)
+    found = runtime.accounts.keys.page(tenant_id, limit=limit + 1, after=after)
     data = [_key_out(row) for row in found[:limit]]
     has_more = len(found) > limit
     return KeyPage(data=data, has_more=has_more, next_cursor=data[-1].key_id if has_more else None)
@@ -110,7 +112,7 @@ def rotate_key(
 ) -> RotatedKeyOut:
     """Another key with the same name and scopes; the old one counts for overlap_seconds more."""
     seconds = (body or RotateIn()).overlap_seconds
-    made, old = runtime.keys.rotate(tenant_id, key_id, overlap_seconds=seconds, by=who)
+    made, old = runtime.accounts.keys.rotate(tenant_id, key_id, overlap_seconds=seconds, by=who)
     response.headers["Cache-Control"] = "no-store"
     return RotatedKeyOut(**dict(_made_out(made)), replaces=_key_out(old))
 
@@ -120,7 +122,7 @@ def rotate_key(
 @raises(NotFound, Conflict)
 def revoke_key(tenant_id: TeamInPath, key_id: IdInPath, runtime: InRuntime, who: Caller) -> KeyOut:
     """The key counts no more: here at once, in other processes within AUTH_TRUST_SECONDS."""
-    return _key_out(runtime.keys.revoke(tenant_id, key_id, by=who))
+    return _key_out(runtime.accounts.keys.revoke(tenant_id, key_id, by=who))
 
 
 def _made_out(made: MadeKey) -> MadeKeyOut:

@@ -120,9 +120,9 @@ async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOu
     """The chunks of a namespace that answer best. Deleted and replaced ones are never among them."""
     started = time.perf_counter()
     question = checked(_question(body, runtime), runtime.settings, field="query")
-    answer = await asyncio.wrap_future(runtime.questions.submit(question))
+    answer = await asyncio.wrap_future(runtime.search.questions.submit(question))
     latency_ms = round(1000 * (time.perf_counter() - started))
-    runtime.query_log.searched(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
+    runtime.answers.query_log.searched(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
     return _search_out(answer, body, question)
 
 
@@ -163,7 +163,7 @@ def _check_min_score(question: Question) -> None:
 
 
 def _question(body: SearchIn, runtime: Runtime) -> Question:
-    if body.rerank and not runtime.reranking.is_set:
+    if body.rerank and not runtime.search.reranking.is_set:
         raise Invalid(
             "This service has no reranker: set RERANK_MODEL_NAME or RERANK_BASE_URL, or leave rerank out.",
             param="rerank",
@@ -186,7 +186,7 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
         by_doc=body.group_by == "doc",
         group_size=body.group_size if body.group_by else 1,
         context=body.context,
-        rerank=runtime.reranking.is_set and _has_words(body) if body.rerank is None else body.rerank,
+        rerank=runtime.search.reranking.is_set and _has_words(body) if body.rerank is None else body.rerank,
     )
 
 

@@ -81,7 +81,7 @@ class ProjectPage(BaseModel):
 @raises(Conflict)
 def create_team(body: TeamIn, runtime: InRuntime) -> TeamOut:
     return _team_out(
-        runtime.accounts.create_team(
+        runtime.accounts.teams.create_team(
             body.tenant_id, system_prompt=body.system_prompt, allow_system_prompt=body.allow_system_prompt
         )
     )
@@ -92,7 +92,7 @@ def create_team(body: TeamIn, runtime: InRuntime) -> TeamOut:
 def list_teams(runtime: InRuntime, who: Caller, limit: Limit = 100, after: After = None) -> TeamPage:
     """All teams for an operator, their own for others; by tenant_id."""
     only = None if who.may(Scope.OPERATOR) else who.tenant_id
-    found = runtime.accounts.teams(limit=limit + 1, after=after, only=only)
+    found = runtime.accounts.teams.teams(limit=limit + 1, after=after, only=only)
     data = [_team_out(team) for team in found[:limit]]
     has_more = len(found) > limit
     return TeamPage(data=data, has_more=has_more, next_cursor=data[-1].tenant_id if has_more else None)
@@ -102,7 +102,7 @@ def list_teams(runtime: InRuntime, who: Caller, limit: Limit = 100, after: After
 @needs(Scope.ADMIN)
 @raises(NotFound)
 def get_team(tenant_id: TeamInPath, runtime: InRuntime) -> TeamOut:
-    return _team_out(runtime.accounts.team(tenant_id))
+    return _team_out(runtime.accounts.teams.team(tenant_id))
 
 
 @router.patch("/{tenant_id}")
@@ -110,7 +110,7 @@ def get_team(tenant_id: TeamInPath, runtime: InRuntime) -> TeamOut:
 @raises(NotFound)
 def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -> TeamOut:
     """A system_prompt that is null or empty leaves the team with the service's own."""
-    return _team_out(runtime.accounts.change_team(tenant_id, TeamChange(**body.model_dump(exclude_unset=True))))
+    return _team_out(runtime.accounts.teams.change_team(tenant_id, TeamChange(**body.model_dump(exclude_unset=True))))
 
 
 @router.post("/{tenant_id}/projects", status_code=201)
@@ -118,7 +118,7 @@ def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -
 @raises(*EMBEDDING, NotFound, Conflict)
 def create_project(tenant_id: TeamInPath, body: ProjectIn, runtime: InRuntime) -> ProjectOut:
     """An empty namespace, under the embedding version that this process runs."""
-    return _project_out(tenant_id, runtime.accounts.create_project(tenant_id, body.namespace))
+    return _project_out(tenant_id, runtime.accounts.teams.create_project(tenant_id, body.namespace))
 
 
 @router.get("/{tenant_id}/projects")
@@ -126,7 +126,7 @@ def create_project(tenant_id: TeamInPath, body: ProjectIn, runtime: InRuntime) -
 @raises(NotFound)
 def list_projects(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100, after: After = None) -> ProjectPage:
     """The team's namespaces, by name."""
-    found = runtime.accounts.projects(tenant_id, limit=limit + 1, after=after)
+    found = runtime.accounts.teams.projects(tenant_id, limit=limit + 1, after=after)
     data = [_project_out(tenant_id, project) for project in found[:limit]]
     has_more = len(found) > limit
     return ProjectPage(data=data, has_more=has_more, next_cursor=data[-1].namespace if has_more else None)

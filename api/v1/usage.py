@@ -50,5 +50,5 @@ def usage(
     until: Annotated[date | None, Query(description="Last day; today if left out")] = None,
 ) -> UsageDays:
     """Requests, tokens, latency and chunks, summed by day: the newest day first."""
-    found = runtime.usage.by_day(tenant_id=tenant_id, namespace=namespace, since=since, until=until)
+    found = runtime.answers.usage.by_day(tenant_id=tenant_id, namespace=namespace, since=since, until=until)
     return UsageDays(data=[UsageOut.model_validate(each) for each in found])

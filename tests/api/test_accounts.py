@@ -44,7 +44,7 @@ def test_a_key_that_does_not_count_is_a_401_that_says_why(team: Team) -> None:
     keyed = team.service
     past = utc_now() - timedelta(seconds=1)
     good, revoked, expired = (issue(keyed, "acme", Scope.SEARCH) for _ in range(3))
-    keyed.runtime.keys.revoke("acme", revoked[4:20], by=Principal(frozenset(Scope)))
+    keyed.runtime.accounts.keys.revoke("acme", revoked[4:20], by=Principal(frozenset(Scope)))
     with keyed.runtime.database.write() as session:
         session.scalars(select(ApiKey).where(ApiKey.id == expired[4:20])).one().expires_at = past
     told = {
@@ -221,7 +221,7 @@ def test_a_new_embedding_version_takes_an_operator(small: Team) -> None:
         assert "scope operator" in refused["detail"] and repr(known) in refused["detail"]
         small.post("/v1/index/rebuild", {**body, "new_embedding_version": known}, scope=scope)
     assert small.post("/v1/index/rebuild", {**body, "tenant_id": "other"}, expect=404)["error"]["param"] == "namespace"
-    assert [each.row.name for each in small.service.runtime.versions.listed()] == [known]
+    assert [each.row.name for each in small.service.runtime.index.versions.listed()] == [known]
     small.post("/v1/index/rebuild", body, scope=Scope.OPERATOR)
     small.post("/v1/index/rebuild", body, scope=Scope.INGEST)
 

@@ -80,7 +80,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     used = settings_in(tmp_path_factory.mktemp(request.param), auth_mode=request.param, max_text_chars=20_000)
     app = create_app(used)
     with get_client(cast(Any, app)) as session, open_runtime(used) as runtime:
-        runtime.accounts.create_team("keeper")
+        runtime.accounts.teams.create_team("keeper")
         key = issue_key(runtime) if request.param == "keys" else None
         schema = schemathesis.openapi.from_asgi("/openapi.json", app)
         yield Target(session, schema, furnished(session, key), key)
@@ -109,7 +109,7 @@ def test_every_answer_is_one_that_the_document_names(target: Target, operation: 
 
 
 def issue_key(runtime: Runtime) -> str:
-    issued = runtime.keys.issue("keeper", name="", scopes=[Scope.OPERATOR], expires_at=None, by=ANYONE)
+    issued = runtime.accounts.keys.issue("keeper", name="", scopes=[Scope.OPERATOR], expires_at=None, by=ANYONE)
     return issued.key
 
 

@@ -295,27 +295,27 @@ def test_tenants_do_not_see_each_others_files(service: Service) -> None:
 def test_what_a_crash_leaves_is_swept_after_the_grace_time_and_nothing_else_is(service: Service) -> None:
     uploaded(service, "a.txt", b"Cats sleep.", doc_id="doc")
     [kept] = blobs(service)
-    incoming = service.runtime.uploads.begin("left.txt")
+    incoming = service.runtime.ingest.uploads.begin("left.txt")
     incoming.write(b"Nobody took it.")
     incoming.finish()
-    half = service.runtime.uploads.begin("half.txt")
+    half = service.runtime.ingest.uploads.begin("half.txt")
     half.write(b"The process died here.")
     assert len(blobs(service)) == 3
-    assert service.runtime.pending_blobs.sweep(grace_seconds=3600) == 0
-    assert service.runtime.pending_blobs.sweep(grace_seconds=0) == 2
+    assert service.runtime.ingest.pending_blobs.sweep(grace_seconds=3600) == 0
+    assert service.runtime.ingest.pending_blobs.sweep(grace_seconds=0) == 2
     assert (blobs(service), pending(service)) == ([kept], [])
     assert get_file(service, "doc").content == b"Cats sleep."
 
 
 def test_a_file_that_was_given_up_while_it_was_sent_is_refused_and_not_lost_silently(service: Service) -> None:
-    incoming = service.runtime.uploads.begin("slow.txt")
+    incoming = service.runtime.ingest.uploads.begin("slow.txt")
     incoming.write(b"Cats sleep.")
     file = incoming.finish()
-    service.runtime.pending_blobs.sweep(grace_seconds=0)
+    service.runtime.ingest.pending_blobs.sweep(grace_seconds=0)
     place = (PLACE["tenant_id"], PLACE["namespace"])
     doc = NewDoc(*place, doc_id="slow", text="", metadata={}, chunk_strategy=AUTO, file=file)
     with pytest.raises(Conflict, match="send it again"):
-        service.runtime.uploads.accept([doc])
+        service.runtime.ingest.uploads.accept([doc])
     assert service.get("/v1/docs", PLACE)["data"] == []
 
 
@@ -359,7 +359,7 @@ def test_an_api_that_is_killed_amid_an_upload_has_accepted_nothing_and_a_worker_
             api.client.post("/v1/docs/upload", content=half(), headers=kind)
     with open_service(settings) as service:
         assert (len(blobs(service)), len(pending(service))) == (1, 1)
-        service.worker._keep_house()
+        service.worker.housekeeping.do_what_is_due()
         assert (blobs(service), pending(service)) == ([], [])
         assert service.get("/v1/docs", PLACE)["data"] == []
 

@@ -123,7 +123,7 @@ def test_a_long_overlap_or_header_leaves_a_chunks_own_text_what_the_model_reads(
         for name, more in sent.items():
             large.post("/v1/docs/upsert", {**DOC, "doc_id": name, "text": text, **more})
             chunks = large.get(f"/v1/docs/{name}/chunks", params=PLACE)["data"]
-            model = large.runtime.embedding.embedder(large.settings.version)
+            model = large.runtime.index.embedding.embedder(large.settings.version)
             shown = [f"{each['header']}\n\n{each['text']}" if each["header"] else each["text"] for each in chunks]
             assert max(map(model.count_tokens, shown)) <= model.max_tokens
             assert len(chunks) > 3

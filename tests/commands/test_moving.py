@@ -108,7 +108,7 @@ def answers(service: Service) -> list[list[tuple[str, str]]]:
         for mode in modes
         for query in QUERIES
     ]
-    found = [_passages(each) for each in service.runtime.searching.search_many(asked)]
+    found = [_passages(each) for each in service.runtime.search.searching.search_many(asked)]
     assert {len(passages) for passages in found} == {10}
     return found
 

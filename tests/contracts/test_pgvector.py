@@ -250,9 +250,9 @@ def test_rows_come_and_go_in_the_transaction_that_publishes(service: Service) ->
         assert numbers(session) == list(session.scalars(live)) == [2]
     with pytest.raises(ZeroDivisionError), service.runtime.database.write() as session:
         project = session.scalars(select(Project)).one()
-        project, _ = service.runtime.indexing.publisher.next_numbers(session, project)
+        project, _ = service.runtime.index.indexing.publisher.next_numbers(session, project)
         doc = session.get_one(Doc, (project.team_id, project.id, "cats"))
-        service.runtime.indexing.publisher.withdraw(session, project, doc)
+        service.runtime.index.indexing.publisher.withdraw(session, project, doc)
         assert numbers(session) == []
         raise ZeroDivisionError
     assert service.found("cats") == ["cats"]

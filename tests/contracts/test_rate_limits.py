@@ -133,7 +133,7 @@ def test_an_address_that_shows_no_good_key_too_often_is_told_when_to_come_back(
 
 def test_no_number_of_addresses_takes_more_memory_and_a_site_of_ipv6_is_one(tmp_path: Path) -> None:
     with limited(tmp_path, auth_failures_per_minute=1) as service:
-        failures = service.runtime.login_failures
+        failures = service.runtime.accounts.login_failures
         failures.hit("2001:db8::1")
         for same in ("2001:db8::ffff", "2001:db8:0:0:1::"):
             with pytest.raises(RateLimited):

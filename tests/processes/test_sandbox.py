@@ -95,7 +95,7 @@ def test_the_doctor_says_which_protections_hold_and_what_to_do_about_the_others(
 ) -> None:
     def told(held: list[str]) -> Any:
         monkeypatch.setattr(Extractor, "protections", lambda _: held)
-        diagnosing: DiagnosingService = service.runtime.diagnosing
+        diagnosing: DiagnosingService = service.runtime.operations.diagnosing
         [finding] = [each for each in diagnosing.examine() if each.name == "file reader"]
         return finding
 

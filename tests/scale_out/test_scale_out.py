@@ -110,7 +110,7 @@ def require_jobs_done(api: Api, job_ids: list[str], *, taken_over: list[str]) ->
 
 def require_clean(settings: Settings) -> None:
     with open_runtime(settings) as runtime:
-        assert [problem for verdict in runtime.verifying.verify() for problem in verdict.problems] == []
+        assert [problem for verdict in runtime.index.verifying.verify() for problem in verdict.problems] == []
         assert runtime.queue.stats()["running"] == 0
 
 

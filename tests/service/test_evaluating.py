@@ -80,7 +80,9 @@ def independent_figures(
         joined = select(Chunk.doc_id, Embedding.vector).join(Embedding, Embedding.embed_hash == Chunk.embed_hash)
         rows = session.execute(joined).all()
     vectors = np.array([np.frombuffer(row.vector, "<f4") for row in rows])
-    asked = service.runtime.embedding.embedder(service.runtime.embedding.version).embed_queries(list(queries.values()))
+    asked = service.runtime.index.embedding.embedder(service.runtime.index.embedding.version).embed_queries(
+        list(queries.values())
+    )
     told: dict[str, list[float]] = {"nDCG@10": [], "Recall@10": [], "Recall@100": [], "MRR@10": []}
     for query_id, scores in zip(queries, asked @ vectors.T, strict=True):
         best: dict[str, float] = {}
@@ -162,7 +164,7 @@ def test_a_hybrid_ranking_begins_as_a_search_does_however_deep_it_has_to_go(serv
         query = "copper window harbour 7-0"
         found = small.found(query, mode="hybrid", top_k=10)
         asked = Evaluation("acme", "project_001", {"q": query}, {"q": {"doc-1": 1}}, ["hybrid"])
-        [setting] = small.runtime.evaluating.evaluate(asked).settings
+        [setting] = small.runtime.evaluation.evaluate(asked).settings
         assert setting.run["q"][: len(set(found))] == list(dict.fromkeys(found))
         assert len(setting.run["q"]) == 50
 

@@ -79,7 +79,7 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
     service.rebuild()
     with pytest.MonkeyPatch.context() as patch:  # nothing is kept for long
         patch.setattr(filtering, "FEWEST_CHANGES", -3)
-        patch.setattr(service.runtime.searching.filtering, "memory_bytes", 1)
+        patch.setattr(service.runtime.search.searching.filtering, "memory_bytes", 1)
         ask()
     assert service.problems() == []
 
@@ -92,7 +92,7 @@ def require_found(service: Service, expression: Any, expected: set[str]) -> None
         for mode in MODES
         for top_k in (ALL, 3)
     ]
-    for question, answer in zip(asked, service.runtime.searching.search_many(asked), strict=True):
+    for question, answer in zip(asked, service.runtime.search.searching.search_many(asked), strict=True):
         assert isinstance(answer, Answer), answer
         found = {passage.doc_id for passage in answer.passages}
         assert found <= expected
@@ -241,7 +241,7 @@ def test_questions_with_different_filters_are_answered_together_each_with_its_ow
     filters = [None, {"n": {"$lt": 2}}, {"n": 5}, {"n": {"$lt": 2.0}}, {"n": "5"}]
     place = PLACE["tenant_id"], PLACE["namespace"]
     asked = [Question(*place, "cats", top_k, filters=parse(each)) for each in filters for top_k in (1, 9)]
-    answers = service.runtime.searching.search_many(asked)
+    answers = service.runtime.search.searching.search_many(asked)
     counts = [len(answer.passages) if isinstance(answer, Answer) else answer for answer in answers]
     assert counts == [1, 6, 1, 2, 1, 1, 1, 2, 0, 0]
     assert service.search("cats", filters={"n": 1}, explain=True)["timings"].keys() >= {"filter_ms", "index_ms"}

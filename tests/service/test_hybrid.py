@@ -108,7 +108,7 @@ def test_questions_of_every_mode_are_answered_together(filled: Service) -> None:
         for mode in ("dense", "keyword", "hybrid")
         for more in ((), ("winter garden",))
     ]
-    searching = filled.runtime.searching
+    searching = filled.runtime.search.searching
     for question, answer in zip(asked, searching.search_many(asked), strict=True):
         assert isinstance(answer, Answer)
         alone = searching.search(question).passages
@@ -162,7 +162,7 @@ def test_diversity_prefers_what_is_not_said_yet(service: Service) -> None:
 def test_what_is_rearranged_is_not_more_than_one_list_has_however_many_are_fused(
     shared_service: Service, hundreds: dict[str, str]
 ) -> None:
-    searching = shared_service.runtime.searching
+    searching = shared_service.runtime.search.searching
     asked = Question(
         hundreds["tenant_id"], hundreds["namespace"], QUERY, 5, queries=("winter", "stone letter"), rerank=True
     )

@@ -44,7 +44,7 @@ def test_hits_and_scores_are_those_of_an_exact_search(service: Service) -> None:
     for number in range(0, 40, 3):
         service.delete(f"doc-{number:02d}")
     service.batch({f"doc-{number:02d}": prose(number) for number in range(40, 60)})
-    embedder = service.runtime.embedding.embedder(service.settings.version)
+    embedder = service.runtime.index.embedding.embedder(service.settings.version)
     texts = {n: prose(n) for n in range(60) if n >= 40 or n % 3}
     vectors = embedder.embed_documents(list(texts.values()))
     query = "copper window harbour"
@@ -68,7 +68,7 @@ def test_of_chunks_that_are_level_the_same_come_first_however_many_are_asked_for
     for start in range(0, len(docs), 10):
         service.post("/v1/docs/upsert/batch", {"docs": docs[start : start + 10]})
 
-    searching, vector = service.runtime.searching, unit([1, 0, 0, 0], param="vector")
+    searching, vector = service.runtime.search.searching, unit([1, 0, 0, 0], param="vector")
 
     def check() -> None:
         filters: dict[str, Any] = {"filters": {"doc_id": {"$ne": "doc-03"}}}

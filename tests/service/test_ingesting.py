@@ -89,7 +89,7 @@ def test_jobs_can_be_listed_by_status_and_type(service: Service) -> None:
 
 def test_metadata_that_is_sent_while_a_document_is_embedded_is_kept(service: Service) -> None:
     service.batch({"doc": "Cats sleep."}, async_mode=True)
-    embed = service.runtime.embedding.embed
+    embed = service.runtime.index.embedding.embed
 
     def embed_slowly(version: str, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
         docs = [{**PLACE, "doc_id": "doc", "text": "Cats sleep.", "metadata": {"v": 2}}]
@@ -97,7 +97,7 @@ def test_metadata_that_is_sent_while_a_document_is_embedded_is_kept(service: Ser
         return embed(version, texts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.runtime.ingesting.embedding, "embed", embed_slowly)
+        patch.setattr(service.runtime.ingest.ingesting.embedding, "embed", embed_slowly)
         service.work()
     assert service.search("cats")["chunks"][0]["metadata"] == {"v": 2}
     assert service.problems() == []

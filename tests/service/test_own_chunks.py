@@ -38,7 +38,7 @@ def near(service: Service, vector: list[float], *, expect: int = 200, **more: An
 def make(service: Service, place: dict[str, str]) -> None:
     """An empty namespace, as an admin makes it."""
     version = service.settings.version
-    service.runtime.embedding.embedder(version)
+    service.runtime.index.embedding.embedder(version)
     namespaces.create(service.runtime.database, **place, embedding_version=version, dimension=384)
 
 
@@ -202,7 +202,7 @@ def test_of_two_first_documents_that_do_not_fit_together_one_wins(
         [refused] = [answer.json()["detail"] for answer in answers if answer.status_code == 422]
         assert "does not fit" in refused
     service.work()
-    assert service.runtime.observing.index_stats()[0].ntotal == 1
+    assert service.runtime.operations.observing.index_stats()[0].ntotal == 1
     assert service.problems() == []
 
 
@@ -231,7 +231,7 @@ def test_a_vector_and_words_together_are_half_of_each_sides_scaled_scores(servic
 def test_the_models_own_vector_beside_a_query_finds_what_the_query_finds(service: Service) -> None:
     service.batch({f"doc-{number:02d}": prose(number) for number in range(20)})
     query = "copper window harbour 7-0"
-    embedder = service.runtime.embedding.embedder(service.settings.version)
+    embedder = service.runtime.index.embedding.embedder(service.settings.version)
     vector = embedder.embed_queries([query])[0].tolist()
     alone = {chunk["doc_id"]: chunk["score"] for chunk in service.search(query, mode="hybrid")["chunks"]}
     both = {chunk["doc_id"]: chunk["score"] for chunk in near(service, vector, query=query)["chunks"]}
@@ -252,7 +252,7 @@ def test_one_bad_question_does_not_spoil_those_beside_it(service: Service) -> No
     good, short = (np.array(each, "<f4").tobytes() for each in ([0, 1], [1]))
     told: list[dict[str, Any]] = [{"vector": good}, {"query": "cats"}, {"vector": short}, {"vector": good}]
     asked = [Question("acme", "project_001", each.get("query", ""), 1, vector=each.get("vector")) for each in told]
-    answers = service.runtime.searching.search_many(asked)
+    answers = service.runtime.search.searching.search_many(asked)
     assert [isinstance(answer, Answer) for answer in answers] == [True, False, False, True]
 
 

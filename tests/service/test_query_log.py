@@ -95,7 +95,7 @@ def test_the_text_of_a_question_is_logged_only_where_it_is_wanted_and_nothing_wh
 def test_usage_sums_requests_tokens_and_latency_by_day_kind_and_key(in_place: Service) -> None:
     now = utc_now()
     for number in range(1, 101):
-        in_place.runtime.query_log.add(record(number, created_at=now, prompt_tokens=2, completion_tokens=1))
+        in_place.runtime.answers.query_log.add(record(number, created_at=now, prompt_tokens=2, completion_tokens=1))
     more = [
         record(200, kind="ask", api_key_id="key-1", created_at=now),
         record(201, kind="ask", api_key_id="key-1", created_at=now, error="llm_failed"),
@@ -103,8 +103,8 @@ def test_usage_sums_requests_tokens_and_latency_by_day_kind_and_key(in_place: Se
         record(203, created_at=now - timedelta(days=2)),
     ]
     for each in more:
-        in_place.runtime.query_log.add(each)
-    in_place.runtime.query_log.flush()
+        in_place.runtime.answers.query_log.add(each)
+    in_place.runtime.answers.query_log.flush()
     today, before = usage(in_place, "search", tenant_id="acme", namespace="project_001")
     assert (today["day"], before["day"]) == tuple(day_of(now - timedelta(days=days)) for days in (0, 2))
     assert (today["requests"], today["errors"], today["latency_p50_ms"], today["latency_p95_ms"]) == (100, 0, 50, 95)
@@ -172,10 +172,10 @@ def test_old_logs_are_forgotten_by_the_worker_with_what_hangs_on_them(
     monkeypatch.setattr(query_log, "PRUNED_AT_ONCE", 3)
     old = utc_now() - timedelta(days=40)
     for number in range(8):
-        in_place.runtime.query_log.add(record(number, created_at=old, citations=[(1, 1, 0.5)]))
-    in_place.runtime.query_log.add(record(8, citations=[(1, 1, 0.5)]))
-    in_place.runtime.query_log.flush()
-    in_place.worker._keep_house()
+        in_place.runtime.answers.query_log.add(record(number, created_at=old, citations=[(1, 1, 0.5)]))
+    in_place.runtime.answers.query_log.add(record(8, citations=[(1, 1, 0.5)]))
+    in_place.runtime.answers.query_log.flush()
+    in_place.worker.housekeeping.do_what_is_due()
     assert [each.query_id for each in logged(in_place)] == ["query-8"]
     assert (citations(in_place, "query-7"), citations(in_place, "query-8")) == ([], [(1, 0.5)])
     [today] = usage(in_place, "ingest")

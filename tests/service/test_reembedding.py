@@ -73,7 +73,7 @@ def test_what_is_published_between_embedding_and_switch_is_embedded_too(service:
     service.post("/v1/index/rebuild", {**PLACE, "reembed": True, "new_embedding_version": "v2"})
 
     def interrupted(runtime: Runtime, lease: Lease) -> Json:
-        build, upserts = runtime.indexing.vectors.build, iter(["two", "three"])
+        build, upserts = runtime.index.indexing.vectors.build, iter(["two", "three"])
 
         def build_and_upsert(*args: Any, **kwargs: Any) -> Built | None:
             if (doc_id := next(upserts, None)) is not None:
@@ -81,7 +81,7 @@ def test_what_is_published_between_embedding_and_switch_is_embedded_too(service:
             return build(*args, **kwargs)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(runtime.indexing.vectors, "build", build_and_upsert)
+            patch.setattr(runtime.index.indexing.vectors, "build", build_and_upsert)
             return HANDLERS["rebuild_index"](runtime, lease)
 
     assert Worker(service.runtime, {"rebuild_index": interrupted}, name="test").run_one()
@@ -167,7 +167,7 @@ def test_reembedding_to_the_version_that_serves_leaves_a_whole_index(service: Se
 def test_steady_writes_do_not_keep_a_reembedding_from_ending(service: Service) -> None:
     service.upsert("doc", "Cats sleep.")
     service.post("/v1/index/rebuild", {**PLACE, "reembed": True, "new_embedding_version": "v2"})
-    build = service.runtime.indexing.vectors.build
+    build = service.runtime.index.indexing.vectors.build
     builds: list[Any] = []
 
     def build_while_others_write(*args: Any, **kwargs: Any) -> Built | None:
@@ -176,7 +176,7 @@ def test_steady_writes_do_not_keep_a_reembedding_from_ending(service: Service) -
         return built
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.runtime.indexing.vectors, "build", build_while_others_write)
+        patch.setattr(service.runtime.index.indexing.vectors, "build", build_while_others_write)
         service.work()
     assert len(builds) == 1
     assert sorted(service.found("in between")) == ["doc", "doc-0"]

@@ -117,7 +117,7 @@ def test_each_turn_of_the_mending_of_words_gets_a_step_further(service: Service)
         raise GivesWay("Another's turn.")
 
     with pytest.raises(GivesWay):
-        runtime.indexing.keywords.mend(project, check=give_way)
+        runtime.index.indexing.keywords.mend(project, check=give_way)
     with runtime.database.read() as session:
         assert session.scalar(select(func.count()).select_from(KeywordRow)) == 1
 
@@ -126,13 +126,13 @@ def test_the_progress_of_a_job_of_one_document_moves_while_it_is_embedded(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = sent(service, LONG)
-    embed, seen = service.runtime.embedding.embed, []
+    embed, seen = service.runtime.index.embedding.embed, []
 
     def watched(version: str, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
         seen.append(service.job(job_id)["progress"])
         return embed(version, texts)
 
-    monkeypatch.setattr(service.runtime.ingesting.embedding, "embed", watched)
+    monkeypatch.setattr(service.runtime.ingest.ingesting.embedding, "embed", watched)
     service.work()
     assert seen == [0, 42, 85]
 
@@ -141,7 +141,7 @@ def test_a_document_that_changes_between_two_steps_is_left_alone(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = sent(service, LONG)
-    embed, calls = service.runtime.embedding.embed, []
+    embed, calls = service.runtime.index.embedding.embed, []
 
     def overtaken(version: str, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
         calls.append(len(texts))
@@ -149,7 +149,7 @@ def test_a_document_that_changes_between_two_steps_is_left_alone(
             service.upsert("long", "Accepted later.")
         return embed(version, texts)
 
-    monkeypatch.setattr(service.runtime.ingesting.embedding, "embed", overtaken)
+    monkeypatch.setattr(service.runtime.ingest.ingesting.embedding, "embed", overtaken)
     service.work()
     job = service.job(job_id)
     assert (calls, job["status"], job["result"]["superseded"]) == ([128], "completed", 1)

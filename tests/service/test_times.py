@@ -122,7 +122,7 @@ def test_a_key_that_lives_very_long_can_be_replaced_again_and_again(team: KeyedT
 def test_an_overlap_that_is_no_length_of_time_is_refused(team: KeyedTeam, overlap_seconds: float) -> None:
     key_id = team.keys[Scope.SEARCH][4:20]
     with pytest.raises(Invalid, match="overlap"):
-        team.service.runtime.keys.rotate("acme", key_id, overlap_seconds=overlap_seconds, by=ANYONE)
+        team.service.runtime.accounts.keys.rotate("acme", key_id, overlap_seconds=overlap_seconds, by=ANYONE)
 
 
 def test_lengths_of_time_beyond_the_calendar_are_for_ever_on_the_command_line(tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_lengths_of_time_beyond_the_calendar_are_for_ever_on_the_command_line(tm
 def test_a_worker_keeps_for_ever_what_a_setting_keeps_longer_than_there_are_times(service: Service) -> None:
     for keep in (1e9, 1e300):
         assert service.runtime.queue.prune(keep) == 0
-        assert service.runtime.query_log.prune(keep) == 0
-        assert service.runtime.pending_blobs.sweep(grace_seconds=keep) == 0
+        assert service.runtime.answers.query_log.prune(keep) == 0
+        assert service.runtime.ingest.pending_blobs.sweep(grace_seconds=keep) == 0
 
 
 def test_a_filter_may_compare_with_any_time_of_the_calendar(service: Service) -> None:
@@ -194,5 +194,5 @@ def test_a_note_that_no_database_keeps_is_refused(team: KeyedTeam, name: str) ->
     answer: Any = team.ask("POST", f"{team.own}/api-keys", content=content, headers=headers)
     assert answer.status_code == 422, answer.text
     with pytest.raises(Invalid, match="The name has"):
-        team.service.runtime.keys.issue("acme", name=name, scopes=[Scope.SEARCH], expires_at=None, by=ANYONE)
+        team.service.runtime.accounts.keys.issue("acme", name=name, scopes=[Scope.SEARCH], expires_at=None, by=ANYONE)
     assert len(team.get(f"{team.own}/api-keys")["data"]) == len(Scope)

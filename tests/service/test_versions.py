@@ -31,7 +31,7 @@ def moved(service: Service, version: str) -> None:
 
 
 def names(service: Service) -> list[str]:
-    return [each.row.name for each in service.runtime.versions.listed()]
+    return [each.row.name for each in service.runtime.index.versions.listed()]
 
 
 def test_no_team_takes_a_name_that_the_operator_wants_next(keyed: Service, other_model: str) -> None:
@@ -40,7 +40,7 @@ def test_no_team_takes_a_name_that_the_operator_wants_next(keyed: Service, other
     body = {"namespace": "notes", "reembed": True, "new_embedding_version": NAME}
     team.post("/v1/index/rebuild", body, expect=403)
     with keyed.restarted(embed_model_name=other_model, embedding_version=NAME) as next_one:
-        next_one.runtime.embedding.embedder(NAME)
+        next_one.runtime.index.embedding.embedder(NAME)
         assert next_one.get("/v1/health") == {"ok": True}
 
 
@@ -48,7 +48,7 @@ def test_health_does_not_hang_on_the_version_of_a_namespace(service: Service, ot
     with service.restarted(embed_model_name=other_model, embedding_version="cls") as other:
         other.upsert("doc", "Cats sleep.")
     shutil.rmtree(other_model)
-    service.runtime.embedding.embedder(service.settings.version)
+    service.runtime.index.embedding.embedder(service.settings.version)
     with service.restarted() as fresh:
         fresh.search("cats", expect=409)
         assert fresh.get("/v1/health")["ok"] is True
@@ -58,7 +58,7 @@ def test_health_does_not_hang_on_the_version_of_a_namespace(service: Service, ot
 @every_store
 def test_a_name_that_nothing_uses_is_freed_and_given_to_another_model(service: Service, other_model: str) -> None:
     service.upsert("doc", "Cats sleep.")
-    own, versions = service.settings.version, service.runtime.versions
+    own, versions = service.settings.version, service.runtime.index.versions
     moved(service, NAME)
     with pytest.raises(Conflict, match="used by 1 namespaces, and 0 rebuilds"):
         versions.free(NAME)
@@ -87,7 +87,7 @@ def test_a_process_that_knew_a_freed_name_uses_it_for_nothing_else(service: Serv
     moved(service, NAME)
     service.found("cats")
     moved(service, own)
-    service.runtime.versions.free(NAME)
+    service.runtime.index.versions.free(NAME)
     with service.restarted(embed_model_name=other_model, embedding_version=NAME) as other:
         moved(other, NAME)
         time.sleep(CONFIRMED_SECONDS)
@@ -102,16 +102,16 @@ def test_a_process_that_knew_a_freed_name_uses_it_for_nothing_else(service: Serv
 
 def test_a_process_whose_own_name_was_freed_has_it_still(service: Service) -> None:
     own = service.settings.version
-    service.runtime.embedding.embedder(own)
+    service.runtime.index.embedding.embedder(own)
     with service.restarted(embedding_version="elsewhere") as other:
-        other.runtime.versions.free(own)
+        other.runtime.index.versions.free(own)
     time.sleep(CONFIRMED_SECONDS)
     service.upsert("doc", "Cats sleep.")
     assert service.found("cats") == ["doc"]
     with pytest.raises(Conflict, match="EMBEDDING_VERSION that is set here"):
-        service.runtime.versions.free(own)
+        service.runtime.index.versions.free(own)
     with pytest.raises(NotFound, match="no embedding version 'nothing'"):
-        service.runtime.versions.free("nothing")
+        service.runtime.index.versions.free("nothing")
 
 
 @pgvector_alone
@@ -124,7 +124,7 @@ def test_a_freed_name_leaves_no_graph_and_no_row_behind(service: Service) -> Non
         assert graph is not None
         with exact.runtime.database.read() as session:
             assert graph.is_there(session)
-        assert exact.runtime.versions.free(NAME) == 2
+        assert exact.runtime.index.versions.free(NAME) == 2
         with exact.runtime.database.read() as session:
             assert not graph.is_there(session)
 

@@ -43,14 +43,14 @@ class Team:
 
 def make_team(service: Service, name: str) -> Team:
     """As manage.py does it: with a key of each scope."""
-    service.runtime.accounts.create_team(name)
+    service.runtime.accounts.teams.create_team(name)
     keys = {scope: issue(service, name, scope) for scope in Scope}
     return Team(service, name, keys)
 
 
 def issue(service: Service, team: str, *scopes: Scope, **more: Any) -> str:
     given = {"name": "", "expires_at": None, **more}
-    return service.runtime.keys.issue(team, scopes=scopes, by=ANYONE, **given).key
+    return service.runtime.accounts.keys.issue(team, scopes=scopes, by=ANYONE, **given).key
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from engines.embedders.opening import EmbedderConfig, open_embedder
 from handlers import HANDLERS
 from migrations.upgrade import bring_up_to_date
 from models import Job, JobStatus
-from runtime.configs import embedder_config
+from runtime.index import embedder_config
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
 from settings import Settings
@@ -97,11 +97,11 @@ class Service:
     @property
     def keeps_files(self) -> bool:
         """Its index is files: one per partition that was rebuilt."""
-        return self.runtime.indexing.vectors.folder is not None
+        return self.runtime.index.indexing.vectors.folder is not None
 
     def problems(self) -> list[str]:
         """Everything that verify has to say against any namespace."""
-        return [problem for verdict in self.runtime.verifying.verify() for problem in verdict.problems]
+        return [problem for verdict in self.runtime.index.verifying.verify() for problem in verdict.problems]
 
     @contextmanager
     def restarted(self, **changed: Any) -> Iterator[Service]:

@@ -1,0 +1,41 @@
+"""The worker's chores: what is done now and then beside the jobs, each with its interval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime.parts import Runtime
+
+MINUTE = 60.0
+
+
+@dataclass
+class Chore:
+    """Something to do every *seconds*; *due_at* is on the monotonic clock."""
+
+    do: Callable[[], object]
+    seconds: float
+    due_at: float = 0.0
+
+
+class Housekeeping:
+    """One worker's chores. A chore that fails is tried again after its interval, and does not keep others waiting."""
+
+    def __init__(self, runtime: Runtime, *, worker: str) -> None:
+        settings, queue = runtime.settings, runtime.queue
+        grace_seconds = 3600 * settings.blob_grace_hours
+        self.chores = [
+            Chore(lambda: queue.report_worker(worker), MINUTE),
+            Chore(lambda: queue.prune(settings.job_keep_days), MINUTE),
+            Chore(runtime.operations.idempotency.prune, MINUTE),
+            Chore(lambda: runtime.answers.query_log.prune(settings.query_log_keep_days), MINUTE),
+            Chore(lambda: runtime.ingest.pending_blobs.sweep(grace_seconds=grace_seconds), MINUTE),
+        ]
+
+    def do_what_is_due(self) -> None:
+        for chore in self.chores:
+            if time.monotonic() >= chore.due_at:
+                chore.due_at = time.monotonic() + chore.seconds
+                chore.do()

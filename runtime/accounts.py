@@ -1,0 +1,49 @@
+"""Who may ask, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from database import Database
+from runtime.index import Index
+from services.accounts.api_keys import KeyService
+from services.accounts.authentication import Authenticator
+from services.accounts.rate_limits import FailureLimiter, RateLimiter
+from services.accounts.teams import AccountService
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class Accounts:
+    teams: AccountService
+    keys: KeyService
+    authentication: Authenticator
+    rate_limits: RateLimiter
+    login_failures: FailureLimiter
+
+
+@contextmanager
+def open_accounts(settings: Settings, database: Database, index: Index) -> Iterator[Accounts]:
+    with Authenticator.running(database, trust_seconds=settings.auth_trust_seconds) as authentication:
+        yield Accounts(
+            teams=AccountService(database, index.embedding, settings.max_name_chars),
+            keys=KeyService(database, authentication.forget),
+            authentication=authentication,
+            rate_limits=_rate_limiter(settings),
+            login_failures=_failure_limiter(settings),
+        )
+
+
+def _rate_limiter(settings: Settings) -> RateLimiter:
+    return RateLimiter(
+        per_key=settings.rate_limit_per_key,
+        per_team=settings.rate_limit_per_team,
+        url=settings.rate_limit_url,
+    )
+
+
+def _failure_limiter(settings: Settings) -> FailureLimiter:
+    per_minute = settings.auth_failures_per_minute if settings.auth_mode == "keys" else 0
+    return FailureLimiter(per_minute=per_minute, url=settings.rate_limit_url)

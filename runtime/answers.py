@@ -1,0 +1,49 @@
+"""What answers questions from passages, and the log of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from database import Database
+from engines.answerers.opening import AnswererConfig, open_answerer
+from runtime.index import Index
+from runtime.search import Search
+from services.answers.asking import AskingService
+from services.answers.query_log import QueryLog
+from services.answers.usage import UsageService
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class Answers:
+    asking: AskingService
+    query_log: QueryLog
+    usage: UsageService
+
+
+@contextmanager
+def open_answers(settings: Settings, database: Database, index: Index, search: Search) -> Iterator[Answers]:
+    answerer = open_answerer(_answerer_config(settings), index.embedding.reader)
+    is_on = settings.query_log == "on"
+    with QueryLog.running(database, is_on=is_on, keeps_text=settings.log_query_text) as query_log:
+        asking = AskingService(
+            database,
+            search.questions,
+            answerer,
+            query_log,
+            settings.default_system_prompt,
+            settings.llm_context_tokens,
+        )
+        yield Answers(asking, query_log, UsageService(database))
+
+
+def _answerer_config(settings: Settings) -> AnswererConfig:
+    return AnswererConfig(
+        base_url=settings.llm_base_url,
+        model=settings.llm_model,
+        api_key=settings.llm_api_key.get_secret_value(),
+        timeout_seconds=settings.llm_timeout_seconds,
+        retries=settings.llm_retries,
+    )

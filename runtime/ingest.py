@@ -1,0 +1,95 @@
+"""What takes documents in: as text, as files, from other servers; and the jobs that they leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from database import Database
+from engines.blobs.base import BlobStore
+from engines.blobs.opening import open_blob_store
+from engines.extraction.extractor import ExtractionLimits, Extractor
+from engines.web.addresses import Allowed
+from engines.web.fetcher import Fetcher
+from job_queue import JobQueue
+from runtime.index import Index
+from services.ingest.browsing import BrowsingService
+from services.ingest.documents import DocumentService
+from services.ingest.drafts import Limits
+from services.ingest.extracting import ExtractingService
+from services.ingest.fetching import FetchService
+from services.ingest.ingesting import IngestingService
+from services.ingest.jobs import JobService
+from services.ingest.pending_blobs import PendingBlobs
+from services.ingest.uploading import UploadService
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class Ingest:
+    blobs: BlobStore
+    extractor: Extractor
+    documents: DocumentService
+    browsing: BrowsingService
+    pending_blobs: PendingBlobs
+    uploads: UploadService
+    fetching: FetchService
+    ingesting: IngestingService
+    jobs: JobService
+
+
+def open_ingest(settings: Settings, database: Database, queue: JobQueue, index: Index) -> Ingest:
+    embedding, publisher, chunk_tokens = index.embedding, index.publisher, settings.chunk_tokens
+    blobs = open_blob_store(settings.blob_store_url, min_free_bytes=settings.min_free_disk_mb << 20)
+    extractor = Extractor(_extraction_limits(settings))
+    extracting = ExtractingService(
+        database, blobs, extractor, embedding, publisher, chunk_tokens, settings.max_chunks_per_document
+    )
+    makes_namespaces = settings.auth_mode == "open"
+    documents = DocumentService(
+        database, queue, embedding, publisher, _limits(settings), chunk_tokens, makes_namespaces=makes_namespaces
+    )
+    pending_blobs = PendingBlobs(database, blobs)
+    uploads = UploadService(database, blobs, pending_blobs, documents)
+    return Ingest(
+        blobs=blobs,
+        extractor=extractor,
+        documents=documents,
+        browsing=BrowsingService(database),
+        pending_blobs=pending_blobs,
+        uploads=uploads,
+        fetching=FetchService(uploads, _fetcher(settings)),
+        ingesting=IngestingService(database, embedding, publisher, extracting),
+        jobs=JobService(database, queue, embedding, publisher),
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        text_chars=settings.max_text_chars,
+        metadata_bytes=settings.max_metadata_bytes,
+        batch_docs=settings.max_batch_docs,
+        name_chars=settings.max_name_chars,
+        doc_id_chars=settings.max_doc_id_chars,
+        chunks=settings.max_chunks_per_document,
+    )
+
+
+def _extraction_limits(settings: Settings) -> ExtractionLimits:
+    return ExtractionLimits(
+        memory_bytes=settings.extract_memory_mb << 20,
+        cpu_seconds=settings.extract_cpu_seconds,
+        wall_seconds=settings.extract_seconds,
+        pages=settings.max_pages,
+        chars=settings.max_text_chars,
+        ocr_languages=settings.ocr_languages if settings.ocr_enabled else "",
+    )
+
+
+def _fetcher(settings: Settings) -> Fetcher | None:
+    if not settings.fetch_enabled:
+        return None
+    return Fetcher(
+        Allowed.parse(settings.fetch_allow_hosts),
+        seconds=settings.fetch_timeout_seconds,
+        most_bytes=settings.max_upload_mb << 20,
+    )

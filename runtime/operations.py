@@ -1,0 +1,31 @@
+"""What operators look at and start, and what makes a request safe to send twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from database import Database
+from job_queue import JobQueue
+from runtime.index import Index
+from runtime.ingest import Ingest
+from services.operations.diagnosing import DiagnosingService
+from services.operations.folders import FileIngestingService
+from services.operations.idempotency import IdempotencyService
+from services.operations.observing import ObservingService
+
+
+@dataclass(frozen=True)
+class Operations:
+    idempotency: IdempotencyService
+    folders: FileIngestingService
+    observing: ObservingService
+    diagnosing: DiagnosingService
+
+
+def open_operations(database: Database, queue: JobQueue, index: Index, ingest: Ingest) -> Operations:
+    return Operations(
+        idempotency=IdempotencyService(database),
+        folders=FileIngestingService(ingest.documents, ingest.extractor),
+        observing=ObservingService(database, index.vectors, queue, index.embedding),
+        diagnosing=DiagnosingService(database, index.vectors, queue, index.embedding, ingest.blobs, ingest.extractor),
+    )

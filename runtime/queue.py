@@ -1,0 +1,16 @@
+"""The job queue, as the settings want it."""
+
+from __future__ import annotations
+
+from database import Database
+from job_queue import JobQueue
+from settings import Settings
+
+
+def open_queue(settings: Settings, database: Database) -> JobQueue:
+    return JobQueue(
+        database,
+        lease_seconds=settings.job_lease_seconds,
+        max_attempts=settings.job_max_attempts,
+        retry_seconds=settings.job_retry_seconds,
+    )
