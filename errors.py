@@ -209,3 +209,7 @@ class FetchFailed(ServiceError):
     """What a URL names could not be had from its server."""
 
     code = "fetch_failed"
+
+
+class Overtaken(Exception):
+    """Somebody changed what a transaction was prepared for: prepare it again. It never leaves the services."""

@@ -20,6 +20,7 @@ from services.ingest.fetching import FetchService
 from services.ingest.ingesting import IngestingService
 from services.ingest.jobs import JobService
 from services.ingest.pending_blobs import PendingBlobs
+from services.ingest.preparing import Preparing
 from services.ingest.uploading import UploadService
 from settings import Settings
 
@@ -45,9 +46,8 @@ def open_ingest(settings: Settings, database: Database, queue: JobQueue, index: 
         database, blobs, extractor, embedding, publisher, chunk_tokens, settings.max_chunks_per_document
     )
     makes_namespaces = settings.auth_mode == "open"
-    documents = DocumentService(
-        database, queue, embedding, publisher, _limits(settings), chunk_tokens, makes_namespaces=makes_namespaces
-    )
+    preparing = Preparing(database, embedding, _limits(settings), chunk_tokens, makes_namespaces)
+    documents = DocumentService(database, queue, embedding, publisher, preparing)
     pending_blobs = PendingBlobs(database, blobs)
     uploads = UploadService(database, blobs, pending_blobs, documents)
     return Ingest(

@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, Select, case, select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from database import Database, batched, repeatable
-from errors import NotFound
 from models import Chunk, Doc, File, Project, Revision
 from services.index import namespaces
-
-IDS_PER_QUERY = 500
-
-
-@dataclass(frozen=True, slots=True)
-class DocView:
-    """A doc, and the newest revision that was accepted of it; its file, where it came as one and that was asked for."""
-
-    doc: Doc
-    revision: Revision
-    file: File | None = None
+from services.ingest.rows import IDS_PER_QUERY, DocView, view, with_revision
 
 
 @dataclass(frozen=True)
@@ -42,7 +31,7 @@ class BrowsingService:
             project = namespaces.find(session, tenant_id, namespace)
             if project is None:
                 return []
-            query = _with_revision(project, Revision.revision == Doc.revision).where(Doc.deleted_at.is_(None))
+            query = with_revision(project, Revision.revision == Doc.revision).where(Doc.deleted_at.is_(None))
             if after is not None:
                 query = query.where(Doc.doc_id > after)
             rows = session.execute(query.order_by(Doc.doc_id).limit(limit))
@@ -65,23 +54,6 @@ class BrowsingService:
             return list(session.scalars(query.order_by(Chunk.chunk_index).limit(limit)))
 
 
-def view(session: Session, project: Project, doc_id: str) -> DocView:
-    """Raises NotFound for a doc that is not there, or not any more."""
-    found = newest(session, project, [doc_id]).get(doc_id)
-    if found is None or found[0].deleted_at is not None:
-        raise NotFound(f"There is no document {doc_id!r} in this namespace.", param="doc_id")
-    return DocView(*found)
-
-
-def newest(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, tuple[Doc, Revision]]:
-    """Each doc with the newest revision that was accepted of it (of a deleted doc: the last before)."""
-    found: dict[str, tuple[Doc, Revision]] = {}
-    for some in batched(doc_ids, IDS_PER_QUERY):
-        query = _with_revision(project, Revision.revision == _last_with_content()).where(Doc.doc_id.in_(some))
-        found |= {doc.doc_id: (doc, revision) for doc, revision in session.execute(query)}
-    return found
-
-
 def _with_files(session: Session, project: Project, views: Sequence[DocView]) -> list[DocView]:
     doc_ids = [each.doc.doc_id for each in views if each.revision.blob_uri is not None]
     files: dict[str, File] = {}
@@ -91,14 +63,3 @@ def _with_files(session: Session, project: Project, views: Sequence[DocView]) ->
         query = query.where(Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.doc_id.in_(some))
         files |= {file.doc_id: file for file in session.scalars(query)}
     return [replace(each, file=files.get(each.doc.doc_id)) for each in views]
-
-
-def _with_revision(project: Project, which: ColumnElement[bool]) -> Select[Doc, Revision]:
-    same = (Revision.team_id == Doc.team_id) & (Revision.project_id == Doc.project_id) & (Revision.doc_id == Doc.doc_id)
-    query = select(Doc, Revision).join(Revision, same & which).options(defer(Revision.text))
-    return query.where(Doc.team_id == project.team_id, Doc.project_id == project.id)
-
-
-def _last_with_content() -> ColumnElement[int]:
-    """A deletion counts as a revision of the doc, but has no row of its own."""
-    return case((Doc.deleted_at.is_(None), Doc.revision), else_=Doc.revision - 1)

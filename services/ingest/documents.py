@@ -1,34 +1,29 @@
-"""Put documents in, take them out. Each verb is one transaction; models work before it."""
+"""Put documents in, take them out: the verbs, and the one transaction of each. preparing.py works before it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from database import Database, batched, repeatable
-from engines.embedders.base import Embedder
-from errors import Conflict, Invalid, NotFound, TooLarge
+from database import Database, repeatable
+from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, Project, Revision, RevisionStatus, utc_now
 from services.index import namespaces
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, drop_pending
-from services.ingest.browsing import newest, view
-from services.ingest.checking import checked
-from services.ingest.cutting import draft
-from services.ingest.drafts import Draft, Limits, NewDoc
-from services.ingest.own_chunks import external_version, require_fit
+from services.ingest.drafts import Limits, NewDoc
 from services.ingest.pending_blobs import take
-from services.ingest.planning import Plan, Sorted, Wanted, check_hash, sort
-from services.ingest.rows import chunk_rows, describe, file_row, revision_row
+from services.ingest.planning import WritePlan, check_hash
+from services.ingest.preparing import Preparing
+from services.ingest.rows import chunk_rows, describe, file_row, newest, revision_row, view
 
 INGEST = "ingest_docs"
-TEXTS_PER_STEP = 256
 MOST_TRIES = 5
 
 
@@ -60,27 +55,17 @@ class Deleted:
     job_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """*embedded* vectors were made by the model; some, and what came with the documents, are still to be stored."""
-
-    unstored: Mapping[bytes, bytes]
-    embedded: int
-
-
-class _Overtaken(Exception):
-    """Somebody changed what the transaction was prepared for: prepare it again."""
-
-
 @dataclass(frozen=True)
 class DocumentService:
     database: Database
     queue: JobQueue
     embedding: EmbeddingService
     publisher: Publisher
-    limits: Limits
-    chunk_tokens: int
-    makes_namespaces: bool = True
+    preparing: Preparing
+
+    @property
+    def limits(self) -> Limits:
+        return self.preparing.limits
 
     @repeatable
     def upsert(self, docs: Sequence[NewDoc]) -> Upserted:
@@ -112,38 +97,29 @@ class DocumentService:
             return Deleted(retired, self.publisher.ask_for_rebuild(session, project))
 
     def _until_not_overtaken(self, verb: Callable[[list[NewDoc]], Upserted], docs: Sequence[NewDoc]) -> Upserted:
-        """Of two documents with the same key in one call, the later one counts."""
-        if len(docs) > self.limits.batch_docs:
-            raise TooLarge(
-                f"The batch has {len(docs)} documents; at most {self.limits.batch_docs} are accepted at once "
-                "(MAX_BATCH_DOCS). Send several batches.",
-                param="docs",
-            )
-        wanted = list({doc.key: checked(doc, self.limits) for doc in docs}.values())
+        checked = self.preparing.check(docs)
         for _ in range(MOST_TRIES):
-            try:
-                return verb(wanted) + Upserted(skipped_docs=len(docs) - len(wanted))
-            except _Overtaken:
-                continue
+            with suppress(Overtaken):
+                return verb(checked) + Upserted(skipped_docs=len(docs) - len(checked))
         raise Conflict("These documents are being changed by others without a pause: try again.")
 
     def _upsert_once(self, docs: list[NewDoc]) -> Upserted:
         plans, done = self._plan(docs, counts_as_there=[RevisionStatus.LIVE])
         if not plans:
             return done
-        made = [self._embed(plan) for plan in plans]
+        plans = [self.preparing.embed(plan) for plan in plans]
         with self.database.write() as session:
-            for plan, vectors in zip(plans, made, strict=True):
+            for plan in plans:
                 project, first_id = self._begin(session, plan, publications=1)
-                self.embedding.store(session, project.team_id, project.embedding_version, vectors.unstored)
+                self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
                 for revision in _write(session, project, plan, first_id=first_id, live_seq=project.seq):
                     self.publisher.publish(session, project, revision)
-                count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=vectors.embedded)
+                count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.embedded)
                 done += Upserted(
-                    upserted_docs=len(plan.sorted.new) + len(plan.sorted.redescribed),
+                    upserted_docs=len(plan.changes.new) + len(plan.changes.redescribed),
                     chunks_created=plan.chunk_count,
-                    chunks_embedded=vectors.embedded,
-                    chunks_reused=plan.chunk_count - vectors.embedded,
+                    chunks_embedded=plan.embedded,
+                    chunks_reused=plan.chunk_count - plan.embedded,
                 )
         return done
 
@@ -154,8 +130,9 @@ class DocumentService:
             return done
         with self.database.write() as session:
             for plan in plans:
-                project, first_id = self._begin(session, plan, publications=1 if plan.sorted.redescribed else 0)
-                done += Upserted(upserted_docs=len(plan.sorted.redescribed))
+                redescribed = len(plan.changes.redescribed)
+                project, first_id = self._begin(session, plan, publications=1 if redescribed else 0)
+                done += Upserted(upserted_docs=redescribed)
                 if plan.drafts:
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
                     self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
@@ -163,91 +140,33 @@ class DocumentService:
                 count_ingest(session, project, requests=1)
         return replace(done, job_id=job_id or done.job_id)
 
-    def _plan(self, docs: list[NewDoc], *, counts_as_there: Sequence[RevisionStatus]) -> tuple[list[Plan], Upserted]:
-        """What has to be written, namespace by namespace and always in their order, and what is done without."""
+    def _plan(
+        self, docs: list[NewDoc], *, counts_as_there: Sequence[RevisionStatus]
+    ) -> tuple[list[WritePlan], Upserted]:
+        """What has to be written, namespace by namespace, and what is done without."""
         plans, done = [], Upserted()
-        in_order = sorted(docs, key=lambda doc: (doc.tenant_id, doc.namespace))
-        for place, group in groupby(in_order, key=lambda doc: (doc.tenant_id, doc.namespace)):
-            sent = list(group)
-            with self.database.read() as session:
-                project = namespaces.find(session, *place)
-                if project is None and not self.makes_namespaces:
-                    raise NotFound(namespaces.missing(place[1]), param="namespace")
-                there = newest(session, project, [doc.doc_id for doc in sent]) if project else {}
-            found = sort(sent, there, counts_as_there=counts_as_there, chunk_tokens=self.chunk_tokens)
-            done += Upserted(skipped_docs=found.skipped, job_id=found.waiting_job)
-            if found.new or found.redescribed:
-                self.database.refuse_when_nearly_full()
-                plans.append(self._planned(*place, project, found))
+        for tenant_id, namespace, project, changes in self.preparing.compare(docs, counts_as_there=counts_as_there):
+            done += Upserted(skipped_docs=changes.skipped, job_id=changes.waiting_job)
+            if changes.new or changes.redescribed:
+                plans.append(self.preparing.plan(tenant_id, namespace, project, changes))
         return plans, done
 
-    def _planned(self, tenant_id: str, namespace: str, project: Project | None, found: Sorted) -> Plan:
-        """The new documents, cut by the namespace's own model; the namespace is made if there was none."""
-        if project is not None and not found.new:
-            return Plan(project, found, [], project.embedding_version)
-        version = self._version(tenant_id, namespace, project, found.new[0].doc)
-        expected = self.embedding.external_dimension(version)
-        for each in found.new:
-            require_fit(each.doc.called, each.doc.dimension, expected)
-        model = self.embedding.embedder(version) if expected is None else None
-        cut = [self._cut(each.doc, model) for each in found.new]
-        if project is None:
-            dimension = expected or self.embedding.embedder(version).dimension
-            project = namespaces.create(
-                self.database, tenant_id, namespace, embedding_version=version, dimension=dimension
-            )
-        return Plan(project, found, cut, version)
-
-    def _cut(self, doc: NewDoc, model: Embedder | None) -> Draft:
-        return draft(doc, chunk_tokens=self.chunk_tokens, most_chunks=self.limits.chunks, model=model)
-
-    def _version(self, tenant_id: str, namespace: str, project: Project | None, doc: NewDoc) -> str:
-        """The first document of a namespace decides where its vectors come from, whoever made the namespace."""
-        if project is not None and not self._may_decide(project, doc):
-            return project.embedding_version
-        if doc.dimension is None:
-            return self.embedding.version
-        version = external_version(tenant_id, namespace, doc.dimension)
-        self.embedding.ensure_external(version, doc.dimension)
-        return version
-
-    def _may_decide(self, project: Project, doc: NewDoc) -> bool:
-        """It does not fit, and there is nothing yet that it would have to fit to."""
-        if self.embedding.external_dimension(project.embedding_version) == doc.dimension:
-            return False
-        with self.database.read() as session:
-            return namespaces.is_unused(session, project)
-
-    def _embed(self, plan: Plan) -> Made:
-        """Make the vectors that are not there yet. All but the last step's are kept even if the request dies."""
-        team_id, version, texts = plan.project.team_id, plan.version, plan.texts
-        with self.database.read() as session:
-            missing = self.embedding.missing(session, team_id, version, texts)
-        todo = [key for key in texts if key in missing]
-        vectors: dict[bytes, bytes] = {}
-        for step in batched(todo, TEXTS_PER_STEP):
-            if vectors:
-                with self.database.write() as session:
-                    self.embedding.store(session, team_id, version, vectors)
-            vectors = self.embedding.embed(version, {key: texts[key] for key in step})
-        return Made({**vectors, **plan.vectors}, embedded=len(todo))
-
-    def _begin(self, session: Session, plan: Plan, *, publications: int) -> tuple[Project, int]:
-        """Lock the namespace and take numbers; raise _Overtaken if the plan does not fit it any more."""
+    def _begin(self, session: Session, plan: WritePlan, *, publications: int) -> tuple[Project, int]:
+        """Lock the namespace and take numbers; raise Overtaken if the plan does not fit it any more."""
         project, first_id = self.publisher.next_numbers(
             session, plan.project, chunks=plan.chunk_count, publications=publications
         )
         if project.embedding_version != plan.project.embedding_version:
-            raise _Overtaken
+            raise Overtaken
         if project.embedding_version != plan.version:
             if not namespaces.is_unused(session, project):
-                raise _Overtaken
+                raise Overtaken
             self.publisher.start_under(session, project, plan.version)
-        for wanted in plan.sorted.redescribed:
-            doc, revision = newest(session, project, [wanted.doc.doc_id])[wanted.doc.doc_id]
-            if doc.revision != wanted.seen_revision or doc.deleted_at is not None:
-                raise _Overtaken
-            describe(revision, wanted.doc)
+        for sent in plan.changes.redescribed:
+            doc, revision = newest(session, project, [sent.doc_id])[sent.doc_id]
+            if doc.revision != sent.seen_revision or doc.deleted_at is not None:
+                raise Overtaken
+            describe(revision, sent)
             doc.updated_at = utc_now()
             if revision.status == RevisionStatus.LIVE:
                 revision.published_seq, revision.published_at = project.seq, doc.updated_at
@@ -257,25 +176,25 @@ class DocumentService:
 def _write(
     session: Session,
     project: Project,
-    plan: Plan,
+    plan: WritePlan,
     *,
     first_id: int,
     live_seq: int | None = None,
     job_id: str | None = None,
 ) -> list[Revision]:
     """Write the new revisions and their chunks. One that still waited under the same doc_id is dropped."""
-    new = plan.sorted.new
-    drop_pending(session, project, [wanted.doc.doc_id for wanted in new], RevisionStatus.SUPERSEDED)
+    new = plan.changes.new
+    drop_pending(session, project, [doc.doc_id for doc in new], RevisionStatus.SUPERSEDED)
     revisions: list[Revision] = []
     chunks: list[Mapping[str, object]] = []
-    for wanted, each in zip(new, plan.drafts, strict=True):
-        row = _next_doc(session, project, wanted)
+    for doc, each in zip(new, plan.drafts, strict=True):
+        row = _next_doc(session, project, doc)
         revision = revision_row(each, project, row, first_id=first_id, job_id=job_id)
         session.add(revision)
-        if wanted.doc.file is not None:
+        if doc.file is not None:
             session.flush()  # the revision's row goes first
-            session.add(file_row(wanted.doc, wanted.doc.file, revision))
-            take(session, wanted.doc.file.blob)
+            session.add(file_row(doc, doc.file, revision))
+            take(session, doc.file.blob)
         revisions.append(revision)
         chunks += chunk_rows(each, revision, first_id=first_id, live_seq=live_seq)
         first_id += len(each.spans)
@@ -285,16 +204,16 @@ def _write(
     return revisions
 
 
-def _next_doc(session: Session, project: Project, wanted: Wanted) -> Doc:
+def _next_doc(session: Session, project: Project, sent: NewDoc) -> Doc:
     """The doc's row with the number of the revision that is being accepted."""
-    doc = session.get(Doc, (project.team_id, project.id, wanted.doc.doc_id))
-    has_precondition = wanted.doc.must_be_new or wanted.doc.expected_hash is not None
-    if has_precondition and (doc.revision if doc else 0) != wanted.seen_revision:
-        raise _Overtaken
+    doc = session.get(Doc, (project.team_id, project.id, sent.doc_id))
+    has_precondition = sent.must_be_new or sent.expected_hash is not None
+    if has_precondition and (doc.revision if doc else 0) != sent.seen_revision:
+        raise Overtaken
     if doc is None:
-        doc = Doc(team_id=project.team_id, project_id=project.id, doc_id=wanted.doc.doc_id, revision=0)
+        doc = Doc(team_id=project.team_id, project_id=project.id, doc_id=sent.doc_id, revision=0)
         session.add(doc)
     doc.revision += 1
-    doc.status = DocStatus.UPLOADED if wanted.doc.file else DocStatus.PROCESSING
+    doc.status = DocStatus.UPLOADED if sent.file else DocStatus.PROCESSING
     doc.error, doc.deleted_at, doc.updated_at = None, None, utc_now()
     return doc

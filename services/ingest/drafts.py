@@ -29,7 +29,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class NewDoc:
-    """A document as it was sent. *expected_hash* and *must_be_new* are the preconditions of the request.
+    """A document as it was sent. *expected_hash* and *must_be_new* are the preconditions of the request;
+    *seen_revision* is the newest revision of it when it was compared with what is there, 0 if there was none.
 
     One that came as a *file* has no text yet: a worker reads it. It may ask for AUTO.
     *chunks*, where there are some, are the document; its text is theirs.
@@ -50,6 +51,7 @@ class NewDoc:
     expected_hash: str | None = None
     must_be_new: bool = False
     file: RawFile | None = None
+    seen_revision: int = 0
 
     @property
     def content_hash(self) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from database import Database
 from engines.blobs.base import BlobStore
 from engines.extraction.extractor import Extractor
-from errors import Invalid, Unreadable
+from errors import Invalid, Overtaken, Unreadable
 from job_lease import Lease
 from models import Chunk, Doc, DocStatus, File, Json, Project, Revision, RevisionStatus, utc_now
 from services.index.embedding import EmbeddingService
@@ -25,10 +25,6 @@ from services.ingest.cutting import draft
 from services.ingest.drafts import AUTO, Draft, NewDoc
 from services.ingest.rows import chunk_rows
 from text.extract.base import ExtractedText
-
-
-class _Overtaken(Exception):
-    """Somebody changed what the file was read for."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class ExtractingService:
         cut = self._cut(waiting, file, found, project)
         if not cut.spans:
             raise Unreadable("It has no text: there is nothing to search for in it.")
-        with suppress(_Overtaken), lease.step(progress, result) as session:
+        with suppress(Overtaken), lease.step(progress, result) as session:
             self._write(session, project, waiting, cut, found)
 
     def _read(self, lease: Lease, waiting: Revision, file: File) -> ExtractedText:
@@ -92,7 +88,7 @@ class ExtractingService:
         current, first_id = self.publisher.next_numbers(session, project, chunks=len(cut.spans), publications=0)
         revision = session.get_one(Revision, _key(waiting))
         if revision.status != RevisionStatus.PENDING or current.embedding_version != project.embedding_version:
-            raise _Overtaken  # the numbers go back, and the next step sees how things are now
+            raise Overtaken  # the numbers go back, and the next step sees how things are now
         revision.text, revision.chunk_count, revision.first_id = cut.doc.text, len(cut.spans), first_id
         revision.title, revision.mime_type = revision.title or found.title, found.mime_type
         session.get_one(File, _key(waiting)).warnings = [asdict(each) for each in (*found.warnings, *cut.warnings)]

@@ -1,9 +1,9 @@
-"""What sent documents amount to: which are new, which only describe themselves anew, which say nothing new."""
+"""Sent documents beside what is there: which are new, which only describe themselves anew, which change nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from errors import PreconditionFailed
 from models import Doc, Project, Revision, RevisionStatus
@@ -13,34 +13,29 @@ from services.ingest.rows import describes_the_same, says_the_same
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A document that changes something, and the newest revision of it when that was decided; 0: there was none."""
+class Changes:
+    """The documents of one namespace by what they change. *waiting_job* is at work on some of them already."""
 
-    doc: NewDoc
-    seen_revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sorted:
-    """The documents of one namespace, sorted by what they ask for. *waiting_job* is at work on some of them."""
-
-    new: list[Wanted]
-    redescribed: list[Wanted]
+    new: list[NewDoc]
+    redescribed: list[NewDoc]
     skipped: int
     waiting_job: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is about to be written to a namespace; *drafts* are those of *sorted.new*, one by one.
+class WritePlan:
+    """What is about to be written to a namespace; *drafts* are those of *changes.new*, one by one.
 
     *version* is the project's, unless this is the first that a project takes which was made for another one.
+    *vectors* are to be stored with the documents; the model made *embedded* for it.
     """
 
     project: Project
-    sorted: Sorted
+    changes: Changes
     drafts: list[Draft]
     version: str
+    vectors: Mapping[bytes, bytes] = field(default_factory=dict)
+    embedded: int = 0
 
     @property
     def chunk_count(self) -> int:
@@ -51,38 +46,33 @@ class Plan:
         """Everything that has to be embedded, by its key."""
         return {key: text for each in self.drafts for key, text in each.texts.items()}
 
-    @property
-    def vectors(self) -> dict[bytes, bytes]:
-        """All vectors that came with the documents, by their keys."""
-        return {key: vector for each in self.drafts for key, vector in each.vectors.items()}
 
-
-def sort(
+def compare(
     docs: Sequence[NewDoc],
     there: Mapping[str, tuple[Doc, Revision]],
     *,
     counts_as_there: Sequence[RevisionStatus],
     chunk_tokens: int,
-) -> Sorted:
-    """Compare each document with the newest revision of it. Raises PreconditionFailed."""
-    new: list[Wanted] = []
-    redescribed: list[Wanted] = []
+) -> Changes:
+    """Each document beside the newest revision of it. Raises PreconditionFailed."""
+    new: list[NewDoc] = []
+    redescribed: list[NewDoc] = []
     waiting_job = None
-    for doc in docs:
-        row, revision = there.get(doc.doc_id, (None, None))
+    for sent in docs:
+        row, revision = there.get(sent.doc_id, (None, None))
         if row is None or row.deleted_at is not None:
             revision = None
-        _check_preconditions(doc, revision)
-        wanted = Wanted(doc, row.revision if row else 0)
+        _check_preconditions(sent, revision)
+        doc = replace(sent, seen_revision=row.revision if row else 0)
         recipe = recipe_of(doc, chunk_tokens)
         if revision is None or revision.status not in counts_as_there or not says_the_same(revision, doc, recipe):
-            new.append(wanted)
+            new.append(doc)
             continue
         if revision.status == RevisionStatus.PENDING:
             waiting_job = revision.job_id
         if not describes_the_same(revision, doc):
-            redescribed.append(wanted)
-    return Sorted(new, redescribed, len(docs) - len(new) - len(redescribed), waiting_job)
+            redescribed.append(doc)
+    return Changes(new, redescribed, len(docs) - len(new) - len(redescribed), waiting_job)
 
 
 def _check_preconditions(doc: NewDoc, revision: Revision | None) -> None:
@@ -92,6 +82,7 @@ def _check_preconditions(doc: NewDoc, revision: Revision | None) -> None:
 
 
 def check_hash(doc_id: str, revision: Revision | None, expected: str | None) -> None:
+    """The precondition If-Match. Raises PreconditionFailed."""
     if expected is not None and (revision is None or expected not in ("*", revision.doc_hash)):
-        told = f"has the hash {revision.doc_hash}" if revision else "does not exist"
-        raise PreconditionFailed(f"Document {doc_id!r} {told}, not {expected} (If-Match).", param="doc_id")
+        state = f"has the hash {revision.doc_hash}" if revision else "does not exist"
+        raise PreconditionFailed(f"Document {doc_id!r} {state}, not {expected} (If-Match).", param="doc_id")

@@ -4,14 +4,58 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import ColumnElement, Select, case, select
+from sqlalchemy.orm import Session, defer
 from sqlalchemy.orm.attributes import flag_modified
 
+from database import batched
 from domain import RawFile
+from errors import NotFound
 from models import Doc, File, Json, Project, Revision, RevisionStatus
 from services.ingest.drafts import Draft, NewDoc
+
+IDS_PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DocView:
+    """A doc, and the newest revision that was accepted of it; its file, where it came as one and that was asked for."""
+
+    doc: Doc
+    revision: Revision
+    file: File | None = None
+
+
+def view(session: Session, project: Project, doc_id: str) -> DocView:
+    """Raises NotFound for a doc that is not there, or not any more."""
+    found = newest(session, project, [doc_id]).get(doc_id)
+    if found is None or found[0].deleted_at is not None:
+        raise NotFound(f"There is no document {doc_id!r} in this namespace.", param="doc_id")
+    return DocView(*found)
+
+
+def newest(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, tuple[Doc, Revision]]:
+    """Each doc with the newest revision that was accepted of it (of a deleted doc: the last before)."""
+    found: dict[str, tuple[Doc, Revision]] = {}
+    for some in batched(doc_ids, IDS_PER_QUERY):
+        query = with_revision(project, Revision.revision == _last_with_content()).where(Doc.doc_id.in_(some))
+        found |= {doc.doc_id: (doc, revision) for doc, revision in session.execute(query)}
+    return found
+
+
+def with_revision(project: Project, which: ColumnElement[bool]) -> Select[Doc, Revision]:
+    same = (Revision.team_id == Doc.team_id) & (Revision.project_id == Doc.project_id) & (Revision.doc_id == Doc.doc_id)
+    query = select(Doc, Revision).join(Revision, same & which).options(defer(Revision.text))
+    return query.where(Doc.team_id == project.team_id, Doc.project_id == project.id)
+
+
+def _last_with_content() -> ColumnElement[int]:
+    """A deletion counts as a revision of the doc, but has no row of its own."""
+    return case((Doc.deleted_at.is_(None), Doc.revision), else_=Doc.revision - 1)
 
 
 def says_the_same(revision: Revision, doc: NewDoc, recipe: str) -> bool:

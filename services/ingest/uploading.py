@@ -19,10 +19,10 @@ from engines.blobs.base import BlobStore, BlobWriter
 from errors import Invalid, NotFound, Unreadable
 from models import File
 from services.index import namespaces
-from services.ingest.browsing import view
 from services.ingest.documents import DocumentService, Upserted
 from services.ingest.drafts import NewDoc
 from services.ingest.pending_blobs import PendingBlobs
+from services.ingest.rows import view
 from text.extract.kinds import HEAD_BYTES, kind_of
 from text.hashing import UNFIT_FOR_A_LINE
 
