@@ -25,6 +25,7 @@ from api import responses
 from api.access import SECURITY_SCHEMES
 from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
+from api.docs_page import add_docs_pages
 from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.middleware import BodyLimit, InternalErrors, PlainRequests, RequestId, RequestIdInLogs
@@ -90,6 +91,8 @@ def create_app(settings: Settings | None = None) -> App:
         title="AI-3 DataFactory",
         version=VERSION,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         strict_content_type=False,
         redirect_slashes=False,
         middleware=[
@@ -100,6 +103,7 @@ def create_app(settings: Settings | None = None) -> App:
     everything = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
     for each in everything:  # what a doc_id may end in goes first
         app.include_router(each.router)
+    add_docs_pages(app)
     add_handlers(app)
     return app
 

@@ -80,7 +80,7 @@ def test_the_ports_are_the_same_wherever_they_are_named() -> None:
     upstream = re.search(r"dynamic a \{\s+name (\w+)\s+port (\d+)", CADDYFILE)
     assert upstream is not None and upstream[1] in OURS and upstream[2] == port
     address, published, inside = SERVICES["proxy"]["ports"][0].split(":")
-    assert address == "127.0.0.1", "there are no accounts"
+    assert address == "127.0.0.1", "the default is AUTH_MODE=open"
     assert (published, re.findall(r"^:(\d+) \{", CADDYFILE, re.MULTILINE)) == (port, [inside])
 
 
@@ -111,6 +111,17 @@ def test_a_unit_starts_what_there_is_with_settings_that_there_are(unit: Path) ->
 
 def test_what_takes_work_has_a_bound_of_memory() -> None:
     assert all(OURS[name]["mem_limit"] for name in ("api", "worker"))
+
+
+def test_every_folder_that_the_image_writes_to_is_its_users_and_lies_on_a_volume_that_all_share() -> None:
+    folders = {value.removeprefix("file://") for value in IMAGE_ENVIRONMENT.values() if DATA in value}
+    [made] = [rest for word, rest in instructions() if word == "RUN" and "install -d -o datafactory" in rest]
+    for each in OURS.values():
+        mounted = [mount.split(":")[1] for mount in each["volumes"]]
+        for folder in folders:
+            top = next(mount for mount in mounted if Path(folder).is_relative_to(mount))
+            assert top in made.split()
+    assert {"INDEX_DIR", "MODEL_CACHE_DIR", "BLOB_STORE_URL"} <= IMAGE_ENVIRONMENT.keys()
 
 
 def test_postgres_takes_the_settings_that_it_is_given(postgres: PostgresServer) -> None:
@@ -145,6 +156,7 @@ def test_the_commands_bring_the_service_up_in_the_order_of_the_composition(
             until(partial(is_healthy, moved(HEALTH_COMMAND, port), image, environment), PATIENCE_SECONDS)
         for port in [*ports, *running.enter_context(proxied(ports, tmp_path))]:
             put_in_and_find(f"http://127.0.0.1:{port}", f"doc-{port}")
+        upload_and_fetch(*(f"http://127.0.0.1:{port}" for port in ports))
 
 
 def put_in_and_find(base_url: str, doc_id: str) -> None:
@@ -155,6 +167,17 @@ def put_in_and_find(base_url: str, doc_id: str) -> None:
         until(lambda: client.get(job).json()["status"] == "completed")
         found = client.post("/v1/search", json={**PLACE, "query": f"ship {doc_id}", "top_k": 9}).raise_for_status()
         assert doc_id in {chunk["doc_id"] for chunk in found.json()["chunks"]}
+
+
+def upload_and_fetch(takes: str, gives: str) -> None:
+    """What one API took in is read by a worker, and given back by the other API."""
+    content = b"The lighthouse keeps a log of every ship."
+    sent = httpx.post(f"{takes}/v1/docs/upload", data=PLACE, files={"file": ("log.txt", content)}, timeout=60)
+    job = sent.raise_for_status().headers["location"]
+    until(lambda: httpx.get(takes + job).json()["status"] == "completed")
+    [doc] = sent.json()["docs"]
+    given = httpx.get(f"{gives}/v1/docs/{doc['doc_id']}/file", params=PLACE, timeout=60)
+    assert given.content == content
 
 
 @contextmanager
