@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,15 @@ class Span:
     section: tuple[str, ...] = ()
     page_start: int | None = None
     page_end: int | None = None
+
+
+class ChunkContent(NamedTuple):
+    """What is indexed of a chunk: its vector under *embed_hash*, the words of *header* and *text*."""
+
+    faiss_id: int
+    embed_hash: bytes
+    text: str
+    header: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, exists, or_, select
 from sqlalchemy.orm import Session
 
-from domain import Ids, Partition, Vectors
+from domain import ChunkContent, Ids, Partition, Vectors
 from models import Chunk, Embedding, IndexRow, Project, Team
 
 
@@ -83,6 +83,13 @@ def to_matrix(vectors: Iterable[bytes], dimension: int) -> Vectors:
 def differing(held: Vectors, vectors: Vectors) -> int:
     """How many rows are not the same; 0 where the shapes are not, which is another problem."""
     return int((held != vectors).any(axis=1).sum()) if held.shape == vectors.shape else 0
+
+
+def contents(session: Session, project: Project, which: ColumnElement[bool]) -> list[ChunkContent]:
+    """What is indexed of some chunks of the project, chosen by their numbers."""
+    in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
+    query = select(Chunk.faiss_id, Chunk.embed_hash, Chunk.text, Chunk.header).where(in_project, which)
+    return [ChunkContent(*row) for row in session.execute(query.order_by(Chunk.faiss_id))]
 
 
 def ids_of(session: Session, query: Select[int]) -> Ids:

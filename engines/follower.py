@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
+from domain import ChunkContent
 from models import Project
 
 
@@ -17,10 +18,10 @@ class Follower(Protocol):
         """The project, whose row is locked, took that many numbers. show() and hide() say what changes under them."""
         ...
 
-    def show(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
+    def show(self, session: Session, project: Project, chunks: Sequence[ChunkContent]) -> None:
         """These chunks of the project appear."""
         ...
 
-    def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
+    def hide(self, session: Session, project: Project, ids: Sequence[int]) -> None:
         """These chunks of the project disappear."""
         ...

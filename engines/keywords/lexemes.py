@@ -30,9 +30,10 @@ _IN_PROJECT = (1 << (_ID_BITS + _LENGTH_BITS)) - 1
 
 def lexemes(project: Project, words: Sequence[str]) -> list[str]:
     """The first of them, where a row cannot hold all."""
-    told = [f"{_scope(project)}{word}_{bisect_right(BUCKETS, count)}" for word, count in Counter(words).items()]
-    ends = list(accumulate(len(lexeme.encode()) for lexeme in told))
-    return told[: bisect_right(ends, MOST_BYTES)]
+    scope = _scope(project)
+    written = [f"{scope}{word}_{bisect_right(BUCKETS, count)}" for word, count in Counter(words).items()]
+    ends = list(accumulate(len(lexeme.encode()) for lexeme in written))
+    return written[: bisect_right(ends, MOST_BYTES)]
 
 
 def wanted(project: Project, word: str) -> list[str]:

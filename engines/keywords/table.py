@@ -15,12 +15,12 @@ from sqlalchemy import ColumnElement, Select, and_, delete, select
 from sqlalchemy.orm import Session
 
 from database import Database, batched
-from domain import Hit, Ids
+from domain import ChunkContent, Hit, Ids
 from engines.keywords.base import InvertedFile
 from engines.keywords.lexemes import lexemes, posting, wanted
 from engines.keywords.scoring import bm25
 from models import Chunk, KeywordRow, Project
-from snapshot import Snapshot, difference, ids_of, is_live
+from snapshot import Snapshot, contents, difference, ids_of, is_live
 from text.enrich import embedded_text
 from text.words import words
 
@@ -49,16 +49,16 @@ class KeywordTable:
         if project.keywords_seq == project.seq - publications:
             project.keywords_seq = project.seq
 
-    def show(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        number = self.file.number(session, project)
-        rows = []
-        for faiss_id, told in _texts(session, project, which):
-            rows.append((faiss_id, posting(number, faiss_id, len(told)), lexemes(project, told)))
+    def show(self, session: Session, project: Project, chunks: Sequence[ChunkContent]) -> None:
+        number, rows = self.file.number(session, project), []
+        for chunk in chunks:
+            said = words(embedded_text(chunk.text, chunk.header))
+            rows.append((chunk.faiss_id, posting(number, chunk.faiss_id, len(said)), lexemes(project, said)))
         if rows:
             self.file.insert(session, project, rows)
 
-    def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        for some in batched(ids_of(session, select(Chunk.faiss_id).where(which)).tolist(), ROWS_PER_STEP):
+    def hide(self, session: Session, project: Project, ids: Sequence[int]) -> None:
+        for some in batched(ids, ROWS_PER_STEP):
             gone = and_(_of(project), KeywordRow.faiss_id.in_(some))
             session.execute(delete(KeywordRow).where(gone), execution_options=_UNSEEN)
 
@@ -68,16 +68,15 @@ class KeywordTable:
         for some in batched(missing.tolist(), ROWS_PER_STEP):
             with self.database.write() as session:
                 locked = _locked(session, project)
-                self.show(session, locked, and_(Chunk.faiss_id.in_(some), is_live(locked.seq)))
+                is_still_live = and_(Chunk.faiss_id.in_(some), is_live(locked.seq))
+                self.show(session, locked, contents(session, locked, is_still_live))
             check()
         with self.database.write() as session:
             locked = _locked(session, project)
             came_since, extra = _difference(session, locked)
-            for some in batched(extra.tolist(), ROWS_PER_STEP):
-                gone = and_(_of(project), KeywordRow.faiss_id.in_(some))
-                session.execute(delete(KeywordRow).where(gone), execution_options=_UNSEEN)
+            self.hide(session, locked, extra.tolist())
             for some in batched(came_since.tolist(), ROWS_PER_STEP):
-                self.show(session, locked, Chunk.faiss_id.in_(some))
+                self.show(session, locked, contents(session, locked, Chunk.faiss_id.in_(some)))
             locked.keywords_seq = locked.seq
         return len(missing) + len(extra)
 
@@ -103,21 +102,14 @@ class KeywordTable:
 _UNSEEN = {"synchronize_session": False}
 
 
-def _texts(session: Session, project: Project, which: ColumnElement[bool]) -> Iterator[tuple[int, list[str]]]:
-    """The ids of some chunks of the project, and the words of what is embedded for them."""
-    in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
-    query = select(Chunk.faiss_id, Chunk.text, Chunk.header).where(in_project, which).order_by(Chunk.faiss_id)
-    for faiss_id, text, header in session.execute(query):
-        yield faiss_id, words(embedded_text(text, header))
-
-
 def _read_out(session: Session, project: Project, every: Sequence[str]) -> dict[str, Ids]:
     """What the inverted file would say, from the texts of all live chunks."""
     found: dict[str, list[int]] = defaultdict(list)
     asked = set(every)
-    for faiss_id, told in _texts(session, project, is_live(project.seq)):
-        for lexeme in asked.intersection(lexemes(project, told)):
-            found[lexeme].append(posting(0, faiss_id, len(told)))
+    for chunk in contents(session, project, is_live(project.seq)):
+        said = words(embedded_text(chunk.text, chunk.header))
+        for lexeme in asked.intersection(lexemes(project, said)):
+            found[lexeme].append(posting(0, chunk.faiss_id, len(said)))
     return {lexeme: np.array(found[lexeme], np.int64) for lexeme in every}
 
 

@@ -15,17 +15,17 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Row, Table, and_, delete, select, text, update
+from sqlalchemy import ColumnElement, Table, and_, delete, select, text, update
 from sqlalchemy.orm import Session
 
 from database import Database, batched, insert_or_ignore
-from domain import Built, Hit, Ids, Partition, Vectors
+from domain import Built, ChunkContent, Hit, Ids, Partition, Vectors
 from engines.vectors.base import Growth, Hits
 from engines.vectors.graphs import Graph, ensure, graph_of
 from engines.vectors.searching import among, nearest, nearest_by_graph, nearest_of
 from errors import DatabaseUnavailable
 from models import Chunk, Embedding, IndexRow, Project, VectorRow, utc_now
-from snapshot import Snapshot, difference, differing, ids_of, is_live, lacks_vectors, live_vectors, row_of, stored
+from snapshot import Snapshot, difference, differing, is_live, lacks_vectors, live_vectors, row_of, stored
 
 ROWS_PER_STEP = 1000
 SPARE_FACTOR = 2
@@ -69,14 +69,13 @@ class TableStore:
             is_level = IndexRow.vectors_seq == project.seq - publications
             session.execute(update(IndexRow).where(row_of(_serving(project)), is_level).values(vectors_seq=project.seq))
 
-    def show(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
+    def show(self, session: Session, project: Project, chunks: Sequence[ChunkContent]) -> None:
         key = _serving(project)
-        rows = session.execute(select(Chunk.faiss_id, Chunk.embed_hash).where(which)).all()
-        for some in batched(rows, ROWS_PER_STEP):
+        for some in batched(chunks, ROWS_PER_STEP):
             _insert(session, key, _looked_up(session, key, some))
 
-    def hide(self, session: Session, project: Project, which: ColumnElement[bool]) -> None:
-        for some in batched(ids_of(session, select(Chunk.faiss_id).where(which)).tolist(), ROWS_PER_STEP):
+    def hide(self, session: Session, project: Project, ids: Sequence[int]) -> None:
+        for some in batched(ids, ROWS_PER_STEP):
             session.execute(delete(_VECTORS).where(_of(_serving(project)), _VECTORS.c.faiss_id.in_(some)))
 
     def standing(self, key: Partition) -> Built | None:
@@ -266,16 +265,16 @@ def _insert(session: Session, key: Partition, rows: Iterable[tuple[int, bytes]])
         session.execute(_INSERT, {**place, "ids": ids, "embeddings": embeddings})
 
 
-def _looked_up(session: Session, key: Partition, rows: Sequence[Row[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """The ids of some chunks, given with the hashes of what was embedded, and their vectors.
+def _looked_up(session: Session, key: Partition, chunks: Sequence[ChunkContent]) -> Iterator[tuple[int, bytes]]:
+    """The ids of some chunks, and their vectors.
 
     By the vectors' key: without statistics Postgres joins by going through all of the version's for each chunk.
     """
     in_version = and_(Embedding.team_id == key.team_id, Embedding.embedding_version == key.embedding_version)
     query = select(Embedding.embed_hash, Embedding.vector).where(in_version)
-    wanted = {digest for _, digest in rows}
-    found = {digest: vector for digest, vector in session.execute(query.where(Embedding.embed_hash.in_(wanted)))}
-    return ((faiss_id, found[digest]) for faiss_id, digest in rows if digest in found)
+    hashes = {chunk.embed_hash for chunk in chunks}
+    vectors = {digest: vector for digest, vector in session.execute(query.where(Embedding.embed_hash.in_(hashes)))}
+    return ((chunk.faiss_id, vectors[chunk.embed_hash]) for chunk in chunks if chunk.embed_hash in vectors)
 
 
 def _difference(session: Session, key: Partition, seq: int) -> tuple[Ids, Ids]:

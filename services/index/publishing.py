@@ -6,20 +6,25 @@ that disappear (dead_seq). The row lock that taking it holds makes numbers follo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from domain import Partition
+from database import batched
+from domain import ChunkContent, Partition
 from engines.follower import Follower
 from engines.vectors.base import Growth, VectorStore
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, EmbeddingVersion, IndexRow, Project, Revision, RevisionStatus, utc_now
+from snapshot import contents
 
 REBUILD = "rebuild_index"
+DOCS_PER_QUERY = 128
+IDS_PER_QUERY = 1000
+_UNSEEN: dict[str, Any] = {"synchronize_session": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +59,36 @@ class Publisher:
         session.add(IndexRow(**key, dimension=dimension, vectors_seq=project.seq))
         session.flush()
 
-    def publish(self, session: Session, project: Project, revision: Revision) -> None:
-        """Show *revision* instead of whatever the doc showed, under the number that *project* just took.
+    def publish(
+        self,
+        session: Session,
+        project: Project,
+        docs: Sequence[Doc],
+        revisions: Sequence[Revision],
+        chunks: Sequence[ChunkContent] | None = None,
+    ) -> None:
+        """Show each revision instead of whatever its doc showed, under the number that *project* just took.
 
-        Its chunks carry live_seq already, or get it here.
+        Given are the *chunks* of all of them, where the caller writes them, with live_seq, in this transaction.
+        Otherwise they are in the database, and get live_seq here. Costs a few statements, however many docs there are.
         """
-        doc = session.get_one(Doc, (project.team_id, project.id, revision.doc_id))
-        retired = self._retire(session, project, doc)
-        session.execute(update(Chunk).where(chunks_of(revision), Chunk.live_seq.is_(None)).values(live_seq=project.seq))
+        retired = self._retire(session, project, docs)
+        if chunks is None:
+            chunks = _made_visible(session, project, revisions)
         for follower in self.followers:
-            follower.show(session, project, chunks_of(revision))
-        project.live_docs += 1 if doc.live_revision is None else 0
-        project.live_chunks += revision.chunk_count
-        doc.live_revision, doc.status, doc.error = revision.revision, DocStatus.READY, None
-        doc.deleted_at, doc.updated_at = None, utc_now()
-        revision.status = RevisionStatus.LIVE
-        revision.published_seq, revision.published_at = project.seq, doc.updated_at
-        self._count_changes(session, project, retired + revision.chunk_count)
+            follower.show(session, project, chunks)
+        now = utc_now()
+        project.live_docs += sum(doc.live_revision is None for doc in docs)
+        project.live_chunks += len(chunks)
+        for doc, revision in zip(docs, revisions, strict=True):
+            doc.live_revision, doc.status, doc.error = revision.revision, DocStatus.READY, None
+            doc.deleted_at, doc.updated_at = None, now
+            revision.status, revision.published_seq, revision.published_at = RevisionStatus.LIVE, project.seq, now
+        self._count_changes(session, project, retired + len(chunks))
 
     def withdraw(self, session: Session, project: Project, doc: Doc) -> int:
         """Hide the doc from every search. Returns how many chunks went."""
-        retired = self._retire(session, project, doc)
+        retired = self._retire(session, project, [doc])
         project.live_docs -= 1 if doc.live_revision is not None else 0
         doc.live_revision = None
         self._count_changes(session, project, retired)
@@ -83,28 +97,23 @@ class Publisher:
     def ask_for_rebuild(self, session: Session, project: Project) -> str:
         return ask_for_rebuild(self.queue, session, project)
 
-    def _retire(self, session: Session, project: Project, doc: Doc) -> int:
-        """Mark the doc's live revision retired, and its chunks dead.
-
-        They are named by revision: by live_seq and dead_seq SQLite would walk through the whole project.
-        """
-        if doc.live_revision is None:
-            return 0
-        is_live = and_(
-            Chunk.team_id == project.team_id,
-            Chunk.project_id == project.id,
-            Chunk.doc_id == doc.doc_id,
-            Chunk.revision == doc.live_revision,
-        )
-        for follower in self.followers:
-            follower.hide(session, project, is_live)
-        dying = update(Chunk).where(is_live).values(dead_seq=project.seq, deleted_at=utc_now())
-        done = session.execute(dying, execution_options={"synchronize_session": False})
-        assert isinstance(done, CursorResult)
-        was_live = and_(of_doc(project, doc.doc_id), Revision.revision == doc.live_revision)
-        session.execute(update(Revision).where(was_live).values(status=RevisionStatus.RETIRED))
-        project.live_chunks -= done.rowcount
-        return done.rowcount
+    def _retire(self, session: Session, project: Project, docs: Sequence[Doc]) -> int:
+        """Mark the live revisions of the docs retired, and their chunks dead. Returns how many chunks that were."""
+        shown = [doc.doc_id for doc in docs if doc.live_revision is not None]
+        ids = [faiss_id for some in batched(shown, DOCS_PER_QUERY) for faiss_id in _live_ids(session, project, some)]
+        for follower in self.followers if ids else ():
+            follower.hide(session, project, ids)
+        for dying in batched(ids, IDS_PER_QUERY):
+            which = and_(_in_project(Chunk, project), Chunk.faiss_id.in_(dying))
+            change = update(Chunk).where(which).values(dead_seq=project.seq, deleted_at=utc_now())
+            session.execute(change, execution_options=_UNSEEN)
+        for some in batched(shown, DOCS_PER_QUERY):
+            was_live = and_(
+                _in_project(Revision, project), Revision.doc_id.in_(some), Revision.status == RevisionStatus.LIVE
+            )
+            session.execute(update(Revision).where(was_live).values(status=RevisionStatus.RETIRED))
+        project.live_chunks -= len(ids)
+        return len(ids)
 
     def _count_changes(self, session: Session, project: Project, changes: int) -> None:
         partition = and_(
@@ -116,6 +125,43 @@ class Publisher:
         counted = session.execute(query.returning(IndexRow.changes, IndexRow.ntotal)).one()
         if self.vectors.is_rebuild_due(Growth(project.live_chunks, counted.ntotal, counted.changes)):
             self.ask_for_rebuild(session, project)
+
+
+def _live_ids(session: Session, project: Project, doc_ids: Sequence[str]) -> Iterator[int]:
+    """The numbers of the chunks that the docs show.
+
+    By way of the docs: by live_seq and dead_seq SQLite would walk through the whole project.
+    """
+    same = and_(
+        Chunk.team_id == Doc.team_id,
+        Chunk.project_id == Doc.project_id,
+        Chunk.doc_id == Doc.doc_id,
+        Chunk.revision == Doc.live_revision,
+    )
+    query = select(Chunk.faiss_id).join(Doc, same).where(_in_project(Doc, project), Doc.doc_id.in_(doc_ids))
+    return iter(session.scalars(query))
+
+
+def _made_visible(session: Session, project: Project, revisions: Sequence[Revision]) -> list[ChunkContent]:
+    """Let the chunks of some revisions be live. Returns them."""
+    chunks: list[ChunkContent] = []
+    for some in batched(revisions, DOCS_PER_QUERY):
+        which = or_(*map(_numbers_of, some))
+        appearing = update(Chunk).where(_in_project(Chunk, project), which).values(live_seq=project.seq)
+        session.execute(appearing, execution_options=_UNSEEN)
+        chunks += contents(session, project, which)
+    return chunks
+
+
+def _numbers_of(revision: Revision) -> ColumnElement[bool]:
+    """A revision's chunks are numbered without a gap. Those of an older version's revisions are found by its key."""
+    if revision.first_id is None:
+        return chunks_of(revision)
+    return Chunk.faiss_id.between(revision.first_id, revision.first_id + revision.chunk_count - 1)
+
+
+def _in_project(table: type[Chunk | Doc | Revision], project: Project) -> ColumnElement[bool]:
+    return and_(table.team_id == project.team_id, table.project_id == project.id)
 
 
 def ask_for_rebuild(queue: JobQueue, session: Session, project: Project) -> str:
@@ -142,8 +188,7 @@ def drop_pending(session: Session, project: Project, doc_ids: Sequence[str], sta
 def drop(session: Session, revision: Revision, status: RevisionStatus, error: str | None = None) -> None:
     """End a revision that was never seen: its chunks go, and the row says why."""
     revision.status, revision.error = status, error
-    unseen: dict[str, Any] = {"synchronize_session": False}
-    session.execute(delete(Chunk).where(chunks_of(revision), Chunk.live_seq.is_(None)), execution_options=unseen)
+    session.execute(delete(Chunk).where(chunks_of(revision), Chunk.live_seq.is_(None)), execution_options=_UNSEEN)
 
 
 def chunks_of(revision: Revision) -> ColumnElement[bool]:

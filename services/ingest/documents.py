@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from database import Database, repeatable
+from domain import ChunkContent
 from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
-from models import Chunk, Doc, DocStatus, Project, Revision, RevisionStatus, utc_now
+from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
 from services.index import namespaces
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
@@ -21,7 +23,7 @@ from services.ingest.drafts import Limits, NewDoc
 from services.ingest.pending_blobs import take
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
-from services.ingest.rows import chunk_rows, describe, file_row, newest, revision_row, view
+from services.ingest.rows import chunk_rows, describe, docs_by_id, file_row, newest, revision_row, view
 
 INGEST = "ingest_docs"
 MOST_TRIES = 5
@@ -112,8 +114,9 @@ class DocumentService:
             for plan in plans:
                 project, first_id = self._begin(session, plan, publications=1)
                 self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
-                for revision in _write(session, project, plan, first_id=first_id, live_seq=project.seq):
-                    self.publisher.publish(session, project, revision)
+                rows = _rows(session, project, plan, first_id=first_id, live_seq=project.seq)
+                self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
+                rows.write(session)
                 count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.embedded)
                 done += Upserted(
                     upserted_docs=len(plan.changes.new) + len(plan.changes.redescribed),
@@ -136,7 +139,7 @@ class DocumentService:
                 if plan.drafts:
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
                     self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
-                    _write(session, project, plan, first_id=first_id, job_id=job_id)
+                    _rows(session, project, plan, first_id=first_id, job_id=job_id).write(session)
                 count_ingest(session, project, requests=1)
         return replace(done, job_id=job_id or done.job_id)
 
@@ -173,7 +176,32 @@ class DocumentService:
         return project, first_id
 
 
-def _write(
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is written of some documents. The rows are new, but for docs that were there already."""
+
+    docs: list[Doc] = field(default_factory=list)
+    revisions: list[Revision] = field(default_factory=list)
+    files: list[File] = field(default_factory=list)
+    blobs: list[str] = field(default_factory=list)
+    chunks: list[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def contents(self) -> list[ChunkContent]:
+        return [ChunkContent(row["faiss_id"], row["embed_hash"], row["text"], row["header"]) for row in self.chunks]
+
+    def write(self, session: Session) -> None:
+        """Each table at once, and what is referred to first."""
+        for rows in (self.docs, self.revisions, self.files):
+            session.add_all(rows)
+            session.flush()
+        for blob in self.blobs:
+            take(session, blob)
+        if self.chunks:
+            session.execute(insert(Chunk), self.chunks)
+
+
+def _rows(
     session: Session,
     project: Project,
     plan: WritePlan,
@@ -181,38 +209,31 @@ def _write(
     first_id: int,
     live_seq: int | None = None,
     job_id: str | None = None,
-) -> list[Revision]:
-    """Write the new revisions and their chunks. One that still waited under the same doc_id is dropped."""
-    new = plan.changes.new
-    drop_pending(session, project, [doc.doc_id for doc in new], RevisionStatus.SUPERSEDED)
-    revisions: list[Revision] = []
-    chunks: list[Mapping[str, object]] = []
-    for doc, each in zip(new, plan.drafts, strict=True):
-        row = _next_doc(session, project, doc)
-        revision = revision_row(each, project, row, first_id=first_id, job_id=job_id)
-        session.add(revision)
-        if doc.file is not None:
-            session.flush()  # the revision's row goes first
-            session.add(file_row(doc, doc.file, revision))
-            take(session, doc.file.blob)
-        revisions.append(revision)
-        chunks += chunk_rows(each, revision, first_id=first_id, live_seq=live_seq)
-        first_id += len(each.spans)
-    session.flush()
-    if chunks:
-        session.execute(insert(Chunk), chunks)
-    return revisions
+) -> _Rows:
+    """The new revisions with their chunks. One that still waited under the same doc_id is dropped."""
+    new, rows = plan.changes.new, _Rows()
+    doc_ids = [doc.doc_id for doc in new]
+    drop_pending(session, project, doc_ids, RevisionStatus.SUPERSEDED)
+    there = docs_by_id(session, project, doc_ids)
+    for sent, draft in zip(new, plan.drafts, strict=True):
+        doc = _next_doc(project, sent, there.get(sent.doc_id))
+        revision = revision_row(draft, project, doc, first_id=first_id, job_id=job_id)
+        rows.docs.append(doc)
+        rows.revisions.append(revision)
+        if sent.file is not None:
+            rows.files.append(file_row(sent, sent.file, revision))
+            rows.blobs.append(sent.file.blob)
+        rows.chunks.extend(chunk_rows(draft, revision, first_id=first_id, live_seq=live_seq))
+        first_id += len(draft.spans)
+    return rows
 
 
-def _next_doc(session: Session, project: Project, sent: NewDoc) -> Doc:
-    """The doc's row with the number of the revision that is being accepted."""
-    doc = session.get(Doc, (project.team_id, project.id, sent.doc_id))
+def _next_doc(project: Project, sent: NewDoc, doc: Doc | None) -> Doc:
+    """The doc's row, new where there is none, with the number of the revision that is being accepted."""
     has_precondition = sent.must_be_new or sent.expected_hash is not None
     if has_precondition and (doc.revision if doc else 0) != sent.seen_revision:
         raise Overtaken
-    if doc is None:
-        doc = Doc(team_id=project.team_id, project_id=project.id, doc_id=sent.doc_id, revision=0)
-        session.add(doc)
+    doc = doc or Doc(team_id=project.team_id, project_id=project.id, doc_id=sent.doc_id, revision=0)
     doc.revision += 1
     doc.status = DocStatus.UPLOADED if sent.file else DocStatus.PROCESSING
     doc.error, doc.deleted_at, doc.updated_at = None, None, utc_now()

@@ -18,6 +18,7 @@ from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, chunks_of, drop
 from services.ingest.extracting import ExtractingService
+from services.ingest.rows import docs_by_id
 from snapshot import has_vector
 from text.enrich import embedded_text
 
@@ -126,13 +127,19 @@ class IngestingService:
         current, _ = self.publisher.next_numbers(session, project)
         if current.embedding_version != project.embedding_version:
             return 0
-        published = 0
-        for seen in waiting:
-            revision = session.get_one(Revision, _key(seen), options=[defer(Revision.text)])
-            if revision.status == RevisionStatus.PENDING:
-                self.publisher.publish(session, current, revision)
-                published += revision.chunk_count
-        return published
+        doc_ids = [each.doc_id for each in waiting]
+        still_waits = and_(
+            Revision.team_id == project.team_id,
+            Revision.project_id == project.id,
+            Revision.doc_id.in_(doc_ids),
+            Revision.job_id == waiting[0].job_id,
+            Revision.status == RevisionStatus.PENDING,
+        )
+        revisions = session.scalars(select(Revision).where(still_waits).options(defer(Revision.text))).all()
+        docs = docs_by_id(session, project, doc_ids)
+        if revisions:
+            self.publisher.publish(session, current, [docs[each.doc_id] for each in revisions], revisions)
+        return sum(each.chunk_count for each in revisions)
 
     def _refused(
         self, lease: Lease, waiting: Sequence[Revision], counts: Counter[str], error: EmbeddingRefused

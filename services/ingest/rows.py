@@ -47,6 +47,15 @@ def newest(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[s
     return found
 
 
+def docs_by_id(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, Doc]:
+    """The rows of those that were ever accepted."""
+    docs: dict[str, Doc] = {}
+    for some in batched(doc_ids, IDS_PER_QUERY):
+        query = select(Doc).where(Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.doc_id.in_(some))
+        docs |= {doc.doc_id: doc for doc in session.scalars(query)}
+    return docs
+
+
 def with_revision(project: Project, which: ColumnElement[bool]) -> Select[Doc, Revision]:
     same = (Revision.team_id == Doc.team_id) & (Revision.project_id == Doc.project_id) & (Revision.doc_id == Doc.doc_id)
     query = select(Doc, Revision).join(Revision, same & which).options(defer(Revision.text))
