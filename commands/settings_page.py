@@ -1,0 +1,118 @@
+"""Show the settings: those in effect, or the page of all there are, docs/settings.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from commands.common import group, say, settings_of, show_table
+from services.operations.diagnosing import without_secrets
+from settings import Settings
+
+commands = group()
+
+INTRODUCTION = """\
+# Settings
+
+Every setting is an environment variable, read once when a process starts. The API, the workers and `manage.py` must
+agree on `DATABASE_URL`, `INDEX_DIR`, `BLOB_STORE_URL` and the embedding model. Relative paths start at the folder in
+which a process is started. `python manage.py settings` shows the values in effect, without secrets.
+
+This page is generated from settings.py: `python manage.py settings --markdown > docs/settings.md`."""
+
+BLOB_STORES = """\
+An `s3://` store reads the variables that every S3 client reads (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`,
+`AWS_SECRET_ACCESS_KEY` and others), a `gs://` store those of Google's clients. Plain HTTP works for an endpoint on
+this machine; for any other endpoint set `AWS_ALLOW_HTTP` to true. Give the bucket a lifecycle rule that aborts
+incomplete multipart uploads after a few days: a process that dies during an upload leaves its parts behind."""
+
+SCRIPTS = """\
+`script/server` also reads `PORT` (8000), and `script/environment` reads `PYTHON`, the Python that creates `.venv`.
+In `script/server` the default of `EMBED_MODEL_NAME` is the bundled `sentence-transformers/all-MiniLM-L6-v2`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The settings from *first* up to the next section's, in the order of settings.py."""
+
+    title: str
+    first: str
+    note: str = ""
+
+
+SECTIONS = (
+    Section("Database", "database_url"),
+    Section("Accounts and rate limits", "auth_mode"),
+    Section("Embedding model", "embed_model_name"),
+    Section("Search and reranking", "search_mode"),
+    Section("Answers", "llm_base_url"),
+    Section("Query log", "query_log"),
+    Section("Files", "blob_store_url", BLOB_STORES),
+    Section("Chunks and indexes", "chunk_tokens"),
+    Section("Jobs and workers", "job_lease_seconds"),
+    Section("Limits", "max_body_mb"),
+    Section("Logging and scripts", "log_level", SCRIPTS),
+)
+
+
+@commands.command()
+def settings(
+    context: typer.Context,
+    *,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/settings.md instead.")] = False,
+) -> None:
+    """Show the value in effect of every setting. Shows no secret."""
+    if as_markdown:
+        typer.echo(markdown())
+        return
+    values = settings_of(context)
+    show_table(["setting", "value"], [(name.upper(), without_secrets(name, value)) for name, value in values])
+    say(f"{len(values.model_fields_set)} of them are set; the others have their defaults")
+
+
+def markdown() -> str:
+    """The text of docs/settings.md, without the newline at its end."""
+    return "\n\n".join([INTRODUCTION, *map(_written, SECTIONS)])
+
+
+def _written(section: Section) -> str:
+    head = f"## {section.title}\n\n| Variable | Default | Description |\n|---|---|---|"
+    rows = (f"| `{name.upper()}` | {_default(field)} | {_description(field)} |" for name, field in _fields_of(section))
+    table = "\n".join([head, *rows])
+    return f"{table}\n\n{section.note}" if section.note else table
+
+
+def _fields_of(section: Section) -> Iterator[tuple[str, FieldInfo]]:
+    begins = {each.first for each in SECTIONS}
+    is_inside = False
+    for name, field in Settings.model_fields.items():
+        is_inside = name == section.first or (is_inside and name not in begins)
+        if is_inside:
+            yield name, field
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    if isinstance(value, Path) and not value.is_absolute() and not str(value).startswith("~"):
+        return f"`./{value}`"
+    return f"`{value}`" if value != "" else "empty"
+
+
+def _description(field: FieldInfo) -> str:
+    """With the values that may be chosen among, where there are only some."""
+    if get_origin(field.annotation) is not Literal:
+        return str(field.description)
+    choices = ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
+    return f"{field.description} ({choices})"
