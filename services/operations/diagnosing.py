@@ -37,6 +37,7 @@ _SECRETS = {
     "embed_base_url": (r"//.*@", "//***@"),
     "rate_limit_url": (r"//.*@", "//***@"),
     "llm_base_url": (r"//.*@", "//***@"),
+    "rerank_base_url": (r"//.*@", "//***@"),
 }
 _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|key|secret|token)[^=&]*)=[^&]*", re.IGNORECASE)
 

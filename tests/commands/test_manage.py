@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 import manage
@@ -19,6 +20,7 @@ from migrations.upgrade import HEAD
 from models import utc_now
 from services.operations.diagnosing import without_secrets
 from services.operations.folders import find_files
+from settings import Settings
 from tests.support import files
 from tests.support.processes import PATIENCE_SECONDS
 from tests.support.service import MODEL, Service, environment
@@ -422,6 +424,19 @@ def test_doctor_shows_no_secret_and_is_content(run: Run, monkeypatch: pytest.Mon
     assert "EMBED_API_KEY=****" in out
     assert f"{MODEL}, 384 dimensions, loaded in" in out
     assert "PROBLEM" not in out
+
+
+def test_settings_shows_every_value_in_effect_and_no_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {name: f"hunter{name}" for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
+    urls = {name: "https://me:hunter2@host/v1" for name in Settings.model_fields if name.endswith("_base_url")}
+    for name, value in {**secrets, **urls, "chunk_tokens": "123"}.items():
+        monkeypatch.setenv(name.upper(), value)
+    lines = run("settings").stdout.splitlines()
+    shown = dict(line.partition(" ")[::2] for line in lines[1:-1])
+    assert [name.lower() for name in shown] == list(Settings.model_fields)
+    assert shown["CHUNK_TOKENS"].strip() == "123"
+    assert shown["RERANK_BASE_URL"].strip() == "https://***@host/v1"
+    assert "hunter" not in "".join(lines)
 
 
 def test_a_database_url_is_shown_without_its_password() -> None:
