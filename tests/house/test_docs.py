@@ -100,7 +100,11 @@ def links_of(page: Path) -> list[str]:
 def targets_of(page: Path) -> set[Path]:
     if page.suffix != ".md":
         return set()
-    return {(page.parent / link.partition("#")[0]).resolve() for link in links_of(page) if not link.startswith("#")}
+    return {
+        Path(os.path.normpath(page.parent / link.partition("#")[0]))
+        for link in links_of(page)
+        if not link.startswith("#")
+    }
 
 
 def endpoints() -> dict[tuple[str, str], Path]:
@@ -125,9 +129,9 @@ def test_readme_is_short() -> None:
 
 def test_every_endpoint_is_named_and_every_named_one_exists() -> None:
     paths = create_app().openapi()["paths"]
-    there = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert set(endpoints()) == there
-    assert set(re.findall(rf"\b({METHODS}) (/[^\s`\"?]+)", TEXT)) == there
+    existing = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert set(endpoints()) == existing
+    assert set(re.findall(rf"\b({METHODS}) (/[^\s`\"?]+)", TEXT)) == existing
 
 
 def test_every_endpoint_is_on_the_page_that_the_table_links_to_and_that_page_is_pasted() -> None:
@@ -138,9 +142,9 @@ def test_every_endpoint_is_on_the_page_that_the_table_links_to_and_that_page_is_
 
 
 def test_every_field_of_a_request_is_named() -> None:
-    wanted = fields_of_requests()
-    assert {"tenant_id", "chunk_overlap", "after", "file"} <= wanted
-    assert {each for each in wanted if not re.search(rf'[`"]{each}[`"]|[?& ]{each}=', TEXT, re.IGNORECASE)} == set()
+    fields = fields_of_requests()
+    assert {"tenant_id", "chunk_overlap", "after", "file"} <= fields
+    assert {each for each in fields if not re.search(rf'[`"]{each}[`"]|[?& ]{each}=', TEXT, re.IGNORECASE)} == set()
 
 
 def test_the_page_of_settings_is_the_one_that_is_generated() -> None:
@@ -156,10 +160,10 @@ def test_no_setting_is_named_that_does_not_exist() -> None:
 
 
 def test_every_command_of_manage_is_named_and_every_named_one_exists() -> None:
-    there = set(getattr(get_command(manage.app), "commands", {}))
+    existing = set(getattr(get_command(manage.app), "commands", {}))
     table = re.findall(r"^\| `python manage\.py ([a-z-]+)", (DOCS / "operating.md").read_text(), re.MULTILINE)
-    assert set(table) == there
-    assert set(re.findall(r"manage\.py ([a-z][a-z-]*)", TEXT)) == there
+    assert set(table) == existing
+    assert set(re.findall(r"manage\.py ([a-z][a-z-]*)", TEXT)) == existing
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -189,10 +193,10 @@ def test_what_strangers_ask_is_at_most_two_clicks_from_readme(answer: str) -> No
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_test_and_file_that_is_named_exists(page: Path) -> None:
     tests = [ROOT / path for path in _sources() if "test" in path]
-    there = {name for each in tests for name in re.findall(r"^def (test_\w+)", each.read_text(), re.MULTILINE)}
-    there |= {each.stem for each in tests}
+    existing = {name for each in tests for name in re.findall(r"^def (test_\w+)", each.read_text(), re.MULTILINE)}
+    existing |= {each.stem for each in tests}
     text = page.read_text()
-    assert set(re.findall(r"\btest_[a-z0-9_]+", text)) - there == set()
+    assert set(re.findall(r"\btest_[a-z0-9_]+", text)) - existing == set()
     names = set(re.findall(r"`([a-z_]+(?:/[a-z_0-9]+)*\.py)`", text))
     assert {name for name in names if not any(f"/{path}".endswith(f"/{name}") for path in _sources())} == set()
 
@@ -202,7 +206,7 @@ def test_every_page_of_the_guide_is_linked_from_readme() -> None:
 
 
 @pytest.fixture(scope="module")
-def everybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def open_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """An open service."""
     with running(settings_in(tmp_path_factory.mktemp("open"), worker_nice=0)) as service:
         yield service
@@ -210,9 +214,11 @@ def everybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @needs_curl
 @pytest.mark.parametrize("page", [page for page in PASTED if page != ACCOUNTS], ids=named)
-def test_the_lines_of_a_page_work_and_the_answers_look_as_shown(page: Path, everybody: Running, tmp_path: Path) -> None:
+def test_the_lines_of_a_page_work_and_the_answers_look_as_shown(
+    page: Path, open_service: Running, tmp_path: Path
+) -> None:
     first = [] if page == README else blocks_of(README)[:1]
-    answers = pasted([*first, *blocks_of(page)], everybody, tmp_path, tenant=f"{TENANT}_{page.stem.lower()}")
+    answers = pasted([*first, *blocks_of(page)], open_service, tmp_path, tenant=f"{TENANT}_{page.stem.lower()}")
     assert [answer for answer in answers if not _has_the_shape(*answer)] == []
 
 
@@ -290,8 +296,8 @@ def _leads_somewhere(page: Path, link: str) -> bool:
 @cache
 def _sources() -> frozenset[str]:
     """Every Python file of the repository, from its root on."""
-    found = set()
+    paths = set()
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [each for each in folders if not each.startswith(".")]
-        found |= {str((Path(folder) / name).relative_to(ROOT)) for name in names if name.endswith(".py")}
-    return frozenset(found)
+        paths |= {str((Path(folder) / name).relative_to(ROOT)) for name in names if name.endswith(".py")}
+    return frozenset(paths)
