@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     auth_failures_per_minute: int = Field(
         60,
         ge=0,
-        description="Requests without a valid key that a client address may send before it gets 429; 0: no limit",
+        description="Requests without a valid key that a client address may send; 0: no limit",
     )
     rate_limit_per_key: str = Field(
         "", description="Rate limit of each API key, as in 20/second; 600/minute; empty: no limit"
@@ -131,7 +131,9 @@ class Settings(BaseSettings):
     )
     fetch_timeout_seconds: float = Field(20.0, gt=0, description="Timeout of fetching one document, redirects included")
 
-    chunk_tokens: Positive = Field(200, description="Most tokens in a chunk, not counting its header")
+    chunk_tokens: Positive = Field(
+        200, description="Most tokens in a chunk, not counting its header; capped at what the model reads"
+    )
     vector_store: Literal["auto", "faiss", "pgvector"] = Field(
         "auto", description="What searches vectors; auto: pgvector on Postgres, otherwise FAISS files"
     )
