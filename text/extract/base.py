@@ -24,7 +24,6 @@ _NO_TITLES = {
     "powerpoint presentation", "powerpoint-pr\u00e4sentation", "pr\u00e9sentation powerpoint", "slide 1", "folie 1",
 }  # fmt: skip
 _OF_A_PROGRAM = re.compile(r"^Microsoft (?:Word|PowerPoint|Excel) - ")
-_BLANK = re.compile(r"\s+")
 _PAGE_MARKS = re.compile(
     r"^[ \t]*(?:\[page[ \t]+\d{1,6}\]|([-=])\1+[ \t]*page[ \t]+\d{1,6}[ \t]*\1{2,})[ \t]*$", re.I | re.M
 )
@@ -145,7 +144,7 @@ def real_title(title: str | None) -> str | None:
 
 
 def one_line(text: str) -> str:
-    return _BLANK.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def without_page_marks(text: str) -> str:

@@ -57,8 +57,12 @@ class NumberFormat:
 
 def plain(value: float) -> str:
     """With all the digits that a program shows, and never as 1e-05."""
-    number = _exact(value)
-    text = f"{number:f}" if abs(number.adjusted()) < _LONGEST_PLAIN else f"{value:.15g}"
+    if value.is_integer() and abs(value) < _LARGEST_EXACT:
+        return str(int(value))
+    if "e" not in (short := f"{value:.15g}"):
+        return short
+    number = Decimal(short)
+    text = f"{number:f}" if abs(number.adjusted()) < _LONGEST_PLAIN else short
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 

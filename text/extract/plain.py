@@ -173,10 +173,10 @@ def _by_force(content: bytes, labels: list[str]) -> Decoded:
     for name in names:
         text = content.decode(name, "replace")
         spoilt = text.count("\ufffd")
-        if 2 * spoilt < len(text) - sum(map(str.isascii, text)) - spoilt:
+        if 2 * spoilt < len(text) - len(text.encode("ascii", "ignore")) - spoilt:
             message = f"{spoilt} characters are none of its encoding ({name}): they are lost."
             return Decoded(text, (Caveat("characters_lost", message),))
-    text = content.decode("latin-1").translate(_WINDOWS_1252)
+    text = _strictly(content, "cp1252", is_cut=False) or content.decode("latin-1").translate(_WINDOWS_1252)
     if "cp1252" in names:
         return Decoded(text)
     if labels:

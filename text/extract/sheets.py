@@ -149,7 +149,9 @@ def _special_cells(sheet: bytes, formats: dict[int, NumberFormat], name: str, ou
     for number in used:
         styled = re.compile(rb"<(?:\w+:)?c(?=\s[^>]*?\bs=\"%d\")" % number + _REFERENCE + b">")
         cells.update((_place(match), formats[number]) for match in styled.finditer(sheet))
-    formulas = {_place(match): f"={_text(match)}" if _text(match) else "" for match in _UNCOMPUTED.finditer(sheet)}
+    has_formulas = b"<f" in sheet or b":f" in sheet
+    uncomputed = _UNCOMPUTED.finditer(sheet) if has_formulas else ()
+    formulas = {_place(match): f"={_text(match)}" if _text(match) else "" for match in uncomputed}
     errors = {_place(match): _text(match) for match in _ERROR.finditer(sheet)} if b't="e"' in sheet else {}
     if formulas:
         why = "were never computed: they are shown themselves. Open the file in a program and save it."
@@ -229,10 +231,12 @@ def _under_the_usual_name(package: Package) -> bytes:
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return value.strip()
+    if isinstance(value, float):
+        return plain(value)
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
-    if isinstance(value, int | float):
-        return plain(value)
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, datetime.timedelta):
         seconds = round(value.total_seconds())
         return f"{'-' if seconds < 0 else ''}{abs(seconds) // 3600}:{abs(seconds) // 60 % 60:02}:{abs(seconds) % 60:02}"
