@@ -68,8 +68,7 @@ ONLY = {
     "httpcore": {"engines"},
     "multipart": {"api"},
     "lxml": {"text"},
-    "docx": {"text"},
-    "pptx": {"text"},
+    "webencodings": {"text"},
     "pypdfium2": {"text"},
     "python_calamine": {"text"},
 }
@@ -172,7 +171,7 @@ def test_no_room_hides_a_standard_module() -> None:
 
 def test_importing_the_faces_opens_nothing_and_loads_no_model_library(tmp_path: Path) -> None:
     late = {"torch", "transformers", "openvino", "alembic", "scipy", "matplotlib", "ir_measures", "limits"}
-    late |= {"obstore", "lxml", "docx", "pptx", "pypdfium2"}
+    late |= {"obstore", "lxml", "pypdfium2"}
     code = (
         "import sys, app_v1, worker, manage; assert app_v1.app\n"
         f"assert not {late} & set(sys.modules), sys.modules.keys()"
