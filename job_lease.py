@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from database import epoch_now
+from database.dialects import epoch_now
+from domain import Json
 from errors import GivesWay, JobCancelled, LostLease, ServiceError, WorkerStopping
-from models import Job, JobStatus, Json, utc_now
+from models import Job, JobStatus, utc_now
 
 CANCELLED = "Cancelled on request."
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from database import Database
+from database.engine import Database
 from engines.answerers.opening import AnswererConfig, open_answerer
 from runtime.index import Index
 from runtime.search import Search

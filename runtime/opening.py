@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from database import Database
+from database.engine import Database
 from migrations.upgrade import bring_up_to_date
 from runtime.accounts import open_accounts
 from runtime.answers import open_answers

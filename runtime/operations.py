@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from database import Database
+from database.engine import Database
 from job_queue import JobQueue
 from runtime.index import Index
 from runtime.ingest import Ingest

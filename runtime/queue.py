@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from database import Database
+from database.engine import Database
 from job_queue import JobQueue
 from settings import Settings
 

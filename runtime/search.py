@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from database import Database
+from database.engine import Database
 from engines.rerankers.opening import RerankerConfig
 from runtime.index import Index
 from services.search.executor import QueryExecutor

@@ -29,9 +29,8 @@ from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
 from domain import Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from models import Chunk
-from services.ingest.documents import Upserted
-from services.ingest.drafts import NewDoc
-from services.ingest.own_chunks import OwnChunk, unit
+from services.ingest.drafts import NewDoc, OwnChunk, Upserted
+from services.ingest.own_chunks import unit
 from services.ingest.rows import DocView
 from services.search.passages import chunk_id
 from settings import MOST_BATCH_DOCS

@@ -34,8 +34,7 @@ from errors import (
     VersionUnavailable,
 )
 from runtime.parts import Runtime
-from services.ingest.documents import Upserted
-from services.ingest.drafts import AUTO, NewDoc
+from services.ingest.drafts import AUTO, NewDoc, Upserted
 from services.ingest.uploading import doc_id_of
 from settings import MOST_BATCH_DOCS
 from text import strict_json

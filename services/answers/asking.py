@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from database import Database
+from database.engine import Database
 from domain import Excerpt
 from engines.answerers.base import Answerer, Asked, Ended, Usage
 from errors import Forbidden, ServiceError, TooLarge

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from database import Database, batched, repeatable
+from database.batching import batched
+from database.engine import Database
+from database.repeating import repeatable
 from models import Chunk, Doc, File, Project, Revision
 from services.index import namespaces
 from services.ingest.rows import IDS_PER_QUERY, DocView, view, with_revision

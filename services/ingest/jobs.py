@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from database import Database, repeatable
+from database.engine import Database
+from database.repeating import repeatable
 from domain import ANYONE, Principal, Scope
 from errors import Forbidden, Invalid
 from job_lease import Claim
@@ -12,9 +13,9 @@ from job_queue import JobQueue
 from models import Job, JobStatus, RevisionStatus
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
+from services.index.namespaces import EXTERNAL
 from services.index.publishing import REBUILD, Publisher
 from services.ingest.ingesting import abandon
-from services.ingest.own_chunks import EXTERNAL
 
 SHOWN_VERSIONS = 20
 

@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy import func, inspect, make_url, select, text, update
 from sqlalchemy.orm import Session
 
-from database import Database, epoch_now
+from database.dialects import epoch_now
+from database.engine import Database
 from domain import Mode, Scope
 from errors import Conflict, DatabaseUnavailable
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision

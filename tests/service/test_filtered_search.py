@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.orm import Session
 
-from database import Database
+from database.engine import Database
 from domain import Hit, Mode, Partition
 from engines.vectors.base import Hits
 from engines.vectors.opening import VectorsConfig, open_store

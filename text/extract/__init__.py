@@ -21,6 +21,7 @@ from text.extract.kinds import (
     ODS,
     ODT,
     PDF,
+    PLAIN,
     PPTX,
     RST,
     RTF,
@@ -38,12 +39,7 @@ from text.extract.kinds import (
 from text.extract.plain import decoded
 from text.hashing import UNFIT_FOR_A_LINE, storable
 
-EXTRACTION = 2
-"""Raised when files are read otherwise than before: what is sent again is then read again."""
-
 LONGEST_TITLE = 1000
-PLAIN = {TEXT: "default", RST: "default", MARKDOWN: "markdown", CSV: "table", TSV: "table"}
-"""The kinds that are text as they stand, each with the way of chunking that fits it."""
 
 
 @dataclass(frozen=True, slots=True)
