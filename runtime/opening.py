@@ -30,8 +30,8 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
         with (
             open_index(settings, database, queue) as index,
             open_search(settings, database, index) as search,
-            open_answers(settings, database, index, search) as answers,
-            open_accounts(settings, database, index) as accounts,
+            open_answers(settings, database, index.embedding, search.questions) as answers,
+            open_accounts(settings, database, index.embedding) as accounts,
         ):
             ingest = open_ingest(settings, database, queue, index)
             yield Runtime(
