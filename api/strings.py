@@ -1,7 +1,8 @@
 """What a string of a request may be. Every field of every request has one of these kinds, and the schema says so.
 
 A name names something and is looked up as it stands. A line is shown among others. A text may have any number of lines,
-and loses its NUL characters; nowhere else is there one. Lone surrogates are no characters: see StrictRequest.
+and loses its NUL characters, or has U+FFFD for each where it is stored; nowhere else is there one. Lone surrogates are
+no characters: see StrictRequest.
 
 A limit that is a setting stands in the schema as x-setting until App.openapi() puts its value there.
 """
@@ -15,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 from api.limits import MOST_METADATA_KEYS as MOST_KEYS
 from settings import Settings
-from text.hashing import unfit
+from text.hashing import REPLACEMENT, unfit
 from text.nesting import strings_in
 
 LONGEST_CURSOR = 10_000
@@ -40,6 +41,11 @@ def _text(value: str) -> str:
     return value.replace("\x00", "")
 
 
+def _stored_text(value: str) -> str:
+    """Offsets into it are those of the text as it was sent."""
+    return value.replace("\x00", REPLACEMENT)
+
+
 def as_json(value: Any) -> Any:
     for each in strings_in(value):
         _refuse(unfit(each))
@@ -58,7 +64,7 @@ Name = Annotated[str, AfterValidator(as_name), at_most("max_name_chars", minLeng
 DocName = Annotated[str, AfterValidator(as_name), at_most("max_doc_id_chars", minLength=1)]
 Key = Annotated[str, Field(max_length=1000), AfterValidator(as_name)]
 DocKey = Annotated[str, Field(max_length=LONGEST_CURSOR), AfterValidator(as_name)]
-DocText = Annotated[str, AfterValidator(_text), at_most("max_text_chars")]
+DocText = Annotated[str, AfterValidator(_stored_text), at_most("max_text_chars")]
 QueryText = Annotated[str, AfterValidator(_text), at_most("max_query_chars")]
 SystemPrompt = Annotated[str, Field(max_length=20_000), AfterValidator(_text)]
 JsonObject = Annotated[dict[str, Any], Field(max_length=MOST_KEYS), AfterValidator(as_json)]

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/teams", tags=["accounts"], route_class=WritingRou
 
 FIRST = "What a language model is told first when this team asks"
 ALLOW = "Whether a question may bring its own system_prompt"
-Prompt = Annotated[SystemPrompt | None, Field(description=FIRST)]
+Prompt = Annotated[SystemPrompt | None, Field(description=FIRST, examples=["Answer in one sentence."])]
 
 
 class TeamIn(RequestBody):
