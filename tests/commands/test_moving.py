@@ -81,7 +81,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def furnish(service: Service) -> None:
-    """Two tenants' documents, as a life of edits, deletions and work that waits leaves them."""
+    """Two tenants' documents, as a life of edits, deletions, questions and work that waits leaves them."""
     docs = {f"doc-{number:03d}": f"{prose(number)}\n\n{prose(5000 + number, 12)}" for number in range(250)}
     service.batch(docs)
     for number in range(0, 40, 2):
@@ -95,6 +95,9 @@ def furnish(service: Service) -> None:
     service.post("/v1/docs/upsert/batch", {"docs": others})
     issue(service, PLACE["tenant_id"], Scope.ADMIN)
     service.rebuild()
+    for place in (PLACE, OTHER):
+        service.search(QUERIES[0], **place)
+        service.post("/v1/ask", {**place, "question": QUERIES[0], "min_score": -1})
     service.upsert("tail", "What came after the checkpoint.")
     service.delete("doc-003")
     service.batch({f"waiting-{number}": prose(30_000 + number) for number in range(5)}, async_mode=True)
