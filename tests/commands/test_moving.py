@@ -96,7 +96,7 @@ def furnish(service: Service) -> None:
     issue(service, PLACE["tenant_id"], Scope.ADMIN)
     service.rebuild()
     for place in (PLACE, OTHER):
-        service.search(QUERIES[0], **place)
+        service.post("/v1/search", {**place, "query": QUERIES[0]})
         service.post("/v1/ask", {**place, "question": QUERIES[0], "min_score": -1})
     service.upsert("tail", "What came after the checkpoint.")
     service.delete("doc-003")
