@@ -11,7 +11,7 @@ import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from commands.common import group, say, settings_of, show_table
+from commands.common import group, markdown_table, say, settings_of, show_table
 from services.operations.diagnosing import without_secrets
 from settings import Settings
 
@@ -82,10 +82,9 @@ def markdown() -> str:
 
 
 def _written(section: Section) -> str:
-    head = f"## {section.title}\n\n| Variable | Default | Description |\n|---|---|---|"
-    rows = (f"| `{name.upper()}` | {_default(field)} | {_description(field)} |" for name, field in _fields_of(section))
-    table = "\n".join([head, *rows])
-    return f"{table}\n\n{section.note}" if section.note else table
+    rows = [(f"`{name.upper()}`", _default(field), _description(field)) for name, field in _fields_of(section)]
+    shown = f"## {section.title}\n\n{markdown_table(('Variable', 'Default', 'Description'), rows)}"
+    return f"{shown}\n\n{section.note}" if section.note else shown
 
 
 def _fields_of(section: Section) -> Iterator[tuple[str, FieldInfo]]:
