@@ -32,6 +32,8 @@ An `s3://` store reads the variables that every S3 client reads (`AWS_ENDPOINT_U
 this machine; for any other endpoint set `AWS_ALLOW_HTTP` to true. Give the bucket a lifecycle rule that aborts
 incomplete multipart uploads after a few days: a process that dies during an upload leaves its parts behind."""
 
+LIMITS = "[Limits](limits.md) says what happens beyond each of these, and which limits are fixed."
+
 SCRIPTS = """\
 `script/server` also reads `PORT` (8000), and `script/environment` reads `PYTHON`, the Python that creates `.venv`.
 In `script/server` the default of `EMBED_MODEL_NAME` is the bundled `sentence-transformers/all-MiniLM-L6-v2`."""
@@ -56,7 +58,8 @@ SECTIONS = (
     Section("Files", "blob_store_url", BLOB_STORES),
     Section("Chunks and indexes", "chunk_tokens"),
     Section("Jobs and workers", "job_lease_seconds"),
-    Section("Limits", "max_body_mb"),
+    Section("Connections", "cors_origins"),
+    Section("Limits", "max_body_mb", LIMITS),
     Section("Logging and scripts", "log_level", SCRIPTS),
 )
 
