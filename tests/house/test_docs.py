@@ -175,6 +175,15 @@ def test_every_setting_that_limits_something_is_on_the_page_of_limits() -> None:
     assert limiting - set(re.findall(r"`([A-Z_]+)`", limits_page.markdown())) == set()
 
 
+def test_every_code_of_a_warning_is_on_the_page_of_files() -> None:
+    sources = [ROOT / path for path in _sources() if path.startswith(("text/", "services/", "engines/", "models"))]
+    pattern = r'(?:\bwarn\(|\bCaveat\(|"code": )\s*"([a-z_]+)"'
+    codes = {code for each in sources for code in re.findall(pattern, each.read_text())}
+    assert len(codes) > 10
+    table = (DOCS / "files.md").read_text().partition("| Code |")[2].partition("\n\n")[0]
+    assert {code for line in table.splitlines()[2:] for code in re.findall(r"`([a-z_]+)`", line.split("|")[1])} == codes
+
+
 def test_no_setting_is_named_that_does_not_exist() -> None:
     names = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", TEXT)) | set(re.findall(r"\b([A-Z]+(?:_[A-Z]+)+)=", TEXT))
     assert {name for name in names - FOREIGN if name.lower() not in Settings.model_fields} == set()
