@@ -19,7 +19,8 @@ INTRODUCTION = """\
 
 What the service limits, and what happens beyond each limit. Those that name a variable are [settings](settings.md),
 shown with their defaults; `≤` is the largest value that the setting may have. `python manage.py limits` shows the
-limits in effect, [Errors](errors.md) explains status codes, and `/openapi.json` states the limit of every field.
+limits in effect, [Errors](errors.md) explains status codes, and `/openapi.json` states the limit of every field, with
+the setting as `x-setting`.
 
 This page is generated: `python manage.py limits --markdown > docs/limits.md`."""
 

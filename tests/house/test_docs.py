@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import manage
 from app_v1 import create_app
@@ -158,6 +159,15 @@ def test_the_page_of_settings_is_the_one_that_is_generated() -> None:
 def test_the_page_of_limits_is_the_one_that_is_generated() -> None:
     how = "python manage.py limits --markdown > docs/limits.md"
     assert (DOCS / "limits.md").read_text() == limits_page.markdown() + "\n", f"not generated: {how}"
+
+
+def test_the_command_shows_the_limits_in_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_BODY_MB", "7")
+    monkeypatch.setenv("JOB_KEEP_DAYS", "0")
+    shown = CliRunner().invoke(manage.app, ["limits"]).output
+    assert re.search(r"^Large bodies that a process receives at once +28 MB +4 times MAX_BODY_MB +Waits", shown, re.M)
+    assert re.search(r"^Finished jobs are kept +0 days +JOB_KEEP_DAYS", shown, re.M)
+    assert re.search(r"^Requests of a key +none +RATE_LIMIT_PER_KEY", shown, re.M)
 
 
 def test_every_limit_of_a_field_is_a_line_of_the_page_of_limits() -> None:
