@@ -13,4 +13,5 @@ def open_queue(settings: Settings, database: Database) -> JobQueue:
         lease_seconds=settings.job_lease_seconds,
         max_attempts=settings.job_max_attempts,
         retry_seconds=settings.job_retry_seconds,
+        slice_seconds=settings.worker_slice_seconds,
     )
