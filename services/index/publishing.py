@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from database.batching import batched
@@ -145,19 +145,25 @@ def _live_ids(session: Session, project: Project, doc_ids: Sequence[str]) -> Ite
 def _made_visible(session: Session, project: Project, revisions: Sequence[Revision]) -> list[ChunkContent]:
     """Let the chunks of some revisions be live. Returns them."""
     chunks: list[ChunkContent] = []
-    for some in batched(revisions, DOCS_PER_QUERY):
-        which = or_(*map(_numbers_of, some))
+    for which in _numbered(revisions):
         appearing = update(Chunk).where(_in_project(Chunk, project), which).values(live_seq=project.seq)
         session.execute(appearing, execution_options=_UNSEEN)
         chunks += contents(session, project, which)
     return chunks
 
 
-def _numbers_of(revision: Revision) -> ColumnElement[bool]:
-    """A revision's chunks are numbered without a gap. Those of an older version's revisions are found by its key."""
-    if revision.first_id is None:
-        return chunks_of(revision)
-    return Chunk.faiss_id.between(revision.first_id, revision.first_id + revision.chunk_count - 1)
+def _numbered(revisions: Sequence[Revision]) -> Iterator[ColumnElement[bool]]:
+    """The chunks of some revisions, by their numbers, which have no gap within one; some at a time.
+
+    One by one and not as ranges: with several ranges SQLite would walk through the whole project.
+    """
+    numbered = [each for each in revisions if each.first_id is not None]
+    ids = [each.first_id + index for each in numbered if each.first_id is not None for index in range(each.chunk_count)]
+    for some in batched(ids, IDS_PER_QUERY):
+        yield Chunk.faiss_id.in_(some)
+    for older in revisions:
+        if older.first_id is None:
+            yield chunks_of(older)
 
 
 def _in_project(table: type[Chunk | Doc | Revision], project: Project) -> ColumnElement[bool]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import and_, bindparam, or_, select
+from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from database.batching import batched
@@ -54,10 +54,9 @@ def own_vectors(session: Session, seen: Snapshot, wanted: Sequence[int]) -> Vect
 def with_context(session: Session, seen: Snapshot, passages: Sequence[Passage], reach: int) -> list[Passage]:
     """Each with up to *reach* chunks before it and after it, of its own revision, as one text."""
     pieces: dict[tuple[str, int], dict[int, Piece]] = defaultdict(dict)
-    for some in batched(passages, IDS_PER_QUERY // 10):
-        near = [_is_near(passage, reach) for passage in some]
-        in_project = and_(Chunk.team_id == seen.project.team_id, Chunk.project_id == seen.project.id)
-        for row in session.execute(_PIECES.where(in_project, or_(*near))):
+    in_project = and_(Chunk.team_id == seen.project.team_id, Chunk.project_id == seen.project.id)
+    for ids in batched(_near(passages, reach), IDS_PER_QUERY):
+        for row in session.execute(_PIECES.where(in_project, Chunk.faiss_id.in_(ids))):
             pieces[row.doc_id, row.revision][row.chunk_index] = Piece(row.char_start, row.char_end, row.text)
     return [_joined(passage, pieces[passage.doc_id, passage.revision], reach) for passage in passages]
 
@@ -115,13 +114,9 @@ def _passage(row: Any, candidate: Candidate) -> Passage:
     )
 
 
-def _is_near(passage: Passage, reach: int) -> Any:
-    index = passage.chunk_index
-    return and_(
-        Chunk.doc_id == passage.doc_id,
-        Chunk.revision == passage.revision,
-        Chunk.chunk_index.between(index - reach, index + reach),
-    )
+def _near(passages: Sequence[Passage], reach: int) -> list[int]:
+    """The numbers around each: those of one revision have no gap. Some are of other revisions, and not looked up."""
+    return sorted({each.faiss_id + step for each in passages for step in range(-reach, reach + 1)})
 
 
 def _joined(passage: Passage, pieces: Mapping[int, Piece], reach: int) -> Passage:
