@@ -25,7 +25,7 @@ from api.strings import LONGEST_CURSOR, DocName, Name, Word, as_json, as_name, a
 from domain import Principal, Scope
 from errors import Invalid
 from runtime.parts import Runtime
-from services.ingest.checking import check_name
+from services.index.names import check_name
 from services.ingest.own_chunks import MOST_DIMENSIONS
 from text.filter_spellings import MOST_CONDITIONS, parse
 from text.filters import Filter

@@ -43,7 +43,7 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                 search=search,
                 answers=answers,
                 accounts=accounts,
-                evaluation=EvaluatingService(database, search.searching),
+                evaluation=EvaluatingService(database, search.searching, search.limits),
                 operations=open_operations(database, queue, index, ingest),
             )
 

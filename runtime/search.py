@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from database import Database
 from engines.rerankers.opening import RerankerConfig
 from runtime.index import Index
+from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
 from services.search.filters.filtering import FilterService
 from services.search.reranking import RerankingService
@@ -18,6 +19,7 @@ from settings import Settings
 
 @dataclass(frozen=True)
 class Search:
+    limits: QuestionLimits
     searching: SearchService
     reranking: RerankingService
     questions: QueryExecutor
@@ -32,9 +34,19 @@ def open_search(settings: Settings, database: Database, index: Index) -> Iterato
     )
     try:
         with QueryExecutor.running(searching) as questions:
-            yield Search(searching, reranking, questions)
+            yield Search(_question_limits(settings, reranking), searching, reranking, questions)
     finally:
         reranking.close()
+
+
+def _question_limits(settings: Settings, reranking: RerankingService) -> QuestionLimits:
+    return QuestionLimits(
+        top_k=settings.max_top_k,
+        query_chars=settings.max_query_chars,
+        name_chars=settings.max_name_chars,
+        default_mode=settings.search_mode,
+        has_reranker=reranking.is_set,
+    )
 
 
 def _reranker_config(settings: Settings) -> RerankerConfig:

@@ -19,11 +19,10 @@ from api.problems import problem_of
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import Name, QueryText, SystemPrompt, at_most
-from api.v1.search import checked
 from domain import Mode, Scope
 from errors import LlmFailed, LlmTooSlow, LlmUnavailable, Overloaded, VersionMismatch
-from runtime.parts import Runtime
 from services.answers.asking import Answered, Ask, Citation, Event, Given, Token
+from services.search.checking import QuestionLimits, checked, choose_mode
 from services.search.question import Question
 
 router = APIRouter(prefix="/v1", tags=["ask"], route_class=StrictRoute)
@@ -117,7 +116,7 @@ class Events(EventSourceResponse):
 @raises(*EMBEDDING, VersionMismatch, Overloaded, LlmUnavailable, LlmFailed, LlmTooSlow)
 async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller) -> AskOut | Response:
     """An answer with citations. Its markers, [1], are checked: one that names no passage is removed and told."""
-    events = runtime.answers.asking.answer(_asked(body, runtime, api_key_id=caller.key_id))
+    events = runtime.answers.asking.answer(_asked(body, runtime.search.limits, api_key_id=caller.key_id))
     if body.stream:
         first = await anext(events)  # what is wrong before there is anything to tell is an answer of its own
         return Events(_told(request, first, events), headers=NOT_BUFFERED)
@@ -125,19 +124,19 @@ async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller)
     return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else _ask_out(answered)
 
 
-def _asked(body: AskIn, runtime: Runtime, *, api_key_id: str | None) -> Ask:
+def _asked(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> Ask:
     question = Question(
         body.tenant_id,
         body.namespace,
         body.question,
         body.top_k,
         filters=body.filters,
-        mode=body.mode or runtime.settings.search_mode,
+        mode=choose_mode(body.mode, limits),
         min_score=body.min_score,
-        rerank=runtime.search.reranking.is_set,
+        rerank=limits.has_reranker,
     )
     return Ask(
-        question=checked(question, runtime.settings, field="question"),
+        question=checked(question, limits, field="question"),
         system_prompt=body.system_prompt,
         temperature=body.temperature,
         max_tokens=body.max_tokens,

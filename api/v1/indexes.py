@@ -14,7 +14,7 @@ from api.routing import WritingRoute
 from api.strings import Name
 from domain import Scope
 from errors import NotFound
-from services.ingest.checking import check_name, check_new_name
+from services.index.names import check_name, check_new_name
 
 router = APIRouter(prefix="/v1/index", tags=["index"], route_class=WritingRoute)
 

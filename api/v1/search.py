@@ -16,16 +16,12 @@ from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import Name, QueryText, at_most
 from domain import Mode, Scope
-from errors import Invalid, Overloaded, VersionMismatch
-from runtime.parts import Runtime
-from services.ingest.checking import check_name
+from errors import Overloaded, VersionMismatch
 from services.ingest.own_chunks import unit
+from services.search.checking import MOST_QUERIES, QuestionLimits, checked, choose_mode
 from services.search.question import Answer, Passage, Question, Side
-from settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
-
-MOST_QUERIES = 16
 
 Included = Literal["text", "metadata"]
 
@@ -119,66 +115,24 @@ class SearchOut(BaseModel):
 async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
     """The chunks of a namespace that answer best. Deleted and replaced ones are never among them."""
     started = time.perf_counter()
-    question = checked(_question(body, runtime), runtime.settings, field="query")
+    question = checked(_question(body, runtime.search.limits), runtime.search.limits)
     answer = await asyncio.wrap_future(runtime.search.questions.submit(question))
     latency_ms = round(1000 * (time.perf_counter() - started))
     runtime.answers.query_log.searched(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
     return _search_out(answer, body, question)
 
 
-def checked(question: Question, settings: Settings, *, field: str) -> Question:
-    """The question as it will be searched for; *field* is what the request calls its text. Raises Invalid."""
-    for name in ("tenant_id", "namespace"):
-        check_name(name, getattr(question, name), settings.max_name_chars)
-    if question.embedding_version is not None:
-        check_name("embedding_version", question.embedding_version, settings.max_name_chars)
-    wanted = question.top_k * question.group_size
-    if wanted > settings.max_top_k:
-        told = "top_k is" if question.group_size == 1 else "top_k times group_size is"
-        raise Invalid(f"{told} {wanted}; at most {settings.max_top_k} is served (MAX_TOP_K).", param="top_k")
-    if len(question.queries) > MOST_QUERIES:
-        told = f"queries has {len(question.queries)} questions"
-        raise Invalid(f"{told}; at most {MOST_QUERIES} are fused.", param="queries")
-    is_vector_alone = question.vector is not None and question.mode == "dense"
-    if question.query or not (question.queries or is_vector_alone):
-        _check_text(field, question.query, settings)
-    for number, text in enumerate(question.queries):
-        _check_text(f"queries.{number}", text, settings)
-    _check_min_score(question)
-    return question
-
-
-def _check_text(field: str, text: str, settings: Settings) -> None:
-    if not text.strip():
-        raise Invalid(f"{field} is empty: say what to look for.", param=field)
-    if len(text) > settings.max_query_chars:
-        told = f"{field} has {len(text)} characters; at most {settings.max_query_chars} are read"
-        raise Invalid(f"{told} (MAX_QUERY_CHARS).", param=field)
-
-
-def _check_min_score(question: Question) -> None:
-    if question.min_score is not None and question.min_score > question.highest_score:
-        told = f"min_score is {question.min_score:g}, but nothing scores more than 1 in mode {question.mode}"
-        raise Invalid(f"{told}{' with several queries' if question.mode == 'keyword' else ''}.", param="min_score")
-
-
-def _question(body: SearchIn, runtime: Runtime) -> Question:
-    if body.rerank and not runtime.search.reranking.is_set:
-        raise Invalid(
-            "This service has no reranker: set RERANK_MODEL_NAME or RERANK_BASE_URL, or leave rerank out.",
-            param="rerank",
-        )
-    if body.vector is not None:
-        _check_with_vector(body)
+def _question(body: SearchIn, limits: QuestionLimits) -> Question:
+    has_words, has_vector = body.vector is None or body.query is not None, body.vector is not None
     return Question(
         body.tenant_id,
         body.namespace,
-        body.query or "",
+        body.query,
         body.top_k,
         body.embedding_version,
         filters=body.filters,
         vector=unit(body.vector, param="vector") if body.vector is not None else None,
-        mode=body.mode or _mode_of(body) or runtime.settings.search_mode,
+        mode=choose_mode(body.mode, limits, has_words=has_words, has_vector=has_vector),
         queries=tuple(body.queries),
         fusion=body.fusion,
         min_score=body.min_score,
@@ -186,34 +140,8 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
         by_doc=body.group_by == "doc",
         group_size=body.group_size if body.group_by else 1,
         context=body.context,
-        rerank=runtime.search.reranking.is_set and _has_words(body) if body.rerank is None else body.rerank,
+        rerank=limits.has_reranker and has_words if body.rerank is None else body.rerank,
     )
-
-
-def _mode_of(body: SearchIn) -> Mode | None:
-    """What a vector asks for by being there: alone its neighbours, beside a query those that have its words too."""
-    if body.vector is None:
-        return None
-    return "hybrid" if _has_words(body) else "dense"
-
-
-def _has_words(body: SearchIn) -> bool:
-    return body.vector is None or body.query is not None
-
-
-def _check_with_vector(body: SearchIn) -> None:
-    """Beside a vector a query is for its words, and there is one at the most."""
-    mode = body.mode or _mode_of(body)
-    if body.queries:
-        raise Invalid("A vector is searched with one query beside it at the most: leave queries out.", param="queries")
-    if _has_words(body) and mode != "hybrid":
-        raise Invalid(
-            f"Mode {mode} looks for query or for vector, not for both: leave one out, or send mode hybrid.",
-            param="query",
-        )
-    if not _has_words(body) and (mode != "dense" or body.rerank):
-        told = "it is searched with mode dense, and not reranked, unless query has words beside it (mode hybrid)"
-        raise Invalid(f"A vector has no words: {told}.", param="vector")
 
 
 def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut:

@@ -20,7 +20,7 @@ from domain import Principal, Scope, with_included
 from errors import Conflict, Forbidden, Invalid, NotFound
 from models import ApiKey, Team, utc_now
 from services.accounts.teams import require_team
-from services.ingest.checking import check_line
+from services.index.names import check_line
 from times import shifted, storable
 
 PREFIX = "adf_"

@@ -13,7 +13,7 @@ from errors import Conflict, NotFound
 from models import Project, Team
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
-from services.ingest.checking import check_new_name
+from services.index.names import check_new_name
 from text.hashing import clean
 
 

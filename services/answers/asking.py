@@ -159,7 +159,7 @@ class AskingService:
     def _asked(self, asking: _Asking) -> Asked:
         ask = asking.ask
         return Asked(
-            question=ask.question.query,
+            question=ask.question.query or "",
             excerpts=[Excerpt(each.rank, each.passage.title, each.passage.text) for each in asking.given],
             embedding_version=asking.found.embedding_version or "",
             system_prompt=self._system_prompt(asking),
@@ -186,7 +186,7 @@ class AskingService:
                 query_id=asking.query_id,
                 kind=ASK,
                 place=place,
-                question=ask.question.query,
+                question=ask.question.query or "",
                 top_k=ask.question.top_k,
                 latency_ms=asking.latency_ms,
                 used_rag=bool(asking.given),

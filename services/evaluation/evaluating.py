@@ -10,12 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from database import Database, batched
-from errors import Invalid
+from errors import Invalid, TooLarge
 from models import Doc, Project
 from services.evaluation.judging import Judged, judged, told
 from services.evaluation.measuring import DEEPEST, MEASURES, Values, measured, p_value
 from services.evaluation.ranking import MODES, Ranking
 from services.index import namespaces
+from services.search.checking import QuestionLimits, check_length, check_place
 from services.search.searching import SearchService
 from text.hashing import UNSTORABLE
 from text.judgements import Qrels, Queries, Run
@@ -82,12 +83,16 @@ class Report:
 class EvaluatingService:
     database: Database
     searching: SearchService
+    limits: QuestionLimits
 
     def evaluate(self, asked: Evaluation, *, show: Callable[[int], None] = lambda _: None) -> Report:
-        """Raises Invalid or NotFound before the first search. *show* is told how many searches are done."""
+        """Raises Invalid, TooLarge or NotFound before the first search. *show* is told how many searches are done."""
+        place = asked.tenant_id, asked.namespace
+        check_place(place, asked.embedding_version, self.limits)
+        for query_id, query in asked.queries.items():
+            check_length(f"Query {told(query_id)}", query, self.limits, param="queries", error=TooLarge)
         _check_modes(asked.modes)
         known = judged(asked.queries, asked.qrels)
-        place = asked.tenant_id, asked.namespace
         with self.database.read() as session:
             project = namespaces.require(session, *place)
             unknown = _unknown(session, project, known.doc_ids)

@@ -17,16 +17,17 @@ Fusion = Literal["min_max", "reciprocal_rank"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """*query* may be empty where *queries* are not. With *by_doc* top_k counts documents, of *group_size* chunks each.
+    """*query* is None where a *vector* or *queries* stand alone.
 
-    *vector*, as own_chunks.unit() gives it, is asked for instead of words on the dense side.
+    With *by_doc* top_k counts documents, of *group_size* chunks each. *vector*, as own_chunks.unit() gives it, replaces
+    the words on the dense side.
 
     *mmr_lambda* from 0, all diversity, to 1, all relevance. *context* counts the chunks to each side that are joined.
     """
 
     tenant_id: str
     namespace: str
-    query: str
+    query: str | None
     top_k: int
     embedding_version: str | None = None
     filters: Filter | None = None
