@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from database import epoch_now
+from domain import JobStatus
 from errors import GivesWay, JobCancelled, LostLease, ServiceError, WorkerStopping
-from models import Job, JobStatus, Json, utc_now
+from models import Job, Json, utc_now
 
 CANCELLED = "Cancelled on request."
 

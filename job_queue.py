@@ -19,9 +19,10 @@ from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, in
 from sqlalchemy.orm import Session
 
 from database import Database, epoch_now, insert_or_ignore, repeatable
+from domain import JobStatus
 from errors import NotFound
 from job_lease import Claim, Lease, held, is_abandoned, lost, release, take, waits, write
-from models import Job, JobStatus, Json, Project, Team, WorkerRow, utc_now
+from models import Job, Json, Project, Team, WorkerRow, utc_now
 from times import shifted
 
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 import errors
 from api.problems import STATUS_OF_ERROR, UNEXPECTED, Problem, body_of
+from api.strings import schemas_in
 from errors import ServiceError
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -67,6 +68,16 @@ _HEADERS_OF: Mapping[int, tuple[str, ...]] = {
 }
 
 
+PUBLIC_NAMES = {
+    "DocumentChunkOut": "api__documents__ChunkOut",
+    "PartitionOut": "api__indexes__IndexOut",
+    "PassageOut": "api__search__ChunkOut",
+    "SearchedIndexOut": "api__search__IndexOut",
+    "NewKeyOut": "MadeKeyOut",
+}
+"""Schemas that clients know under other names than our classes: generated clients are made of these names."""
+
+
 def raises(*kinds: type[ServiceError]) -> Callable[[Endpoint], Endpoint]:
     """Stands below @needs: what may go wrong in this route beside what may go wrong in any."""
 
@@ -110,6 +121,7 @@ def complete(document: Schema) -> None:
     schemas = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
     document["components"]["schemas"] |= {**schemas.pop("$defs"), "ProblemOut": schemas}
     document["components"]["headers"] = dict(HEADERS)
+    _use_public_names(document)
     for operation in (each for path in document["paths"].values() for each in path.values()):
         for status, answer in operation["responses"].items():
             quota = _QUOTA if status.startswith("2") else ()
@@ -117,6 +129,16 @@ def complete(document: Schema) -> None:
                 for example in content.get("examples", {}).values():
                     example["value"]["error"].setdefault("param", None)  # FastAPI leaves null out
             answer["headers"] = {**_references(("X-Request-ID", *quota)), **answer.get("headers", {})}
+
+
+def _use_public_names(document: Schema) -> None:
+    schemas, start = document["components"]["schemas"], "#/components/schemas/"
+    for name, public in PUBLIC_NAMES.items():
+        schemas[public] = {**schemas.pop(name), "title": public.rpartition("__")[2]}
+    references = {start + name: start + public for name, public in PUBLIC_NAMES.items()}
+    for each in schemas_in(document):
+        if "$ref" in each:
+            each["$ref"] = references.get(each["$ref"], each["$ref"])
 
 
 def _problem(status: int, codes: Mapping[str, str], *, note: str) -> Schema:

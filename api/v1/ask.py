@@ -10,18 +10,19 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.types import Send
 
 from api.access import needs
-from api.dependencies import Caller, Filters, InRuntime, RequestBody, TenantInBody
+from api.dependencies import Caller, Filters, InRuntime
 from api.problems import problem_of
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
-from api.strings import Name, QueryText, SystemPrompt, at_most
+from api.strings import QueryText, SystemPrompt, at_most
+from api.v1.common import Out, PlaceIn
 from domain import Mode, Scope
 from errors import LlmFailed, LlmTooSlow, LlmUnavailable, Overloaded, VersionMismatch
-from services.answers.asking import Answered, Ask, Citation, Event, Given, Token
+from services.answers.asking import Answered, Ask, Event, Given, Token
 from services.search.checking import QuestionLimits, checked, choose_mode
 from services.search.question import Question
 
@@ -41,9 +42,7 @@ EVENT = {
 NOT_BUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-class AskIn(RequestBody):
-    tenant_id: TenantInBody
-    namespace: Name
+class AskIn(PlaceIn):
     question: QueryText
     top_k: Annotated[int, at_most("max_top_k"), Field(ge=1, description="Most passages to answer from")] = 5
     min_score: float = Field(0.0, allow_inf_nan=False, description="Passages below, as a search scores, are not used")
@@ -55,7 +54,7 @@ class AskIn(RequestBody):
     stream: bool = Field(False, description="Answer with server-sent events")
 
 
-class CitationOut(BaseModel):
+class CitationOut(Out):
     """rank is the number in the answer's markers: [1]. score is that of a search in the same mode."""
 
     rank: int
@@ -70,14 +69,12 @@ class CitationOut(BaseModel):
     char_end: int
 
 
-class TokensOut(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
+class TokensOut(Out):
     prompt_tokens: int
     completion_tokens: int
 
 
-class AskOut(BaseModel):
+class AskOut(Out):
     """citations are the passages that the answer names; removed_citations its markers that named none.
 
     model is null where nothing was found; hint may then say why. finish_reason is length where the answer was cut at
@@ -121,7 +118,7 @@ async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller)
         first = await anext(events)  # what is wrong before there is anything to tell is an answer of its own
         return Events(_told(request, first, events), headers=NOT_BUFFERED)
     answered = await _unless_gone(request, events)
-    return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else _ask_out(answered)
+    return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else AskOut.model_validate(answered)
 
 
 def _asked(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> Ask:
@@ -187,44 +184,12 @@ def _sent(event: Event) -> list[bytes]:
     if isinstance(event, Token):
         return [_line("token", {"text": event.text})]
     if isinstance(event, Given):
-        passages = [_citation_out(each).model_dump() for each in event.passages]
+        passages = [CitationOut.model_validate(each).model_dump() for each in event.passages]
         return [_line("passages", {"query_id": event.query_id, "passages": passages})]
-    told = _ask_out(event).model_dump(exclude={"answer"})
+    told = AskOut.model_validate(event).model_dump(exclude={"answer"})
     citations = {name: told.pop(name) for name in ("citations", "removed_citations")}
     return [_line("citations", citations), _line("done", told)]
 
 
 def _line(event: str, data: dict[str, Any]) -> bytes:
     return format_sse_event(event=event, data_str=json.dumps(data, ensure_ascii=False))
-
-
-def _ask_out(answered: Answered) -> AskOut:
-    return AskOut(
-        answer=answered.text,
-        citations=[_citation_out(each) for each in answered.citations],
-        removed_citations=answered.removed,
-        used_rag=answered.used_rag,
-        model=answered.model,
-        usage=TokensOut.model_validate(answered.usage) if answered.usage else None,
-        finish_reason=answered.finish_reason,
-        latency_ms=answered.latency_ms,
-        query_id=answered.query_id,
-        hint=answered.hint,
-        reranked=answered.reranked,
-    )
-
-
-def _citation_out(citation: Citation) -> CitationOut:
-    passage = citation.passage
-    return CitationOut(
-        rank=citation.rank,
-        doc_id=passage.doc_id,
-        chunk_id=passage.chunk_id,
-        title=passage.title,
-        text=passage.text,
-        score=passage.score,
-        page_start=passage.page_start,
-        page_end=passage.page_end,
-        char_start=passage.char_start,
-        char_end=passage.char_end,
-    )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.access import needs
-from api.dependencies import InRuntime, RequestBody, TenantInBody
+from api.dependencies import InRuntime
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import DocKey, Key, Name, QueryText, Word
-from api.v1.search import IndexOut
+from api.v1.common import Out, PlaceIn, SearchedIndexOut
 from domain import Scope
 from errors import NotFound, Overloaded, TooLarge, VersionMismatch
 from services.evaluation.evaluating import Evaluation, Report
@@ -23,9 +23,7 @@ from settings import MOST_EVAL_JUDGEMENTS, MOST_EVAL_QUERIES, Settings
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
 
-class EvalIn(RequestBody):
-    tenant_id: TenantInBody
-    namespace: Name
+class EvalIn(PlaceIn):
     queries: Annotated[
         dict[Key, QueryText],
         Field(
@@ -55,14 +53,14 @@ class EvalIn(RequestBody):
     embedding_version: Name | None = Field(None, description="Measure only this version, else 409")
 
 
-class SettingOut(BaseModel):
+class SettingOut(Out):
     """figures are means over the queries, 0 to 1."""
 
     mode: str
     figures: dict[str, float]
 
 
-class ComparisonOut(BaseModel):
+class ComparisonOut(Out):
     """difference: of the means, above 0 where mode is better. p_value is null where the test can say nothing."""
 
     mode: str
@@ -72,7 +70,7 @@ class ComparisonOut(BaseModel):
     p_value: float | None
 
 
-class LeftOutOut(BaseModel):
+class LeftOutOut(Out):
     """Queries that nothing could be measured by."""
 
     queries_without_qrels: int
@@ -80,7 +78,7 @@ class LeftOutOut(BaseModel):
     qrels_without_query: int
 
 
-class EvalOut(BaseModel):
+class EvalOut(Out):
     """queries were measured; unknown_docs are judged and not in the namespace; notes say what to mind."""
 
     queries: int
@@ -89,7 +87,7 @@ class EvalOut(BaseModel):
     test: str
     left_out: LeftOutOut
     unknown_docs: int
-    index: IndexOut
+    index: SearchedIndexOut
     notes: list[str]
 
 
@@ -115,27 +113,15 @@ def _check_size(body: EvalIn, settings: Settings) -> None:
 
 
 def _eval_out(report: Report) -> EvalOut:
-    judged = report.judged
-    return EvalOut(
-        queries=len(judged.queries),
-        settings=[SettingOut(mode=each.name, figures=each.figures) for each in report.settings],
-        comparisons=[
-            ComparisonOut(
-                mode=each.name,
-                against=each.against,
-                measure=each.measure,
-                difference=each.difference,
-                p_value=each.p_value,
-            )
-            for each in report.comparisons
-        ],
-        test=TEST,
-        left_out=LeftOutOut(
-            queries_without_qrels=judged.queries_without_qrels,
-            queries_without_relevant=judged.queries_without_relevant,
-            qrels_without_query=judged.qrels_without_query,
-        ),
-        unknown_docs=report.unknown_docs,
-        index=IndexOut(seq=report.seq, embedding_version=report.embedding_version, exact=report.is_exact),
-        notes=report.notes,
+    return EvalOut.model_validate(
+        {
+            "queries": len(report.judged.queries),
+            "settings": report.settings,
+            "comparisons": report.comparisons,
+            "test": TEST,
+            "left_out": report.judged,
+            "unknown_docs": report.unknown_docs,
+            "index": report,
+            "notes": report.notes,
+        }
     )

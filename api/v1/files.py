@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -11,17 +12,17 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, BeforeValidator, Field, Json, ValidationError
+from pydantic import BeforeValidator, Field, Json, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
-from api.dependencies import DocId, InRuntime, Namespace, RequestBody, TenantId, TenantInBody
+from api.dependencies import DocId, InRuntime, Namespace, TenantId
 from api.forms import Form, drain, receive
 from api.problems import errors_in_body
 from api.responses import raises, with_headers
 from api.routing import KEYED, StrictRoute, answer_once
-from api.strings import DocName, JsonObject, Name, Title, Word
-from api.v1.documents import UpsertOut
+from api.strings import DocName, JsonObject, Title
+from api.v1.common import ChunkingIn, Out, PlaceIn, UpsertOut
 from domain import RawFile, Scope
 from errors import (
     BlobStoreUnavailable,
@@ -35,7 +36,7 @@ from errors import (
 )
 from runtime.parts import Runtime
 from services.ingest.documents import Upserted
-from services.ingest.drafts import AUTO, NewDoc
+from services.ingest.drafts import NewDoc
 from services.ingest.uploading import doc_id_of
 from settings import MOST_BATCH_DOCS
 from text import strict_json
@@ -63,11 +64,9 @@ def _parsed(sent: str) -> Any:
         raise ValueError(f"This is not valid JSON ({error}).") from error
 
 
-class UploadForm(RequestBody):
+class UploadForm(ChunkingIn, PlaceIn):
     """The fields beside the files. *doc_id* and *title* are repeated for several files, in their order."""
 
-    tenant_id: TenantInBody
-    namespace: Name
     doc_id: Annotated[list[DocName], Field(fail_fast=True, max_length=MOST_BATCH_DOCS)] = Field(
         default_factory=list, description="Left out: a hash of namespace and filename"
     )
@@ -77,12 +76,9 @@ class UploadForm(RequestBody):
     metadata: Annotated[JsonObject, BeforeValidator(_parsed, json_schema_input_type=Json[JsonObject])] = Field(
         default_factory=dict, description="A JSON object, for each of the files"
     )
-    chunk_strategy: Word = Field(AUTO, description="auto: the one that fits the file")
-    chunk_overlap: int = Field(0, ge=0, le=10_000, description="Characters that a chunk repeats of the one before")
-    enrich_context: bool = Field(False, description="Embed each chunk with its title and headings before it")
 
 
-class FileOut(BaseModel):
+class FileOut(Out):
     doc_id: str
     filename: str
     mime_type: str
@@ -160,25 +156,17 @@ async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
 
 def uploaded(done: Upserted, docs: Sequence[NewDoc]) -> UploadOut:
     files = [(doc.doc_id, doc.file) for doc in docs if doc.file is not None]
-    return UploadOut(
-        accepted=len(docs),
-        upserted_docs=done.upserted_docs,
-        skipped_docs=done.skipped_docs,
-        chunks_created=done.chunks_created,
-        job_id=done.job_id,
-        chunks_embedded=done.chunks_embedded,
-        chunks_reused=done.chunks_reused,
-        docs=[
-            FileOut(
-                doc_id=doc_id,
-                filename=file.filename,
-                mime_type=file.mime_type,
-                bytes=file.byte_count,
-                sha256=file.sha256,
-            )
-            for doc_id, file in files
-        ],
-    )
+    stored = [
+        FileOut(
+            doc_id=doc_id,
+            filename=file.filename,
+            mime_type=file.mime_type,
+            bytes=file.byte_count,
+            sha256=file.sha256,
+        )
+        for doc_id, file in files
+    ]
+    return UploadOut(**asdict(done), docs=stored)
 
 
 def _checked(fields: dict[str, list[str]]) -> UploadForm:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from api.access import needs
-from api.dependencies import Caller, Filters, InRuntime, RequestBody, TenantInBody, Vector
+from api.dependencies import Caller, Filters, InRuntime, Vector
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import Name, QueryText, at_most
+from api.v1.common import Out, PlaceIn, SearchedIndexOut
 from domain import Mode, Scope
 from errors import Overloaded, VersionMismatch
 from services.ingest.own_chunks import unit
@@ -26,9 +27,7 @@ router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 Included = Literal["text", "metadata"]
 
 
-class SearchIn(RequestBody):
-    tenant_id: TenantInBody
-    namespace: Name
+class SearchIn(PlaceIn):
     query: QueryText | None = Field(None, description="What to look for, in words", examples=["Who goes to sea?"])
     vector: Vector | None = Field(
         None, description="Instead of query, or beside it in mode hybrid: a vector to look for, of any length"
@@ -55,10 +54,8 @@ class SearchIn(RequestBody):
     explain: bool = Field(False, description="Add how long each step took, and where each side had each chunk")
 
 
-class FoundByOut(BaseModel):
+class FoundByOut(Out):
     """One list that had the chunk: whose, for which question (0 is the first), at which rank, with which score."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     side: Side
     query: int
@@ -66,10 +63,8 @@ class FoundByOut(BaseModel):
     score: float
 
 
-class ChunkOut(BaseModel):
+class PassageOut(Out):
     """score is cosine similarity (dense), BM25 (keyword) or, where lists were fused, the share of the best: 0 to 1."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     doc_id: str
     chunk_id: str
@@ -89,21 +84,13 @@ class ChunkOut(BaseModel):
     found_by: list[FoundByOut] | None = None
 
 
-class IndexOut(BaseModel):
-    """What was searched: everything published up to seq. exact: every vector was compared."""
-
-    seq: int
-    embedding_version: str
-    exact: bool
-
-
-class SearchOut(BaseModel):
+class SearchOut(Out):
     """hint says why nothing could be found, where that is known; reranked: false where the reranker failed."""
 
-    chunks: list[ChunkOut]
+    chunks: list[PassageOut]
     total_found: int
     mode: Mode
-    index: IndexOut | None
+    index: SearchedIndexOut | None
     hint: str | None = None
     reranked: bool | None = None
     timings: dict[str, float] | None = None
@@ -145,24 +132,18 @@ def _question(body: SearchIn, limits: QuestionLimits) -> Question:
 
 
 def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut:
-    index = None
-    if answer.seq is not None and answer.embedding_version is not None:
-        index = IndexOut(seq=answer.seq, embedding_version=answer.embedding_version, exact=answer.is_exact)
+    hidden = {"text", "metadata"} - set(body.include) | ({"found_by"} if not body.explain else set())
     return SearchOut(
-        chunks=[_chunk_out(passage, body) for passage in answer.passages],
+        chunks=[_passage_out(passage, hidden) for passage in answer.passages],
         total_found=len(answer.passages),
         mode=question.mode,
-        index=index,
+        index=None if answer.seq is None else SearchedIndexOut.model_validate(answer),
         hint=answer.hint,
         reranked=answer.reranked,
         timings=answer.timings if body.explain else None,
     )
 
 
-def _chunk_out(passage: Passage, body: SearchIn) -> ChunkOut:
-    told = {name: getattr(passage, name) for name in ChunkOut.model_fields if name != "found_by"}
-    for part in ("text", "metadata"):
-        if part not in body.include:
-            told[part] = None
-    found_by = [FoundByOut(**asdict(each)) for each in passage.found_by] if body.explain else None
-    return ChunkOut(**told, found_by=found_by)
+def _passage_out(passage: Passage, hidden: Collection[str]) -> PassageOut:
+    shown = {name: None if name in hidden else getattr(passage, name) for name in PassageOut.model_fields}
+    return PassageOut.model_validate(shown)

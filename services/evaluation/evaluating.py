@@ -39,9 +39,9 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way of searching, measured: a mode, or a ranking that was made before."""
+    """One way of searching, measured: *mode* is one of MODES, or names an earlier ranking."""
 
-    name: str
+    mode: str
     run: Run
     values: Values
 
@@ -53,9 +53,9 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """*difference* is that of the means: above 0 where *name* is better than *against*."""
+    """*difference* is that of the means: above 0 where *mode* is better than *against*."""
 
-    name: str
+    mode: str
     against: str
     measure: str
     difference: float
@@ -147,7 +147,7 @@ def _comparisons(settings: Sequence[Setting]) -> Iterator[Comparison]:
         for measure in MEASURES:
             difference = other.figures[measure] - first.figures[measure]
             chance = p_value(other.values[measure], first.values[measure])
-            yield Comparison(other.name, first.name, measure, difference, chance)
+            yield Comparison(other.mode, first.mode, measure, difference, chance)
 
 
 def _notes(asked: Evaluation, known: Judged, unknown: list[str], ranking: Ranking) -> Iterator[str]:

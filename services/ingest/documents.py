@@ -31,8 +31,9 @@ MOST_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
-    """What became of some documents. *chunks_reused* had a vector, or came with one; *job_id* does the rest."""
+    """What became of *accepted* documents. *chunks_reused* had a vector, or came with one; *job_id* does the rest."""
 
+    accepted: int = 0
     upserted_docs: int = 0
     skipped_docs: int = 0
     chunks_created: int = 0
@@ -42,6 +43,7 @@ class Upserted:
 
     def __add__(self, other: Upserted) -> Upserted:
         return Upserted(
+            self.accepted + other.accepted,
             self.upserted_docs + other.upserted_docs,
             self.skipped_docs + other.skipped_docs,
             self.chunks_created + other.chunks_created,
@@ -102,7 +104,7 @@ class DocumentService:
         checked = self.preparing.check(docs)
         for _ in range(MOST_TRIES):
             with suppress(Overtaken):
-                return verb(checked) + Upserted(skipped_docs=len(docs) - len(checked))
+                return verb(checked) + Upserted(accepted=len(docs), skipped_docs=len(docs) - len(checked))
         raise Conflict("These documents are being changed by others without a pause: try again.")
 
     def _upsert_once(self, docs: list[NewDoc]) -> Upserted:

@@ -99,7 +99,8 @@ class Passage:
 
     *score* is, where one list was found, that list's: cosine similarity (dense) or BM25 (keyword). Where lists were
     fused it is their share: 1.0 is the best of every list. Reranking and diversity change the order, not the score.
-    *context* is the chunk with its neighbours, where that was asked for.
+    *context* is the chunk with its neighbours, where that was asked for. *rank* counts from 1 among the passages of an
+    answer and is what a marker, [1], names.
     """
 
     doc_id: str
@@ -120,6 +121,7 @@ class Passage:
     context: str | None = None
     rerank_score: float | None = None
     found_by: tuple[FoundBy, ...] = ()
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,11 @@ from services.search.arranging import arranged
 from services.search.filters.filtering import FilterService
 from services.search.fusing import Ranked
 from services.search.laps import Laps
-from services.search.passages import chunk_id, own_vectors, with_context
-from services.search.question import Answer, FoundBy, Passage, Question
+from services.search.passages import own_vectors, with_context
+from services.search.question import Answer, Question
 from services.search.reading import Asked, Reader, why_nothing
 from services.search.reranking import RerankingService
 from snapshot import Snapshot, row_of, snapshot
-
-__all__ = ["Answer", "Found", "FoundBy", "Passage", "Question", "SearchService", "chunk_id"]
 
 log = logging.getLogger(__name__)
 
