@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from urllib.parse import unquote
 
 from fastapi import Depends, Path, Query, Request
@@ -15,11 +15,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    ValidationInfo,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from api.access import principal, visible
+from api.access import BodyContext, visible
 from api.limits import MOST_ERRORS_TOLD
 from api.strings import LONGEST_CURSOR, DocName, Name, Word, as_json, as_name, at_most
 from domain import Principal, Scope
@@ -44,8 +45,13 @@ async def _runtime(request: Request) -> Runtime:
 InRuntime = Annotated[Runtime, Depends(_runtime)]
 
 
-async def _caller() -> Principal:
-    return principal.get()
+async def _caller(request: Request) -> Principal:
+    """As StrictRoute found it."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+Caller = Annotated[Principal, Depends(_caller)]
 
 
 async def _doc_id(doc_id: Annotated[DocName, Path(description=ENCODED)], runtime: InRuntime) -> str:
@@ -54,17 +60,21 @@ async def _doc_id(doc_id: Annotated[DocName, Path(description=ENCODED)], runtime
     return name
 
 
-async def _tenant(runtime: InRuntime, tenant_id: Annotated[Name | None, Query(description=LEFT_OUT)] = None) -> str:
-    found = visible(_checked("tenant_id", tenant_id, runtime))
-    if found is None:
+async def _tenant(
+    runtime: InRuntime, caller: Caller, tenant_id: Annotated[Name | None, Query(description=LEFT_OUT)] = None
+) -> str:
+    tenant = visible(caller, _checked("tenant_id", tenant_id, runtime))
+    if tenant is None:
         raise RequestValidationError([{"type": "missing", "loc": ("query", "tenant_id"), "msg": REQUIRED}])
-    return found
+    return tenant
 
 
 async def _tenant_if_any(
-    runtime: InRuntime, tenant_id: Annotated[Name | None, Query(description="Only of this tenant")] = None
+    runtime: InRuntime,
+    caller: Caller,
+    tenant_id: Annotated[Name | None, Query(description="Only of this tenant")] = None,
 ) -> str | None:
-    return visible(_checked("tenant_id", tenant_id, runtime))
+    return visible(caller, _checked("tenant_id", tenant_id, runtime))
 
 
 async def _namespace(runtime: InRuntime, namespace: Annotated[Name, Query()]) -> str:
@@ -78,19 +88,20 @@ async def _namespace_if_any(
     return _checked("namespace", namespace, runtime)
 
 
-async def _team(tenant_id: Annotated[Name, Path(description=ENCODED)], runtime: InRuntime) -> str:
+async def _team(tenant_id: Annotated[Name, Path(description=ENCODED)], runtime: InRuntime, caller: Caller) -> str:
     name = _unquoted("tenant_id", tenant_id)
     check_name("tenant_id", name, runtime.settings.max_name_chars)
-    return name if principal.get().may(Scope.OPERATOR) else visible(name) or name
+    return name if caller.may(Scope.OPERATOR) else visible(caller, name) or name
 
 
-def _tenant_of_body(sent: Any) -> Any:
+def _tenant_of_body(sent: Any, info: ValidationInfo) -> Any:
     if sent is not None and not isinstance(sent, str):
         return sent
-    found = visible(sent and as_name(sent))
-    if found is None:
+    context = cast(BodyContext, info.context)
+    tenant = visible(context["principal"], sent and as_name(sent))
+    if tenant is None:
         raise PydanticCustomError("missing", REQUIRED)
-    return found
+    return tenant
 
 
 def _checked(field: str, name: str | None, runtime: Runtime) -> str | None:
@@ -109,7 +120,6 @@ _Filters = Annotated[dict[str, Any], Field(max_length=MOST_CONDITIONS)]
 Filters = Annotated[Filter | None, PlainValidator(_filter, json_schema_input_type=_Filters | None)]
 UtcTime = Annotated[AwareDatetime, AfterValidator(storable)]
 """A time as a request gives it: with its zone, brought to UTC, refused where it could not be stored."""
-Caller = Annotated[Principal, Depends(_caller)]
 DocId = Annotated[str, Depends(_doc_id)]
 Namespace = Annotated[str, Depends(_namespace)]
 NamespaceIfAny = Annotated[str | None, Depends(_namespace_if_any)]

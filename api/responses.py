@@ -1,7 +1,7 @@
 """What each route can answer, for the OpenAPI document: every status, its content type and the headers that matter.
 
 A route says with @raises what may go wrong in it; what may go wrong in every one of them is said here. A status and its
-codes follow from the errors, as problems.py maps them.
+codes follow from the errors, as statuses.py maps them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field
 
 import errors
-from api.problems import STATUS_OF_ERROR, UNEXPECTED, Problem, body_of
+from api.headers import RATE_LIMIT
+from api.statuses import STATUS_OF_ERROR, UNEXPECTED, Problem, body_of
 from api.strings import schemas_in
 from errors import ServiceError
 
@@ -60,10 +61,9 @@ HEADERS: Mapping[str, Schema] = {
         ("RateLimit-Reset", "integer", "Seconds until all are there again"),
     )
 }
-_QUOTA = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 _HEADERS_OF: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
-    429: ("Retry-After", *_QUOTA),
+    429: ("Retry-After", *RATE_LIMIT),
     503: ("Retry-After",),
 }
 
@@ -124,7 +124,7 @@ def complete(document: Schema) -> None:
     _use_public_names(document)
     for operation in (each for path in document["paths"].values() for each in path.values()):
         for status, answer in operation["responses"].items():
-            quota = _QUOTA if status.startswith("2") else ()
+            quota = RATE_LIMIT if status.startswith("2") else ()
             for content in answer.get("content", {}).values():
                 for example in content.get("examples", {}).values():
                     example["value"]["error"].setdefault("param", None)  # FastAPI leaves null out

@@ -12,6 +12,7 @@ repeating.py   what may be tried again
 from database.batching import batched
 from database.dialects import epoch_now, insert_or_add, insert_or_ignore
 from database.engine import Database, Kind
+from database.problems import DriverError
 from database.repeating import repeatable
 
-__all__ = ["Database", "Kind", "batched", "epoch_now", "insert_or_add", "insert_or_ignore", "repeatable"]
+__all__ = ["Database", "DriverError", "Kind", "batched", "epoch_now", "insert_or_add", "insert_or_ignore", "repeatable"]

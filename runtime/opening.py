@@ -44,7 +44,14 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
                 answers=answers,
                 accounts=accounts,
                 evaluation=EvaluatingService(database, search.searching, search.limits),
-                operations=open_operations(database, queue, index, ingest),
+                operations=open_operations(
+                    database,
+                    queue,
+                    index,
+                    documents=ingest.documents,
+                    blobs=ingest.blobs,
+                    extractor=ingest.extractor,
+                ),
             )
 
 

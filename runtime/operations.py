@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from database import Database
+from engines.blobs.base import BlobStore
+from engines.extraction.extractor import Extractor
 from job_queue import JobQueue
 from runtime.index import Index
-from runtime.ingest import Ingest
+from services.ingest.documents import DocumentService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
@@ -22,10 +24,18 @@ class Operations:
     diagnosing: DiagnosingService
 
 
-def open_operations(database: Database, queue: JobQueue, index: Index, ingest: Ingest) -> Operations:
+def open_operations(
+    database: Database,
+    queue: JobQueue,
+    index: Index,
+    *,
+    documents: DocumentService,
+    blobs: BlobStore,
+    extractor: Extractor,
+) -> Operations:
     return Operations(
         idempotency=IdempotencyService(database),
-        folders=FileIngestingService(ingest.documents, ingest.extractor),
+        folders=FileIngestingService(documents, extractor),
         observing=ObservingService(database, index.vectors, queue, index.embedding),
-        diagnosing=DiagnosingService(database, index.vectors, queue, index.embedding, ingest.blobs, ingest.extractor),
+        diagnosing=DiagnosingService(database, index.vectors, queue, index.embedding, blobs, extractor),
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import RequestBody, TenantInBody
 from api.strings import Name, Word
-from services.ingest.drafts import AUTO
+from services.ingest.documents import Upserted
+from services.ingest.drafts import AUTO, NewDoc
 
 
 class Out(BaseModel):
@@ -59,9 +61,38 @@ class UpsertOut(Out):
     chunks_reused: int
 
 
+class FileOut(Out):
+    doc_id: str
+    filename: str
+    mime_type: str
+    bytes: int
+    sha256: str
+
+
+class UploadOut(UpsertOut):
+    """A worker reads and publishes what is in *docs*, under *job_id*; those that were skipped are there already."""
+
+    docs: list[FileOut]
+
+
 class SearchedIndexOut(Out):
     """What was searched: everything published up to seq. exact: every vector was compared."""
 
     seq: int
     embedding_version: str
     exact: bool = Field(validation_alias="is_exact")
+
+
+def uploaded(done: Upserted, docs: Sequence[NewDoc]) -> UploadOut:
+    files = [(doc.doc_id, doc.file) for doc in docs if doc.file is not None]
+    stored = [
+        FileOut(
+            doc_id=doc_id,
+            filename=file.filename,
+            mime_type=file.mime_type,
+            bytes=file.byte_count,
+            sha256=file.sha256,
+        )
+        for doc_id, file in files
+    ]
+    return UploadOut(**asdict(done), docs=stored)

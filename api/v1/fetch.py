@@ -10,8 +10,7 @@ from api.dependencies import InRuntime
 from api.responses import raises, with_headers
 from api.routing import WritingRoute
 from api.strings import DocName, JsonObject, Line, Title
-from api.v1.common import ChunkingIn, PlaceIn
-from api.v1.files import UploadOut, uploaded
+from api.v1.common import ChunkingIn, PlaceIn, UploadOut, uploaded
 from domain import Scope
 from errors import (
     BlobStoreUnavailable,

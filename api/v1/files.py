@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -15,14 +14,14 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BeforeValidator, Field, Json, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from api.access import needs
+from api.access import BodyContext, needs
 from api.dependencies import DocId, InRuntime, Namespace, TenantId
 from api.forms import Form, drain, receive
 from api.problems import errors_in_body
 from api.responses import raises, with_headers
 from api.routing import KEYED, StrictRoute, answer_once
 from api.strings import DocName, JsonObject, Title
-from api.v1.common import ChunkingIn, Out, PlaceIn, UpsertOut
+from api.v1.common import ChunkingIn, PlaceIn, UploadOut, uploaded
 from domain import RawFile, Scope
 from errors import (
     BlobStoreUnavailable,
@@ -35,7 +34,6 @@ from errors import (
     VersionUnavailable,
 )
 from runtime.parts import Runtime
-from services.ingest.documents import Upserted
 from services.ingest.drafts import NewDoc
 from services.ingest.uploading import doc_id_of
 from settings import MOST_BATCH_DOCS
@@ -76,20 +74,6 @@ class UploadForm(ChunkingIn, PlaceIn):
     metadata: Annotated[JsonObject, BeforeValidator(_parsed, json_schema_input_type=Json[JsonObject])] = Field(
         default_factory=dict, description="A JSON object, for each of the files"
     )
-
-
-class FileOut(Out):
-    doc_id: str
-    filename: str
-    mime_type: str
-    bytes: int
-    sha256: str
-
-
-class UploadOut(UpsertOut):
-    """A worker reads and publishes what is in *docs*, under *job_id*; those that were skipped are there already."""
-
-    docs: list[FileOut]
 
 
 def _form_schema() -> dict[str, Any]:
@@ -138,7 +122,8 @@ def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: 
 
 async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     await receive(request, runtime.ingest.uploads, form, most_files=runtime.settings.max_batch_docs)
-    sent = await request.state.large_bodies.parse(partial(_checked, form.fields))
+    context: BodyContext = {"principal": request.state.principal}
+    sent = await request.state.large_bodies.parse(partial(_checked, form.fields, context))
     docs = _docs(sent, form.files)
 
     async def accept(_request: Request) -> Response:
@@ -154,22 +139,7 @@ async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     return await answer_once(request, accept, key, whose=sent.tenant_id, content=content)
 
 
-def uploaded(done: Upserted, docs: Sequence[NewDoc]) -> UploadOut:
-    files = [(doc.doc_id, doc.file) for doc in docs if doc.file is not None]
-    stored = [
-        FileOut(
-            doc_id=doc_id,
-            filename=file.filename,
-            mime_type=file.mime_type,
-            bytes=file.byte_count,
-            sha256=file.sha256,
-        )
-        for doc_id, file in files
-    ]
-    return UploadOut(**asdict(done), docs=stored)
-
-
-def _checked(fields: dict[str, list[str]]) -> UploadForm:
+def _checked(fields: dict[str, list[str]], context: BodyContext) -> UploadForm:
     """Raises RequestValidationError, and Invalid for a field that stands there twice."""
     told: dict[str, Any] = {}
     for name, values in fields.items():
@@ -180,7 +150,7 @@ def _checked(fields: dict[str, list[str]]) -> UploadForm:
         else:
             told[name] = values[0]
     try:
-        return UploadForm.model_validate(told)
+        return UploadForm.model_validate(told, context=context)
     except ValidationError as error:
         raise RequestValidationError(errors_in_body(error)) from error
 

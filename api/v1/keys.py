@@ -23,7 +23,7 @@ DAY_SECONDS = 86_400
 
 async def _keys_are_on(runtime: InRuntime) -> None:
     """Where everybody may do everything, whoever passes by could leave themselves a key for later."""
-    if runtime.settings.auth_mode == "open":
+    if runtime.accounts.are_open:
         raise Conflict("With AUTH_MODE=open there are no keys over HTTP: use python manage.py issue-key.")
 
 
