@@ -7,9 +7,8 @@ one for a tenant that does not exist, with the same answer in the same time.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +18,6 @@ from errors import Forbidden, ServiceError, Unauthenticated
 from runtime.accounts import Accounts
 from services.accounts.rate_limits import Quota
 
-NOBODY = secrets.token_hex(8)
 NO_KEY = "An API key is needed: send the header Authorization: Bearer adf_…"
 SECURITY_SCHEMES = {"ApiKey": {"type": "http", "scheme": "bearer", "description": "Only with AUTH_MODE=keys"}}
 
@@ -67,20 +65,6 @@ async def admit(request: Request, any_of: tuple[Scope, ...]) -> tuple[Principal,
     if any_of and not principal.may(*any_of):
         raise Forbidden(f"This takes a key with the scope {' or '.join(any_of)}.")
     return principal, quota
-
-
-class BodyContext(TypedDict):
-    """What a body is validated with: the tenant that it names is the one that its sender may see."""
-
-    principal: Principal
-
-
-def visible(principal: Principal, tenant_id: str | None) -> str | None:
-    """The tenant that a request is about. None: it has to name one."""
-    own = principal.tenant_id
-    if own is None:
-        return tenant_id
-    return own if tenant_id in (None, own) else NOBODY
 
 
 def _declare(any_of: tuple[Scope, ...]) -> Callable[[Endpoint], Endpoint]:

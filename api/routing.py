@@ -17,11 +17,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from api.access import BodyContext, admit, as_openapi, needed_by
+from api.access import admit, as_openapi, needed_by
 from api.headers import rate_limit_headers
 from api.limits import LARGE_BODY_BYTES, RECEIVE_SECONDS, body_limit, declared_length
 from api.problems import errors_in_body, problem
 from api.responses import answers_of, merged
+from api.tenants import BodyContext
 from errors import Conflict, Invalid, ServiceError
 from services.operations.idempotency import GivenAnswer
 from text import strict_json

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from database import Database
-from runtime.index import Index
 from services.accounts.api_keys import KeyService
 from services.accounts.authentication import Authenticator
 from services.accounts.rate_limits import FailureLimiter, RateLimiter
 from services.accounts.teams import AccountService
+from services.index.embedding import EmbeddingService
 from settings import Settings
 
 
@@ -28,11 +28,11 @@ class Accounts:
 
 
 @contextmanager
-def open_accounts(settings: Settings, database: Database, index: Index) -> Iterator[Accounts]:
+def open_accounts(settings: Settings, database: Database, embedding: EmbeddingService) -> Iterator[Accounts]:
     with Authenticator.running(database, trust_seconds=settings.auth_trust_seconds) as authentication:
         yield Accounts(
             are_open=settings.auth_mode == "open",
-            teams=AccountService(database, index.embedding, settings.max_name_chars),
+            teams=AccountService(database, embedding, settings.max_name_chars),
             keys=KeyService(database, authentication.forget),
             authentication=authentication,
             rate_limits=_rate_limiter(settings),

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from database import Database
 from engines.answerers.opening import AnswererConfig, open_answerer
-from runtime.index import Index
-from runtime.search import Search
-from services.answers.asking import AskingService
+from services.answers.asking import AskingService, Questions
 from services.answers.query_log import QueryLog
 from services.answers.usage import UsageService
+from services.index.embedding import EmbeddingService
 from settings import Settings
 
 
@@ -24,13 +23,15 @@ class Answers:
 
 
 @contextmanager
-def open_answers(settings: Settings, database: Database, index: Index, search: Search) -> Iterator[Answers]:
-    answerer = open_answerer(_answerer_config(settings), index.embedding.reader)
+def open_answers(
+    settings: Settings, database: Database, questions: Questions, embedding: EmbeddingService
+) -> Iterator[Answers]:
+    answerer = open_answerer(_answerer_config(settings), embedding.reader)
     is_on = settings.query_log == "on"
     with QueryLog.running(database, is_on=is_on, keeps_text=settings.log_query_text) as query_log:
         asking = AskingService(
             database,
-            search.questions,
+            questions,
             answerer,
             query_log,
             settings.default_system_prompt,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from database import Database
 from engines.blobs.base import BlobStore
 from engines.extraction.extractor import Extractor
+from engines.vectors.base import VectorStore
 from job_queue import JobQueue
-from runtime.index import Index
+from services.index.embedding import EmbeddingService
 from services.ingest.documents import DocumentService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
@@ -27,8 +28,9 @@ class Operations:
 def open_operations(
     database: Database,
     queue: JobQueue,
-    index: Index,
     *,
+    vectors: VectorStore,
+    embedding: EmbeddingService,
     documents: DocumentService,
     blobs: BlobStore,
     extractor: Extractor,
@@ -36,6 +38,6 @@ def open_operations(
     return Operations(
         idempotency=IdempotencyService(database),
         folders=FileIngestingService(documents, extractor),
-        observing=ObservingService(database, index.vectors, queue, index.embedding),
-        diagnosing=DiagnosingService(database, index.vectors, queue, index.embedding, blobs, extractor),
+        observing=ObservingService(database, vectors, queue, embedding),
+        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor),
     )

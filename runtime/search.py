@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from database import Database
+from engines.keywords.base import KeywordStore
 from engines.rerankers.opening import RerankerConfig
-from runtime.index import Index
+from engines.vectors.base import VectorStore
+from services.index.embedding import EmbeddingService
 from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
 from services.search.filters.filtering import FilterService
 from services.search.reranking import RerankingService
-from services.search.searching import SearchService
+from services.search.searching import AskForRebuild, SearchService
 from settings import Settings
 
 
@@ -26,11 +28,25 @@ class Search:
 
 
 @contextmanager
-def open_search(settings: Settings, database: Database, index: Index) -> Iterator[Search]:
+def open_search(
+    settings: Settings,
+    database: Database,
+    embedding: EmbeddingService,
+    *,
+    vectors: VectorStore,
+    keywords: KeywordStore,
+    ask_for_rebuild: AskForRebuild,
+) -> Iterator[Search]:
     filters = FilterService(settings.filter_memory_mb << 20)
     reranking = RerankingService(_reranker_config(settings))
     searching = SearchService(
-        database, index.embedding, index.vectors, index.keywords, index.publisher, filters, reranking
+        database,
+        embedding,
+        vectors,
+        keywords,
+        filters,
+        reranking,
+        ask_for_rebuild,
     )
     try:
         with QueryExecutor.running(searching) as questions:

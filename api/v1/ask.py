@@ -14,7 +14,8 @@ from pydantic import Field
 from starlette.types import Send
 
 from api.access import needs
-from api.dependencies import Caller, Filters, InRuntime
+from api.dependencies import Caller, InRuntime
+from api.fields import Filters
 from api.problems import problem_of
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute

@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import RequestBody, TenantInBody
+from api.fields import RequestBody, TenantInBody
 from api.strings import Name, Word
 from services.ingest.documents import Upserted
 from services.ingest.drafts import AUTO, NewDoc

@@ -10,17 +10,8 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field
 
 from api.access import needs
-from api.dependencies import (
-    After,
-    DocId,
-    InRuntime,
-    Limit,
-    Namespace,
-    RequestBody,
-    TenantId,
-    Vector,
-    unquoted_etag,
-)
+from api.dependencies import After, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
+from api.fields import RequestBody, Vector
 from api.limits import MOST_CHUNKS
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute

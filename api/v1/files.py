@@ -14,13 +14,14 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BeforeValidator, Field, Json, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from api.access import BodyContext, needs
+from api.access import needs
 from api.dependencies import DocId, InRuntime, Namespace, TenantId
 from api.forms import Form, drain, receive
 from api.problems import errors_in_body
 from api.responses import raises, with_headers
 from api.routing import KEYED, StrictRoute, answer_once
 from api.strings import DocName, JsonObject, Title
+from api.tenants import BodyContext
 from api.v1.common import ChunkingIn, PlaceIn, UploadOut, uploaded
 from domain import RawFile, Scope
 from errors import (

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
 from api.access import needs
-from api.dependencies import After, Caller, IdInPath, InRuntime, Limit, RequestBody, TeamInPath, UtcTime
+from api.dependencies import After, Caller, IdInPath, InRuntime, Limit, TeamInPath
+from api.fields import RequestBody, UtcTime
 from api.responses import raises
 from api.routing import WritingRoute
 from api.strings import Line

@@ -11,7 +11,8 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from api.access import needs
-from api.dependencies import Caller, Filters, InRuntime, Vector
+from api.dependencies import Caller, InRuntime
+from api.fields import Filters, Vector
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import Name, QueryText, at_most

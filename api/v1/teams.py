@@ -9,7 +9,8 @@ from fastapi import APIRouter
 from pydantic import Field, model_validator
 
 from api.access import needs
-from api.dependencies import After, Caller, InRuntime, Limit, RequestBody, TeamInPath
+from api.dependencies import After, Caller, InRuntime, Limit, TeamInPath
+from api.fields import RequestBody
 from api.responses import EMBEDDING, raises
 from api.routing import WritingRoute
 from api.strings import Name, SystemPrompt

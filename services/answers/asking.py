@@ -6,8 +6,10 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sqlalchemy import select
 
@@ -17,7 +19,6 @@ from engines.answerers.base import Answerer, Asked, Ended, Usage
 from errors import Forbidden, ServiceError, TooLarge
 from models import Team
 from services.answers.query_log import ASK, QueryLog, QueryRecord
-from services.search.executor import QueryExecutor
 from services.search.question import Answer, Passage, Question
 from text.citations import CitationChecker
 from text.prompts import about_tokens, fitting
@@ -75,10 +76,17 @@ class Answered:
 Event = Given | Token | Answered
 
 
+class Questions(Protocol):
+    """Answers questions elsewhere, without blocking the event loop."""
+
+    def submit(self, question: Question) -> Future[Answer]:
+        """Raises Overloaded."""
+
+
 @dataclass(frozen=True)
 class AskingService:
     database: Database
-    questions: QueryExecutor
+    questions: Questions
     answerer: Answerer
     query_log: QueryLog
     default_system_prompt: str

@@ -8,21 +8,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from database import Database, repeatable
 from domain import Vectors
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from errors import EmbeddingRefused, Interrupted, Invalid, ServiceError, VersionMismatch
-from models import IndexRow
+from models import IndexRow, Project
 from services.index.embedding import EmbeddingService
 from services.index.namespaces import missing
-from services.index.publishing import Publisher
 from services.search.arranging import arranged
 from services.search.filters.filtering import FilterService
 from services.search.fusing import Ranked
@@ -34,6 +34,9 @@ from services.search.reranking import RerankingService
 from snapshot import Snapshot, row_of, snapshot
 
 log = logging.getLogger(__name__)
+
+AskForRebuild = Callable[[Session, Project], str]
+"""Queues a rebuild of a namespace in the caller's transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,9 @@ class SearchService:
     embedding: EmbeddingService
     vectors: VectorStore
     keywords: KeywordStore
-    publisher: Publisher
     filtering: FilterService
     reranking: RerankingService
+    ask_for_rebuild: AskForRebuild
 
     @repeatable
     def search(self, question: Question) -> Answer:
@@ -202,7 +205,7 @@ class SearchService:
                 row = session.scalar(select(IndexRow).where(row_of(seen.key)))
                 if row is not None and row.updated_at == index.updated_at:
                     row.problem = problem
-                    self.publisher.ask_for_rebuild(session, project)
+                    self.ask_for_rebuild(session, project)
         except ServiceError as error:
             log.error("could not queue its rebuild: %s", error)
 
