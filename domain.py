@@ -91,6 +91,16 @@ class Hit:
     score: float
 
 
+class JobStatus(StrEnum):
+    """pending -> running -> completed, failed or cancelled; back to pending when a try failed."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class Scope(StrEnum):
     """What a key may do: find and read, put in and take out, look after its team, look after all teams."""
 
@@ -137,3 +147,8 @@ class Excerpt:
     number: int
     title: str | None
     text: str
+
+
+def chunk_id(doc_id: str, index: int) -> str:
+    """The name by which a chunk is shown."""
+    return f"{doc_id}#c{index:04d}"

@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from database.dialects import epoch_now
-from domain import Json
+from domain import JobStatus, Json
 from errors import GivesWay, JobCancelled, LostLease, ServiceError, WorkerStopping
-from models import Job, JobStatus, utc_now
+from models import Job, utc_now
 
 CANCELLED = "Cancelled on request."
 

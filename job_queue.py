@@ -21,10 +21,10 @@ from sqlalchemy.orm import Session
 from database.dialects import epoch_now, insert_or_ignore
 from database.engine import Database
 from database.repeating import repeatable
-from domain import Json
+from domain import JobStatus, Json
 from errors import NotFound
 from job_lease import Claim, Lease, held, is_abandoned, lost, release, take, waits, write
-from models import Job, JobStatus, Project, Team, WorkerRow, utc_now
+from models import Job, Project, Team, WorkerRow, utc_now
 from times import shifted
 
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)

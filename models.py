@@ -57,7 +57,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from domain import Json
+from domain import JobStatus, Json
 from times import in_utc, storable
 
 
@@ -430,16 +430,6 @@ class KeywordRow(Base):
     faiss_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     posting: Mapped[int] = mapped_column(BigInteger)
     lexemes: Mapped[str] = mapped_column(TSVECTOR().with_variant(Text(), "sqlite"))
-
-
-class JobStatus(StrEnum):
-    """pending -> running -> completed, failed or cancelled; back to pending when a try failed."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 class Job(Base):

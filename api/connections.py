@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.problems import Problem, body_of
+from api.statuses import Problem, body_of
 from settings import Settings
 
 LINGER_SECONDS = 2.0

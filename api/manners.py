@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.headers import RATE_LIMIT
 from api.problems import problem
 
 METHODS = ("GET", "POST", "PATCH", "DELETE")
@@ -22,8 +23,7 @@ EXPOSED = (
     "ETag",
     "Location",
     "Idempotency-Replayed",
-    "RateLimit",
-    "RateLimit-Policy",
+    *RATE_LIMIT,
     "Retry-After",
     "Server-Timing",
     "X-Request-ID",

@@ -9,57 +9,23 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 import errors
-from api.access import headers_of
+from api.headers import rate_limit_headers
 from api.limits import LONGEST_DETAIL, LONGEST_TOLD, MOST_ERRORS_TOLD
+from api.statuses import STATUS_OF_ERROR, UNEXPECTED, Problem, body_of
+from database.problems import DriverError
 from errors import ServiceError
-from services.accounts.rate_limits import Quota
 
 log = logging.getLogger(__name__)
 
-STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
-    errors.NotFound: HTTPStatus.NOT_FOUND,
-    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
-    errors.Forbidden: HTTPStatus.FORBIDDEN,
-    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
-    errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.Unstorable: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    errors.Conflict: HTTPStatus.CONFLICT,
-    errors.VersionUnavailable: HTTPStatus.CONFLICT,
-    errors.VersionMismatch: HTTPStatus.CONFLICT,
-    errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
-    errors.EmbeddingRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.Unreadable: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.FetchDisabled: HTTPStatus.FORBIDDEN,
-    errors.FetchFailed: HTTPStatus.BAD_GATEWAY,
-    errors.BlobStoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.RerankerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.LlmUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.LlmFailed: HTTPStatus.BAD_GATEWAY,
-    errors.LlmTooSlow: HTTPStatus.GATEWAY_TIMEOUT,
-    errors.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.Interrupted: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.IndexStoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
-}
 RETRY_AFTER_SECONDS = "5"
 LONGEST_SHOWN = 100
-UNEXPECTED = "Something went wrong inside the service. The log has the details under this answer's X-Request-ID."
 OUT_OF_MEMORY = (
     "It takes more memory than the service has, or may take (MEMORY_LIMIT_MB): send less at once, or try again."
 )
-
-
-class Problem(JSONResponse):
-    media_type = "application/problem+json"
 
 
 def problem(request: Request, status: int, detail: str, *, code: str, param: str | None = None) -> Problem:
@@ -70,24 +36,11 @@ def problem(request: Request, status: int, detail: str, *, code: str, param: str
     return Problem(_printable(body), status_code=status, headers=headers)
 
 
-def body_of(status: int, detail: str, *, code: str, instance: str, param: str | None = None) -> dict[str, Any]:
-    """As in RFC 9457, and beside it in the shape that clients of OpenAI read."""
-    title = HTTPStatus(status).phrase
-    return {
-        "type": f"urn:ai3-datafactory:error:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": instance,
-        "error": {"message": detail, "type": title.lower().replace(" ", "_"), "param": param, "code": code},
-    }
-
-
 def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(SQLAlchemyError, _database_error)
+    app.add_exception_handler(DriverError, _database_error)
     app.add_exception_handler(MemoryError, _out_of_memory)
 
 
@@ -106,7 +59,7 @@ async def problem_of(request: Request, error: Exception) -> Problem:
         return await _service_error(request, error)
     if isinstance(error, MemoryError):
         return await _out_of_memory(request, error)
-    return await (_database_error if isinstance(error, SQLAlchemyError) else _unexpected)(request, error)
+    return await (_database_error if isinstance(error, DriverError) else _unexpected)(request, error)
 
 
 async def _service_error(request: Request, error: Exception) -> Problem:
@@ -118,7 +71,7 @@ async def _service_error(request: Request, error: Exception) -> Problem:
     if isinstance(error, errors.Unauthenticated):
         answer.headers["WWW-Authenticate"] = 'Bearer realm="ai3-datafactory"'
     if isinstance(error, errors.RateLimited):
-        answer.headers.update(headers_of(Quota(error.limit, remaining=0, seconds=error.seconds)))
+        answer.headers.update(rate_limit_headers(error.limit, remaining=0, seconds=error.seconds))
         answer.headers["Retry-After"] = str(error.seconds)
     return answer
 

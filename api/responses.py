@@ -1,7 +1,7 @@
 """What each route can answer, for the OpenAPI document: every status, its content type and the headers that matter.
 
 A route says with @raises what may go wrong in it; what may go wrong in every one of them is said here. A status and its
-codes follow from the errors, as problems.py maps them.
+codes follow from the errors, as statuses.py maps them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field
 
 import errors
-from api.problems import STATUS_OF_ERROR, UNEXPECTED, Problem, body_of
+from api.headers import RATE_LIMIT
+from api.statuses import STATUS_OF_ERROR, UNEXPECTED, Problem, body_of
+from api.strings import schemas_in
 from errors import ServiceError
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -65,12 +67,21 @@ HEADERS: Mapping[str, Schema] = {
         ("RateLimit-Reset", "integer", "Seconds until all are there again"),
     )
 }
-_QUOTA = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 _HEADERS_OF: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
-    429: ("Retry-After", *_QUOTA),
+    429: ("Retry-After", *RATE_LIMIT),
     503: ("Retry-After",),
 }
+
+
+PUBLIC_NAMES = {
+    "DocumentChunkOut": "api__documents__ChunkOut",
+    "PartitionOut": "api__indexes__IndexOut",
+    "PassageOut": "api__search__ChunkOut",
+    "SearchedIndexOut": "api__search__IndexOut",
+    "NewKeyOut": "MadeKeyOut",
+}
+"""Schemas that clients know under other names than our classes: generated clients are made of these names."""
 
 
 def raises(*kinds: type[ServiceError]) -> Callable[[Endpoint], Endpoint]:
@@ -118,13 +129,24 @@ def complete(document: Schema) -> None:
     schemas = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
     document["components"]["schemas"] |= {**schemas.pop("$defs"), "ProblemOut": schemas}
     document["components"]["headers"] = dict(HEADERS)
+    _use_public_names(document)
     for operation in (each for path in document["paths"].values() for each in path.values()):
         for status, answer in operation["responses"].items():
-            quota = _QUOTA if status.startswith("2") else ()
+            quota = RATE_LIMIT if status.startswith("2") else ()
             for content in answer.get("content", {}).values():
                 for example in content.get("examples", {}).values():
                     example["value"]["error"].setdefault("param", None)  # FastAPI leaves null out
             answer["headers"] = {**_references(("X-Request-ID", *quota)), **answer.get("headers", {})}
+
+
+def _use_public_names(document: Schema) -> None:
+    schemas, start = document["components"]["schemas"], "#/components/schemas/"
+    for name, public in PUBLIC_NAMES.items():
+        schemas[public] = {**schemas.pop(name), "title": public.rpartition("__")[2]}
+    references = {start + name: start + public for name, public in PUBLIC_NAMES.items()}
+    for each in schemas_in(document):
+        if "$ref" in each:
+            each["$ref"] = references.get(each["$ref"], each["$ref"])
 
 
 def _problem(status: int, codes: Mapping[str, str], *, note: str) -> Schema:

@@ -17,10 +17,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from api.access import admit, as_openapi, headers_of, needed_by, principal
+from api.access import admit, as_openapi, needed_by
+from api.headers import rate_limit_headers
 from api.limits import LARGE_BODY_BYTES, RECEIVE_SECONDS, body_limit, declared_length
 from api.problems import errors_in_body, problem
 from api.responses import answers_of, merged
+from api.tenants import BodyContext
 from errors import Conflict, Invalid, ServiceError
 from services.operations.idempotency import GivenAnswer
 from text import strict_json
@@ -55,7 +57,7 @@ class StrictRequest(Request):
             return
         _require_json_type(self.headers.get("content-type", ""))
         if length is not None and length < LARGE_BODY_BYTES:
-            self._read = _validated(model, await self._received())
+            self._read = _validated(model, self._context(), await self._received())
         else:
             await self._read_large(model, held, length)
 
@@ -69,7 +71,10 @@ class StrictRequest(Request):
         except TimeoutError as error:
             raise HTTPException(408, f"The body did not arrive within {RECEIVE_SECONDS:g} s.") from error
         await held.enter_async_context(large.room_for(body))
-        self._read = await large.parse(partial(_validated, model, body))
+        self._read = await large.parse(partial(_validated, model, self._context(), body))
+
+    def _context(self) -> BodyContext:
+        return {"principal": self.state.principal}
 
     async def _received(self) -> bytes:
         try:
@@ -96,18 +101,15 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_admitted(request: Request) -> Response:
-            who, quota = await admit(request, self.any_of)
+            request.state.principal, quota = await admit(request, self.any_of)
             _refuse_nul(request)
-            strict, token = StrictRequest(request.scope, request.receive), principal.set(who)
-            try:
-                async with AsyncExitStack() as held:
-                    if self.body_model is not None:
-                        await strict.read(self.body_model, held)
-                    answer = await self.answer(strict, handle)
-            finally:
-                principal.reset(token)
+            strict = StrictRequest(request.scope, request.receive)
+            async with AsyncExitStack() as held:
+                if self.body_model is not None:
+                    await strict.read(self.body_model, held)
+                answer = await self.answer(strict, handle)
             if quota is not None:
-                answer.headers.update(headers_of(quota))
+                answer.headers.update(rate_limit_headers(quota.limit, remaining=quota.remaining, seconds=quota.seconds))
             return answer
 
         return handle_admitted
@@ -150,7 +152,7 @@ async def answer_once(request: Request, handle: Handler, key: str, *, whose: str
         raise Invalid(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key")
     idempotency = request.state.runtime.operations.idempotency
     told = await run_in_threadpool(_digest, f"{request.method} {request.url.path}?{request.url.query}\n", content)
-    whose = principal.get().tenant_id or whose
+    whose = request.state.principal.tenant_id or whose
     key = hashlib.sha256(f"{request.url.path}\n{whose}\n{key}".encode()).hexdigest()
     given = await run_in_threadpool(idempotency.begin, key, told)
     if given is not None:
@@ -187,11 +189,11 @@ def _require_json_type(content_type: str) -> None:
         raise Invalid(f"Send JSON, as Content-Type: application/json says; this is {kind[:100]!r}.")
 
 
-def _validated(model: TypeAdapter[Any], body: bytes) -> Any:
+def _validated(model: TypeAdapter[Any], context: BodyContext, body: bytes) -> Any:
     if not body:
         return None
     try:
-        return model.validate_python(strict_json.loads(body))
+        return model.validate_python(strict_json.loads(body), context=context)
     except strict_json.NotJson as error:
         raise Invalid(f"This is not valid JSON ({error}).") from error
     except ValidationError as error:

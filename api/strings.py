@@ -72,7 +72,7 @@ JsonObject = Annotated[dict[str, Any], Field(max_length=MOST_KEYS), AfterValidat
 
 def with_limits(schema: Any, settings: Settings) -> None:
     """Put the value of each x-setting into the schema, which is changed."""
-    for each in _schemas(schema):
+    for each in schemas_in(schema):
         if "x-setting" in each:
             each[_LIMITS[each["type"]]] = getattr(settings, each["x-setting"].lower())
 
@@ -80,11 +80,12 @@ def with_limits(schema: Any, settings: Settings) -> None:
 _LIMITS = {"string": "maxLength", "integer": "maximum", "array": "maxItems"}
 
 
-def _schemas(value: Any) -> Iterator[dict[str, Any]]:
+def schemas_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object of an OpenAPI document."""
     if isinstance(value, dict):
         yield value
         for each in value.values():
-            yield from _schemas(each)
+            yield from schemas_in(each)
     elif isinstance(value, list):
         for each in value:
-            yield from _schemas(each)
+            yield from schemas_in(each)

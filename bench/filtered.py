@@ -18,9 +18,9 @@ from sqlalchemy import select
 
 from bench.corpus import TENANT, add, number_of
 from bench.server import Client, client, p50_and_p95, percentile, request
+from domain import chunk_id
 from models import Chunk
 from runtime.parts import Runtime
-from services.search.passages import chunk_id
 from snapshot import live_vectors, snapshot
 
 TOP_K = 10

@@ -28,14 +28,13 @@ from sqlalchemy import and_, select
 from bench.corpus import settings_in
 from bench.prose import passages
 from bench.server import Client, client, p50_and_p95, request, served, stop_on_sigterm
-from domain import Vectors
+from domain import Vectors, chunk_id
 from handlers import HANDLERS
 from models import Chunk, Embedding
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
 from services.index import namespaces
 from services.ingest.drafts import NewDoc
-from services.search.passages import chunk_id
 from tests.support.postgres import running_server
 from text.enrich import embedded_text
 from worker import Worker

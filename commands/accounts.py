@@ -8,8 +8,8 @@ import typer
 
 from commands.common import Namespace, failed, group, opened, say, show_table
 from domain import ANYONE, Scope
-from models import ApiKey, utc_now
-from services.accounts.api_keys import status_of
+from models import utc_now
+from services.accounts.api_keys import KeyInfo
 from services.accounts.teams import UNCHANGED, TeamChange
 from times import shifted
 
@@ -66,8 +66,9 @@ def list_teams(context: typer.Context) -> None:
     rows: list[tuple[object, ...]] = []
     with opened(context) as runtime:
         for team in runtime.accounts.teams.teams(limit=MOST_ROWS):
-            projects = runtime.accounts.teams.projects(team.name, limit=MOST_ROWS)
-            rows.append((team.name, f"{team.created_at:%Y-%m-%d}", ", ".join(each.name for each in projects)))
+            projects = runtime.accounts.teams.projects(team.tenant_id, limit=MOST_ROWS)
+            names = ", ".join(each.namespace for each in projects)
+            rows.append((team.tenant_id, f"{team.created_at:%Y-%m-%d}", names))
     show_table(["team", "made", "projects"], rows)
 
 
@@ -95,16 +96,15 @@ def issue_key(
     """
     expires_at = shifted(utc_now(), days=days) if days else None
     with opened(context) as runtime:
-        made = runtime.accounts.keys.issue(team, name=name, scopes=scope, expires_at=expires_at, by=ANYONE)
-    _show_new(made.key)
+        issued = runtime.accounts.keys.issue(team, name=name, scopes=scope, expires_at=expires_at, by=ANYONE)
+    _show_new(issued.key)
 
 
 @commands.command()
 def list_keys(context: typer.Context, *, team: Team) -> None:
     """Show the keys of a team, those that have ended too."""
-    now = utc_now()
     with opened(context) as runtime:
-        rows = [_row(key, status_of(key, now)) for key in runtime.accounts.keys.page(team, limit=MOST_ROWS)]
+        rows = [_row(key) for key in runtime.accounts.keys.page(team, limit=MOST_ROWS)]
     show_table(["id", "status", "scopes", "made", "expires", "last used", "name"], rows)
 
 
@@ -118,9 +118,9 @@ def rotate_key(
     """Make another key like this one and print it, once; the old one ends later."""
     with opened(context) as runtime:
         team = runtime.accounts.keys.team_of(key_id)
-        made, old = runtime.accounts.keys.rotate(team, key_id, overlap_seconds=3600 * overlap_hours, by=ANYONE)
-    say(f"{key_id} counts until {old.expires_at:%Y-%m-%d %H:%M} UTC")
-    _show_new(made.key)
+        rotated = runtime.accounts.keys.rotate(team, key_id, overlap_seconds=3600 * overlap_hours, by=ANYONE)
+    say(f"{key_id} counts until {rotated.replaces.expires_at:%Y-%m-%d %H:%M} UTC")
+    _show_new(rotated.key)
 
 
 @commands.command()
@@ -136,6 +136,6 @@ def _show_new(key: str) -> None:
     say(key)
 
 
-def _row(key: ApiKey, status: str) -> tuple[object, ...]:
+def _row(key: KeyInfo) -> tuple[object, ...]:
     times = [f"{time:%Y-%m-%d %H:%M}" if time else "-" for time in (key.created_at, key.expires_at, key.last_used_at)]
-    return key.id, status, key.scopes, *times, key.name
+    return key.key_id, key.status, " ".join(key.scopes), *times, key.name

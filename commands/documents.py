@@ -11,6 +11,7 @@ import typer
 from commands.common import Namespace, Tenant, failed, group, opened, progress, say
 from domain import Mode
 from services.operations.folders import Listing, Outcome, Target, find_files
+from services.search.checking import checked, choose_mode
 from services.search.question import Passage, Question
 
 FAILURES_SHOWN = 20
@@ -69,13 +70,10 @@ def search(
     mode: Annotated[Mode | None, typer.Option(help="How to search; SEARCH_MODE if it is left out.")] = None,
 ) -> None:
     """Show the passages that are nearest to QUERY."""
-    if not query.strip():
-        raise failed("the query is empty: say what to look for.")
     with opened(context) as runtime:
-        how = mode or runtime.settings.search_mode
-        answer = runtime.search.searching.search(
-            Question(tenant, namespace, query.replace("\x00", " "), top_k, mode=how)
-        )
+        limits = runtime.search.limits
+        question = Question(tenant, namespace, query.replace("\x00", " "), top_k, mode=choose_mode(mode, limits))
+        answer = runtime.search.searching.search(checked(question, limits))
     if answer.hint and answer.partition is None:
         raise failed(answer.hint)
     for rank, passage in enumerate(answer.passages, 1):

@@ -54,11 +54,11 @@ def check_outputs(*, plot: Path | None, save: Path | None) -> None:
 
 def tables(report: Report) -> Iterator[Table]:
     """The figures of each setting; then what separates each from the first, where there are several."""
-    rows = [(each.name, *(f"{value:.4f}" for value in each.figures.values())) for each in report.settings]
+    rows = [(each.mode, *(f"{value:.4f}" for value in each.figures.values())) for each in report.settings]
     yield ["", *MEASURES], rows
-    names = list(dict.fromkeys(each.name for each in report.comparisons))
+    names = list(dict.fromkeys(each.mode for each in report.comparisons))
     compared = [
-        (f"{name} - {report.settings[0].name}", *(_told(each) for each in report.comparisons if each.name == name))
+        (f"{name} - {report.settings[0].mode}", *(_told(each) for each in report.comparisons if each.mode == name))
         for name in names
     ]
     if compared:
@@ -76,7 +76,7 @@ def remarks(report: Report) -> Iterator[str]:
 
 def save(report: Report, path: Path) -> None:
     """What was found, as a TREC run that --against reads."""
-    runs = {each.name: each.run for each in report.settings}
+    runs = {each.mode: each.run for each in report.settings}
     with _writing(path):
         path.write_text("".join(write_runs(runs)), encoding="utf-8")
 
@@ -96,7 +96,7 @@ def plot(report: Report, path: Path) -> None:
         shown.append(bars.patches[0])
     axes.set_xticks(range(len(MEASURES)), list(MEASURES))
     axes.set_ylabel("mean")
-    names = [f" {each.name}" for each in report.settings]  # one that begins with _ would be left out
+    names = [f" {each.mode}" for each in report.settings]  # one that begins with _ would be left out
     for text in figure.legend(shown, names, loc="outside lower center", ncols=3).get_texts():
         text.set_parse_math(False)  # and it may hold a dollar
     with _writing(path):

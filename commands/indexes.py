@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from commands.common import Namespace, Tenant, failed, group, opened, progress, say, show_table
+from domain import JobStatus
 from job_queue import FINISHED
-from models import Job, JobStatus
 from runtime.parts import Runtime
 from services.index.verifying import Verdict
+from services.ingest.jobs import JobInfo
 from services.operations.diagnosing import NO_WORKER
 
 POLL_SECONDS = 0.5
@@ -106,12 +107,12 @@ def verify(context: typer.Context) -> None:
     say(f"{len(were_clean)} namespaces clean")
 
 
-def _wait(runtime: Runtime, job_id: str) -> Job:
+def _wait(runtime: Runtime, job_id: str) -> JobInfo:
     """The job once it has ended. Whoever stops waiting does not stop the job."""
     has_complained = False
     with progress("rebuild", 100) as show:
         while True:
-            job, _, _ = runtime.queue.get(job_id)
+            job = runtime.ingest.jobs.get(job_id)
             show(job.progress)
             if job.status in FINISHED:
                 return job

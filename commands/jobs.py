@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from commands.common import age, failed, group, opened, say, show_table
-from models import JobStatus, utc_now
+from domain import JobStatus
+from models import utc_now
 
 commands = group()
 
@@ -22,19 +23,19 @@ def jobs(
 ) -> None:
     """Show the jobs, the newest first."""
     with opened(context) as runtime:
-        found = runtime.queue.page(limit=limit, status=status, type=kind)
+        jobs = runtime.ingest.jobs.page(limit=limit, status=status, type=kind)
     rows = [
         (
             job.job_id,
             job.type,
-            f"{team.name}/{project.name}",
+            f"{job.tenant_id}/{job.namespace}",
             job.status,
             f"{job.progress} %",
             job.attempts,
             age((utc_now() - job.created_at).total_seconds()),
             job.error or "",
         )
-        for job, project, team in found
+        for job in jobs
     ]
     show_table(["id", "type", "namespace", "status", "progress", "tries", "age", "error"], rows)
 

@@ -27,7 +27,8 @@ from job_queue import LONGEST_PAUSE_SECONDS
 from services.answers.query_log import MOST_ROWS_WAITING
 from services.answers.usage import MOST_DAYS
 from services.evaluation.judging import MOST_RELEVANT
-from services.ingest.checking import DEEPEST_METADATA, MOST_NAME_BYTES
+from services.index.names import MOST_NAME_BYTES
+from services.ingest.checking import DEEPEST_METADATA
 from services.ingest.ingesting import ERRORS_KEPT
 from services.ingest.uploading import LONGEST_FILENAME
 from services.operations.idempotency import KEPT, UNFINISHED_KEPT

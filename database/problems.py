@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DataError, DBAPIError, InternalError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InternalError, OperationalError, SQLAlchemyError
 
 from errors import DatabaseUnavailable, Interrupted, ServiceError, StorageFull, Unstorable
+
+DriverError = SQLAlchemyError
+"""What reaches whoever uses the database where problem_of() has no words for it."""
 
 
 def problem_of(error: DBAPIError, *, is_sqlite: bool) -> ServiceError | None:

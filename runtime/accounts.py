@@ -17,6 +17,9 @@ from settings import Settings
 
 @dataclass(frozen=True)
 class Accounts:
+    """*are_open*: with AUTH_MODE=open whoever reaches the port may do everything."""
+
+    are_open: bool
     teams: AccountService
     keys: KeyService
     authentication: Authenticator
@@ -28,6 +31,7 @@ class Accounts:
 def open_accounts(settings: Settings, database: Database, embedding: EmbeddingService) -> Iterator[Accounts]:
     with Authenticator.running(database, trust_seconds=settings.auth_trust_seconds) as authentication:
         yield Accounts(
+            are_open=settings.auth_mode == "open",
             teams=AccountService(database, embedding, settings.max_name_chars),
             keys=KeyService(database, authentication.forget),
             authentication=authentication,

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from database.engine import Database
 from engines.answerers.opening import AnswererConfig, open_answerer
-from services.answers.asking import AskingService
+from services.answers.asking import AskingService, Questions
 from services.answers.query_log import QueryLog
 from services.answers.usage import UsageService
 from services.index.embedding import EmbeddingService
-from services.search.executor import QueryExecutor
 from settings import Settings
 
 
@@ -25,7 +24,7 @@ class Answers:
 
 @contextmanager
 def open_answers(
-    settings: Settings, database: Database, embedding: EmbeddingService, questions: QueryExecutor
+    settings: Settings, database: Database, embedding: EmbeddingService, questions: Questions
 ) -> Iterator[Answers]:
     answerer = open_answerer(_answerer_config(settings), embedding.reader)
     is_on = settings.query_log == "on"

@@ -12,7 +12,8 @@ from engines.extraction.extractor import ExtractionLimits, Extractor
 from engines.web.addresses import Allowed
 from engines.web.fetcher import Fetcher
 from job_queue import JobQueue
-from runtime.index import Index
+from services.index.embedding import EmbeddingService
+from services.index.publishing import Publisher
 from services.ingest.browsing import BrowsingService
 from services.ingest.cutting import draft
 from services.ingest.documents import DocumentService
@@ -40,8 +41,10 @@ class Ingest:
     jobs: JobService
 
 
-def open_ingest(settings: Settings, database: Database, queue: JobQueue, index: Index) -> Ingest:
-    embedding, publisher, chunk_tokens = index.embedding, index.publisher, settings.chunk_tokens
+def open_ingest(
+    settings: Settings, database: Database, queue: JobQueue, *, embedding: EmbeddingService, publisher: Publisher
+) -> Ingest:
+    chunk_tokens = settings.chunk_tokens
     blobs = open_blob_store(settings.blob_store_url, min_free_bytes=settings.min_free_disk_mb << 20)
     extractor = Extractor(_extraction_limits(settings))
     cut = partial(draft, chunk_tokens=chunk_tokens, most_chunks=settings.max_chunks_per_document)

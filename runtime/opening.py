@@ -25,27 +25,39 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
 
     Whoever answers requests limits its statements; a rebuild or a verification reads for as long as it takes.
     """
-    with _database(settings, statement_timeout_seconds) as database:
-        queue = open_queue(settings, database)
-        with (
-            open_index(settings, database, queue) as index,
-            open_search(settings, database, index) as search,
-            open_answers(settings, database, index.embedding, search.questions) as answers,
-            open_accounts(settings, database, index.embedding) as accounts,
-        ):
-            ingest = open_ingest(settings, database, queue, index)
-            yield Runtime(
-                settings=settings,
-                database=database,
-                queue=queue,
-                index=index,
-                ingest=ingest,
-                search=search,
-                answers=answers,
-                accounts=accounts,
-                evaluation=EvaluatingService(database, search.searching),
-                operations=open_operations(database, queue, index, ingest),
-            )
+    with _database(settings, statement_timeout_seconds) as database, _wings(settings, database) as runtime:
+        yield runtime
+
+
+@contextmanager
+def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
+    """Each is given the parts that it needs of those below it."""
+    queue = open_queue(settings, database)
+    with (
+        open_index(settings, database, queue) as index,
+        open_search(
+            settings,
+            database,
+            index.embedding,
+            vectors=index.vectors,
+            keywords=index.keywords,
+            ask_for_rebuild=index.publisher.ask_for_rebuild,
+        ) as search,
+        open_answers(settings, database, index.embedding, search.questions) as answers,
+        open_accounts(settings, database, index.embedding) as accounts,
+    ):
+        ingest = open_ingest(settings, database, queue, embedding=index.embedding, publisher=index.publisher)
+        operations = open_operations(
+            database,
+            queue,
+            vectors=index.vectors,
+            embedding=index.embedding,
+            documents=ingest.documents,
+            blobs=ingest.blobs,
+            extractor=ingest.extractor,
+        )
+        evaluation = EvaluatingService(database, search.searching, search.limits)
+        yield Runtime(settings, database, queue, index, ingest, search, answers, accounts, evaluation, operations)
 
 
 @contextmanager

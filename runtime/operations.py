@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from database.engine import Database
+from engines.blobs.base import BlobStore
+from engines.extraction.extractor import Extractor
+from engines.vectors.base import VectorStore
 from job_queue import JobQueue
-from runtime.index import Index
-from runtime.ingest import Ingest
+from services.index.embedding import EmbeddingService
+from services.ingest.documents import DocumentService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
@@ -22,10 +25,19 @@ class Operations:
     diagnosing: DiagnosingService
 
 
-def open_operations(database: Database, queue: JobQueue, index: Index, ingest: Ingest) -> Operations:
+def open_operations(
+    database: Database,
+    queue: JobQueue,
+    *,
+    vectors: VectorStore,
+    embedding: EmbeddingService,
+    documents: DocumentService,
+    blobs: BlobStore,
+    extractor: Extractor,
+) -> Operations:
     return Operations(
         idempotency=IdempotencyService(database),
-        folders=FileIngestingService(ingest.documents, ingest.extractor),
-        observing=ObservingService(database, index.vectors, queue, index.embedding),
-        diagnosing=DiagnosingService(database, index.vectors, queue, index.embedding, ingest.blobs, ingest.extractor),
+        folders=FileIngestingService(documents, extractor),
+        observing=ObservingService(database, vectors, queue, embedding),
+        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor),
     )

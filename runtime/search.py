@@ -7,34 +7,62 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from database.engine import Database
+from engines.keywords.base import KeywordStore
 from engines.rerankers.opening import RerankerConfig
-from runtime.index import Index
+from engines.vectors.base import VectorStore
+from services.index.embedding import EmbeddingService
+from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
 from services.search.filters.filtering import FilterService
 from services.search.reranking import RerankingService
-from services.search.searching import SearchService
+from services.search.searching import AskForRebuild, SearchService
 from settings import Settings
 
 
 @dataclass(frozen=True)
 class Search:
+    limits: QuestionLimits
     searching: SearchService
     reranking: RerankingService
     questions: QueryExecutor
 
 
 @contextmanager
-def open_search(settings: Settings, database: Database, index: Index) -> Iterator[Search]:
+def open_search(
+    settings: Settings,
+    database: Database,
+    embedding: EmbeddingService,
+    *,
+    vectors: VectorStore,
+    keywords: KeywordStore,
+    ask_for_rebuild: AskForRebuild,
+) -> Iterator[Search]:
     filters = FilterService(settings.filter_memory_mb << 20)
     reranking = RerankingService(_reranker_config(settings))
     searching = SearchService(
-        database, index.embedding, index.vectors, index.keywords, index.publisher, filters, reranking
+        database,
+        embedding,
+        vectors,
+        keywords,
+        filters,
+        reranking,
+        ask_for_rebuild,
     )
     try:
         with QueryExecutor.running(searching) as questions:
-            yield Search(searching, reranking, questions)
+            yield Search(_question_limits(settings, reranking), searching, reranking, questions)
     finally:
         reranking.close()
+
+
+def _question_limits(settings: Settings, reranking: RerankingService) -> QuestionLimits:
+    return QuestionLimits(
+        top_k=settings.max_top_k,
+        query_chars=settings.max_query_chars,
+        name_chars=settings.max_name_chars,
+        default_mode=settings.search_mode,
+        has_reranker=reranking.is_set,
+    )
 
 
 def _reranker_config(settings: Settings) -> RerankerConfig:

@@ -10,20 +10,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.types import Send
 
 from api.access import needs
-from api.dependencies import Caller, Filters, InRuntime, RequestBody, TenantInBody
+from api.dependencies import Caller, InRuntime
+from api.fields import Filters
 from api.problems import problem_of
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
-from api.strings import Name, QueryText, SystemPrompt, at_most
-from api.v1.search import checked
+from api.strings import QueryText, SystemPrompt, at_most
+from api.v1.common import Out, PlaceIn
 from domain import Mode, Scope
 from errors import LlmFailed, LlmTooSlow, LlmUnavailable, Overloaded, VersionMismatch
-from runtime.parts import Runtime
-from services.answers.asking import Answered, Ask, Citation, Event, Given, Token
+from services.answers.asking import Answered, Ask, Event, Given, Token
+from services.search.checking import QuestionLimits, checked, choose_mode
 from services.search.question import Question
 
 router = APIRouter(prefix="/v1", tags=["ask"], route_class=StrictRoute)
@@ -42,9 +43,7 @@ EVENT = {
 NOT_BUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-class AskIn(RequestBody):
-    tenant_id: TenantInBody
-    namespace: Name
+class AskIn(PlaceIn):
     question: QueryText
     top_k: Annotated[int, at_most("max_top_k"), Field(ge=1, description="Most passages to answer from")] = 5
     min_score: float = Field(0.0, allow_inf_nan=False, description="Passages below, as a search scores, are not used")
@@ -56,7 +55,7 @@ class AskIn(RequestBody):
     stream: bool = Field(False, description="Answer with server-sent events")
 
 
-class CitationOut(BaseModel):
+class CitationOut(Out):
     """rank is the number in the answer's markers: [1]. score is that of a search in the same mode."""
 
     rank: int
@@ -71,14 +70,12 @@ class CitationOut(BaseModel):
     char_end: int
 
 
-class TokensOut(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
+class TokensOut(Out):
     prompt_tokens: int
     completion_tokens: int
 
 
-class AskOut(BaseModel):
+class AskOut(Out):
     """citations are the passages that the answer names; removed_citations its markers that named none.
 
     model is null where nothing was found; hint may then say why. finish_reason is length where the answer was cut at
@@ -117,27 +114,27 @@ class Events(EventSourceResponse):
 @raises(*EMBEDDING, VersionMismatch, Overloaded, LlmUnavailable, LlmFailed, LlmTooSlow)
 async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller) -> AskOut | Response:
     """An answer with citations. Its markers, [1], are checked: one that names no passage is removed and told."""
-    events = runtime.answers.asking.answer(_asked(body, runtime, api_key_id=caller.key_id))
+    events = runtime.answers.asking.answer(_asked(body, runtime.search.limits, api_key_id=caller.key_id))
     if body.stream:
         first = await anext(events)  # what is wrong before there is anything to tell is an answer of its own
         return Events(_told(request, first, events), headers=NOT_BUFFERED)
     answered = await _unless_gone(request, events)
-    return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else _ask_out(answered)
+    return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else AskOut.model_validate(answered)
 
 
-def _asked(body: AskIn, runtime: Runtime, *, api_key_id: str | None) -> Ask:
+def _asked(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> Ask:
     question = Question(
         body.tenant_id,
         body.namespace,
         body.question,
         body.top_k,
         filters=body.filters,
-        mode=body.mode or runtime.settings.search_mode,
+        mode=choose_mode(body.mode, limits),
         min_score=body.min_score,
-        rerank=runtime.search.reranking.is_set,
+        rerank=limits.has_reranker,
     )
     return Ask(
-        question=checked(question, runtime.settings, field="question"),
+        question=checked(question, limits, field="question"),
         system_prompt=body.system_prompt,
         temperature=body.temperature,
         max_tokens=body.max_tokens,
@@ -188,44 +185,12 @@ def _sent(event: Event) -> list[bytes]:
     if isinstance(event, Token):
         return [_line("token", {"text": event.text})]
     if isinstance(event, Given):
-        passages = [_citation_out(each).model_dump() for each in event.passages]
+        passages = [CitationOut.model_validate(each).model_dump() for each in event.passages]
         return [_line("passages", {"query_id": event.query_id, "passages": passages})]
-    told = _ask_out(event).model_dump(exclude={"answer"})
+    told = AskOut.model_validate(event).model_dump(exclude={"answer"})
     citations = {name: told.pop(name) for name in ("citations", "removed_citations")}
     return [_line("citations", citations), _line("done", told)]
 
 
 def _line(event: str, data: dict[str, Any]) -> bytes:
     return format_sse_event(event=event, data_str=json.dumps(data, ensure_ascii=False))
-
-
-def _ask_out(answered: Answered) -> AskOut:
-    return AskOut(
-        answer=answered.text,
-        citations=[_citation_out(each) for each in answered.citations],
-        removed_citations=answered.removed,
-        used_rag=answered.used_rag,
-        model=answered.model,
-        usage=TokensOut.model_validate(answered.usage) if answered.usage else None,
-        finish_reason=answered.finish_reason,
-        latency_ms=answered.latency_ms,
-        query_id=answered.query_id,
-        hint=answered.hint,
-        reranked=answered.reranked,
-    )
-
-
-def _citation_out(citation: Citation) -> CitationOut:
-    passage = citation.passage
-    return CitationOut(
-        rank=citation.rank,
-        doc_id=passage.doc_id,
-        chunk_id=passage.chunk_id,
-        title=passage.title,
-        text=passage.text,
-        score=passage.score,
-        page_start=passage.page_start,
-        page_end=passage.page_end,
-        char_start=passage.char_start,
-        char_end=passage.char_end,
-    )

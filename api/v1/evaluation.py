@@ -5,28 +5,25 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.access import needs
-from api.dependencies import InRuntime, RequestBody, TenantInBody
+from api.dependencies import InRuntime
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import DocKey, Key, Name, QueryText, Word
-from api.v1.search import IndexOut
+from api.v1.common import Out, PlaceIn, SearchedIndexOut
 from domain import Scope
 from errors import NotFound, Overloaded, TooLarge, VersionMismatch
 from services.evaluation.evaluating import Evaluation, Report
 from services.evaluation.measuring import TEST
 from services.evaluation.ranking import MODES
-from services.ingest.checking import check_name
 from settings import MOST_EVAL_JUDGEMENTS, MOST_EVAL_QUERIES, Settings
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
 
-class EvalIn(RequestBody):
-    tenant_id: TenantInBody
-    namespace: Name
+class EvalIn(PlaceIn):
     queries: Annotated[
         dict[Key, QueryText],
         Field(
@@ -56,14 +53,14 @@ class EvalIn(RequestBody):
     embedding_version: Name | None = Field(None, description="Measure only this version, else 409")
 
 
-class SettingOut(BaseModel):
+class SettingOut(Out):
     """figures are means over the queries, 0 to 1."""
 
     mode: str
     figures: dict[str, float]
 
 
-class ComparisonOut(BaseModel):
+class ComparisonOut(Out):
     """difference: of the means, above 0 where mode is better. p_value is null where the test can say nothing."""
 
     mode: str
@@ -73,7 +70,7 @@ class ComparisonOut(BaseModel):
     p_value: float | None
 
 
-class LeftOutOut(BaseModel):
+class LeftOutOut(Out):
     """Queries that nothing could be measured by."""
 
     queries_without_qrels: int
@@ -81,7 +78,7 @@ class LeftOutOut(BaseModel):
     qrels_without_query: int
 
 
-class EvalOut(BaseModel):
+class EvalOut(Out):
     """queries were measured; unknown_docs are judged and not in the namespace; notes say what to mind."""
 
     queries: int
@@ -90,7 +87,7 @@ class EvalOut(BaseModel):
     test: str
     left_out: LeftOutOut
     unknown_docs: int
-    index: IndexOut
+    index: SearchedIndexOut
     notes: list[str]
 
 
@@ -105,43 +102,26 @@ def evaluate(body: EvalIn, runtime: InRuntime) -> EvalOut:
 
 
 def _check_size(body: EvalIn, settings: Settings) -> None:
-    for field in ("tenant_id", "namespace"):
-        check_name(field, getattr(body, field), settings.max_name_chars)
-    if body.embedding_version is not None:
-        check_name("embedding_version", body.embedding_version, settings.max_name_chars)
-    longest = max(map(len, body.queries.values()), default=0)
+    """An evaluation over HTTP keeps a connection waiting; `manage.py eval` takes any number."""
     judgements = sum(map(len, body.qrels.values()))
-    for field, size, limit, what in (
+    for field, size, limit, noun in (
         ("queries", len(body.queries), settings.max_eval_queries, "queries: at most {} are taken (MAX_EVAL_QUERIES)"),
-        ("queries", longest, settings.max_query_chars, "characters in a query: at most {} are read (MAX_QUERY_CHARS)"),
         ("qrels", judgements, settings.max_eval_judgements, "judgements: at most {} are taken (MAX_EVAL_JUDGEMENTS)"),
     ):
         if size > limit:
-            raise TooLarge(f"{size} {what.format(limit)}.", param=field)
+            raise TooLarge(f"{size} {noun.format(limit)}.", param=field)
 
 
 def _eval_out(report: Report) -> EvalOut:
-    judged = report.judged
-    return EvalOut(
-        queries=len(judged.queries),
-        settings=[SettingOut(mode=each.name, figures=each.figures) for each in report.settings],
-        comparisons=[
-            ComparisonOut(
-                mode=each.name,
-                against=each.against,
-                measure=each.measure,
-                difference=each.difference,
-                p_value=each.p_value,
-            )
-            for each in report.comparisons
-        ],
-        test=TEST,
-        left_out=LeftOutOut(
-            queries_without_qrels=judged.queries_without_qrels,
-            queries_without_relevant=judged.queries_without_relevant,
-            qrels_without_query=judged.qrels_without_query,
-        ),
-        unknown_docs=report.unknown_docs,
-        index=IndexOut(seq=report.seq, embedding_version=report.embedding_version, exact=report.is_exact),
-        notes=report.notes,
+    return EvalOut.model_validate(
+        {
+            "queries": len(report.judged.queries),
+            "settings": report.settings,
+            "comparisons": report.comparisons,
+            "test": TEST,
+            "left_out": report.judged,
+            "unknown_docs": report.unknown_docs,
+            "index": report,
+            "notes": report.notes,
+        }
     )

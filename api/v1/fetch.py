@@ -6,11 +6,11 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 
 from api.access import needs
-from api.dependencies import InRuntime, RequestBody, TenantInBody
+from api.dependencies import InRuntime
 from api.responses import raises, with_headers
 from api.routing import WritingRoute
-from api.strings import DocName, JsonObject, Line, Name, Title, Word
-from api.v1.files import UploadOut, uploaded
+from api.strings import DocName, JsonObject, Line, Title
+from api.v1.common import ChunkingIn, PlaceIn, UploadOut, uploaded
 from domain import Scope
 from errors import (
     BlobStoreUnavailable,
@@ -21,24 +21,19 @@ from errors import (
     Unreadable,
     VersionUnavailable,
 )
-from services.ingest.drafts import AUTO, NewDoc
+from services.ingest.drafts import NewDoc
 from services.ingest.uploading import doc_id_of
 
 router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=WritingRoute)
 
 
-class FetchIn(RequestBody):
+class FetchIn(ChunkingIn, PlaceIn):
     """Where a document is. What is left out has the default that is shown."""
 
-    tenant_id: TenantInBody
-    namespace: Name
     url: Line = Field(max_length=4096)
     doc_id: DocName | None = Field(None, description="Left out: a hash of namespace and URL")
     title: Title | None = None
     metadata: JsonObject = Field(default_factory=dict)
-    chunk_strategy: Word = Field(AUTO, description="auto: the one that fits the file")
-    chunk_overlap: int = Field(0, ge=0, le=10_000)
-    enrich_context: bool = False
 
 
 @router.post("/fetch", responses=with_headers("Location"))

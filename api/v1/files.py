@@ -11,17 +11,18 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, BeforeValidator, Field, Json, ValidationError
+from pydantic import BeforeValidator, Field, Json, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
-from api.dependencies import DocId, InRuntime, Namespace, RequestBody, TenantId, TenantInBody
+from api.dependencies import DocId, InRuntime, Namespace, TenantId
 from api.forms import Form, drain, receive
 from api.problems import errors_in_body
 from api.responses import raises, with_headers
 from api.routing import KEYED, StrictRoute, answer_once
-from api.strings import DocName, JsonObject, Name, Title, Word
-from api.v1.documents import UpsertOut
+from api.strings import DocName, JsonObject, Title
+from api.tenants import BodyContext
+from api.v1.common import ChunkingIn, PlaceIn, UploadOut, uploaded
 from domain import RawFile, Scope
 from errors import (
     BlobStoreUnavailable,
@@ -34,7 +35,7 @@ from errors import (
     VersionUnavailable,
 )
 from runtime.parts import Runtime
-from services.ingest.drafts import AUTO, NewDoc, Upserted
+from services.ingest.drafts import NewDoc
 from services.ingest.uploading import doc_id_of
 from settings import MOST_BATCH_DOCS
 from text import strict_json
@@ -62,11 +63,9 @@ def _parsed(sent: str) -> Any:
         raise ValueError(f"This is not valid JSON ({error}).") from error
 
 
-class UploadForm(RequestBody):
+class UploadForm(ChunkingIn, PlaceIn):
     """The fields beside the files. *doc_id* and *title* are repeated for several files, in their order."""
 
-    tenant_id: TenantInBody
-    namespace: Name
     doc_id: Annotated[list[DocName], Field(fail_fast=True, max_length=MOST_BATCH_DOCS)] = Field(
         default_factory=list, description="Left out: a hash of namespace and filename"
     )
@@ -76,23 +75,6 @@ class UploadForm(RequestBody):
     metadata: Annotated[JsonObject, BeforeValidator(_parsed, json_schema_input_type=Json[JsonObject])] = Field(
         default_factory=dict, description="A JSON object, for each of the files"
     )
-    chunk_strategy: Word = Field(AUTO, description="auto: the one that fits the file")
-    chunk_overlap: int = Field(0, ge=0, le=10_000, description="Characters that a chunk repeats of the one before")
-    enrich_context: bool = Field(False, description="Embed each chunk with its title and headings before it")
-
-
-class FileOut(BaseModel):
-    doc_id: str
-    filename: str
-    mime_type: str
-    bytes: int
-    sha256: str
-
-
-class UploadOut(UpsertOut):
-    """A worker reads and publishes what is in *docs*, under *job_id*; those that were skipped are there already."""
-
-    docs: list[FileOut]
 
 
 def _form_schema() -> dict[str, Any]:
@@ -141,7 +123,8 @@ def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: 
 
 async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     await receive(request, runtime.ingest.uploads, form, most_files=runtime.settings.max_batch_docs)
-    sent = await request.state.large_bodies.parse(partial(_checked, form.fields))
+    context: BodyContext = {"principal": request.state.principal}
+    sent = await request.state.large_bodies.parse(partial(_checked, form.fields, context))
     docs = _docs(sent, form.files)
 
     async def accept(_request: Request) -> Response:
@@ -157,30 +140,7 @@ async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     return await answer_once(request, accept, key, whose=sent.tenant_id, content=content)
 
 
-def uploaded(done: Upserted, docs: Sequence[NewDoc]) -> UploadOut:
-    files = [(doc.doc_id, doc.file) for doc in docs if doc.file is not None]
-    return UploadOut(
-        accepted=len(docs),
-        upserted_docs=done.upserted_docs,
-        skipped_docs=done.skipped_docs,
-        chunks_created=done.chunks_created,
-        job_id=done.job_id,
-        chunks_embedded=done.chunks_embedded,
-        chunks_reused=done.chunks_reused,
-        docs=[
-            FileOut(
-                doc_id=doc_id,
-                filename=file.filename,
-                mime_type=file.mime_type,
-                bytes=file.byte_count,
-                sha256=file.sha256,
-            )
-            for doc_id, file in files
-        ],
-    )
-
-
-def _checked(fields: dict[str, list[str]]) -> UploadForm:
+def _checked(fields: dict[str, list[str]], context: BodyContext) -> UploadForm:
     """Raises RequestValidationError, and Invalid for a field that stands there twice."""
     told: dict[str, Any] = {}
     for name, values in fields.items():
@@ -191,7 +151,7 @@ def _checked(fields: dict[str, list[str]]) -> UploadForm:
         else:
             told[name] = values[0]
     try:
-        return UploadForm.model_validate(told)
+        return UploadForm.model_validate(told, context=context)
     except ValidationError as error:
         raise RequestValidationError(errors_in_body(error)) from error
 

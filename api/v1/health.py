@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
 
 from api.access import needs, open_to_strangers
 from api.dependencies import Caller, InRuntime
 from api.routing import StrictRoute
+from api.v1.common import Out
 from domain import Scope
 from services.operations.observing import without_password
 from text.chunkers import STRATEGIES
@@ -16,7 +18,7 @@ from version import VERSION
 router = APIRouter(prefix="/v1", tags=["health"], route_class=StrictRoute)
 
 
-class BuildInfo(BaseModel):
+class BuildInfo(Out):
     version: str
     embedding_model: str
     embedding_version: str
@@ -24,7 +26,7 @@ class BuildInfo(BaseModel):
     index_dir: str
 
 
-class HealthOut(BaseModel):
+class HealthOut(Out):
     """model is loading, ready or failed. problems says what is wrong and what to do.
 
     logs_dropped counts records of the query log that this process could not keep.
@@ -40,18 +42,18 @@ class HealthOut(BaseModel):
     build_info: BuildInfo
 
 
-class StrangersHealthOut(BaseModel):
+class StrangersHealthOut(Out):
     """All that is told, with AUTH_MODE=keys, to who shows no key of scope admin."""
 
     ok: bool
 
 
-class StrategyOut(BaseModel):
+class StrategyOut(Out):
     name: str
     description: str
 
 
-class StrategiesOut(BaseModel):
+class StrategiesOut(Out):
     data: list[StrategyOut]
 
 
@@ -59,18 +61,14 @@ class StrategiesOut(BaseModel):
 @open_to_strangers
 def health(runtime: InRuntime, who: Caller, response: Response) -> HealthOut | StrangersHealthOut:
     """200 when all is well, also while the model is still loading; else 503, and problems says why."""
-    found, settings = runtime.operations.observing.health(), runtime.settings
-    if found.problems:
+    state, settings = runtime.operations.observing.health(), runtime.settings
+    if not state.ok:
         response.status_code = 503
     if not who.may(Scope.ADMIN):
-        return StrangersHealthOut(ok=not found.problems)
+        return StrangersHealthOut(ok=state.ok)
     return HealthOut(
-        ok=not found.problems,
-        db_ok=found.db_ok,
-        index_store_ok=found.index_store_ok,
-        jobqueue_ok=found.jobqueue_ok,
-        model=found.model,
-        problems=found.problems,
+        ok=state.ok,
+        **asdict(state),
         logs_dropped=runtime.answers.query_log.dropped,
         build_info=BuildInfo(
             version=VERSION,
@@ -86,6 +84,4 @@ def health(runtime: InRuntime, who: Caller, response: Response) -> HealthOut | S
 @needs(Scope.SEARCH, Scope.INGEST)
 def strategies() -> StrategiesOut:
     """The values that chunk_strategy can have."""
-    return StrategiesOut(
-        data=[StrategyOut(name=each.name, description=each.description) for each in STRATEGIES.values()]
-    )
+    return StrategiesOut(data=[StrategyOut.model_validate(each) for each in STRATEGIES.values()])

@@ -5,38 +5,35 @@ from __future__ import annotations
 from datetime import datetime
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime, NamespaceIfAny, RequestBody, TenantIfAny, TenantInBody
+from api.dependencies import Caller, InRuntime, NamespaceIfAny, TenantIfAny
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import Name
+from api.v1.common import Out, PlaceIn
 from domain import Scope
 from errors import NotFound
-from services.ingest.checking import check_name, check_new_name
+from services.index.names import check_name, check_new_name
 
 router = APIRouter(prefix="/v1/index", tags=["index"], route_class=WritingRoute)
 
 
-class RebuildIn(RequestBody):
-    tenant_id: TenantInBody
-    namespace: Name
+class RebuildIn(PlaceIn):
     reembed: bool = Field(False, description="Make new vectors too: for a change of the model")
     new_embedding_version: Name | None = Field(
         None, description="With reembed: the version to move to; a new one takes an operator"
     )
 
 
-class RebuildOut(BaseModel):
+class RebuildOut(Out):
     job_id: str
     status: str
 
 
-class IndexOut(BaseModel):
+class PartitionOut(Out):
     """ntotal counts what a search can find. dirty: the checkpoint lags behind it; searches are right all the same."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     tenant_id: str
     namespace: str
@@ -52,11 +49,11 @@ class IndexOut(BaseModel):
     problem: str | None
 
 
-class StatsOut(BaseModel):
+class StatsOut(Out):
     total_indices: int
     total_vectors: int
     dirty_indices: int
-    indices: list[IndexOut]
+    indices: list[PartitionOut]
 
 
 @router.post("/rebuild", responses=with_headers("Location"))
@@ -83,5 +80,5 @@ def stats(runtime: InRuntime, tenant_id: TenantIfAny, namespace: NamespaceIfAny)
         total_indices=len(indices),
         total_vectors=sum(each.ntotal for each in indices),
         dirty_indices=sum(each.dirty for each in indices),
-        indices=[IndexOut.model_validate(each) for each in indices],
+        indices=[PartitionOut.model_validate(each) for each in indices],
     )

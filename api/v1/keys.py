@@ -6,24 +6,25 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.access import needs
-from api.dependencies import After, Caller, IdInPath, InRuntime, Limit, RequestBody, TeamInPath, UtcTime
+from api.dependencies import After, Caller, IdInPath, InRuntime, Limit, TeamInPath
+from api.fields import RequestBody, UtcTime
 from api.responses import raises
 from api.routing import WritingRoute
 from api.strings import Line
+from api.v1.common import Out, Page
 from domain import Scope
 from errors import Conflict, NotFound
-from models import ApiKey, utc_now
-from services.accounts.api_keys import LONGEST_NOTE, MadeKey, status_of
+from services.accounts.api_keys import LONGEST_NOTE
 
 DAY_SECONDS = 86_400
 
 
 async def _keys_are_on(runtime: InRuntime) -> None:
     """Where everybody may do everything, whoever passes by could leave themselves a key for later."""
-    if runtime.settings.auth_mode == "open":
+    if runtime.accounts.are_open:
         raise Conflict("With AUTH_MODE=open there are no keys over HTTP: use python manage.py issue-key.")
 
 
@@ -47,7 +48,7 @@ class RotateIn(RequestBody):
     )
 
 
-class KeyOut(BaseModel):
+class KeyOut(Out):
     """status is active, expired or revoked. last_used_at lags behind by a minute."""
 
     key_id: str
@@ -60,32 +61,30 @@ class KeyOut(BaseModel):
     last_used_at: datetime | None
 
 
-class MadeKeyOut(KeyOut):
+class NewKeyOut(KeyOut):
     """key is shown here and never again."""
 
     key: str
 
 
-class RotatedKeyOut(MadeKeyOut):
+class RotatedKeyOut(NewKeyOut):
     replaces: KeyOut
 
 
-class KeyPage(BaseModel):
-    data: list[KeyOut]
-    has_more: bool
-    next_cursor: str | None
+class KeyPage(Page[KeyOut]):
+    pass
 
 
 @router.post("", status_code=201)
 @needs(Scope.ADMIN)
 @raises(NotFound, Conflict)
-def create_key(tenant_id: TeamInPath, body: KeyIn, runtime: InRuntime, who: Caller, response: Response) -> MadeKeyOut:
+def create_key(tenant_id: TeamInPath, body: KeyIn, runtime: InRuntime, who: Caller, response: Response) -> NewKeyOut:
     """A key of the team, with no scope that the asker's own lacks."""
-    made = runtime.accounts.keys.issue(
+    issued = runtime.accounts.keys.issue(
         tenant_id, name=body.name, scopes=body.scopes, expires_at=body.expires_at, by=who
     )
     response.headers["Cache-Control"] = "no-store"
-    return _made_out(made)
+    return NewKeyOut.model_validate(issued)
 
 
 @router.get("")
@@ -93,10 +92,8 @@ def create_key(tenant_id: TeamInPath, body: KeyIn, runtime: InRuntime, who: Call
 @raises(NotFound, Conflict)
 def list_keys(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100, after: After = None) -> KeyPage:
     """The team's keys, those that have ended too, by key_id."""
-    found = runtime.accounts.keys.page(tenant_id, limit=limit + 1, after=after)
-    data = [_key_out(row) for row in found[:limit]]
-    has_more = len(found) > limit
-    return KeyPage(data=data, has_more=has_more, next_cursor=data[-1].key_id if has_more else None)
+    keys = runtime.accounts.keys.page(tenant_id, limit=limit + 1, after=after)
+    return KeyPage.of(keys, limit=limit, cursor="key_id")
 
 
 @router.post("/{key_id}/rotate", status_code=201)
@@ -112,9 +109,9 @@ def rotate_key(
 ) -> RotatedKeyOut:
     """Another key with the same name and scopes; the old one counts for overlap_seconds more."""
     seconds = (body or RotateIn()).overlap_seconds
-    made, old = runtime.accounts.keys.rotate(tenant_id, key_id, overlap_seconds=seconds, by=who)
+    rotated = runtime.accounts.keys.rotate(tenant_id, key_id, overlap_seconds=seconds, by=who)
     response.headers["Cache-Control"] = "no-store"
-    return RotatedKeyOut(**dict(_made_out(made)), replaces=_key_out(old))
+    return RotatedKeyOut.model_validate(rotated)
 
 
 @router.delete("/{key_id}")
@@ -122,21 +119,4 @@ def rotate_key(
 @raises(NotFound, Conflict)
 def revoke_key(tenant_id: TeamInPath, key_id: IdInPath, runtime: InRuntime, who: Caller) -> KeyOut:
     """The key counts no more: here at once, in other processes within AUTH_TRUST_SECONDS."""
-    return _key_out(runtime.accounts.keys.revoke(tenant_id, key_id, by=who))
-
-
-def _made_out(made: MadeKey) -> MadeKeyOut:
-    return MadeKeyOut(**dict(_key_out(made.row)), key=made.key)
-
-
-def _key_out(row: ApiKey) -> KeyOut:
-    return KeyOut(
-        key_id=row.id,
-        name=row.name,
-        scopes=row.scopes.split(),
-        status=status_of(row, utc_now()),
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        revoked_at=row.revoked_at,
-        last_used_at=row.last_used_at,
-    )
+    return KeyOut.model_validate(runtime.accounts.keys.revoke(tenant_id, key_id, by=who))

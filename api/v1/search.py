@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from api.access import needs
-from api.dependencies import Caller, Filters, InRuntime, RequestBody, TenantInBody, Vector
+from api.dependencies import Caller, InRuntime
+from api.fields import Filters, Vector
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import Name, QueryText, at_most
+from api.v1.common import Out, PlaceIn, SearchedIndexOut
 from domain import Mode, Scope
-from errors import Invalid, Overloaded, VersionMismatch
-from runtime.parts import Runtime
-from services.ingest.checking import check_name
+from errors import Overloaded, VersionMismatch
 from services.ingest.own_chunks import unit
+from services.search.checking import MOST_QUERIES, QuestionLimits, checked, choose_mode
 from services.search.question import Answer, Passage, Question, Side
-from settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
-
-MOST_QUERIES = 16
 
 Included = Literal["text", "metadata"]
 
 
-class SearchIn(RequestBody):
-    tenant_id: TenantInBody
-    namespace: Name
+class SearchIn(PlaceIn):
     query: QueryText | None = Field(None, description="What to look for, in words", examples=["Who goes to sea?"])
     vector: Vector | None = Field(
         None, description="Instead of query, or beside it in mode hybrid: a vector to look for, of any length"
@@ -59,10 +55,8 @@ class SearchIn(RequestBody):
     explain: bool = Field(False, description="Add how long each step took, and where each side had each chunk")
 
 
-class FoundByOut(BaseModel):
+class FoundByOut(Out):
     """One list that had the chunk: whose, for which question (0 is the first), at which rank, with which score."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     side: Side
     query: int
@@ -70,10 +64,8 @@ class FoundByOut(BaseModel):
     score: float
 
 
-class ChunkOut(BaseModel):
+class PassageOut(Out):
     """score is cosine similarity (dense), BM25 (keyword) or, where lists were fused, the share of the best: 0 to 1."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     doc_id: str
     chunk_id: str
@@ -93,21 +85,13 @@ class ChunkOut(BaseModel):
     found_by: list[FoundByOut] | None = None
 
 
-class IndexOut(BaseModel):
-    """What was searched: everything published up to seq. exact: every vector was compared."""
-
-    seq: int
-    embedding_version: str
-    exact: bool
-
-
-class SearchOut(BaseModel):
+class SearchOut(Out):
     """hint says why nothing could be found, where that is known; reranked: false where the reranker failed."""
 
-    chunks: list[ChunkOut]
+    chunks: list[PassageOut]
     total_found: int
     mode: Mode
-    index: IndexOut | None
+    index: SearchedIndexOut | None
     hint: str | None = None
     reranked: bool | None = None
     timings: dict[str, float] | None = None
@@ -119,66 +103,24 @@ class SearchOut(BaseModel):
 async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
     """The chunks of a namespace that answer best. Deleted and replaced ones are never among them."""
     started = time.perf_counter()
-    question = checked(_question(body, runtime), runtime.settings, field="query")
+    question = checked(_question(body, runtime.search.limits), runtime.search.limits)
     answer = await asyncio.wrap_future(runtime.search.questions.submit(question))
     latency_ms = round(1000 * (time.perf_counter() - started))
     runtime.answers.query_log.searched(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
     return _search_out(answer, body, question)
 
 
-def checked(question: Question, settings: Settings, *, field: str) -> Question:
-    """The question as it will be searched for; *field* is what the request calls its text. Raises Invalid."""
-    for name in ("tenant_id", "namespace"):
-        check_name(name, getattr(question, name), settings.max_name_chars)
-    if question.embedding_version is not None:
-        check_name("embedding_version", question.embedding_version, settings.max_name_chars)
-    wanted = question.top_k * question.group_size
-    if wanted > settings.max_top_k:
-        told = "top_k is" if question.group_size == 1 else "top_k times group_size is"
-        raise Invalid(f"{told} {wanted}; at most {settings.max_top_k} is served (MAX_TOP_K).", param="top_k")
-    if len(question.queries) > MOST_QUERIES:
-        told = f"queries has {len(question.queries)} questions"
-        raise Invalid(f"{told}; at most {MOST_QUERIES} are fused.", param="queries")
-    is_vector_alone = question.vector is not None and question.mode == "dense"
-    if question.query or not (question.queries or is_vector_alone):
-        _check_text(field, question.query, settings)
-    for number, text in enumerate(question.queries):
-        _check_text(f"queries.{number}", text, settings)
-    _check_min_score(question)
-    return question
-
-
-def _check_text(field: str, text: str, settings: Settings) -> None:
-    if not text.strip():
-        raise Invalid(f"{field} is empty: say what to look for.", param=field)
-    if len(text) > settings.max_query_chars:
-        told = f"{field} has {len(text)} characters; at most {settings.max_query_chars} are read"
-        raise Invalid(f"{told} (MAX_QUERY_CHARS).", param=field)
-
-
-def _check_min_score(question: Question) -> None:
-    if question.min_score is not None and question.min_score > question.highest_score:
-        told = f"min_score is {question.min_score:g}, but nothing scores more than 1 in mode {question.mode}"
-        raise Invalid(f"{told}{' with several queries' if question.mode == 'keyword' else ''}.", param="min_score")
-
-
-def _question(body: SearchIn, runtime: Runtime) -> Question:
-    if body.rerank and not runtime.search.reranking.is_set:
-        raise Invalid(
-            "This service has no reranker: set RERANK_MODEL_NAME or RERANK_BASE_URL, or leave rerank out.",
-            param="rerank",
-        )
-    if body.vector is not None:
-        _check_with_vector(body)
+def _question(body: SearchIn, limits: QuestionLimits) -> Question:
+    has_words, has_vector = body.vector is None or body.query is not None, body.vector is not None
     return Question(
         body.tenant_id,
         body.namespace,
-        body.query or "",
+        body.query,
         body.top_k,
         body.embedding_version,
         filters=body.filters,
         vector=unit(body.vector, param="vector") if body.vector is not None else None,
-        mode=body.mode or _mode_of(body) or runtime.settings.search_mode,
+        mode=choose_mode(body.mode, limits, has_words=has_words, has_vector=has_vector),
         queries=tuple(body.queries),
         fusion=body.fusion,
         min_score=body.min_score,
@@ -186,55 +128,23 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
         by_doc=body.group_by == "doc",
         group_size=body.group_size if body.group_by else 1,
         context=body.context,
-        rerank=runtime.search.reranking.is_set and _has_words(body) if body.rerank is None else body.rerank,
+        rerank=limits.has_reranker and has_words if body.rerank is None else body.rerank,
     )
 
 
-def _mode_of(body: SearchIn) -> Mode | None:
-    """What a vector asks for by being there: alone its neighbours, beside a query those that have its words too."""
-    if body.vector is None:
-        return None
-    return "hybrid" if _has_words(body) else "dense"
-
-
-def _has_words(body: SearchIn) -> bool:
-    return body.vector is None or body.query is not None
-
-
-def _check_with_vector(body: SearchIn) -> None:
-    """Beside a vector a query is for its words, and there is one at the most."""
-    mode = body.mode or _mode_of(body)
-    if body.queries:
-        raise Invalid("A vector is searched with one query beside it at the most: leave queries out.", param="queries")
-    if _has_words(body) and mode != "hybrid":
-        raise Invalid(
-            f"Mode {mode} looks for query or for vector, not for both: leave one out, or send mode hybrid.",
-            param="query",
-        )
-    if not _has_words(body) and (mode != "dense" or body.rerank):
-        told = "it is searched with mode dense, and not reranked, unless query has words beside it (mode hybrid)"
-        raise Invalid(f"A vector has no words: {told}.", param="vector")
-
-
 def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut:
-    index = None
-    if answer.seq is not None and answer.embedding_version is not None:
-        index = IndexOut(seq=answer.seq, embedding_version=answer.embedding_version, exact=answer.is_exact)
+    hidden = {"text", "metadata"} - set(body.include) | ({"found_by"} if not body.explain else set())
     return SearchOut(
-        chunks=[_chunk_out(passage, body) for passage in answer.passages],
+        chunks=[_passage_out(passage, hidden) for passage in answer.passages],
         total_found=len(answer.passages),
         mode=question.mode,
-        index=index,
+        index=None if answer.seq is None else SearchedIndexOut.model_validate(answer),
         hint=answer.hint,
         reranked=answer.reranked,
         timings=answer.timings if body.explain else None,
     )
 
 
-def _chunk_out(passage: Passage, body: SearchIn) -> ChunkOut:
-    told = {name: getattr(passage, name) for name in ChunkOut.model_fields if name != "found_by"}
-    for part in ("text", "metadata"):
-        if part not in body.include:
-            told[part] = None
-    found_by = [FoundByOut(**asdict(each)) for each in passage.found_by] if body.explain else None
-    return ChunkOut(**told, found_by=found_by)
+def _passage_out(passage: Passage, hidden: Collection[str]) -> PassageOut:
+    shown = {name: None if name in hidden else getattr(passage, name) for name in PassageOut.model_fields}
+    return PassageOut.model_validate(shown)

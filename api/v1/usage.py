@@ -6,20 +6,18 @@ from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
 
 from api.access import needs
 from api.dependencies import InRuntime, NamespaceIfAny, TenantIfAny
 from api.routing import StrictRoute
+from api.v1.common import Out
 from domain import Scope
 
 router = APIRouter(prefix="/v1", tags=["usage"], route_class=StrictRoute)
 
 
-class UsageOut(BaseModel):
+class UsageOut(Out):
     """One day (UTC) of a namespace, by kind (search, ask, ingest) and key. errors are among requests."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     day: str
     tenant_id: str
@@ -36,7 +34,7 @@ class UsageOut(BaseModel):
     chunks_reused: int
 
 
-class UsageDays(BaseModel):
+class UsageDays(Out):
     data: list[UsageOut]
 
 
@@ -50,5 +48,5 @@ def usage(
     until: Annotated[date | None, Query(description="Last day; today if left out")] = None,
 ) -> UsageDays:
     """Requests, tokens, latency and chunks, summed by day: the newest day first."""
-    found = runtime.answers.usage.by_day(tenant_id=tenant_id, namespace=namespace, since=since, until=until)
-    return UsageDays(data=[UsageOut.model_validate(each) for each in found])
+    days = runtime.answers.usage.by_day(tenant_id=tenant_id, namespace=namespace, since=since, until=until)
+    return UsageDays(data=[UsageOut.model_validate(each) for each in days])

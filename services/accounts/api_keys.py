@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -20,7 +21,7 @@ from domain import Principal, Scope, with_included
 from errors import Conflict, Forbidden, Invalid, NotFound
 from models import ApiKey, Team, utc_now
 from services.accounts.teams import require_team
-from services.ingest.checking import check_line
+from services.index.names import check_line
 from times import shifted, storable
 
 PREFIX = "adf_"
@@ -29,12 +30,32 @@ _ID = re.compile("[0-9a-f]{16}")
 _KEY = re.compile(f"{PREFIX}({_ID.pattern})_[0-9a-f]{{64}}")
 
 
-@dataclass(frozen=True, slots=True)
-class MadeKey:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyInfo:
+    """*status* is active, expired or revoked."""
+
+    key_id: str
+    name: str
+    scopes: list[str]
+    status: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey(KeyInfo):
     """*key* is shown to whoever asked for it, and to nobody ever after."""
 
-    row: ApiKey
     key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotatedKey(NewKey):
+    """*replaces* is the old key, which ends after the overlap."""
+
+    replaces: KeyInfo
 
 
 @dataclass(frozen=True)
@@ -47,7 +68,7 @@ class KeyService:
 
     def issue(
         self, team_name: str, *, name: str, scopes: Iterable[Scope], expires_at: datetime | None, by: Principal
-    ) -> MadeKey:
+    ) -> NewKey:
         """Raises Forbidden when *by* lacks a scope of the key: nobody can make a key that may more than they may."""
         check_line("name", name)
         if len(name) > LONGEST_NOTE:
@@ -59,10 +80,11 @@ class KeyService:
         ends_at = self._end(expires_at) if expires_at is not None else None
         with self.database.write() as session:
             team = require_team(session, team_name)
-            return self._make(session, team.id, name, " ".join(wanted), ends_at)
+            row, key = self._make(session, team.id, name, " ".join(wanted), ends_at)
+        return NewKey(**_fields(row, self.now()), key=key)
 
-    def rotate(self, team_name: str, key_id: str, *, overlap_seconds: float, by: Principal) -> tuple[MadeKey, ApiKey]:
-        """Another key like this one, which itself ends after the overlap. Returns the new one, and the old one's row.
+    def rotate(self, team_name: str, key_id: str, *, overlap_seconds: float, by: Principal) -> RotatedKey:
+        """Another key like this one, which itself ends after the overlap.
 
         The new key lives as long from now on as the old one did from its beginning.
         """
@@ -77,26 +99,28 @@ class KeyService:
                 raise Conflict(f"Key {key_id} is {status_of(old, now)}: make a new one.", param="key_id")
             lifetime = old.expires_at - old.created_at if old.expires_at else None
             expires_at = shifted(now, seconds=lifetime.total_seconds()) if lifetime is not None else None
-            made = self._make(session, old.team_id, old.name, old.scopes, expires_at)
+            row, key = self._make(session, old.team_id, old.name, old.scopes, expires_at)
             old.expires_at = min(ends_at, old.expires_at or ends_at)
         self.forget(key_id)
-        return made, old
+        return RotatedKey(**_fields(row, now), key=key, replaces=KeyInfo(**_fields(old, now)))
 
-    def revoke(self, team_name: str, key_id: str, *, by: Principal) -> ApiKey:
+    def revoke(self, team_name: str, key_id: str, *, by: Principal) -> KeyInfo:
         """The key counts no more; one that was revoked before stays as it is."""
         with self.database.write() as session:
             row = _require_key(session, team_name, key_id)
             _require_all(by, scopes_of(row))
             row.revoked_at = row.revoked_at or self.now()
         self.forget(key_id)
-        return row
+        return KeyInfo(**_fields(row, self.now()))
 
-    def page(self, team_name: str, *, limit: int, after: str | None = None) -> list[ApiKey]:
+    def page(self, team_name: str, *, limit: int, after: str | None = None) -> list[KeyInfo]:
         """At most *limit* of the team's keys by their id, those that have ended too, from behind *after* on."""
         with self.database.read() as session:
             team = require_team(session, team_name)
             query = select(ApiKey).where(ApiKey.team_id == team.id, ApiKey.id > (after or ""))
-            return list(session.scalars(query.order_by(ApiKey.id).limit(limit)))
+            rows = list(session.scalars(query.order_by(ApiKey.id).limit(limit)))
+        now = self.now()
+        return [KeyInfo(**_fields(row, now)) for row in rows]
 
     def team_of(self, key_id: str) -> str:
         """For an operator, who is shown a key's id and nothing else."""
@@ -122,7 +146,9 @@ class KeyService:
             raise Invalid("expires_at has passed already.", param="expires_at")
         return ends_at
 
-    def _make(self, session: Session, team_id: int, name: str, scopes: str, expires_at: datetime | None) -> MadeKey:
+    def _make(
+        self, session: Session, team_id: int, name: str, scopes: str, expires_at: datetime | None
+    ) -> tuple[ApiKey, str]:
         key_id = secrets.token_hex(8)
         key = f"{PREFIX}{key_id}_{secrets.token_hex(32)}"
         row = ApiKey(
@@ -135,7 +161,7 @@ class KeyService:
             expires_at=expires_at,
         )
         session.add(row)
-        return MadeKey(row, key)
+        return row, key
 
 
 def id_of(key: str) -> str | None:
@@ -157,6 +183,19 @@ def status_of(row: ApiKey, now: datetime) -> str:
     if row.revoked_at is not None:
         return "revoked"
     return "expired" if row.expires_at is not None and row.expires_at <= now else "active"
+
+
+def _fields(row: ApiKey, now: datetime) -> dict[str, Any]:
+    return {
+        "key_id": row.id,
+        "name": row.name,
+        "scopes": row.scopes.split(),
+        "status": status_of(row, now),
+        "created_at": row.created_at,
+        "expires_at": row.expires_at,
+        "revoked_at": row.revoked_at,
+        "last_used_at": row.last_used_at,
+    }
 
 
 def _require_key(session: Session, team_name: str, key_id: str) -> ApiKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 from sqlalchemy import select
@@ -14,7 +15,7 @@ from errors import Conflict, NotFound
 from models import Project, Team
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
-from services.ingest.checking import check_new_name
+from services.index.names import check_new_name
 from text.hashing import clean
 
 
@@ -33,13 +34,31 @@ class TeamChange:
     allow_system_prompt: bool | Unchanged = UNCHANGED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamInfo:
+    tenant_id: str
+    system_prompt: str | None
+    allow_system_prompt: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectInfo:
+    tenant_id: str
+    namespace: str
+    embedding_version: str
+    live_docs: int
+    live_chunks: int
+    created_at: datetime
+
+
 @dataclass(frozen=True)
 class AccountService:
     database: Database
     embedding: EmbeddingService
     name_chars: int
 
-    def create_team(self, name: str, *, system_prompt: str | None = None, allow_system_prompt: bool = True) -> Team:
+    def create_team(self, name: str, *, system_prompt: str | None = None, allow_system_prompt: bool = True) -> TeamInfo:
         check_new_name("tenant_id", name, self.name_chars)
         values = {
             "name": name,
@@ -50,30 +69,30 @@ class AccountService:
             team: Team | None = session.scalar(insert_or_ignore(session, Team).values(**values).returning(Team))
         if team is None:
             raise Conflict(f"There is a team {name!r} already.", param="tenant_id")
-        return team
+        return _team(team)
 
-    def change_team(self, name: str, change: TeamChange) -> Team:
+    def change_team(self, name: str, change: TeamChange) -> TeamInfo:
         with self.database.write() as session:
             team = require_team(session, name)
             if not isinstance(change.system_prompt, Unchanged):
                 team.system_prompt = _prompt(change.system_prompt)
             if not isinstance(change.allow_system_prompt, Unchanged):
                 team.allow_system_prompt = change.allow_system_prompt
-            return team
+            return _team(team)
 
-    def team(self, name: str) -> Team:
+    def team(self, name: str) -> TeamInfo:
         with self.database.read() as session:
-            return require_team(session, name)
+            return _team(require_team(session, name))
 
-    def teams(self, *, limit: int, after: str | None = None, only: str | None = None) -> list[Team]:
+    def teams(self, *, limit: int, after: str | None = None, only: str | None = None) -> list[TeamInfo]:
         """At most *limit* teams by their name, from behind *after* on; or the one that is called *only*."""
         query = select(Team).where(Team.name > (after or ""))
         if only is not None:
             query = query.where(Team.name == only)
         with self.database.read() as session:
-            return list(session.scalars(query.order_by(Team.name).limit(limit)))
+            return [_team(row) for row in session.scalars(query.order_by(Team.name).limit(limit))]
 
-    def create_project(self, team_name: str, namespace: str) -> Project:
+    def create_project(self, team_name: str, namespace: str) -> ProjectInfo:
         """An empty namespace under this process's embedding version, whose model is loaded for it."""
         check_new_name("namespace", namespace, self.name_chars)
         with self.database.read() as session:
@@ -82,14 +101,15 @@ class AccountService:
                 raise Conflict(f"There is a namespace {namespace!r} already.", param="namespace")
         version = self.embedding.version
         dimension = self.embedding.embedder(version).dimension
-        return namespaces.create(self.database, team_name, namespace, embedding_version=version, dimension=dimension)
+        project = namespaces.create(self.database, team_name, namespace, embedding_version=version, dimension=dimension)
+        return _project(team_name, project)
 
-    def projects(self, team_name: str, *, limit: int, after: str | None = None) -> list[Project]:
+    def projects(self, team_name: str, *, limit: int, after: str | None = None) -> list[ProjectInfo]:
         """At most *limit* of the team's projects by their name, from behind *after* on."""
         with self.database.read() as session:
             team = require_team(session, team_name)
             query = select(Project).where(Project.team_id == team.id, Project.name > (after or ""))
-            return list(session.scalars(query.order_by(Project.name).limit(limit)))
+            return [_project(team_name, row) for row in session.scalars(query.order_by(Project.name).limit(limit))]
 
 
 def require_team(session: Session, name: str) -> Team:
@@ -98,6 +118,26 @@ def require_team(session: Session, name: str) -> Team:
     if team is None:
         raise NotFound("There is no such team: check tenant_id.", param="tenant_id")
     return team
+
+
+def _team(row: Team) -> TeamInfo:
+    return TeamInfo(
+        tenant_id=row.name,
+        system_prompt=row.system_prompt,
+        allow_system_prompt=row.allow_system_prompt,
+        created_at=row.created_at,
+    )
+
+
+def _project(tenant_id: str, row: Project) -> ProjectInfo:
+    return ProjectInfo(
+        tenant_id=tenant_id,
+        namespace=row.name,
+        embedding_version=row.embedding_version,
+        live_docs=row.live_docs,
+        live_chunks=row.live_chunks,
+        created_at=row.created_at,
+    )
 
 
 def _prompt(text: str | None) -> str | None:

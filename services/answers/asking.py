@@ -6,8 +6,10 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sqlalchemy import select
 
@@ -17,7 +19,6 @@ from engines.answerers.base import Answerer, Asked, Ended, Usage
 from errors import Forbidden, ServiceError, TooLarge
 from models import Team
 from services.answers.query_log import ASK, QueryLog, QueryRecord
-from services.search.executor import QueryExecutor
 from services.search.question import Answer, Passage, Question
 from text.citations import CitationChecker
 from text.prompts import about_tokens, fitting
@@ -39,19 +40,11 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Citation:
-    """A passage that was given. *rank* counts from 1 and is what a marker in the answer, [1], names."""
-
-    rank: int
-    passage: Passage
-
-
-@dataclass(frozen=True, slots=True)
 class Given:
     """The passages that the answer is made of."""
 
     query_id: str
-    passages: list[Citation]
+    passages: list[Passage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +54,16 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """*citations* are those of the given passages that *text* names; *removed* the markers that named none.
+    """*citations* are those of the given passages that *answer* names, *removed_citations* the markers that named none.
 
     *model* is None where nothing was found, so that no model was asked; *hint* may then say why. *reranked* is the
     search's.
     """
 
     query_id: str
-    text: str
-    citations: list[Citation]
-    removed: list[str]
+    answer: str
+    citations: list[Passage]
+    removed_citations: list[str]
     used_rag: bool
     model: str | None
     usage: Usage | None
@@ -83,10 +76,17 @@ class Answered:
 Event = Given | Token | Answered
 
 
+class Questions(Protocol):
+    """Answers questions elsewhere, without blocking the event loop."""
+
+    def submit(self, question: Question) -> Future[Answer]:
+        """Raises Overloaded."""
+
+
 @dataclass(frozen=True)
 class AskingService:
     database: Database
-    questions: QueryExecutor
+    questions: Questions
     answerer: Answerer
     query_log: QueryLog
     default_system_prompt: str
@@ -159,8 +159,8 @@ class AskingService:
     def _asked(self, asking: _Asking) -> Asked:
         ask = asking.ask
         return Asked(
-            question=ask.question.query,
-            excerpts=[Excerpt(each.rank, each.passage.title, each.passage.text) for each in asking.given],
+            question=ask.question.query or "",
+            excerpts=[Excerpt(each.rank, each.title, each.text) for each in asking.given],
             embedding_version=asking.found.embedding_version or "",
             system_prompt=self._system_prompt(asking),
             temperature=ask.temperature,
@@ -186,7 +186,7 @@ class AskingService:
                 query_id=asking.query_id,
                 kind=ASK,
                 place=place,
-                question=ask.question.query,
+                question=ask.question.query or "",
                 top_k=ask.question.top_k,
                 latency_ms=asking.latency_ms,
                 used_rag=bool(asking.given),
@@ -195,7 +195,7 @@ class AskingService:
                 completion_tokens=usage.completion_tokens if usage else None,
                 error=asking.error,
                 api_key_id=ask.api_key_id,
-                citations=[(each.rank, each.passage.faiss_id, each.passage.score) for each in asking.cited],
+                citations=[(each.rank, each.faiss_id, each.score) for each in asking.cited],
             )
         )
 
@@ -206,7 +206,7 @@ class _Asking:
     def __init__(self, ask: Ask, found: Answer, started: float) -> None:
         self.ask, self.found = ask, found
         self.query_id = str(uuid.uuid4())
-        self.given: list[Citation] = []
+        self.given: list[Passage] = []
         self.checker = CitationChecker(0)
         self.texts: list[str] = []
         self.ended = Ended()
@@ -215,11 +215,11 @@ class _Asking:
         self._started = started
 
     def give(self, passages: Sequence[Passage]) -> None:
-        self.given = [Citation(rank, passage) for rank, passage in enumerate(passages, 1)]
+        self.given = [replace(passage, rank=rank) for rank, passage in enumerate(passages, 1)]
         self.checker = CitationChecker(len(passages))
 
     @property
-    def cited(self) -> list[Citation]:
+    def cited(self) -> list[Passage]:
         return [each for each in self.given if each.rank in self.checker.cited]
 
     @property
@@ -229,9 +229,9 @@ class _Asking:
     def answered(self) -> Answered:
         return Answered(
             query_id=self.query_id,
-            text="".join(self.texts),
+            answer="".join(self.texts),
             citations=self.cited,
-            removed=self.checker.removed,
+            removed_citations=self.checker.removed,
             used_rag=bool(self.given),
             model=self.model,
             usage=self.ended.usage,

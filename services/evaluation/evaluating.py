@@ -11,12 +11,13 @@ from sqlalchemy.orm import Session
 
 from database.batching import batched
 from database.engine import Database
-from errors import Invalid
+from errors import Invalid, TooLarge
 from models import Doc, Project
 from services.evaluation.judging import Judged, judged, told
 from services.evaluation.measuring import DEEPEST, MEASURES, Values, measured, p_value
 from services.evaluation.ranking import MODES, Ranking
 from services.index import namespaces
+from services.search.checking import QuestionLimits, check_length, check_place
 from services.search.searching import SearchService
 from text.hashing import UNSTORABLE
 from text.judgements import Qrels, Queries, Run
@@ -39,9 +40,9 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way of searching, measured: a mode, or a ranking that was made before."""
+    """One way of searching, measured: *mode* is one of MODES, or names an earlier ranking."""
 
-    name: str
+    mode: str
     run: Run
     values: Values
 
@@ -53,9 +54,9 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """*difference* is that of the means: above 0 where *name* is better than *against*."""
+    """*difference* is that of the means: above 0 where *mode* is better than *against*."""
 
-    name: str
+    mode: str
     against: str
     measure: str
     difference: float
@@ -83,12 +84,16 @@ class Report:
 class EvaluatingService:
     database: Database
     searching: SearchService
+    limits: QuestionLimits
 
     def evaluate(self, asked: Evaluation, *, show: Callable[[int], None] = lambda _: None) -> Report:
-        """Raises Invalid or NotFound before the first search. *show* is told how many searches are done."""
+        """Raises Invalid, TooLarge or NotFound before the first search. *show* is told how many searches are done."""
+        place = asked.tenant_id, asked.namespace
+        check_place(place, asked.embedding_version, self.limits)
+        for query_id, query in asked.queries.items():
+            check_length(f"Query {told(query_id)}", query, self.limits, param="queries", error=TooLarge)
         _check_modes(asked.modes)
         known = judged(asked.queries, asked.qrels)
-        place = asked.tenant_id, asked.namespace
         with self.database.read() as session:
             project = namespaces.require(session, *place)
             unknown = _unknown(session, project, known.doc_ids)
@@ -143,7 +148,7 @@ def _comparisons(settings: Sequence[Setting]) -> Iterator[Comparison]:
         for measure in MEASURES:
             difference = other.figures[measure] - first.figures[measure]
             chance = p_value(other.values[measure], first.values[measure])
-            yield Comparison(other.name, first.name, measure, difference, chance)
+            yield Comparison(other.mode, first.mode, measure, difference, chance)
 
 
 def _notes(asked: Evaluation, known: Judged, unknown: list[str], ranking: Ranking) -> Iterator[str]:

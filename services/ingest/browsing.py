@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -11,9 +12,52 @@ from sqlalchemy.orm import Session
 from database.batching import batched
 from database.engine import Database
 from database.repeating import repeatable
+from domain import Json, chunk_id
 from models import Chunk, Doc, File, Project, Revision
 from services.index import namespaces
 from services.ingest.rows import IDS_PER_QUERY, DocView, view, with_revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentInfo:
+    """A document and its newest accepted revision. *filename* is None where it came as text."""
+
+    tenant_id: str
+    namespace: str
+    doc_id: str
+    status: str
+    error: str | None
+    revision: int
+    live_revision: int | None
+    doc_hash: str
+    title: str | None
+    source_type: str
+    mime_type: str
+    metadata: Json
+    chunk_count: int
+    job_id: str | None
+    filename: str | None
+    warnings: list[str]
+    warning_details: list[Json]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkInfo:
+    """A live chunk. *metadata* is its own, without the document's."""
+
+    chunk_id: str
+    chunk_index: int
+    text: str
+    header: str
+    section: str | None
+    metadata: Json | None
+    page_start: int | None
+    page_end: int | None
+    char_start: int
+    char_end: int
+    token_count: int
 
 
 @dataclass(frozen=True)
@@ -21,13 +65,14 @@ class BrowsingService:
     database: Database
 
     @repeatable
-    def get(self, tenant_id: str, namespace: str, doc_id: str) -> DocView:
+    def get(self, tenant_id: str, namespace: str, doc_id: str) -> DocumentInfo:
         with self.database.read() as session:
             project = namespaces.require(session, tenant_id, namespace)
-            return _with_files(session, project, [view(session, project, doc_id)])[0]
+            views = [view(session, project, doc_id)]
+            return _documents((tenant_id, namespace), views, _files(session, project, views))[0]
 
     @repeatable
-    def page(self, tenant_id: str, namespace: str, *, limit: int, after: str | None) -> list[DocView]:
+    def page(self, tenant_id: str, namespace: str, *, limit: int, after: str | None) -> list[DocumentInfo]:
         """At most *limit* documents by their doc_id, from behind *after* on."""
         with self.database.read() as session:
             project = namespaces.find(session, tenant_id, namespace)
@@ -36,11 +81,11 @@ class BrowsingService:
             query = with_revision(project, Revision.revision == Doc.revision).where(Doc.deleted_at.is_(None))
             if after is not None:
                 query = query.where(Doc.doc_id > after)
-            rows = session.execute(query.order_by(Doc.doc_id).limit(limit))
-            return _with_files(session, project, [DocView(doc, revision) for doc, revision in rows])
+            views = [DocView(*row) for row in session.execute(query.order_by(Doc.doc_id).limit(limit))]
+            return _documents((tenant_id, namespace), views, _files(session, project, views))
 
     @repeatable
-    def chunks(self, tenant_id: str, namespace: str, doc_id: str, *, limit: int, after: int | None) -> list[Chunk]:
+    def chunks(self, tenant_id: str, namespace: str, doc_id: str, *, limit: int, after: int | None) -> list[ChunkInfo]:
         """The chunks that a search can find, in the order of the document, from behind number *after* on."""
         with self.database.read() as session:
             project = namespaces.require(session, tenant_id, namespace)
@@ -53,10 +98,11 @@ class BrowsingService:
                 Chunk.chunk_index > (-1 if after is None else after),
                 Chunk.deleted_at.is_(None),
             )
-            return list(session.scalars(query.order_by(Chunk.chunk_index).limit(limit)))
+            return [_chunk(row) for row in session.scalars(query.order_by(Chunk.chunk_index).limit(limit))]
 
 
-def _with_files(session: Session, project: Project, views: Sequence[DocView]) -> list[DocView]:
+def _files(session: Session, project: Project, views: Sequence[DocView]) -> dict[str, File]:
+    """By doc_id, for those that came as files."""
     doc_ids = [each.doc.doc_id for each in views if each.revision.blob_uri is not None]
     files: dict[str, File] = {}
     for some in batched(doc_ids, IDS_PER_QUERY):
@@ -64,4 +110,48 @@ def _with_files(session: Session, project: Project, views: Sequence[DocView]) ->
         query = select(File).join(Doc, same & (File.revision == Doc.revision))
         query = query.where(Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.doc_id.in_(some))
         files |= {file.doc_id: file for file in session.scalars(query)}
-    return [replace(each, file=files.get(each.doc.doc_id)) for each in views]
+    return files
+
+
+def _documents(place: tuple[str, str], views: Sequence[DocView], files: dict[str, File]) -> list[DocumentInfo]:
+    return [_document(place, each.doc, each.revision, files.get(each.doc.doc_id)) for each in views]
+
+
+def _document(place: tuple[str, str], doc: Doc, revision: Revision, file: File | None) -> DocumentInfo:
+    return DocumentInfo(
+        tenant_id=place[0],
+        namespace=place[1],
+        doc_id=doc.doc_id,
+        status=doc.status,
+        error=doc.error,
+        revision=doc.revision,
+        live_revision=doc.live_revision,
+        doc_hash=revision.doc_hash,
+        title=revision.title,
+        source_type=revision.source_type,
+        mime_type=revision.mime_type,
+        metadata=revision.doc_metadata,
+        chunk_count=revision.chunk_count,
+        job_id=revision.job_id,
+        filename=file.filename if file else None,
+        warnings=file.messages if file else [],
+        warning_details=file.caveats if file else [],
+        created_at=doc.created_at,
+        updated_at=doc.updated_at,
+    )
+
+
+def _chunk(row: Chunk) -> ChunkInfo:
+    return ChunkInfo(
+        chunk_id=chunk_id(row.doc_id, row.chunk_index),
+        chunk_index=row.chunk_index,
+        text=row.text,
+        header=row.header,
+        section=row.section,
+        metadata=row.chunk_metadata,
+        page_start=row.page_start,
+        page_end=row.page_end,
+        char_start=row.char_start,
+        char_end=row.char_end,
+        token_count=row.token_count,
+    )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from domain import Json
 from errors import Invalid, TooLarge
+from services.index.names import check_line, check_new_name
 from services.ingest.drafts import AUTO, Limits, NewDoc
 from services.ingest.own_chunks import cleaned, joined
 from text.chunkers.base import STRATEGY_NAMES
@@ -14,8 +15,6 @@ from text.hashing import clean, is_blank, unfit
 from text.nesting import depth, strings_in
 
 DEEPEST_METADATA = 32
-MOST_NAME_BYTES = 2500
-"""In UTF-8: what Postgres takes into an index beside the other columns of a key. On SQLite too: it can be moved."""
 
 
 def checked(doc: NewDoc, limits: Limits) -> NewDoc:
@@ -75,26 +74,3 @@ def _check_metadata(whose: str, metadata: Json, limits: Limits, *, param: str) -
         raise Invalid(f"The metadata of {whose!r} is nested deeper than {DEEPEST_METADATA}.", param=param)
     if told := next(filter(None, map(unfit, strings_in(metadata))), None):
         raise Invalid(f"A key or a value in the metadata of {whose!r} {told}: take it out.", param=param)
-
-
-def check_name(field: str, value: str, longest: int) -> None:
-    """What any name has to be, also one that is only looked up. Raises Invalid."""
-    if not value.strip():
-        raise Invalid(f"{field} is empty.", param=field)
-    if len(value) > longest:
-        raise Invalid(f"{field} has {len(value)} characters; at most {longest} are accepted.", param=field)
-    if told := unfit(value):
-        raise Invalid(f"{field} {told}: take it out.", param=field)
-
-
-def check_new_name(field: str, value: str, longest: int) -> None:
-    """What a name has to be that something is given. Earlier versions gave others, and those can still be looked up."""
-    check_name(field, value, longest)
-    check_line(field, value)
-    if (size := len(value.encode())) > MOST_NAME_BYTES:
-        raise Invalid(f"{field} takes {size} bytes in UTF-8; at most {MOST_NAME_BYTES} are accepted.", param=field)
-
-
-def check_line(field: str, value: str) -> None:
-    if told := unfit(value, is_line=True):
-        raise Invalid(f"{field} {told}: it has to be one line of printable characters.", param=field)

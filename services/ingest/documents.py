@@ -81,7 +81,7 @@ class DocumentService:
         checked = self.preparing.check(docs)
         for _ in range(MOST_TRIES):
             with suppress(Overtaken):
-                return verb(checked) + Upserted(skipped_docs=len(docs) - len(checked))
+                return verb(checked) + Upserted(accepted=len(docs), skipped_docs=len(docs) - len(checked))
         raise Conflict("These documents are being changed by others without a pause: try again.")
 
     def _upsert_once(self, docs: list[NewDoc]) -> Upserted:

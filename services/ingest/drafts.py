@@ -126,8 +126,9 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
-    """What became of some documents. *chunks_reused* had a vector, or came with one; *job_id* does the rest."""
+    """What became of *accepted* documents. *chunks_reused* had a vector, or came with one; *job_id* does the rest."""
 
+    accepted: int = 0
     upserted_docs: int = 0
     skipped_docs: int = 0
     chunks_created: int = 0
@@ -137,6 +138,7 @@ class Upserted:
 
     def __add__(self, other: Upserted) -> Upserted:
         return Upserted(
+            self.accepted + other.accepted,
             self.upserted_docs + other.upserted_docs,
             self.skipped_docs + other.skipped_docs,
             self.chunks_created + other.chunks_created,

@@ -1,16 +1,17 @@
-"""What users may do with jobs beyond looking: ask for a rebuild, cancel."""
+"""What users may do with jobs: look at them, ask for a rebuild, cancel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from database.engine import Database
 from database.repeating import repeatable
-from domain import ANYONE, Principal, Scope
+from domain import ANYONE, JobStatus, Json, Principal, Scope
 from errors import Forbidden, Invalid
 from job_lease import Claim
 from job_queue import JobQueue
-from models import Job, JobStatus, RevisionStatus
+from models import Job, Project, RevisionStatus, Team
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
 from services.index.namespaces import EXTERNAL
@@ -20,12 +21,51 @@ from services.ingest.ingesting import abandon
 SHOWN_VERSIONS = 20
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobInfo:
+    """*result* is what was done, document by document where some failed; *error* why the job or its last try failed."""
+
+    job_id: str
+    type: str
+    status: JobStatus
+    progress: int
+    error: str | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    tenant_id: str
+    namespace: str
+    attempts: int
+    cancel_requested: bool
+    result: Json | None
+
+
 @dataclass(frozen=True)
 class JobService:
     database: Database
     queue: JobQueue
     embedding: EmbeddingService
     publisher: Publisher
+
+    def get(self, job_id: str, *, tenant_id: str | None = None) -> JobInfo:
+        return _info(*self.queue.get(job_id, tenant_id=tenant_id))
+
+    def page(
+        self,
+        *,
+        limit: int,
+        after: str | None = None,
+        status: JobStatus | None = None,
+        type: str | None = None,
+        tenant_id: str | None = None,
+        namespace: str | None = None,
+    ) -> list[JobInfo]:
+        """The newest jobs first, from behind the job *after* on; at most *limit* of them."""
+        rows = self.queue.page(
+            limit=limit, after=after, status=status, type=type, tenant_id=tenant_id, namespace=namespace
+        )
+        return [_info(*row) for row in rows]
 
     @repeatable
     def rebuild(
@@ -86,3 +126,22 @@ class JobService:
         became = RevisionStatus.CANCELLED if status == JobStatus.CANCELLED else RevisionStatus.FAILED
         with self.queue.finish(claim, status, error=error) as session:
             abandon(session, claim.job_id, error, became)
+
+
+def _info(job: Job, project: Project, team: Team) -> JobInfo:
+    return JobInfo(
+        job_id=job.job_id,
+        type=job.type,
+        status=JobStatus(job.status),
+        progress=job.progress,
+        error=job.error,
+        created_at=job.created_at,
+        updated_at=job.updated_at,
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+        tenant_id=team.name,
+        namespace=project.name,
+        attempts=job.attempts,
+        cancel_requested=job.cancel_requested,
+        result=job.result_json,
+    )

@@ -23,11 +23,10 @@ IDS_PER_QUERY = 500
 
 @dataclass(frozen=True, slots=True)
 class DocView:
-    """A doc, and the newest revision that was accepted of it; its file, where it came as one and that was asked for."""
+    """A doc, and the newest revision that was accepted of it."""
 
     doc: Doc
     revision: Revision
-    file: File | None = None
 
 
 def view(session: Session, project: Project, doc_id: str) -> DocView:

@@ -24,7 +24,7 @@ from errors import (
     Unreadable,
     VersionUnavailable,
 )
-from services.ingest.checking import check_new_name
+from services.index.names import check_new_name
 from services.ingest.documents import DocumentService
 from services.ingest.drafts import NewDoc, Upserted
 from text.chunkers.base import STRATEGY_NAMES

@@ -38,10 +38,11 @@ from sqlalchemy.orm import Session
 
 from database.dialects import epoch_now
 from database.engine import Database, Kind
+from domain import JobStatus
 from errors import Conflict, Invalid, ServiceError, Unstorable
 from job_queue import JobQueue
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision, set_revision
-from models import Base, Doc, IndexRow, Job, JobStatus, KeywordRow, Project, VectorRow, WorkerRow
+from models import Base, Doc, IndexRow, Job, KeywordRow, Project, VectorRow, WorkerRow
 from services.index.publishing import ask_for_rebuild
 from services.operations.comparing import Compared, Side, compare
 

@@ -27,6 +27,10 @@ class Health:
     model: str
     problems: list[str]
 
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:

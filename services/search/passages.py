@@ -12,7 +12,7 @@ from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from database.batching import batched
-from domain import Vectors
+from domain import Vectors, chunk_id
 from models import Chunk, Revision
 from services.search.fusing import Candidate
 from services.search.question import Passage
@@ -59,10 +59,6 @@ def with_context(session: Session, seen: Snapshot, passages: Sequence[Passage], 
         for row in session.execute(_PIECES.where(in_project, Chunk.faiss_id.in_(ids))):
             pieces[row.doc_id, row.revision][row.chunk_index] = Piece(row.char_start, row.char_end, row.text)
     return [_joined(passage, pieces[passage.doc_id, passage.revision], reach) for passage in passages]
-
-
-def chunk_id(doc_id: str, index: int) -> str:
-    return f"{doc_id}#c{index:04d}"
 
 
 # Built once: building it takes as long as running it.

@@ -16,16 +16,17 @@ Fusion = Literal["min_max", "reciprocal_rank"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """*query* may be empty where *queries* are not. With *by_doc* top_k counts documents, of *group_size* chunks each.
+    """*query* is None where a *vector* or *queries* stand alone.
 
-    *vector*, as own_chunks.unit() gives it, is asked for instead of words on the dense side.
+    With *by_doc* top_k counts documents, of *group_size* chunks each. *vector*, as own_chunks.unit() gives it, replaces
+    the words on the dense side.
 
     *mmr_lambda* from 0, all diversity, to 1, all relevance. *context* counts the chunks to each side that are joined.
     """
 
     tenant_id: str
     namespace: str
-    query: str
+    query: str | None
     top_k: int
     embedding_version: str | None = None
     filters: Filter | None = None
@@ -97,7 +98,8 @@ class Passage:
 
     *score* is, where one list was found, that list's: cosine similarity (dense) or BM25 (keyword). Where lists were
     fused it is their share: 1.0 is the best of every list. Reranking and diversity change the order, not the score.
-    *context* is the chunk with its neighbours, where that was asked for.
+    *context* is the chunk with its neighbours, where that was asked for. *rank* counts from 1 among the passages of an
+    answer and is what a marker, [1], names.
     """
 
     doc_id: str
@@ -118,6 +120,7 @@ class Passage:
     context: str | None = None
     rerank_score: float | None = None
     found_by: tuple[FoundBy, ...] = ()
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)

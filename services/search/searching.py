@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from database.engine import Database
 from database.repeating import repeatable
@@ -20,23 +21,23 @@ from domain import Vectors
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from errors import EmbeddingRefused, Interrupted, Invalid, ServiceError, VersionMismatch
-from models import IndexRow
+from models import IndexRow, Project
 from services.index.embedding import EmbeddingService
 from services.index.namespaces import missing
-from services.index.publishing import Publisher
 from services.search.arranging import arranged
 from services.search.filters.filtering import FilterService
 from services.search.fusing import Ranked
 from services.search.laps import Laps
-from services.search.passages import chunk_id, own_vectors, with_context
-from services.search.question import Answer, FoundBy, Passage, Question
+from services.search.passages import own_vectors, with_context
+from services.search.question import Answer, Question
 from services.search.reading import Asked, Reader, why_nothing
 from services.search.reranking import RerankingService
 from snapshot import Snapshot, row_of, snapshot
 
-__all__ = ["Answer", "Found", "FoundBy", "Passage", "Question", "SearchService", "chunk_id"]
-
 log = logging.getLogger(__name__)
+
+AskForRebuild = Callable[[Session, Project], str]
+"""Queues a rebuild of a namespace in the caller's transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ class SearchService:
     embedding: EmbeddingService
     vectors: VectorStore
     keywords: KeywordStore
-    publisher: Publisher
     filtering: FilterService
     reranking: RerankingService
+    ask_for_rebuild: AskForRebuild
 
     @repeatable
     def search(self, question: Question) -> Answer:
@@ -205,7 +206,7 @@ class SearchService:
                 row = session.scalar(select(IndexRow).where(row_of(seen.key)))
                 if row is not None and row.updated_at == index.updated_at:
                     row.problem = problem
-                    self.publisher.ask_for_rebuild(session, project)
+                    self.ask_for_rebuild(session, project)
         except ServiceError as error:
             log.error("could not queue its rebuild: %s", error)
 

@@ -53,6 +53,7 @@ def test_options_name_what_a_path_takes_and_only_listed_origins_may_ask(service:
         assert "authorization" in allowed.headers["access-control-allow-headers"]
         refused = shared.client.post("/v1/search", json={}, headers={"Origin": PAGE})
         assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (422, PAGE)
+        assert "RateLimit-Remaining" in refused.headers["access-control-expose-headers"].split(", ")
         other = shared.client.get("/v1/health", headers={"Origin": "https://other.example.com"})
         assert "access-control-allow-origin" not in other.headers
 

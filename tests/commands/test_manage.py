@@ -113,6 +113,26 @@ def test_what_is_ingested_is_found(run: Run, docs: Path) -> None:
     assert run("search", "glacier", *PLACE, "--mode", "keyword").stdout == "Nothing was found.\n"
 
 
+def test_a_search_has_the_limits_of_the_api_and_its_words(
+    run: Run, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_TOP_K", "7")
+    monkeypatch.setenv("MAX_QUERY_CHARS", "20")
+    monkeypatch.setenv("MAX_NAME_CHARS", "12")
+    for arguments, message in (
+        (["cats", *PLACE, "--top-k", 8], "top_k is 8; at most 7 is served (MAX_TOP_K)."),
+        (["x" * 21, *PLACE], "query has 21 characters; at most 20 are read (MAX_QUERY_CHARS)."),
+        ([" ", *PLACE], "query is empty: say what to look for."),
+        (["cats", "--tenant", "a" * 13, "--namespace", "n"], "tenant_id has 13 characters; at most 12 are accepted."),
+    ):
+        assert run("search", *arguments, exit_code=1).stderr == f"error: {message}\n"
+    queries, qrels = docs / "queries.tsv", docs / "qrels.tsv"
+    queries.write_text(f"q1\t{'x' * 21}\n")
+    qrels.write_text("query-id\tcorpus-id\tscore\nq1\tcats\t1\n")
+    evaluated = run("eval", *PLACE, "--queries", queries, "--qrels", qrels, exit_code=1)
+    assert evaluated.stderr == "error: Query 'q1' has 21 characters; at most 20 are read (MAX_QUERY_CHARS).\n"
+
+
 def test_a_folder_gives_the_same_doc_ids_however_it_is_named(
     run: Run, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,7 +315,7 @@ def test_a_strategy_that_there_is_not_is_said_once(run: Run, docs: Path) -> None
 def test_a_search_in_a_namespace_that_there_is_not_says_so(run: Run) -> None:
     result = run("search", "cats", *PLACE, exit_code=1)
     assert result.stderr.startswith("error: This tenant has no namespace 'project_001'")
-    assert run("search", " ", *PLACE, exit_code=1).stderr.startswith("error: the query is empty")
+    assert run("search", " ", *PLACE, exit_code=1).stderr.startswith("error: query is empty")
 
 
 def test_stats_show_the_indexes_and_the_queue(run: Run, docs: Path) -> None:

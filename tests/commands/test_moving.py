@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 
 from database.dialects import epoch_now
 from database.engine import Database
-from domain import Mode, Scope
+from domain import JobStatus, Mode, Scope
 from errors import Conflict, DatabaseUnavailable
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision
-from models import Base, Chunk, Embedding, IndexRow, Job, JobStatus, Project, Revision, Team
+from models import Base, Chunk, Embedding, IndexRow, Job, Project, Revision, Team
 from runtime.moving import open_move
 from services.operations.comparing import Compared
 from services.operations.moving import MovingService

@@ -16,7 +16,8 @@ import httpx
 from sqlalchemy import func, select, text
 
 from database.engine import Database
-from models import Chunk, Doc, DocStatus, Embedding, Job, JobStatus, Revision, WorkerRow
+from domain import JobStatus
+from models import Chunk, Doc, DocStatus, Embedding, Job, Revision, WorkerRow
 from runtime.opening import open_runtime
 from settings import Settings
 from tests.support.pooler import CONNECTIONS, pooled

@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import select, update
 
 from database.engine import Database
+from domain import JobStatus
 from errors import JobCancelled, LostLease, WorkerStopping
 from job_lease import Claim
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date
-from models import EmbeddingVersion, Job, JobStatus, Project, Team, utc_now
+from models import EmbeddingVersion, Job, Project, Team, utc_now
 from tests.support.processes import until
 from tests.support.service import end_leases
 

@@ -19,11 +19,12 @@ import services.index.embedding
 from app_v1 import create_app
 from database.dialects import epoch_now
 from database.engine import Database
+from domain import JobStatus
 from engines.embedders.base import Embedder
 from engines.embedders.opening import EmbedderConfig, open_embedder
 from handlers import HANDLERS
 from migrations.upgrade import bring_up_to_date
-from models import Job, JobStatus
+from models import Job
 from runtime.index import embedder_config
 from runtime.opening import open_runtime
 from runtime.parts import Runtime

@@ -1,0 +1,76 @@
+"""What the fields of a body may be, beside the strings of strings.py, and how strictly a body is read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from api.limits import MOST_ERRORS_TOLD
+from api.strings import as_json, as_name, at_most
+from api.tenants import BodyContext, visible
+from services.ingest.own_chunks import MOST_DIMENSIONS
+from text.filter_spellings import MOST_CONDITIONS, parse
+from text.filters import Filter
+from times import storable
+
+REQUIRED = "Field required"
+LEFT_OUT = "May be left out where an API key says it"
+
+
+def _tenant(value: Any, info: ValidationInfo) -> Any:
+    if value is not None and not isinstance(value, str):
+        return value
+    context = cast(BodyContext, info.context)
+    tenant = visible(context["principal"], value and as_name(value))
+    if tenant is None:
+        raise PydanticCustomError("missing", REQUIRED)
+    return tenant
+
+
+def _filter(value: Any) -> Filter | None:
+    return parse(as_json(value))
+
+
+TenantInBody = Annotated[
+    str,
+    BeforeValidator(_tenant),
+    at_most("max_name_chars", minLength=1),
+    Field(default_factory=lambda: None, validate_default=True, description=LEFT_OUT),
+]
+"""A tenant as a body names it, or NOBODY if it is not visible to the caller: no body takes one in any other way."""
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Vector = Annotated[list[Number], Field(fail_fast=True, max_length=MOST_DIMENSIONS)]
+_Filters = Annotated[dict[str, Any], Field(max_length=MOST_CONDITIONS)]
+Filters = Annotated[Filter | None, PlainValidator(_filter, json_schema_input_type=_Filters | None)]
+
+UtcTime = Annotated[AwareDatetime, AfterValidator(storable)]
+"""A time with its zone, converted to UTC, refused where it could not be stored."""
+
+
+class RequestBody(BaseModel):
+    """An unknown field is refused: a misspelt ``filters`` must not search everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, value: Any) -> Any:
+        """Each unknown field is named by an error of its own; of thousands the number is enough."""
+        known = cls.model_fields
+        if isinstance(value, dict) and len(value) > len(known) + MOST_ERRORS_TOLD:
+            message = "This object has {fields} fields, and there are {known}: see /docs for them."
+            raise PydanticCustomError("too_many_fields", message, {"fields": len(value), "known": len(known)})
+        return value

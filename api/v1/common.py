@@ -1,0 +1,97 @@
+"""What the models of several resources share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Generic, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.fields import RequestBody, TenantInBody
+from api.strings import Name, Word
+from services.ingest.drafts import AUTO, NewDoc, Upserted
+
+
+class Out(BaseModel):
+    """What a client receives, read from the attributes of what a service returns."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+Row = TypeVar("Row", bound=Out)
+
+
+class Page(Out, Generic[Row]):
+    data: list[Row]
+    has_more: bool
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, values: Sequence[object], *, limit: int, cursor: str) -> Self:
+        """The first *limit* of *values*; one more means that there are others. *cursor* is the field they go by."""
+        data, has_more = values[:limit], len(values) > limit
+        next_cursor = str(getattr(data[-1], cursor)) if has_more else None
+        return cls.model_validate({"data": data, "has_more": has_more, "next_cursor": next_cursor})
+
+
+class PlaceIn(RequestBody):
+    tenant_id: TenantInBody
+    namespace: Name
+
+
+class ChunkingIn(RequestBody):
+    """How a document is cut into chunks, and what of each is embedded."""
+
+    chunk_strategy: Word = Field(AUTO, description="auto: the strategy that fits the file")
+    chunk_overlap: int = Field(0, ge=0, le=10_000, description="Characters that a chunk repeats of the previous one")
+    enrich_context: bool = Field(False, description="Embed each chunk with its title and headings before it")
+
+
+class UpsertOut(Out):
+    """chunks_reused had a vector already, from an earlier revision or another document, or came with one."""
+
+    accepted: int
+    upserted_docs: int
+    skipped_docs: int
+    chunks_created: int
+    job_id: str | None
+    chunks_embedded: int
+    chunks_reused: int
+
+
+class FileOut(Out):
+    doc_id: str
+    filename: str
+    mime_type: str
+    bytes: int
+    sha256: str
+
+
+class UploadOut(UpsertOut):
+    """A worker reads and publishes what is in *docs*, under *job_id*; those that were skipped are there already."""
+
+    docs: list[FileOut]
+
+
+class SearchedIndexOut(Out):
+    """What was searched: everything published up to seq. exact: every vector was compared."""
+
+    seq: int
+    embedding_version: str
+    exact: bool = Field(validation_alias="is_exact")
+
+
+def uploaded(done: Upserted, docs: Sequence[NewDoc]) -> UploadOut:
+    files = [(doc.doc_id, doc.file) for doc in docs if doc.file is not None]
+    stored = [
+        FileOut(
+            doc_id=doc_id,
+            filename=file.filename,
+            mime_type=file.mime_type,
+            bytes=file.byte_count,
+            sha256=file.sha256,
+        )
+        for doc_id, file in files
+    ]
+    return UploadOut(**asdict(done), docs=stored)
