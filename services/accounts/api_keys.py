@@ -20,8 +20,8 @@ from database.engine import Database
 from domain import Principal, Scope, with_included
 from errors import Conflict, Forbidden, Invalid, NotFound
 from models import ApiKey, Team, utc_now
-from services.accounts.teams import require_team
 from services.index.names import check_line
+from services.index.namespaces import require_team
 from times import shifted, storable
 
 PREFIX = "adf_"

@@ -7,11 +7,10 @@ from datetime import datetime
 from enum import Enum
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
 from database.engine import Database
-from errors import Conflict, NotFound
+from errors import Conflict
 from models import Project, Team
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
@@ -73,7 +72,7 @@ class AccountService:
 
     def change_team(self, name: str, change: TeamChange) -> TeamInfo:
         with self.database.write() as session:
-            team = require_team(session, name)
+            team = namespaces.require_team(session, name)
             if not isinstance(change.system_prompt, Unchanged):
                 team.system_prompt = _prompt(change.system_prompt)
             if not isinstance(change.allow_system_prompt, Unchanged):
@@ -82,7 +81,7 @@ class AccountService:
 
     def team(self, name: str) -> TeamInfo:
         with self.database.read() as session:
-            return _team(require_team(session, name))
+            return _team(namespaces.require_team(session, name))
 
     def teams(self, *, limit: int, after: str | None = None, only: str | None = None) -> list[TeamInfo]:
         """At most *limit* teams by their name, from behind *after* on; or the one that is called *only*."""
@@ -96,7 +95,7 @@ class AccountService:
         """An empty namespace under this process's embedding version, whose model is loaded for it."""
         check_new_name("namespace", namespace, self.name_chars)
         with self.database.read() as session:
-            require_team(session, team_name)
+            namespaces.require_team(session, team_name)
             if namespaces.find(session, team_name, namespace) is not None:
                 raise Conflict(f"There is a namespace {namespace!r} already.", param="namespace")
         version = self.embedding.version
@@ -107,17 +106,9 @@ class AccountService:
     def projects(self, team_name: str, *, limit: int, after: str | None = None) -> list[ProjectInfo]:
         """At most *limit* of the team's projects by their name, from behind *after* on."""
         with self.database.read() as session:
-            team = require_team(session, team_name)
+            team = namespaces.require_team(session, team_name)
             query = select(Project).where(Project.team_id == team.id, Project.name > (after or ""))
             return [_project(team_name, row) for row in session.scalars(query.order_by(Project.name).limit(limit))]
-
-
-def require_team(session: Session, name: str) -> Team:
-    """Raises NotFound, in words that do not tell whether another asker would be told otherwise."""
-    team = session.scalar(select(Team).where(Team.name == name))
-    if team is None:
-        raise NotFound("There is no such team: check tenant_id.", param="tenant_id")
-    return team
 
 
 def _team(row: Team) -> TeamInfo:

@@ -21,6 +21,14 @@ def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
     return session.scalar(query.where(Team.name == tenant_id, Project.name == namespace))
 
 
+def require_team(session: Session, name: str) -> Team:
+    """Raises NotFound, in the same words whether or not the team exists for somebody else."""
+    team = session.scalar(select(Team).where(Team.name == name))
+    if team is None:
+        raise NotFound("There is no such team: check tenant_id.", param="tenant_id")
+    return team
+
+
 def require(session: Session, tenant_id: str, namespace: str) -> Project:
     project = find(session, tenant_id, namespace)
     if project is None:
