@@ -49,16 +49,16 @@ def with_names(folded: str) -> str:
 
 def joined_codes(folded: str) -> list[str]:
     """What is written apart in *folded*, together: numbers with what they belong to, and words with hyphens."""
-    found: dict[tuple[int, str], None] = {}
+    codes: dict[tuple[int, str], None] = {}
     if _DIGIT.search(folded):
         for pattern, joins in ((_NUMBERS, _of_numbers), (_IBAN, _of_iban)):
             for match in pattern.finditer(folded):
-                found.update(((match.start(), joined), None) for joined in joins(match))
+                codes.update(((match.start(), joined), None) for joined in joins(match))
     for match in _HYPHENED.finditer(folded):
         pieces = _PIECES.findall(match.group())
         if _DIGIT.search(match.group()) or min(map(len, pieces)) == 1:
-            found[match.start(), "".join(pieces)] = None
-    return [joined for _, joined in found if _is_code(joined)]
+            codes[match.start(), "".join(pieces)] = None
+    return [joined for _, joined in codes if _is_code(joined)]
 
 
 def _incremented(match: re.Match[str]) -> str:

@@ -45,7 +45,7 @@ class Exists:
 class OneOf:
     """The value is one of these, each given by its identity()."""
 
-    wanted: frozenset[Hashable]
+    identities: frozenset[Hashable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Compares:
 class Contains:
     """The value is a list with an element of that identity(), or a string with *text* in it."""
 
-    wanted: Hashable
+    element: Hashable
     text: str | None
 
 
@@ -92,8 +92,8 @@ Filter = Condition | All | AnyOf | Not
 """Equal trees mean the same, so a filter can be the key under which its result is kept."""
 
 
-def matches(wanted: Filter, fields: Fields) -> bool:
-    match wanted:
+def matches(tree: Filter, fields: Fields) -> bool:
+    match tree:
         case Condition(key, test):
             return holds(test, lookup(fields, key))
         case All(parts):
@@ -104,10 +104,10 @@ def matches(wanted: Filter, fields: Fields) -> bool:
             return not matches(part, fields)
 
 
-def conditions(wanted: Filter) -> Iterator[Condition]:
-    match wanted:
+def conditions(tree: Filter) -> Iterator[Condition]:
+    match tree:
         case Condition():
-            yield wanted
+            yield tree
         case All(parts) | AnyOf(parts):
             for part in parts:
                 yield from conditions(part)
@@ -124,13 +124,13 @@ def holds(test: Test, value: Any) -> bool:
     match test:
         case Exists():
             return True
-        case OneOf(wanted):
-            return identity(value) in wanted
+        case OneOf(accepted):
+            return identity(value) in accepted
         case Compares(operator, limit):
             return kind(value) == kind(limit) and _ORDERS[operator](value, limit)
-        case Contains(wanted, text):
+        case Contains(accepted, text):
             if isinstance(value, list):
-                return any(identity(each) == wanted for each in value)
+                return any(identity(each) == accepted for each in value)
             return text is not None and isinstance(value, str) and text in value
 
 

@@ -15,7 +15,7 @@ _MARKS = re.compile(
 )
 _RAISED = re.compile(r"(?<=\d)(?=[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215f])")
 """Where a power or a fraction begins behind a number: 10⁶ is not 106, 3½ not 31 and 2."""
-_TAKEN_APART = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3"}
+_RECOMPOSED = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3"}
 """The vowel am of Thai and Lao, which Unicode does not put together again."""
 
 _WITHOUT_DECOMPOSITION = {
@@ -52,7 +52,7 @@ def folded(text: str) -> str:
         return small
     bare = _MARKS.sub("", unicodedata.normalize("NFKD", _RAISED.sub(" ", small.translate(_FOLDS))))
     composed = unicodedata.normalize("NFKC", bare).casefold()  # again: ㎒ becomes MHz
-    for apart, together in _TAKEN_APART.items():
+    for apart, together in _RECOMPOSED.items():
         composed = composed.replace(apart, together)
     return composed
 

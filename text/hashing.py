@@ -37,14 +37,14 @@ def unfit(value: str, *, is_line: bool = False) -> str | None:
 
     A line is shown among others, in lists, headers and logs: it has no control character, and nothing that ends it.
     """
-    found = (UNFIT_FOR_A_LINE if is_line else UNSTORABLE).search(value)
-    if found is None:
+    match = (UNFIT_FOR_A_LINE if is_line else UNSTORABLE).search(value)
+    if match is None:
         return None
-    code = ord(found.group())
+    code = ord(match.group())
     kind = (
-        "a lone surrogate" if _SURROGATE.match(found.group()) else "a control character" if code else "a NUL character"
+        "a lone surrogate" if _SURROGATE.match(match.group()) else "a control character" if code else "a NUL character"
     )
-    return f"has {kind} (U+{code:04X}) at character {found.start()}"
+    return f"has {kind} (U+{code:04X}) at character {match.start()}"
 
 
 def clean(text: str) -> str:
@@ -52,10 +52,10 @@ def clean(text: str) -> str:
 
     Raises Invalid for a lone surrogate: it is no character, and guessing another would change the text.
     """
-    found = _SURROGATE.search(text)
-    if found:
-        code = f"U+{ord(found.group()):04X}"
-        message = f"the text has a lone surrogate ({code}) at character {found.start()}, which is not Unicode text"
+    surrogate = _SURROGATE.search(text)
+    if surrogate:
+        code = f"U+{ord(surrogate.group()):04X}"
+        message = f"the text has a lone surrogate ({code}) at character {surrogate.start()}, which is not Unicode text"
         raise Invalid(message, param="text")
     return text.replace("\x00", REPLACEMENT)
 

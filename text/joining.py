@@ -28,10 +28,10 @@ def joined(pieces: Sequence[Piece]) -> str:
     """
     if not pieces:
         return ""
-    told, end = [pieces[0].text], pieces[0].end
+    parts, end = [pieces[0].text], pieces[0].end
     for piece in pieces[1:]:
         if piece.start > end:
-            told.append("\n" if piece.start == end + 1 else "\n\n")
-        told.append(piece.body[max(end - piece.start, 0) :])
+            parts.append("\n" if piece.start == end + 1 else "\n\n")
+        parts.append(piece.body[max(end - piece.start, 0) :])
         end = max(end, piece.end)
-    return "".join(told)
+    return "".join(parts)

@@ -56,16 +56,16 @@ def read_qrels(content: str) -> Qrels:
 
 def read_runs(content: str) -> Mapping[str, Run]:
     """TREC's six columns (query, Q0, document, rank, score, tag): a run for each tag, its documents by their ranks."""
-    found: dict[str, dict[str, list[tuple[int, str]]]] = {}
+    runs: dict[str, dict[str, list[tuple[int, str]]]] = {}
     for number, line in _lines(content):
         fields = _fields(line)
         if len(fields) != 6 or not fields[3].isdecimal():
             raise Invalid(f"Line {number} is not one of a TREC run: query, Q0, document, rank, score, tag.")
         query_id, _, doc_id, rank, _, tag = fields
-        found.setdefault(tag, {}).setdefault(query_id, []).append((int(rank), doc_id))
+        runs.setdefault(tag, {}).setdefault(query_id, []).append((int(rank), doc_id))
     return {
         tag: {query_id: [doc_id for _, doc_id in sorted(ranked)] for query_id, ranked in run.items()}
-        for tag, run in found.items()
+        for tag, run in runs.items()
     }
 
 
@@ -90,10 +90,10 @@ def _fields(line: str) -> list[str]:
 
 def _json_query(number: int, line: str) -> tuple[str, str]:
     try:
-        found = strict_json.loads(line)
+        query = strict_json.loads(line)
     except strict_json.NotJson as error:
         raise Invalid(f"Line {number} is not valid JSON ({error}).") from error
-    query_id, text = found.get("_id"), found.get("text")
+    query_id, text = query.get("_id"), query.get("text")
     if not isinstance(query_id, str | int) or not isinstance(text, str):
         raise Invalid(f'Line {number} has no "_id" or no "text".')
     return str(query_id), text

@@ -23,8 +23,8 @@ def stop_words(words: Sequence[str]) -> frozenset[str]:
 # Folded as words are: without diacritics, ß as ss. Of equally many words the first language wins.
 STOP_WORDS = MappingProxyType(
     {
-        language: frozenset(told.split())
-        for language, told in {
+        language: frozenset(words.split())
+        for language, words in {
             "en": (
                 "a about an and are as at be been being but by can could did do does during for from had has have he "
                 "her him his how i if in into is it its may me might my no nor not of on or our she should so such "

@@ -9,17 +9,17 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-LONGEST_SHOWN = 60
+LONGEST_QUOTED = 60
 
 
 class NotJson(ValueError):
     """Its message says what is wrong, and fits behind "This is not valid JSON"."""
 
 
-def loads(sent: bytes | str) -> Any:
-    """What *sent* says. Raises NotJson. Takes time and memory in proportion to its length, whatever is in it."""
+def loads(content: bytes | str) -> Any:
+    """What *content* says. Raises NotJson. Takes time and memory in proportion to its length, whatever is in it."""
     try:
-        text = sent if isinstance(sent, str) else sent.decode("utf-8-sig")
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
         if "\\ud" in text or "\\uD" in text:  # an escaped surrogate: only a pair of them is a character
             json.dumps(value, ensure_ascii=False).encode()
@@ -41,13 +41,13 @@ def loads(sent: bytes | str) -> Any:
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise NotJson(f"the key {_first_repeated(pairs)[:LONGEST_SHOWN]!r} stands twice in one object")
+        raise NotJson(f"the key {_first_repeated(pairs)[:LONGEST_QUOTED]!r} stands twice in one object")
     return value
 
 
 def _first_repeated(pairs: Sequence[tuple[str, Any]]) -> str:
-    seen: set[str] = set()
-    return next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    names: set[str] = set()
+    return next(name for name, _ in pairs if name in names or names.add(name))  # type: ignore[func-returns-value]
 
 
 def _refuse_constant(name: str) -> Any:

@@ -57,11 +57,11 @@ def query_words(text: str) -> Counter[str]:
     plain = with_names(folded(text))
     cut = _cut(plain)
     stops = stop_words(cut) - _capitals(text)
-    said = Counter(_stemmed([word for word in cut if word not in stops] or cut))
-    said.update(joined_codes(plain))
+    counts = Counter(_stemmed([word for word in cut if word not in stops] or cut))
+    counts.update(joined_codes(plain))
     for other in (*_abbreviations(text), *_stemmed(list(other_spellings(text)))):
-        said.setdefault(other, 1)
-    return Counter(dict(said.most_common(MOST_QUERY_WORDS)))
+        counts.setdefault(other, 1)
+    return Counter(dict(counts.most_common(MOST_QUERY_WORDS)))
 
 
 def _capitals(text: str) -> frozenset[str]:
@@ -71,8 +71,8 @@ def _capitals(text: str) -> frozenset[str]:
 
 def _abbreviations(text: str) -> Iterator[str]:
     """Those that a stemmer takes for plurals, as they are: AIDS is no aid. And PC for PCs, which it leaves alone."""
-    found = _ABBREVIATION.findall(text)
-    for word, stem in zip(found, _stemmed(list(map(str.casefold, found))), strict=True):
+    abbreviations = _ABBREVIATION.findall(text)
+    for word, stem in zip(abbreviations, _stemmed(list(map(str.casefold, abbreviations))), strict=True):
         if word.casefold() != stem:
             yield word.casefold()
     for plural in _FEW_CAPITALS.findall(text):

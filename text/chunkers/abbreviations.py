@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 
-_LOOKED_AT = 24
+_WINDOW_CHARS = 24
 _LAST_WORD = re.compile(r"(?:^|[\s(\[\"'“„‘«/-])([^\s(\[\"'“„‘«/-]+)\.$")  # noqa: RUF001 (these very marks are meant)
 _NEXT_WORD = re.compile(r"[\s\"'“„‘«(\[]*([^\W_]+)")  # noqa: RUF001 (likewise)
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я]")
 _ORDINAL = re.compile(r"\d{1,2}")
 
 
-def _words(told: str) -> frozenset[str]:
-    return frozenset(told.split())
+def _words(words: str) -> frozenset[str]:
+    return frozenset(words.split())
 
 
 # Never the last word of a sentence.
@@ -49,19 +49,19 @@ _AFTER_ORDINALS = _words("""
 
 def ends_sentence(text: str, stop: int, *, begin: int, after: int) -> bool:
     """Does the full stop before *stop* end the sentence that began at *begin*? *after* is what follows its quotes."""
-    following = _NEXT_WORD.match(text, after, after + 2 * _LOOKED_AT)
+    following = _NEXT_WORD.match(text, after, after + 2 * _WINDOW_CHARS)
     next_word = following.group(1) if following else ""
     if text[after + 1 : after + 2].islower() or next_word[:1].islower():
         return False
-    start = max(begin, stop - _LOOKED_AT)
+    start = max(begin, stop - _WINDOW_CHARS)
     last = _LAST_WORD.search(text[start:stop])
     if last is None:
         return True
     is_first = start == begin and not text[start : start + last.start()].strip()
-    return not _goes_on(last.group(1), next_word, is_first=is_first)
+    return not _continues(last.group(1), next_word, is_first=is_first)
 
 
-def _goes_on(word: str, after: str, *, is_first: bool) -> bool:
+def _continues(word: str, after: str, *, is_first: bool) -> bool:
     small = word.casefold()
     if is_first and (_ORDINAL.fullmatch(word) or (len(word) == 1 and word.isalpha())):
         return True  # the number or letter of an item

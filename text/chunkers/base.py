@@ -30,7 +30,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Segment:
     """Units that may share a chunk: one section, one page or one table. No chunk crosses two runs.
 
     *prefix* is put before the text of each chunk that begins behind *header*, where it stands in the text (a table's).
@@ -128,5 +128,5 @@ def _fitting(source: Source, start: int, end: int) -> Iterator[Unit]:
 def _pieces(text: str, start: int, end: int, size: int) -> list[tuple[int, int]]:
     """Adjoining pieces of *size* characters at most, at the best border in their later half."""
     splitter = TextSplitter(((size + 1) // 2, size), trim=False)
-    found = splitter.chunk_indices(text[start:end])
-    return [(start + offset, start + offset + len(piece)) for offset, piece in found]
+    pieces = splitter.chunk_indices(text[start:end])
+    return [(start + offset, start + offset + len(piece)) for offset, piece in pieces]

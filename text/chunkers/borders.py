@@ -36,12 +36,12 @@ def trimmed(text: str, start: int, end: int) -> Stretch:
 
 
 def lines(text: str, start: int, end: int) -> Iterator[Stretch]:
-    yield from _between(text, start, end, at=(found.end() for found in _LINE.finditer(text, start, end)))
+    yield from _between(text, start, end, at=(match.end() for match in _LINE.finditer(text, start, end)))
 
 
 def paragraphs(text: str, start: int, end: int) -> Iterator[Stretch]:
     """What stands between blank lines or form feeds."""
-    yield from _between(text, start, end, at=(found.end() for found in BLANK_LINE.finditer(text, start, end)))
+    yield from _between(text, start, end, at=(match.end() for match in BLANK_LINE.finditer(text, start, end)))
 
 
 def sentences(text: str, start: int, end: int) -> Iterator[Stretch]:
@@ -51,7 +51,7 @@ def sentences(text: str, start: int, end: int) -> Iterator[Stretch]:
 
 def full_stops(text: str, start: int, end: int) -> Iterator[Stretch]:
     """Sentences where none need begin with a capital, for what ``sentences`` takes for one long sentence."""
-    yield from _between(text, start, end, at=(found.end() for found in _SENTENCE_END.finditer(text, start, end)))
+    yield from _between(text, start, end, at=(match.end() for match in _SENTENCE_END.finditer(text, start, end)))
 
 
 PROSE: tuple[Border, ...] = (sentences, full_stops)
@@ -59,10 +59,10 @@ PROSE: tuple[Border, ...] = (sentences, full_stops)
 
 def _ends(text: str, start: int, end: int) -> Iterator[int]:
     begin = start
-    for found in _SENTENCE_END.finditer(text, start, end):
-        is_stop = found.group()[0] == "."
-        if not is_stop or ends_sentence(text, found.start() + 1, begin=begin, after=found.end()):
-            begin = found.end()
+    for match in _SENTENCE_END.finditer(text, start, end):
+        is_stop = match.group()[0] == "."
+        if not is_stop or ends_sentence(text, match.start() + 1, begin=begin, after=match.end()):
+            begin = match.end()
             yield begin
 
 

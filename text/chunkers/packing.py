@@ -19,17 +19,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from domain import Span
-from text.chunkers.base import Run, Source, Unit, units_of
+from text.chunkers.base import Segment, Source, Unit, units_of
 from text.chunkers.borders import PROSE, lines
 
 REACH = 0.5
 """Of a chunk. Larger fills chunks better and lets an edit reach further; test_chunkers.py holds the figures."""
 
 
-def pack(source: Source, run: Run) -> Iterator[Span]:
+def pack(source: Source, segment: Segment) -> Iterator[Span]:
     """The chunks of a run, in order. Only a chunk of a single code point can be over ``source.max_tokens``."""
-    if run.units:
-        yield from _Packer.of(source, run).spans()
+    if segment.units:
+        yield from _Packer.of(source, segment).spans()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,17 @@ class _Packer:
     """*begins* and *ends* say where each unit lies on a line of tokens; *room* is what a chunk may hold."""
 
     source: Source
-    run: Run
+    segment: Segment
     begins: list[int]
     ends: list[int]
     marks: list[float]
     room: int
 
     @classmethod
-    def of(cls, source: Source, run: Run) -> _Packer:
-        marks = [_mark(source.text[unit.start : unit.end]) for unit in run.units]
-        begins, ends = _on_a_line(source, run.units)
-        return cls(source, run, begins, ends, marks, source.beside(run.prefix).max_tokens)
+    def of(cls, source: Source, segment: Segment) -> _Packer:
+        marks = [_mark(source.text[unit.start : unit.end]) for unit in segment.units]
+        begins, ends = _on_a_line(source, segment.units)
+        return cls(source, segment, begins, ends, marks, source.beside(segment.prefix).max_tokens)
 
     def spans(self) -> Iterator[Span]:
         for first, stop in pairwise([*self._anchors(), len(self.marks)]):
@@ -91,15 +91,15 @@ class _Packer:
         return _followed_back(chosen, first, stop)
 
     def _span(self, begin: int, end: int) -> Span:
-        start, stop = self.run.units[begin].start, self.run.units[end - 1].end
-        text = self.run.prefix_at(start) + self.source.text[start:stop]
-        return Span(start, stop, text, self.source.count_tokens(text), self.run.section)
+        start, stop = self.segment.units[begin].start, self.segment.units[end - 1].end
+        text = self.segment.prefix_at(start) + self.source.text[start:stop]
+        return Span(start, stop, text, self.source.count_tokens(text), self.segment.section)
 
     def _bare(self, span: Span) -> Iterator[Span]:
         """Without the prefix, for a tokenizer that counts more for the two together than for each."""
         stretches = [(span.start, span.end)]
-        if span.start <= self.run.header[0]:  # it has the header in its place
-            stretches = [(span.start, self.run.header[1]), (self.run.header[1], span.end)]
+        if span.start <= self.segment.header[0]:  # it has the header in its place
+            stretches = [(span.start, self.segment.header[1]), (self.segment.header[1], span.end)]
         for unit in units_of(self.source, stretches, (lines, *PROSE)):
             text = self.source.text[unit.start : unit.end]
             yield Span(unit.start, unit.end, text, self.source.count_tokens(text), span.section)

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from text.chunkers.base import Run, Source, Unit, units_between
+from text.chunkers.base import Segment, Source, Unit, units_between
 from text.chunkers.borders import BLANK_LINE, PROSE, Border, Stretch, lines
-from text.chunkers.tables import Table, begins_table, is_long, table_at, table_runs
+from text.chunkers.tables import Table, begins_table, is_long, table_at, table_segments
 
 _ATX = re.compile(r"(#{1,6})[ \t]++([^\r\n]*[^\s#])")
 _UNDERLINE = re.compile(r"=++\Z|--++\Z")
@@ -38,29 +38,29 @@ class _Block:
     table: Table | None = None
 
 
-def default(source: Source) -> Iterator[Run]:
+def default(source: Source) -> Iterator[Segment]:
     yield from sections(source, [(0, len(source.text))], plain_headings=True)
 
 
-def markdown(source: Source) -> Iterator[Run]:
+def markdown(source: Source) -> Iterator[Segment]:
     yield from sections(source, [(0, len(source.text))], plain_headings=False)
 
 
 def sections(
     source: Source, stretches: Iterable[Stretch], *, plain_headings: bool, tables_apart: bool = False
-) -> Iterator[Run]:
+) -> Iterator[Segment]:
     """The sections of each stretch. One that goes on in the next stretch is two runs, one path.
 
     A table that does not fit a chunk is a run of its own, under its repeated header; with *tables_apart* each is.
     """
     path: Path = ()
     for start, end in stretches:
-        found = list(lines(source.text, start, end))
-        blocks = _Lines(source.text, found, plain_headings=plain_headings).blocks()
+        all_lines = list(lines(source.text, start, end))
+        blocks = _Lines(source.text, all_lines, plain_headings=plain_headings).blocks()
         for headings, bodies in _with_their_headings(blocks):
             for heading in headings:
                 path = (*(above for above in path if above[0] < heading.level), (heading.level, heading.title))
-            yield from _runs(source, headings, bodies, titles(path), tables_apart=tables_apart)
+            yield from _segments(source, headings, bodies, titles(path), tables_apart=tables_apart)
 
 
 def titles(path: Path) -> tuple[str, ...]:
@@ -80,22 +80,22 @@ def _with_their_headings(blocks: Iterable[_Block]) -> Iterator[tuple[list[_Block
         yield headings, bodies
 
 
-def _runs(
+def _segments(
     source: Source, headings: list[_Block], bodies: list[_Block], section: tuple[str, ...], *, tables_apart: bool
-) -> Iterator[Run]:
-    waiting: list[_Block] = []
+) -> Iterator[Segment]:
+    pending: list[_Block] = []
     for body in bodies:
         if body.table is None or not (tables_apart or is_long(source, body.table)):
-            waiting.append(body)
+            pending.append(body)
             continue
-        if waiting:
-            yield Run(_units(source, headings, waiting), section)
-            headings, waiting = [], []
+        if pending:
+            yield Segment(_units(source, headings, pending), section)
+            headings, pending = [], []
         lead = headings[0].start if headings else None
-        yield from table_runs(source, body.table, lead=lead, section=section)
+        yield from table_segments(source, body.table, lead=lead, section=section)
         headings = []
-    if headings or waiting:
-        yield Run(_units(source, headings, waiting), section)
+    if headings or pending:
+        yield Segment(_units(source, headings, pending), section)
 
 
 def _units(source: Source, headings: Sequence[_Block], bodies: Sequence[_Block]) -> list[Unit]:
@@ -139,9 +139,9 @@ class _Lines:
         return len(line) >= len(fence) and not line.strip(fence[0])
 
     def _heading(self, at: int) -> tuple[_Block, int] | None:
-        found = _ATX.match(self.text, *self.lines[at])
-        if found:
-            return self._titled(at, at, len(found.group(1)), found.group(2)), at + 1
+        heading = _ATX.match(self.text, *self.lines[at])
+        if heading:
+            return self._titled(at, at, len(heading.group(1)), heading.group(2)), at + 1
         if self._is_underlined(at):
             level = 1 if self._line(at + 1)[0] == "=" else 2
             return self._titled(at, at + 1, level, self._line(at)), at + 2

@@ -11,22 +11,22 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from text.chunkers.base import Run, Source, units_of
+from text.chunkers.base import Segment, Source, units_of
 from text.chunkers.borders import BLANK_LINE, PROSE, Stretch, lines
 from text.chunkers.structure import sections
-from text.chunkers.tables import Table, are_units, is_header, is_title, table_runs, tables_in
+from text.chunkers.tables import Table, are_units, is_header, is_title, table_segments, tables_in
 
 _QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*+"(?=[,;\t|]|$)')
 _OPEN_QUOTE = re.compile(r'(?:^|[,;\t|])"')
 _SEPARATORS = ",;\t|"
-_SAID_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?', re.IGNORECASE)
+_DECLARED_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?', re.IGNORECASE)
 _LONGEST_ROW_LINES = 100
 """A quote that nothing closes makes one row of that many lines at most, not of the rest of the document."""
-_LOOKED_AT = 50
+_SAMPLE_RECORDS = 50
 _MOST_ABOVE = 10
 
 
-def table(source: Source) -> Iterator[Run]:
+def table(source: Source) -> Iterator[Segment]:
     rows = list(lines(source.text, 0, len(source.text)))
     if any(tables_in(source.text, rows)):
         yield from sections(source, [(0, len(source.text))], plain_headings=False, tables_apart=True)
@@ -34,26 +34,26 @@ def table(source: Source) -> Iterator[Run]:
         yield from _separated(source, list(_records(source.text, rows)))
 
 
-def _separated(source: Source, records: list[Stretch]) -> Iterator[Run]:
-    some = [source.text[slice(*record)] for record in records[:_LOOKED_AT]]
-    said = _SAID_SEPARATOR.fullmatch(some[0]) if some else None
-    separator = said.group(1) if said else _separator(some)
+def _separated(source: Source, records: list[Stretch]) -> Iterator[Segment]:
+    sample = [source.text[slice(*record)] for record in records[:_SAMPLE_RECORDS]]
+    declared = _DECLARED_SEPARATOR.fullmatch(sample[0]) if sample else None
+    separator = declared.group(1) if declared else _separator(sample)
     if not separator:
-        yield Run(units_of(source, records, (lines, *PROSE)), whole_overlap=True)
+        yield Segment(units_of(source, records, (lines, *PROSE)), whole_overlap=True)
         return
-    cells = [_cells(record, separator) for record in some]
-    first = last = _header(source.text, records, cells, begin=1 if said and len(cells) > 1 else 0)
+    cells = [_cells(record, separator) for record in sample]
+    first = last = _header(source.text, records, cells, begin=1 if declared and len(cells) > 1 else 0)
     if last + 1 < len(cells) and are_units(cells[last + 1]):
         last += 1
     header = (records[first][0], records[last][1])
-    yield from table_runs(source, Table(records[0][0], (header,), records[last + 1 :]))
+    yield from table_segments(source, Table(records[0][0], (header,), records[last + 1 :]))
 
 
-def _separator(some: Sequence[str]) -> str:
+def _separator(sample: Sequence[str]) -> str:
     """The one that parts most records into as many cells as each other."""
     best, rank = "", (0, 0)
     for separator in _SEPARATORS:
-        widths = Counter(len(_cells(record, separator)) for record in some)
+        widths = Counter(len(_cells(record, separator)) for record in sample)
         width, count = max(widths.items(), key=lambda each: (each[0] > 1, each[1], each[0]), default=(0, 0))
         if width > 1 and (count, width) > rank:
             best, rank = separator, (count, width)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from errors import Unreadable
-from text.extract.base import Bounds, Convert, ExtractedText, Ocr, Pieces, check_chars
+from text.extract.base import Bounds, Convert, ExtractedText, Ocr, TextBuilder, check_chars
 from text.extract.kinds import (
     DOCX,
     EML,
@@ -27,7 +27,7 @@ from text.extract.kinds import (
     XLSX,
     XML,
     ZIP,
-    Kind,
+    FileKind,
     charset_of,
     kind_of,
 )
@@ -60,21 +60,21 @@ def extract(
     """
     kind = kind_of(content[:HEAD_BYTES], filename, declared)
     try:
-        kind = _inside(kind, content)
-        found = _read(kind, content, charset_of(declared), bounds, Engines(ocr, convert))
+        kind = _kind_inside(kind, content)
+        extracted = _read_kind(kind, content, charset_of(declared), bounds, Engines(ocr, convert))
     except (Unreadable, MemoryError):
         raise
     except Exception as error:
         if "memory" in str(error).lower():  # lxml has words of its own for it
             raise MemoryError from error
         raise Unreadable(f"It is damaged, or not really {kind.name}: it cannot be read.") from error
-    check_chars(len(found.text), bounds.chars)
-    if not found.text.strip():
+    check_chars(len(extracted.text), bounds.chars)
+    if not extracted.text.strip():
         raise Unreadable("It has no text: there is nothing to search for in it.")
-    return _storable(found)
+    return _storable(extracted)
 
 
-def _inside(kind: Kind, content: bytes) -> Kind:
+def _kind_inside(kind: FileKind, content: bytes) -> FileKind:
     """What is in a container decides, not what it is called."""
     if not kind.container:
         return kind
@@ -83,17 +83,17 @@ def _inside(kind: Kind, content: bytes) -> Kind:
     return kind_of_archive(content) if kind.container == ZIP else kind_of_compound(content)
 
 
-def _storable(found: ExtractedText) -> ExtractedText:
+def _storable(extracted: ExtractedText) -> ExtractedText:
     """Without the characters that no database keeps; a title is one line and not a book."""
-    title = UNFIT_FOR_A_LINE.sub("", storable(found.title or "")).strip()[:LONGEST_TITLE]
+    title = UNFIT_FOR_A_LINE.sub("", storable(extracted.title or "")).strip()[:LONGEST_TITLE]
     warnings = tuple(
-        replace(each, message=storable(each.message), part=storable(each.part) if each.part else None)
-        for each in found.warnings
+        replace(warning, message=storable(warning.message), part=storable(warning.part) if warning.part else None)
+        for warning in extracted.warnings
     )
-    return replace(found, text=storable(found.text), title=title or None, warnings=warnings)
+    return replace(extracted, text=storable(extracted.text), title=title or None, warnings=warnings)
 
 
-def _read(kind: Kind, content: bytes, charset: str | None, bounds: Bounds, engines: Engines) -> ExtractedText:
+def _read_kind(kind: FileKind, content: bytes, charset: str | None, bounds: Bounds, engines: Engines) -> ExtractedText:
     if kind is PDF:
         from text.extract.pdf import read_pdf
 
@@ -108,11 +108,11 @@ def _read(kind: Kind, content: bytes, charset: str | None, bounds: Bounds, engin
         return _converted(kind, content, bounds, engines.convert)
     if kind in (HTML, EML, JSON, NOTEBOOK, XML):
         return _read_structured(kind, content, charset, bounds)
-    found = decoded(content, charset)
-    return ExtractedText(found.text, kind.mime_type, PLAIN[kind], warnings=found.caveats)
+    plain_text = decoded(content, charset)
+    return ExtractedText(plain_text.text, kind.mime_type, PLAIN[kind], warnings=plain_text.caveats)
 
 
-def _read_archive(kind: Kind, content: bytes, bounds: Bounds) -> ExtractedText:
+def _read_archive(kind: FileKind, content: bytes, bounds: Bounds) -> ExtractedText:
     if kind is DOCX:
         from text.extract.word import read_docx
 
@@ -130,7 +130,7 @@ def _read_archive(kind: Kind, content: bytes, bounds: Bounds) -> ExtractedText:
     return read_epub(content, bounds)
 
 
-def _read_structured(kind: Kind, content: bytes, charset: str | None, bounds: Bounds) -> ExtractedText:
+def _read_structured(kind: FileKind, content: bytes, charset: str | None, bounds: Bounds) -> ExtractedText:
     if kind is HTML:
         from text.extract.markup import read_html
 
@@ -144,7 +144,7 @@ def _read_structured(kind: Kind, content: bytes, charset: str | None, bounds: Bo
     return read_xml(content, bounds, charset) if kind is XML else read_json(content, bounds, charset)
 
 
-def _converted(kind: Kind, content: bytes, bounds: Bounds, convert: Convert | None) -> ExtractedText:
+def _converted(kind: FileKind, content: bytes, bounds: Bounds, convert: Convert | None) -> ExtractedText:
     """By a program of its own, which makes HTML of it."""
     from text.extract.archives import check_archive
     from text.extract.markup import write_html
@@ -157,6 +157,6 @@ def _converted(kind: Kind, content: bytes, bounds: Bounds, convert: Convert | No
         )
     if kind.container == ZIP:
         check_archive(content, bounds, may_have_doctype=True)
-    out = Pieces(bounds.chars)
+    out = TextBuilder(bounds.chars)
     title = write_html(decoded(convert(content, kind.suffixes[0][1:])).text, out)
     return out.extracted(kind.mime_type, "markdown", title)

@@ -18,12 +18,12 @@ PAGE = "\f"
 """Begins the next page for the chunkers (text/chunkers/pages.py)."""
 
 MOST_CAVEATS = 200
-_NO_TITLES = {
+_PLACEHOLDER_TITLES = {
     "", "untitled", "untitled document", "untitled presentation", "untitled spreadsheet", "untitled 1", "no title",
     "document", "document1", "new document", "word document", "microsoft word", "presentation", "presentation1",
     "powerpoint presentation", "powerpoint-pr\u00e4sentation", "pr\u00e9sentation powerpoint", "slide 1", "folie 1",
 }  # fmt: skip
-_OF_A_PROGRAM = re.compile(r"^Microsoft (?:Word|PowerPoint|Excel) - ")
+_PROGRAM_PREFIX = re.compile(r"^Microsoft (?:Word|PowerPoint|Excel) - ")
 _PAGE_MARKS = re.compile(
     r"^[ \t]*(?:\[page[ \t]+\d{1,6}\]|([-=])\1+[ \t]*page[ \t]+\d{1,6}[ \t]*\1{2,})[ \t]*$", re.I | re.M
 )
@@ -66,7 +66,7 @@ class ExtractedText:
 
 
 @dataclass(slots=True)
-class Pieces:
+class TextBuilder:
     """Collects the paragraphs of a text; raises Unreadable when they become more than a document may have."""
 
     most_chars: int
@@ -110,7 +110,7 @@ class Pieces:
         if caveat not in self._caveats and len(self._caveats) < MOST_CAVEATS:
             self._caveats.append(caveat)
 
-    def take(self, caveats: Iterable[Caveat]) -> None:
+    def add_caveats(self, caveats: Iterable[Caveat]) -> None:
         for caveat in caveats:
             self.warn(caveat.code, caveat.message, page=caveat.page, part=caveat.part)
 
@@ -142,8 +142,8 @@ def check_pages(pages: int, bounds: Bounds) -> None:
 
 def real_title(title: str | None) -> str | None:
     """None for what a program calls a file that nobody gave a title."""
-    title = _OF_A_PROGRAM.sub("", one_line(title or ""))
-    return None if title.casefold() in _NO_TITLES else title
+    title = _PROGRAM_PREFIX.sub("", one_line(title or ""))
+    return None if title.casefold() in _PLACEHOLDER_TITLES else title
 
 
 def one_line(text: str) -> str:
@@ -155,19 +155,19 @@ def without_page_marks(text: str) -> str:
     return _PAGE_MARKS.sub("", text.replace(PAGE, "\n"))
 
 
-def numbers(found: Sequence[int]) -> str:
+def page_ranges(page_numbers: Sequence[int]) -> str:
     """``page 3``, ``pages 3 and 4 to 6``: for whoever reads why something is missing."""
     runs: list[list[int]] = []
-    for number in found:
+    for number in page_numbers:
         if runs and runs[-1][-1] == number - 1:
             runs[-1][1:] = [number]
         else:
             runs.append([number])
-    shown = [f"{run[0]} to {run[1]}" if len(run) > 1 else str(run[0]) for run in runs[:10]]
+    ranges = [f"{run[0]} to {run[1]}" if len(run) > 1 else str(run[0]) for run in runs[:10]]
     if len(runs) > 10:
-        shown[9:] = ["others"]
-    told = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-    return f"page{'s' if len(found) > 1 else ''} {told}"
+        ranges[9:] = ["others"]
+    listed = ranges[0] if len(ranges) == 1 else f"{', '.join(ranges[:-1])} and {ranges[-1]}"
+    return f"page{'s' if len(page_numbers) > 1 else ''} {listed}"
 
 
 def _count_titles(rows: Sequence[Sequence[str]]) -> int:

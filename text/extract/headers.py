@@ -33,9 +33,9 @@ def extended_filename(disposition: str) -> str | None:
     """The name that a Content-Disposition has as ``filename*`` (RFC 5987) or in pieces (RFC 2231); it goes before the
     plain one, which is there for those who do not know it.
     """
-    found = _EXTENDED.search(disposition)
-    if found is not None:
-        return decoded(unquote_to_bytes(found.group(2)), found.group(1) or None).text
+    extended = _EXTENDED.search(disposition)
+    if extended is not None:
+        return decoded(unquote_to_bytes(extended.group(2)), extended.group(1) or None).text
     pieces = sorted((int(number), *rest) for number, *rest in _CONTINUED.findall(disposition))
     if not pieces:
         return None

@@ -51,7 +51,7 @@ class _Level:
 
 
 @dataclass(slots=True)
-class _List:
+class _WordList:
     """Levels as its definition has them. *key* is what its items are counted under."""
 
     key: str
@@ -76,42 +76,42 @@ class WordNumbers:
         number = _value(properties, "numId") or of_style
         if number == "0":
             return None
-        found = self._lists.get(number)
-        if found is not None:
-            level_of_style = found.of_styles.get(style or "", level_of_style)
+        word_list = self._lists.get(number)
+        if word_list is not None:
+            level_of_style = word_list.of_styles.get(style or "", level_of_style)
         level = _int(_value(properties, "ilvl"), level_of_style)
-        if found is None or not 0 <= level < len(found.levels):
+        if word_list is None or not 0 <= level < len(word_list.levels):
             return BULLET
-        return self._counted(number, found, level)
+        return self._counted(number, word_list, level)
 
-    def _counted(self, number: str, found: _List, level: int) -> str:
-        counts = self._counts.setdefault(found.key, [None] * _LEVELS)
+    def _counted(self, number: str, word_list: _WordList, level: int) -> str:
+        counts = self._counts.setdefault(word_list.key, [None] * _LEVELS)
         if number not in self._begun:
             self._begun.add(number)
-            for each in found.starts:
+            for each in word_list.starts:
                 counts[each] = None
         before = counts[level]
-        start = found.starts.get(level, found.levels[level].start)
+        start = word_list.starts.get(level, word_list.levels[level].start)
         counts[level] = start if before is None else min(before + 1, _LARGEST)
         counts[level + 1 :] = [None] * (_LEVELS - level - 1)
-        return _label(found, counts, level)
+        return _label(word_list, counts, level)
 
 
-def _label(found: _List, counts: list[int | None], level: int) -> str:
-    own = found.levels[level]
+def _label(word_list: _WordList, counts: list[int | None], level: int) -> str:
+    own = word_list.levels[level]
     if own.form == "bullet":
         return BULLET
 
-    def shown(match: re.Match[str]) -> str:
+    def replaced(match: re.Match[str]) -> str:
         at = int(match.group(1)) - 1
-        of = found.levels[at] if at < len(found.levels) else own
+        of = word_list.levels[at] if at < len(word_list.levels) else own
         count = counts[at] if counts[at] is not None else of.start
         return numeral(count or 0, "decimal" if own.is_legal else of.form)
 
-    return re.sub(r"%([1-9])", shown, own.label if own.form != "none" else re.sub("%[1-9]", "", own.label)).strip()
+    return re.sub(r"%([1-9])", replaced, own.label if own.form != "none" else re.sub("%[1-9]", "", own.label)).strip()
 
 
-def _lists(numbering: Any) -> dict[str, _List]:
+def _lists(numbering: Any) -> dict[str, _WordList]:
     abstract = {each.get(f"{W}abstractNumId"): each for each in numbering.iter(f"{W}abstractNum")}
     of_style = {_value(each, "styleLink"): each for each in abstract.values() if _value(each, "styleLink")}
     lists = {}
@@ -120,37 +120,37 @@ def _lists(numbering: Any) -> dict[str, _List]:
         definition = abstract.get(key)
         link = _value(definition, "numStyleLink")
         definition = of_style.get(link, definition) if link else definition
-        found = _List(key or "", [_Level(form="bullet") for _ in range(_LEVELS)])
+        word_list = _WordList(key or "", [_Level(form="bullet") for _ in range(_LEVELS)])
         for level in definition.iter(f"{W}lvl") if definition is not None else ():
-            _define(found, level)
+            _define(word_list, level)
         for override in each.iter(f"{W}lvlOverride"):
             for level in override.iter(f"{W}lvl"):
-                _define(found, level)
+                _define(word_list, level)
             if start := _value(override, "startOverride"):
-                found.starts[_int(override.get(f"{W}ilvl"), 0)] = _int(start, 1)
-        lists[each.get(f"{W}numId")] = found
+                word_list.starts[_int(override.get(f"{W}ilvl"), 0)] = _int(start, 1)
+        lists[each.get(f"{W}numId")] = word_list
     return lists
 
 
-def _define(found: _List, level: Any) -> None:
+def _define(word_list: _WordList, level: Any) -> None:
     at = _int(level.get(f"{W}ilvl"), 0)
     if 0 <= at < _LEVELS:
         form, label = _value(level, "numFmt") or "decimal", _value(level, "lvlText") or ""
-        found.levels[at] = _Level(_int(_value(level, "start"), 1), form, label, level.find(f"{W}isLgl") is not None)
+        word_list.levels[at] = _Level(_int(_value(level, "start"), 1), form, label, level.find(f"{W}isLgl") is not None)
         if style := _value(level, "pStyle"):
-            found.of_styles[style] = at
+            word_list.of_styles[style] = at
 
 
 def _numbers_of_styles(styles: Any) -> dict[str, tuple[str, int]]:
     """The list and the level that a style gives to its paragraphs, also where the style that it is based on does."""
-    by_id = {each.get(f"{W}styleId"): each for each in styles.iter(f"{W}style")}
-    return {name: found for name, each in by_id.items() if (found := _number_of(each, by_id))}
+    by_id = {style.get(f"{W}styleId"): style for style in styles.iter(f"{W}style")}
+    return {name: number for name, style in by_id.items() if (number := _number_of(style, by_id))}
 
 
 def _number_of(style: Any, by_id: dict[str, Any]) -> tuple[str, int] | None:
     level: int | None = None
-    for each in _bases(style, by_id):
-        properties = each.find(f"{W}pPr/{W}numPr")
+    for base in _bases(style, by_id):
+        properties = base.find(f"{W}pPr/{W}numPr")
         if level is None and _value(properties, "ilvl"):
             level = _int(_value(properties, "ilvl"), 0)
         if number := _value(properties, "numId"):

@@ -48,11 +48,11 @@ class NumberFormat:
         if value < 0 or not float(value).is_integer():
             return None
         digits = str(int(value)).zfill(sum(count for _, count in self.groups))
-        shown = self.suffix
+        text = self.suffix
         for literal, count in reversed(self.groups):
-            shown = f"{literal}{digits[-count:]}{shown}"
+            text = f"{literal}{digits[-count:]}{text}"
             digits = digits[:-count]
-        return f"{digits}{shown}"
+        return f"{digits}{text}"
 
 
 def plain(value: float) -> str:
@@ -70,8 +70,8 @@ def number_format(code: str | None, number: int) -> NumberFormat | None:
     """Of a format's *code*, or of the built-in one of that *number*; None where the number is shown as it stands."""
     code = code if code is not None else _BUILT_IN.get(number)
     section = _SECTION.match(code) if code else None
-    found = _parsed(section.group()) if section is not None else None
-    return None if found is None or found.is_plain else found
+    parsed = _parsed(section.group()) if section is not None else None
+    return None if parsed is None or parsed.is_plain else parsed
 
 
 def _exact(value: float) -> Decimal:
@@ -85,7 +85,7 @@ def _parsed(code: str) -> NumberFormat | None:
     literals, runs, signs = _tokens(code)
     if not runs or "?" in "".join(runs) or "," in signs or any(map(_DATE_OR_TEXT.match, signs)):
         return None
-    if any("/" in each for each in literals[1:-1]):
+    if any("/" in literal for literal in literals[1:-1]):
         return None
     if len(runs) > 1 and "." not in signs:
         groups = tuple((literal, len(run)) for literal, run in zip(literals, runs, strict=False))

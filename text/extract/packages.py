@@ -16,7 +16,7 @@ from lxml import etree
 from errors import Unreadable
 from text.extract.archives import check_archive
 from text.extract.base import Bounds
-from text.extract.kinds import DOCX, EPUB, ODS, ODT, PPTX, WAYS_OUT, XLS, XLSB, XLSX, Kind, what_is_read
+from text.extract.kinds import DOCX, EPUB, ODS, ODT, PPTX, WAYS_OUT, XLS, XLSB, XLSX, FileKind, supported_kinds
 
 _STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
 _TRANSITIONAL = rb"http://schemas.openxmlformats.org/\1/2006/"
@@ -96,7 +96,7 @@ def open_package(content: bytes, bounds: Bounds) -> Package:
     return Package(content)
 
 
-def kind_of_archive(content: bytes) -> Kind:
+def kind_of_archive(content: bytes) -> FileKind:
     """The kind that its parts make of a ZIP archive."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = set(archive.namelist())
@@ -113,10 +113,10 @@ def kind_of_archive(content: bytes) -> Kind:
         raise Unreadable(
             "It is a file of Pages, Numbers or Keynote, which is not read. Export it as PDF or for Office."
         )
-    raise Unreadable(f"It is a ZIP archive that is none of DOCX, PPTX, XLSX, ODS, ODT and EPUB. {what_is_read()}")
+    raise Unreadable(f"It is a ZIP archive that is none of DOCX, PPTX, XLSX, ODS, ODT and EPUB. {supported_kinds()}")
 
 
-def kind_of_compound(content: bytes) -> Kind:
+def kind_of_compound(content: bytes) -> FileKind:
     """XLS. Raises Unreadable, with the way out, for the other files that are such compounds."""
     if _has_entry(content, "EncryptedPackage"):
         raise Unreadable("It is protected by a password: save it without one.")

@@ -18,7 +18,16 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from errors import Unreadable
-from text.extract.base import Bounds, ExtractedText, Ocr, Pieces, check_chars, check_pages, one_line, without_page_marks
+from text.extract.base import (
+    Bounds,
+    ExtractedText,
+    Ocr,
+    TextBuilder,
+    check_chars,
+    check_pages,
+    one_line,
+    without_page_marks,
+)
 from text.extract.kinds import PDF
 from text.extract.pdf_forms import annotation_lines, has_dynamic_form
 from text.extract.pdf_scans import is_picture, picture_of, warn_of_scans
@@ -72,7 +81,7 @@ def read_pdf(content: bytes, bounds: Bounds, ocr: Ocr | None) -> ExtractedText:
 
     Raises Unreadable for what is encrypted or damaged, and where no page has any text.
     """
-    out = Pieces(bounds.chars)
+    out = TextBuilder(bounds.chars)
     pdf = _opened(content)
     try:
         check_pages(len(pdf), bounds)
@@ -175,16 +184,16 @@ def _lines_of_picture(text: str) -> Iterator[_Line]:
         gap = 0.0 if line.strip() else 1.0
 
 
-def _write(pages: Sequence[_Page], out: Pieces) -> None:
+def _write(pages: Sequence[_Page], out: TextBuilder) -> None:
     levels = _heading_sizes([line for page in pages for line in page.lines])
     for number, page in enumerate(pages):
         if number:
             out.add_page_break()
-        for level, some in groupby(page.lines, key=lambda line: _level(line, levels)):
+        for level, group in groupby(page.lines, key=lambda line: _level(line, levels)):
             if level:
-                _write_headings(list(some), level, out)
+                _write_headings(list(group), level, out)
             else:
-                _write_body(list(some), out)
+                _write_body(list(group), out)
         out.add(without_page_marks("\n".join(page.notes)))
 
 
@@ -207,7 +216,7 @@ def _rounded(size: float) -> float:
     return round(size * 2) / 2
 
 
-def _write_headings(lines: Sequence[_Line], level: int, out: Pieces) -> None:
+def _write_headings(lines: Sequence[_Line], level: int, out: TextBuilder) -> None:
     """Lines of one size that stand close together are one heading."""
     title = lines[0].text
     for line in lines[1:]:
@@ -219,34 +228,34 @@ def _write_headings(lines: Sequence[_Line], level: int, out: Pieces) -> None:
     out.add_heading(level, title)
 
 
-def _write_body(lines: Sequence[_Line], out: Pieces) -> None:
+def _write_body(lines: Sequence[_Line], out: TextBuilder) -> None:
     prose: list[_Line] = []
     for columns, group in groupby(lines, key=lambda line: len(line.cells)):
-        some = list(group)
-        if columns > 1 and columns * len(some) > 4 and _stand_in_columns(some):
+        rows = list(group)
+        if columns > 1 and columns * len(rows) > 4 and _are_columns(rows):
             _write_paragraphs(prose, out)
             prose = []
-            out.add_table([cell.text for cell in line.cells] for line in some)
+            out.add_table([cell.text for cell in line.cells] for line in rows)
         else:
-            prose += some
+            prose += rows
     _write_paragraphs(prose, out)
 
 
-def _stand_in_columns(lines: Sequence[_Line]) -> bool:
+def _are_columns(lines: Sequence[_Line]) -> bool:
     """Do the cells begin below each other, or end so? Of two columns the second one has to begin so: justified words
     of a narrow column end below each other too.
     """
     near = lines[0].size / 2
-    _, *others = zip(*(line.cells for line in lines), strict=True)
-    for column in others:
+    _, *columns = zip(*(line.cells for line in lines), strict=True)
+    for column in columns:
         lefts, rights = [cell.left for cell in column], [cell.right for cell in column]
-        begin_so, end_so = max(lefts) - min(lefts) < near, max(rights) - min(rights) < near
-        if not begin_so and (len(others) == 1 or not end_so):
+        begin_aligned, end_aligned = max(lefts) - min(lefts) < near, max(rights) - min(rights) < near
+        if not begin_aligned and (len(columns) == 1 or not end_aligned):
             return False
     return True
 
 
-def _write_paragraphs(lines: Sequence[_Line], out: Pieces) -> None:
+def _write_paragraphs(lines: Sequence[_Line], out: TextBuilder) -> None:
     paragraph = ""
     for line in lines:
         if line.gap > _PARAGRAPH_GAP:
@@ -256,7 +265,7 @@ def _write_paragraphs(lines: Sequence[_Line], out: Pieces) -> None:
     out.add(without_page_marks(paragraph))
 
 
-def _warn_of_forms(pdf: Any, out: Pieces) -> None:
+def _warn_of_forms(pdf: Any, out: TextBuilder) -> None:
     if has_dynamic_form(pdf):
         message = "It is a dynamic form (XFA), whose fields are not read. Print it to a PDF and send that."
         out.warn("form_not_read", message)

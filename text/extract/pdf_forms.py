@@ -76,15 +76,15 @@ def _chosen(forms: Any, annotation: Any) -> Iterator[str]:
             yield _string(lambda *to, at=index: pdfium_c.FPDFAnnot_GetOptionLabel(forms, annotation, at, *to))
 
 
-def _of_field(ask: Any, forms: Any, annotation: Any) -> str:
-    return _string(lambda *to: ask(forms, annotation, *to))
+def _of_field(call: Any, forms: Any, annotation: Any) -> str:
+    return _string(lambda *to: call(forms, annotation, *to))
 
 
-def _string(ask: Callable[..., int]) -> str:
+def _string(call: Callable[..., int]) -> str:
     """The library says how many bytes it needs, then fills them with UTF-16."""
-    size = ask(None, 0)
+    size = call(None, 0)
     if size <= 2:
         return ""
     buffer = ctypes.create_string_buffer(size)
-    ask(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ushort)), size)
+    call(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ushort)), size)
     return buffer.raw[: size - 2].decode("utf-16-le", "replace")

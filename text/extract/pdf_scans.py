@@ -9,7 +9,7 @@ from typing import Any
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from text.extract.base import Pieces, numbers
+from text.extract.base import TextBuilder, page_ranges
 
 _OCR_SCALE = 300 / 72
 _MOST_OCR_PIXELS = 40_000_000
@@ -42,24 +42,24 @@ def picture_of(page: Any) -> bytes:
         bitmap.close()
 
 
-def warn_of_scans(scans: Sequence[tuple[int, bool]], out: Pieces, *, has_ocr: bool) -> str:
+def warn_of_scans(scans: Sequence[tuple[int, bool]], out: TextBuilder, *, has_ocr: bool) -> str:
     """*scans*: the numbers of pages that were not read, each with whether it has no text at all. Returns what is said
     of those.
     """
     why = "OCR found no text on it" if has_ocr else "OCR is off"
     blank = [number for number, is_blank in scans if is_blank]
     printed_on = [number for number, is_blank in scans if not is_blank]
-    without_text = f"{_are_scans(blank)} without text: {why}." if blank else ""
+    without_text = f"{_scanned_pages(blank)} without text: {why}." if blank else ""
     for number in blank:
         out.warn("scan_without_text", without_text, page=number)
     for number in printed_on:
-        message = f"{_are_scans(printed_on)}, and only what is printed on it is text: {why}."
+        message = f"{_scanned_pages(printed_on)}, and only what is printed on it is text: {why}."
         out.warn("scan_with_little_text", message, page=number)
     return without_text
 
 
-def _are_scans(pages: Sequence[int]) -> str:
-    return f"{numbers(pages)} {'are scans' if len(pages) > 1 else 'is a scan'}"
+def _scanned_pages(pages: Sequence[int]) -> str:
+    return f"{page_ranges(pages)} {'are scans' if len(pages) > 1 else 'is a scan'}"
 
 
 def _area(picture: Any) -> float:

@@ -16,7 +16,7 @@ from errors import Unreadable
 from text.extract.base import Caveat
 
 _CONTROLS = re.compile("[\x00-\x07\x0e-\x1a\x1c-\x1f]")
-_LOOKED_AT = 4096
+_WINDOW_BYTES = 4096
 _DECLARATION = re.compile(rb"<\?xml[^>]{1,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})", re.IGNORECASE)
 _META = re.compile(rb"<meta[^>]{1,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _SEVEN_BITS = {
@@ -64,21 +64,23 @@ def decoded(content: bytes, *labels: str | None, is_cut: bool = False) -> Decode
     Raises Unreadable for what is no text: a NUL in it or, as every byte is a letter there, another control character.
     """
     declared = [label.strip().lower() for label in labels if label and label.strip()]
-    for name in _exact(content, declared):
+    for name in _candidate_codecs(content, declared):
         text = _strictly(content, name, is_cut=is_cut)
         if text is not None and not _is_binary(text, name):
             return Decoded(text)
-    if b"\x00" not in content[:_LOOKED_AT]:
-        found = _by_force(content, declared)
-        if not _CONTROLS.search(found.text):
-            return found
+    if b"\x00" not in content[:_WINDOW_BYTES]:
+        lossy = _lossy(content, declared)
+        if not _CONTROLS.search(lossy.text):
+            return lossy
     raise Unreadable("It is a binary file, or damaged: it has bytes that no text has.")
 
 
 def declared_in_markup(content: bytes) -> str | None:
     """The encoding that an XML declaration or a page's meta element names."""
-    said = _DECLARATION.match(content[:_LOOKED_AT].lstrip(b"\xef\xbb\xbf \t\r\n")) or _META.search(content[:_LOOKED_AT])
-    label = said.group(1).decode("ascii", "replace").lower() if said else None
+    match = _DECLARATION.match(content[:_WINDOW_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")) or _META.search(
+        content[:_WINDOW_BYTES]
+    )
+    label = match.group(1).decode("ascii", "replace").lower() if match else None
     return "utf-8" if label and codec_of(label) in _NOT_UTF8 else label  # it could be read, so it is no UTF-16
 
 
@@ -87,9 +89,9 @@ def codec_of(label: str) -> str | None:
     label = label.strip().lower()
     if label in _SEVEN_BITS:
         return _SEVEN_BITS[label]
-    known = webencodings.lookup(label)
+    encoding = webencodings.lookup(label)
     try:
-        codec = known.codec_info if known else codecs.lookup(label)
+        codec = encoding.codec_info if encoding else codecs.lookup(label)
     except (LookupError, ValueError):
         return None
     name = codec.name.replace("-", "_")
@@ -97,7 +99,7 @@ def codec_of(label: str) -> str | None:
     return _WIDER.get(name, codec.name) if is_charset else None
 
 
-def _exact(content: bytes, labels: list[str]) -> Iterator[str]:
+def _candidate_codecs(content: bytes, labels: list[str]) -> Iterator[str]:
     """The encodings that are right if they fit at all."""
     if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         yield "utf-32"
@@ -105,9 +107,9 @@ def _exact(content: bytes, labels: list[str]) -> Iterator[str]:
         yield "utf-16"
         return
     names = [codec_of(label) for label in labels]
-    if b"\x00" in content[:_LOOKED_AT]:
+    if b"\x00" in content[:_WINDOW_BYTES]:
         yield from (name for name in names if name and name in _NOT_UTF8)
-        yield from _utf16_without_mark(content[:_LOOKED_AT])
+        yield from _utf16_without_mark(content[:_WINDOW_BYTES])
         return
     yield from (name for name in names if name and name in _SEVEN_BITS.values())
     if content.isascii() and _SHIFTS.search(content):
@@ -167,7 +169,7 @@ def _shift_jis(pairs: bytes) -> bytes:
     return bytes(out)
 
 
-def _by_force(content: bytes, labels: list[str]) -> Decoded:
+def _lossy(content: bytes, labels: list[str]) -> Decoded:
     """What fits no encoding wholly: by the one that most of it fits, else as Windows-1252."""
     names = ["utf-8", *(name for name in map(codec_of, labels) if name and name not in _NOT_UTF8)]
     for name in names:

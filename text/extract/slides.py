@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from text.extract.base import Bounds, ExtractedText, Pieces, check_pages, one_line
+from text.extract.base import Bounds, ExtractedText, TextBuilder, check_pages, one_line
 from text.extract.drawings import A, shape_lines, write_graphics
 from text.extract.kinds import PPTX
 from text.extract.packages import Package, R, open_package
@@ -21,7 +21,7 @@ def read_pptx(content: bytes, bounds: Bounds) -> ExtractedText:
     package = open_package(content, bounds)
     slides = list(_slides(package))
     check_pages(len(slides), bounds)
-    out = Pieces(bounds.chars)
+    out = TextBuilder(bounds.chars)
     for number, part in enumerate(slides, 1):
         if number > 1:
             out.add_page_break()
@@ -43,7 +43,7 @@ def _slides(package: Package) -> Iterator[str]:
             yield relation.target
 
 
-def _write_slide(package: Package, part: str, slide: Any, out: Pieces) -> None:
+def _write_slide(package: Package, part: str, slide: Any, out: TextBuilder) -> None:
     shapes = list(_shapes(slide))
     title = next((each for each in shapes if _placeholder(each) in _TITLES), None)
     if title is not None:
@@ -58,7 +58,7 @@ def _write_slide(package: Package, part: str, slide: Any, out: Pieces) -> None:
                 out.add(f"Notes: {one_line(' '.join(lines))}")
 
 
-def _write_shape(package: Package, part: str, shape: Any, out: Pieces) -> None:
+def _write_shape(package: Package, part: str, shape: Any, out: TextBuilder) -> None:
     table = next(shape.iter(f"{A}tbl"), None)
     if table is not None:
         out.add_table(_grid(table).texts())

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from text.extract.base import Bounds, ExtractedText, Pieces, check_pages, one_line, without_page_marks
+from text.extract.base import Bounds, ExtractedText, TextBuilder, check_pages, one_line, without_page_marks
 from text.extract.drawings import write_graphics
 from text.extract.formulas import linear, lowered, raised
 from text.extract.kinds import DOCX, HTML, RTF, TEXT, kind_of
@@ -22,7 +22,7 @@ _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _P, _TABLE, _ROW, _CELL, _ALT = (f"{W}{name}" for name in ("p", "tbl", "tr", "tc", "altChunk"))
 _WRAPPERS = tuple(f"{W}{name}" for name in ("sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"))
 _WRAPPERS += (f"{_MC}AlternateContent", f"{_MC}Choice", f"{_MC}Fallback")
-_NOT_SHOWN = {f"{W}{name}" for name in ("del", "moveFrom", "rPr", "pPr", "instrText", "delText", "rt", "sdtPr")}
+_HIDDEN = {f"{W}{name}" for name in ("del", "moveFrom", "rPr", "pPr", "instrText", "delText", "rt", "sdtPr")}
 _SPACES = {f"{W}tab": "\t", f"{W}ptab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "-"}
 _DRAWINGS = {f"{W}drawing", f"{W}pict", f"{W}object"}
 _LAID_OUT_BREAK = f"{W}lastRenderedPageBreak"
@@ -41,17 +41,17 @@ def read_docx(content: bytes, bounds: Bounds) -> ExtractedText:
     root = package.xml(package.main)
     breaks = _page_breaks(root)
     check_pages(1 + len(breaks), bounds)
-    writer = _Writer(package, Pieces(bounds.chars), breaks)
+    writer = _DocxWriter(package, TextBuilder(bounds.chars), breaks)
     for body in root.iter(f"{W}body"):
         writer.write(body)
     for kind in _NOTES:
         writer.write_notes(kind)
-    writer.write_what_is_left_out()
+    writer.write_omitted_parts()
     return writer.out.extracted(DOCX.mime_type, "markdown", package.title() or writer.title)
 
 
 @dataclass(slots=True)
-class _Line:
+class _ParagraphText:
     """The text of a paragraph, and the drawings that hang on it."""
 
     parts: list[str] = field(default_factory=list)
@@ -62,8 +62,8 @@ class _Line:
         return "".join(self.parts)
 
 
-class _Writer:
-    def __init__(self, package: Package, out: Pieces, breaks: Collection[Any]) -> None:
+class _DocxWriter:
+    def __init__(self, package: Package, out: TextBuilder, breaks: Collection[Any]) -> None:
         self.out = out
         self.title: str | None = None
         self._package = package
@@ -89,7 +89,7 @@ class _Writer:
             if note.get(f"{W}type") is None:  # else it is the line above the notes
                 self.out.add(_text_below(note, []))
 
-    def write_what_is_left_out(self) -> None:
+    def write_omitted_parts(self) -> None:
         """Comments are named; where the file has no other text, they and its headers and footers are read."""
         comments = self._related("comments")
         is_blank = self.out.chars == 0
@@ -148,16 +148,16 @@ class _Writer:
             part = relation.target if relation is not None else None
             self.out.warn("part_not_read", f"A part of it is {kind.name}, which is not read there.", part=part)
             return
-        found = decoded(content, declared_in_markup(content))
+        html_or_text = decoded(content, declared_in_markup(content))
         if kind is HTML:
-            write_html(found.text, self.out)
+            write_html(html_or_text.text, self.out)
         else:
-            self.out.add(found.text)
+            self.out.add(html_or_text.text)
 
 
 def _heading_levels(styles: Any) -> dict[str | None, int]:
-    by_id = {each.get(f"{W}styleId"): each for each in styles.iter(f"{W}style")}
-    return {name: _level(each, by_id) for name, each in by_id.items()}
+    by_id = {style.get(f"{W}styleId"): style for style in styles.iter(f"{W}style")}
+    return {name: _level(style, by_id) for name, style in by_id.items()}
 
 
 def _level(style: Any, by_id: dict[str | None, Any]) -> int:
@@ -166,9 +166,9 @@ def _level(style: Any, by_id: dict[str | None, Any]) -> int:
         if style is None:
             break
         name = _value(style, "name") or ""
-        found = _HEADING.fullmatch(name)
-        if found or name == "Title":
-            return int(found.group(1)) if found else 1
+        heading = _HEADING.fullmatch(name)
+        if heading or name == "Title":
+            return int(heading.group(1)) if heading else 1
         style = by_id.get(_value(style, "basedOn"))
     return 0
 
@@ -176,7 +176,7 @@ def _level(style: Any, by_id: dict[str | None, Any]) -> int:
 def _page_breaks(body: Any) -> set[Any]:
     """Word notes where its pages began; other programs do not, and what somebody set by hand is all there is."""
     laid_out = set(body.iter(_LAID_OUT_BREAK))
-    return laid_out or {each for each in body.iter(f"{W}br") if each.get(f"{W}type") == "page"}
+    return laid_out or {br for br in body.iter(f"{W}br") if br.get(f"{W}type") == "page"}
 
 
 def _below(parent: Any, *tags: str) -> Iterator[Any]:
@@ -206,14 +206,14 @@ def _grid(table: Any, drawings: list[Any]) -> Grid:
         for cell in _below(row, _CELL):
             properties = cell.find(f"{W}tcPr")
             wide = _count(properties, "gridSpan", 1)
-            if _goes_on(properties, "vMerge"):
+            if _is_merged(properties, "vMerge"):
                 grid.continue_cell(columns=wide)
             else:
-                grid.add_cell("" if _goes_on(properties, "hMerge") else _text_below(cell, drawings), columns=wide)
+                grid.add_cell("" if _is_merged(properties, "hMerge") else _text_below(cell, drawings), columns=wide)
     return grid
 
 
-def _goes_on(properties: Any, name: str) -> bool:
+def _is_merged(properties: Any, name: str) -> bool:
     """Does the cell belong to the one above it, or to the one on its left?"""
     merge = properties.find(f"{W}{name}") if properties is not None else None
     return merge is not None and merge.get(f"{W}val", "continue") == "continue"
@@ -242,14 +242,14 @@ def _text_below(parent: Any, drawings: list[Any]) -> str:
     return one_line(" ".join(parts))
 
 
-def _line(paragraph: Any, breaks: Collection[Any] = ()) -> _Line:
+def _line(paragraph: Any, breaks: Collection[Any] = ()) -> _ParagraphText:
     """With a form feed for each of *breaks*."""
-    line = _Line()
+    line = _ParagraphText()
     _read_inline(paragraph, breaks, line)
     return line
 
 
-def _read_inline(parent: Any, breaks: Collection[Any], line: _Line) -> None:
+def _read_inline(parent: Any, breaks: Collection[Any], line: _ParagraphText) -> None:
     for node in parent:
         tag = node.tag
         if tag == f"{W}t":
@@ -263,11 +263,11 @@ def _read_inline(parent: Any, breaks: Collection[Any], line: _Line) -> None:
         elif tag in _DRAWINGS:
             line.drawings.append(node)
             line.parts.append(" " if next(node.iter(f"{W}txbxContent"), None) is not None else "")
-        elif tag not in _NOT_SHOWN:
+        elif tag not in _HIDDEN:
             _read_inline(node, breaks, line)
 
 
-def _read_run(run: Any, breaks: Collection[Any], line: _Line) -> None:
+def _read_run(run: Any, breaks: Collection[Any], line: _ParagraphText) -> None:
     begin = len(line.parts)
     _read_inline(run, breaks, line)
     shift = _value(run.find(f"{W}rPr"), "vertAlign")
