@@ -67,9 +67,9 @@ class Writer:
         return f"Which {self._one(_ADJECTIVES)} {self._one(_NOUNS)} {self._one(_VERBS)} the {self._one(_NOUNS)}?"
 
     def sentence(self) -> str:
-        who = f"The {self._one(_ADJECTIVES)} {self._one(_NOUNS)} of {self._one(_PLACES)}"
-        what = f"{self._one(_VERBS)} {self.random.randint(2, 9999)} {self._one(_NOUNS)}s"
-        return f"{who} {what} in {self._one(_MONTHS)} {self.random.choice(_ENDS)}."
+        subject = f"The {self._one(_ADJECTIVES)} {self._one(_NOUNS)} of {self._one(_PLACES)}"
+        predicate = f"{self._one(_VERBS)} {self.random.randint(2, 9999)} {self._one(_NOUNS)}s"
+        return f"{subject} {predicate} in {self._one(_MONTHS)} {self.random.choice(_ENDS)}."
 
     def _one(self, words: str) -> str:
         return self.random.choice(words.split())
@@ -126,7 +126,7 @@ def _publish(runtime: Runtime, namespace: str, docs: list[NewDoc], *, seed: int,
     for start in range(0, len(docs), DOCS_PER_BATCH):
         runtime.ingest.documents.accept(docs[start : start + DOCS_PER_BATCH])
         if not is_embedded:
-            _give_vectors(runtime, namespace, np.random.default_rng((seed, start)))
+            _store_vectors(runtime, namespace, np.random.default_rng((seed, start)))
         _work(runtime)
 
 
@@ -161,7 +161,7 @@ def _work(runtime: Runtime) -> None:
         pass
 
 
-def _give_vectors(runtime: Runtime, namespace: str, rng: np.random.Generator) -> None:
+def _store_vectors(runtime: Runtime, namespace: str, rng: np.random.Generator) -> None:
     """Vectors for all that waits, so that the worker has nothing to embed."""
     version = runtime.index.embedding.version
     with runtime.database.write() as session:

@@ -13,5 +13,5 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 def examples(count: int) -> settings:
     """So many, where the profile does not ask for more."""
-    asked = settings().max_examples if settings.get_current_profile_name() == "thorough" else count
-    return settings(max_examples=max(count, asked))
+    most = settings().max_examples if settings.get_current_profile_name() == "thorough" else count
+    return settings(max_examples=max(count, most))

@@ -77,9 +77,9 @@ class OwnServer(PostgresServer):
 @contextmanager
 def running_server(*, is_durable: bool = False) -> Iterator[PostgresServer]:
     """TEST_DATABASE_URL's server, else one of our own in a temporary folder. Tests need no fsync; benchmarks do."""
-    given = os.environ.get("TEST_DATABASE_URL")
-    if given:
-        yield PostgresServer(given)
+    url = os.environ.get("TEST_DATABASE_URL")
+    if url:
+        yield PostgresServer(url)
         return
     with own_server(is_durable=is_durable) as server:
         yield server
@@ -90,7 +90,7 @@ def own_server(*, is_durable: bool = False) -> Iterator[OwnServer]:
     """In a temporary folder, on a port of its own."""
     folder = Path(tempfile.mkdtemp(prefix="adf-postgres-", dir=None if is_durable else _in_memory()))
     try:
-        server = _made(folder, fsync="on" if is_durable else "off")
+        server = _new_server(folder, fsync="on" if is_durable else "off")
         server.start()
         try:
             yield server
@@ -100,7 +100,7 @@ def own_server(*, is_durable: bool = False) -> Iterator[OwnServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _made(folder: Path, *, fsync: str) -> OwnServer:
+def _new_server(folder: Path, *, fsync: str) -> OwnServer:
     data = folder / "data"
     data.mkdir()
     hand_over(folder)

@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180.0
 
 
-def until(what: Callable[[], bool], seconds: float = PATIENCE_SECONDS, *, pause: float = 0.05) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, *, pause: float = 0.05) -> None:
     """Wait until it is so; fail when it does not become so in time. Asking takes time from what is waited for."""
     end = time.monotonic() + seconds
-    while not what():
+    while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(pause)
 
@@ -50,16 +50,16 @@ class Api:
         return self.post("/v1/docs/upsert", {**PLACE, "doc_id": doc_id, "text": text})
 
     def batch(self, docs: dict[str, str]) -> str:
-        sent = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
-        job_id: str = self.post("/v1/docs/upsert/batch", {"docs": sent, "async_mode": True})["job_id"]
+        items = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
+        job_id: str = self.post("/v1/docs/upsert/batch", {"docs": items, "async_mode": True})["job_id"]
         return job_id
 
     def delete(self, doc_id: str) -> Any:
         return self.client.delete(f"/v1/docs/{doc_id}", params=PLACE).raise_for_status().json()
 
     def search(self, query: str, top_k: int = 5, **more: Any) -> list[dict[str, Any]]:
-        asked = {**PLACE, "query": query, "top_k": top_k, **more}
-        chunks: list[dict[str, Any]] = self.post("/v1/search", asked)["chunks"]
+        request = {**PLACE, "query": query, "top_k": top_k, **more}
+        chunks: list[dict[str, Any]] = self.post("/v1/search", request)["chunks"]
         return chunks
 
     def job(self, job_id: str) -> Any:

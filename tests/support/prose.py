@@ -12,8 +12,8 @@ WORDS = ["river", "stone", "winter", "garden", "letter", "market", "signal", "co
 def prose(seed: int, sentences: int = 4) -> str:
     """A paragraph that no other seed makes."""
     rng = random.Random(seed)
-    made = (" ".join(rng.choices(WORDS, k=9)).capitalize() + f" {seed}-{n}." for n in range(sentences))
-    return " ".join(made)
+    written = (" ".join(rng.choices(WORDS, k=9)).capitalize() + f" {seed}-{n}." for n in range(sentences))
+    return " ".join(written)
 
 
 def count_words(text: str) -> int:

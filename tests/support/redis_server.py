@@ -35,8 +35,19 @@ def running_redis() -> Iterator[RedisServer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    told = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--loglevel", "warning"]
-    process = subprocess.Popen([program, *told], stdout=subprocess.DEVNULL)
+    arguments = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--loglevel",
+        "warning",
+    ]
+    process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL)
     server = RedisServer(f"redis://127.0.0.1:{port}/0", process)
     try:
         until(lambda: _answers(server.url), seconds=20)

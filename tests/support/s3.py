@@ -23,8 +23,8 @@ class S3:
         return [each["Key"] for each in self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
 
     def unfinished(self) -> list[Any]:
-        found: list[Any] = self.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
-        return found
+        uploads: list[Any] = self.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+        return uploads
 
 
 @contextmanager
@@ -34,10 +34,10 @@ def running_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        told = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}
-        for name, value in {**told, "REGION": "us-east-1"}.items():
+        variables = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}
+        for name, value in {**variables, "REGION": "us-east-1"}.items():
             monkeypatch.setenv(f"AWS_{name}", value)
-        client = boto3.client("s3", endpoint_url=told["ENDPOINT_URL"], region_name="us-east-1")
+        client = boto3.client("s3", endpoint_url=variables["ENDPOINT_URL"], region_name="us-east-1")
         client.create_bucket(Bucket=BUCKET)
         yield S3(server, client)
     finally:

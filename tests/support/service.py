@@ -53,8 +53,8 @@ class Service:
         return self.post("/v1/docs/upsert", {**PLACE, "doc_id": doc_id, "text": text, **more}, expect=expect)
 
     def batch(self, docs: dict[str, str], **more: Any) -> Any:
-        sent = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
-        return self.post("/v1/docs/upsert/batch", {"docs": sent, **more})
+        items = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
+        return self.post("/v1/docs/upsert/batch", {"docs": items, **more})
 
     def delete(self, doc_id: str, *, expect: int = 200, **place: str) -> Any:
         return _checked(self.client.delete(f"/v1/docs/{doc_id}", params={**PLACE, **place}), expect)
@@ -68,7 +68,7 @@ class Service:
     def search(self, query: str, *, expect: int = 200, **more: Any) -> Any:
         return self.post("/v1/search", {**PLACE, "query": query, **more}, expect=expect)
 
-    def found(self, query: str, **more: Any) -> list[str]:
+    def hit_ids(self, query: str, **more: Any) -> list[str]:
         """The doc_ids of the hits, nearest first."""
         return [chunk["doc_id"] for chunk in self.search(query, **more)["chunks"]]
 
@@ -122,7 +122,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
 def settings_in(folder: Path, **changed: Any) -> Settings:
     """The embedded default with the bundled model, everything in one folder."""
-    given = {
+    defaults = {
         "database_url": f"sqlite:///{folder}/rag.db",
         "index_dir": folder / "indices",
         "blob_store_url": f"file://{folder}/raw_files",
@@ -130,7 +130,7 @@ def settings_in(folder: Path, **changed: Any) -> Settings:
         "min_free_disk_mb": 0,
         "job_retry_seconds": 0.0,
     }
-    return Settings(**{**given, **changed})
+    return Settings(**{**defaults, **changed})
 
 
 def put_migrated_file(database_url: str) -> None:
@@ -167,11 +167,11 @@ def end_leases(database: Database) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def one_bundled_model() -> Iterator[Opener]:
     """The bundled model is loaded once for the whole run, as it is once in a process. Other models are not kept."""
-    kept = functools.cache(open_embedder)
+    cached = functools.cache(open_embedder)
 
     def opened(config: EmbedderConfig) -> Embedder:
         is_bundled = (config.model_name, config.backend) == (MODEL, "auto")
-        return kept(config) if is_bundled else open_embedder(config)
+        return cached(config) if is_bundled else open_embedder(config)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(services.index.embedding, "open_embedder", opened)
@@ -281,8 +281,8 @@ def _service_on(request: pytest.FixtureRequest, folder: Path, **changed: Any) ->
 
 def environment(settings: Settings) -> dict[str, str]:
     """The settings that are not the default, as the environment of a real process."""
-    told = settings.model_dump(exclude_defaults=True, exclude={"embed_api_key"})
-    return {**os.environ, **{name.upper(): str(value) for name, value in told.items()}}
+    changed = settings.model_dump(exclude_defaults=True, exclude={"embed_api_key"})
+    return {**os.environ, **{name.upper(): str(value) for name, value in changed.items()}}
 
 
 def _checked(answer: Any, expect: int) -> Any:
