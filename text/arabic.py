@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001, RUF002
-"""Arabic words without article, "and" and endings. Pure.
+"""Strips the article, the prefixed "and" and common endings from Arabic words. Pure.
 
 light10 of Larkey, Ballesteros and Connell, "Light Stemming for Arabic Information Retrieval" (2007). Expects folded
 words: ة is ه, ى is ي, and alif has no hamza.

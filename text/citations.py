@@ -1,4 +1,4 @@
-"""Checks the markers of an answer, [1], against the passages that were given. Pure; piece by piece, as it comes."""
+"""Checks the markers of an answer, such as [1], against its passages. Pure; works on a stream, piece by piece."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ _LONGEST = 100
 _BRACKETS = re.compile(r"(\])")
 _ITEM = re.compile(r"([0-9]{1,9})\s*(?:[-\u2013]\s*([0-9]{1,9}))?")
 _MARKER = re.compile(r"\[\s*[0-9]+(?:\s*[-\u2013,;]\s*[0-9]+)*\s*\]")
-_MARKER_CHARS = "[0123456789 \t\r\n,;-\u2013"  # what may stand in a marker, one that another one is cut out of included
+_MARKER_CHARS = "[0123456789 \t\r\n,;-\u2013"  # what a marker may contain, or one with others removed
 
 
 class CitationChecker:
-    """Lets an answer through, but for the markers that name no passage.
+    """Passes an answer through and removes markers that refer to no passage.
 
-    A marker is [2], [1, 3] or [2-4], of at most 100 characters. What is left of it comes out as [1][3]. Text that
-    may still become a marker is held back, so that a marker may come in any number of pieces: however an answer is
-    cut, what comes out is the same. A space before a marker that is removed goes with it.
+    A marker is [2], [1, 3] or [2-4], of at most 100 characters. Its valid numbers are written as [1][3]. Text that may
+    still become a marker is buffered, so the output does not depend on how the answer is split into pieces. The space
+    before a removed marker is removed too.
     """
 
     def __init__(self, passage_count: int) -> None:
@@ -27,11 +27,11 @@ class CitationChecker:
 
     @property
     def removed(self) -> list[str]:
-        """The markers that named no passage, each once, in the order of the answer."""
+        """The markers that refer to no passage, without duplicates, in the order of the answer."""
         return list(self._removed)
 
     def feed(self, piece: str) -> str:
-        """What of the answer can be shown now."""
+        """Adds *piece* and returns the text that can be shown now."""
         released = []
         for part in _BRACKETS.split(piece):
             if part == "]":
@@ -43,11 +43,11 @@ class CitationChecker:
         return "".join(released)
 
     def end(self) -> str:
-        """The rest: nothing comes that could make a marker of it."""
+        """Returns the rest of the answer, which can no longer become a marker."""
         return self._release(len(self._pending))
 
     def _close(self) -> None:
-        """A bracket was closed: judge the marker that ends here, if one does."""
+        """Rewrites or removes the marker that ends with this bracket, if there is one."""
         start = self._pending.rfind("[", -_LONGEST)
         if start < 0 or not _MARKER.fullmatch(self._pending, start):
             return
@@ -69,7 +69,7 @@ class CitationChecker:
         return ranks
 
     def _safe_until(self) -> int:
-        """Up to what may become a marker, and to a space before it."""
+        """Returns where the text begins that may still become a marker, or the space before it."""
         tail = len(self._pending.rstrip(_MARKER_CHARS))
         start = self._pending.find("[", max(tail, len(self._pending) - _LONGEST))
         start = len(self._pending) if start < 0 else start
@@ -81,5 +81,5 @@ class CitationChecker:
 
 
 def quotable(text: str) -> str:
-    """*text* with nothing in it that a reader could take for a marker of the answer: [7] becomes (7)."""
+    """Returns *text* without anything that looks like a marker of the answer: [7] becomes (7)."""
     return _MARKER.sub(lambda marker: f"({marker[0][1:-1]})", text)

@@ -1,4 +1,4 @@
-"""How a filter is written: as MongoDB's users write it, or as typed objects, or one within the other. Pure.
+"""Parses filters, written in MongoDB's syntax, as typed objects, or as a mixture of both. Pure.
 
 {"year": {"$gte": 2020}, "$or": [{"lang": "de"}, {"tags": {"$contains": "law"}}]}
 {"type": "and", "filters": [{"type": "gte", "key": "year", "value": 2020}, ...]}
@@ -40,10 +40,10 @@ MOST_BYTES = 1 << 20
 
 
 def parse(value: Any, *, param: str = "filters") -> Filter | None:
-    """The filter that was sent; None where nothing is asked of a chunk.
+    """Parses a filter of a request; None if it has no conditions.
 
-    Raises Invalid, which names the place in the request: an unknown operator, a value that the operator does not
-    take, or a filter that is too large.
+    Raises Invalid, which names the place in the request, for an unknown operator, a value that the operator does not
+    accept, or a filter that is too large.
     """
     if value is None or value == {}:
         return None
@@ -65,7 +65,7 @@ def _filter(spelling: Any, at: str) -> Filter:
 
 
 def _is_typed(spelling: dict[str, Any]) -> bool:
-    """Also one that lacks a member: asked of fields that have such names it would find nothing, and nobody knew why."""
+    """Recognises incomplete typed filters too: read as conditions on fields, they would silently match nothing."""
     type_name = spelling.get("type")
     if isinstance(type_name, str):
         return bool(spelling.keys() & {"key", "filters", "filter"}) or (
@@ -77,7 +77,7 @@ def _is_typed(spelling: dict[str, Any]) -> bool:
 
 
 def _entry(key: str, value: Any, at: str) -> Filter:
-    """One ``key: value`` of the first spelling."""
+    """Parses one ``key: value`` of MongoDB's syntax."""
     if key in ("$and", "$or"):
         return _joined(key[1:], value, at)
     if key == "$not":
@@ -88,7 +88,7 @@ def _entry(key: str, value: Any, at: str) -> Filter:
 
 
 def _field(key: str, value: Any, at: str) -> Filter:
-    """What is asked of one field: a value that it equals, or operators."""
+    """Parses the conditions on one field: a value that it equals, or operators."""
     if not isinstance(value, dict):
         return _condition(key, "eq", value, at)
     if not value or not all(name.startswith("$") for name in value):
@@ -146,7 +146,7 @@ def _joined(operator: str, filters: Any, at: str) -> Filter:
 
 
 def _limited(at: str, parts: Iterable[Filter]) -> list[Filter]:
-    """The parts, as far as there are not too many: a request of a hundred thousand is refused at the first too many."""
+    """Collects *parts*; raises Invalid at the first that exceeds MOST_CONDITIONS, without reading the others."""
     accepted, count = [], 0
     for part in parts:
         accepted.append(part)
@@ -206,7 +206,7 @@ def _contains(key: str, operand: Any) -> Filter:
 
 
 def _operand(key: str, value: Any) -> Any:
-    """A time is compared as a time. One without a zone is in UTC; RFC 3339 lets it end in z too."""
+    """Parses the operand of a time field; without a zone it is in UTC. RFC 3339 also allows a lowercase z."""
     if key not in TIMES:
         return value
     try:
