@@ -78,7 +78,7 @@ def write_runs(runs: Mapping[str, Run]) -> Iterator[str]:
 
 
 def _lines(content: str) -> Iterator[tuple[int, str]]:
-    """Yields the lines that are not blank, numbered. Only a line feed ends one: texts may have Python's other separators."""
+    """Yields the lines that are not blank, numbered. Only a line feed ends one: texts may have other separators."""
     for number, line in enumerate(content.removeprefix("\ufeff").split("\n"), 1):
         if line.strip():
             yield number, line.strip("\r ")

@@ -1,4 +1,4 @@
-"""From a text to its spans. A strategy says what stays together; one packer makes chunks of it."""
+"""Cuts a text into chunks. A strategy decides which units stay together; one packer fills the chunks."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from text.chunkers.structure import default, markdown
 from text.chunkers.table import table
 
 MostTokens = Callable[[tuple[str, ...]], int]
-"""Of a chunk under these headings, an overlap included: what the model reads beside them."""
+"""The most tokens that a chunk under these headings may have, overlap included, for the model to read it all."""
 
 _REMEMBERED_COUNTS = 4_096
 _WORD = re.compile(r"(?<=\s)\S|(?<=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u9fff\uff00-\uffef])\S")
-"""Where an overlap may begin: at a word, or after any character of a script that puts no space between words."""
+"""Where an overlap may begin: at a word, or at any character of a script without spaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A way of chunking. *description* is one sentence for users; *function* gives the runs of a source."""
+    """A chunking strategy. *description* is a sentence for users; *function* yields the segments of a source."""
 
     name: str
     description: str
@@ -56,15 +56,15 @@ def chunk(
     count_tokens: CountTokens,
     most_tokens: MostTokens | None = None,
 ) -> list[Span]:
-    """The chunks of *text* in order; together they hold every character that is not white space, page mark or
-    repeated header.
+    """Returns the chunks of *text* in order; together they cover every character that is not white space or a page
+    mark.
 
-    With ``overlap_chars == 0`` no chunk has more than *max_tokens* (a single code point that has more is not
-    cut). An overlap comes on top: up to that many characters of the chunk before, from a word on (in a table from
-    a row on), where that is of the same section, page or table, and no more of it than *most_tokens* leave room for.
+    Without an overlap no chunk has more than *max_tokens*, except a single code point that has more. An overlap is
+    added to that: up to *overlap_chars* characters of the chunk before, starting at a word (in a table at a row),
+    within the same section, page or table, and only as much as *most_tokens* allows.
 
-    Offsets count code points: ``text[start:end] == span.text``, after the header where a table repeats it.
-    Page numbers are set where the text marks pages, and always by ``pages``.
+    Offsets count code points: ``text[start:end] == span.text``, apart from a repeated table header in front. Page
+    numbers are set if the text marks pages, and always by ``pages``.
 
     Raises Invalid for an unknown strategy, for ``max_tokens < 1`` and for ``overlap_chars < 0``.
     """
@@ -89,7 +89,7 @@ def _check(strategy: str, *, max_tokens: int, overlap_chars: int) -> None:
 
 
 def _overlapping(source: Source, segment: Segment, overlap_chars: int, *, most: int | None) -> Iterator[Span]:
-    """Back to the start of the chunk before at the most, so that the answer stays linear in the document."""
+    """Adds overlaps. None reaches beyond the chunk before, so that the result stays linear in the document."""
     floor: int | None = None
     for span in pack(source, segment):
         lowest = max(span.start - overlap_chars, span.start if floor is None else floor)
@@ -101,7 +101,7 @@ def _overlapping(source: Source, segment: Segment, overlap_chars: int, *, most: 
 
 
 def _borders(text: str, segment: Segment, lowest: int, start: int, *, is_floor: bool) -> list[int]:
-    """Where an overlap may begin: at a unit or a word from *lowest* on, and before *start*."""
+    """Returns where an overlap may begin: at units or words from *lowest* to before *start*."""
     if segment.whole_overlap:
         first = bisect_left(segment.units, lowest, key=lambda unit: unit.start)
         starts = [
@@ -113,7 +113,7 @@ def _borders(text: str, segment: Segment, lowest: int, start: int, *, is_floor: 
 
 
 def _longest(source: Source, segment: Segment, span: Span, starts: list[int], most: int | None) -> Span:
-    """With as much of the overlap as the model reads beside the span's own text."""
+    """Extends *span* by as much of the overlap as fits *most* tokens."""
 
     def is_read(start: int) -> bool:
         return most is None or source.count_tokens(_text_from(source, segment, span, start)) <= most
@@ -126,13 +126,13 @@ def _longest(source: Source, segment: Segment, span: Span, starts: list[int], mo
 
 
 def _text_from(source: Source, segment: Segment, span: Span, start: int) -> str:
-    """A header that the overlap reaches stands in its place; a span that had no room for one gets none."""
+    """Returns the text from *start* on. The header is repeated only if *span* has it and the overlap does not."""
     has_prefix = len(span.text) > span.end - span.start
     return (segment.prefix_at(start) if has_prefix else "") + source.text[start : span.end]
 
 
 def _numbered(spans: Iterable[Span], all_pages: list[Page]) -> list[Span]:
-    """A mark that a strategy keeps as text counts to the page that it begins."""
+    """Sets page numbers. A page mark that a strategy keeps as text belongs to the page that it begins."""
     ends = [page.end for page in all_pages[:-1]]
     return [
         replace(

@@ -1,6 +1,6 @@
-"""Full stops that end no sentence: those of abbreviations, initials, ordinals and numbered items.
+"""Full stops that do not end a sentence: of abbreviations, initials, ordinals and numbered items.
 
-In doubt a stop ends nothing: two sentences in one piece are whole, half of one is not.
+In doubt a full stop ends nothing: two sentences in one unit do less harm than half of one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BEFORE_NUMBERS = _words("""
     no nos nr nrs num fig figs eq eqs vol vols p pp ch chap sec sect § art arts abs ziff tab app approx ca cca circa max
     min bd tel ext núm pág págs jan feb mar apr jun jul aug sep sept oct nov dec mrz okt dez rs fr s st ab seit
 """)
-# These may be the last word: they are, where what follows can begin a sentence only.
+# May be the last word of a sentence, and are if the next word can only begin one.
 _WITHIN = _words("""
     mr mrs ms dr prof hon rev fr st sgt capt col gen lt maj gov sen rep messrs mme mlle dott sra srta dra hr sr jr mt ft
     a.m p.m u.s u.k e.u u.n u.s.a etc al inc ltd co corp bros dept est univ assn str abt geb gest mio mrd tsd usw std
@@ -48,7 +48,7 @@ _AFTER_ORDINALS = _words("""
 
 
 def ends_sentence(text: str, stop: int, *, begin: int, after: int) -> bool:
-    """Does the full stop before *stop* end the sentence that began at *begin*? *after* is what follows its quotes."""
+    """Does the full stop before *stop* end the sentence that began at *begin*? *after* is behind its closing quotes."""
     following = _NEXT_WORD.match(text, after, after + 2 * _WINDOW_CHARS)
     next_word = following.group(1) if following else ""
     if text[after + 1 : after + 2].islower() or next_word[:1].islower():

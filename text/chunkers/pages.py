@@ -1,4 +1,4 @@
-"""Pages: where they begin, and the strategy that never crosses one.
+"""Finds the pages of a text; the strategy that never crosses one.
 
 A form feed begins the next page. A line of its own that reads ``[page 3]``, ``--- page 3 ---`` or
 ``=== Page 3 ===`` (any case) begins that page; the line itself is on none. What stands before the first mark is page 1.
@@ -30,7 +30,7 @@ class Page:
 
 
 def pages(text: str) -> list[Page]:
-    """The pages in the order of the text. One page, number 1, where there is no mark."""
+    """Returns the pages in the order of the text; without any mark, a single page with number 1."""
     earlier = []
     start, number = 0, 1
     for mark in _MARK.finditer(text):

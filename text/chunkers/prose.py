@@ -1,4 +1,4 @@
-"""Strategies that look at no headings: sentences, and the turns of a conversation."""
+"""Strategies that ignore headings: sentences, and the turns of a conversation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def by_sentence(source: Source) -> Iterator[Segment]:
 
 
 def conversation(source: Source) -> Iterator[Segment]:
-    """A turn begins with ``Name:``, ``[12:03] Name:`` or ``12:03 Name:``; without any such line, at a blank one."""
+    """Keeps turns whole. One begins with ``Name:``, ``[12:03] Name:`` or ``12:03 Name:``, else after a blank line."""
     text = source.text
     has_turns = _SPEAKER.search(text) is not None
     for start, end, table in _around_tables(source):
@@ -40,7 +40,7 @@ def conversation(source: Source) -> Iterator[Segment]:
 
 
 def _around_tables(source: Source) -> Iterator[tuple[int, int, Table | None]]:
-    """The text in stretches: the tables that do not fit a chunk, and what is between them."""
+    """Yields the text as stretches: the tables that do not fit a chunk, and the text between them."""
     begin, all_lines = 0, list(lines(source.text, 0, len(source.text)))
     for table, _, _ in tables_in(source.text, all_lines):
         if is_long(source, table):

@@ -1,8 +1,8 @@
-"""Documents with headings: each section is a run, and its heading stands with the text below it.
+"""Documents with headings: each section is a segment, and its heading stays with the text below it.
 
-A heading is markdown's ``# Title``, a line underlined with ``===`` or ``---``, and for the default strategy
-also a line that stands alone and is in CAPITALS or begins with a number of two levels (``2.3 Title``; one level
-would make a heading of every item of a list). Lines in fenced code are never headings.
+A heading is markdown's ``# Title`` or a line underlined with ``===`` or ``---``; for the default strategy also a
+paragraph of one line that is in CAPITALS or begins with a number of two or more levels (``2.3 Title``; with one level,
+every item of a list would be a heading). Lines in fenced code are never headings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ITEM = re.compile(r"[|>]|[-*+•][ \t]|\d{1,9}[.)][ \t]")
 _LONGEST_PLAIN_HEADING = 80
 
 Path = tuple[tuple[int, str], ...]
-"""The headings above a place, outermost first, each with its level."""
+"""The current headings, outermost first, each with its level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,10 @@ def markdown(source: Source) -> Iterator[Segment]:
 def sections(
     source: Source, stretches: Iterable[Stretch], *, plain_headings: bool, tables_apart: bool = False
 ) -> Iterator[Segment]:
-    """The sections of each stretch. One that goes on in the next stretch is two runs, one path.
+    """Yields the sections of each stretch. A section that continues in the next stretch is two segments of one path.
 
-    A table that does not fit a chunk is a run of its own, under its repeated header; with *tables_apart* each is.
+    A table that does not fit a chunk is a segment of its own, with its header repeated; with *tables_apart* every table
+    is.
     """
     path: Path = ()
     for start, end in stretches:
@@ -68,7 +69,7 @@ def titles(path: Path) -> tuple[str, ...]:
 
 
 def _with_their_headings(blocks: Iterable[_Block]) -> Iterator[tuple[list[_Block], list[_Block]]]:
-    """Headings with nothing between them belong to the same section, that of the last."""
+    """Groups blocks into sections. Consecutive headings belong to one section, that of the last."""
     headings: list[_Block] = []
     bodies: list[_Block] = []
     for block in blocks:
@@ -99,7 +100,7 @@ def _segments(
 
 
 def _units(source: Source, headings: Sequence[_Block], bodies: Sequence[_Block]) -> list[Unit]:
-    """The first body has the headings in front, so that no chunk is a heading alone."""
+    """Returns the units of a section. The first includes the headings, so that no chunk is a heading alone."""
     if not bodies:
         return list(units_between(source, headings[0].start, headings[-1].end, (lines,)))
     units: list[Unit] = []
@@ -111,7 +112,7 @@ def _units(source: Source, headings: Sequence[_Block], bodies: Sequence[_Block])
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """The lines of a stretch that are not blank, and what they form."""
+    """The lines of a stretch that are not blank, and the blocks that they form."""
 
     text: str
     lines: list[Stretch]
@@ -124,7 +125,7 @@ class _Lines:
             yield block
 
     def _fenced(self, at: int) -> tuple[_Block, int] | None:
-        """Up to the fence that closes it; to the end where none does, as CommonMark has it."""
+        """Ends at the closing fence, or at the end of the text without one, as in CommonMark."""
         fence = _FENCE.match(self.text, *self.lines[at])
         if fence is None:
             return None
@@ -154,7 +155,7 @@ class _Lines:
         return any(letter.isalnum() for letter in self._line(at))
 
     def _plain_level(self, at: int) -> int:
-        """1 for CAPITALS, the count of its numbers for ``2.3 Title``, 0 for what is no heading."""
+        """Returns 1 for CAPITALS, the count of numbers for ``2.3 Title``, 0 if it is not a heading."""
         start, end = self.lines[at]
         if end - start > _LONGEST_PLAIN_HEADING or not self._ends_paragraph(at):
             return 0

@@ -1,8 +1,8 @@
 """Tables: rows stay whole, and every chunk begins with the header, so that its cells can be understood.
 
-Two kinds: a document with tables in markdown or HTML (what stands around them is chunked as markdown), and a document
-that is one table of separated values (comma, semicolon, tab or bar), where a quoted cell may hold line breaks. What
-stands above its header, a title or Excel's ``sep=;``, is in the first chunk alone.
+There are two kinds: a document with tables in markdown or HTML (the text around them is chunked as markdown), and a
+document that is one table of values separated by comma, semicolon, tab or bar, whose quoted cells may contain line
+breaks. Anything above its header, such as a title or Excel's ``sep=;``, is in the first chunk only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OPEN_QUOTE = re.compile(r'(?:^|[,;\t|])"')
 _SEPARATORS = ",;\t|"
 _DECLARED_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?', re.IGNORECASE)
 _LONGEST_ROW_LINES = 100
-"""A quote that nothing closes makes one row of that many lines at most, not of the rest of the document."""
+"""An unclosed quote makes one row of at most this many lines, not of the rest of the document."""
 _SAMPLE_RECORDS = 50
 _MOST_ABOVE = 10
 
@@ -50,7 +50,7 @@ def _separated(source: Source, records: list[Stretch]) -> Iterator[Segment]:
 
 
 def _separator(sample: Sequence[str]) -> str:
-    """The one that parts most records into as many cells as each other."""
+    """Returns the separator that splits the most records into the same number of cells; "" if none does."""
     best, rank = "", (0, 0)
     for separator in _SEPARATORS:
         widths = Counter(len(_cells(record, separator)) for record in sample)
@@ -61,7 +61,7 @@ def _separator(sample: Sequence[str]) -> str:
 
 
 def _header(text: str, records: Sequence[Stretch], cells: Sequence[list[str]], *, begin: int) -> int:
-    """The record with the names of the columns: the first, unless that is clearly something above a table."""
+    """Returns the index of the record with the column names: the first, unless that is clearly above the table."""
     width = Counter(map(len, cells[begin:])).most_common(1)[0][0]
     for at in range(begin, min(len(cells), begin + _MOST_ABOVE)):
         if len(cells[at]) == width and not is_title(cells[at]):
@@ -83,7 +83,7 @@ def _cells(record: str, separator: str) -> list[str]:
 
 
 def _records(text: str, rows: list[Stretch]) -> Iterator[Stretch]:
-    """Lines, joined where a quoted cell goes on in the next line."""
+    """Yields lines, joined where a quoted cell continues in the next line."""
     start, count = None, 0
     for first, last in rows:
         start, count = (first, 1) if start is None else (start, count + 1)

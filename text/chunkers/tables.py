@@ -1,4 +1,4 @@
-"""Tables within a text, in markdown or HTML: their headers, their rows, and chunks of rows under a repeated header."""
+"""Markdown and HTML tables within a text: their headers and rows, and segments of rows under a repeated header."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _UNITS = frozenset(_UNIT_NAMES.split())
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """*headers* are what may be repeated, the best first; *rows* all that follows the last line of a header.
+    """*headers* are the alternatives for a repeated header, best first; *rows* follow the header.
 
-    From *start* on there may be a title in front of what is repeated.
+    A title may stand between *start* and the header.
     """
 
     start: int
@@ -53,10 +53,10 @@ def is_long(source: Source, table: Table) -> bool:
 def table_segments(
     source: Source, table: Table, *, lead: int | None = None, section: tuple[str, ...] = ()
 ) -> Iterator[Segment]:
-    """The table's rows under its header, which the first chunk has in its place and the others have repeated.
+    """Yields the table's rows under its header: in place in the first chunk, repeated in the others.
 
-    *lead* is where a heading stands that goes with it. A header that would take more than half of each chunk is a row
-    like the others.
+    *lead* is the offset of a heading that belongs to the table. A header that would fill more than half of a chunk is
+    treated as a row.
     """
     start = table.start if lead is None else lead
     header = _repeatable(source, table)
@@ -76,7 +76,7 @@ def table_segments(
 
 
 def tables_in(text: str, text_lines: Sequence[Stretch]) -> Iterator[tuple[Table, int, int]]:
-    """Each table among the lines *text_lines*, with its first line and the one behind its last."""
+    """Yields each table with the index of its first line, and of the line after its last."""
     at = 0
     while at < len(text_lines):
         table, stop = table_at(text, text_lines, at)
@@ -86,7 +86,7 @@ def tables_in(text: str, text_lines: Sequence[Stretch]) -> Iterator[tuple[Table,
 
 
 def table_at(text: str, text_lines: Sequence[Stretch], at: int) -> tuple[Table | None, int]:
-    """The table that begins with line *at*, and the line behind it; None and the next line, where none does."""
+    """Returns the table that begins at line *at* and the index of the line after it; without one, None and *at* + 1."""
     if _is_markdown(text, text_lines, at):
         stop = at + 2
         while stop < len(text_lines) and _has_bar(text, text_lines[stop]) and _follows(text, text_lines, stop):
@@ -113,7 +113,7 @@ def is_title(cells: Sequence[str]) -> bool:
 
 
 def are_units(cells: Sequence[str]) -> bool:
-    """Does a row say in what its columns are measured?"""
+    """Is it a row of units of measurement?"""
     filled = [cell for cell in cells if cell]
     return bool(filled) and all(map(_is_unit, filled))
 
@@ -148,14 +148,14 @@ def _follows(text: str, text_lines: Sequence[Stretch], at: int) -> bool:
 
 
 def _html_end(text: str, text_lines: Sequence[Stretch], at: int) -> int | None:
-    """Where the table that begins line *at* is closed. One that holds another is text."""
+    """Returns where the table that begins at line *at* is closed. A table that contains another is treated as text."""
     begin = _HTML_TABLE.match(text, *text_lines[at])
     after = _HTML_NEXT.search(text, begin.end(), text_lines[-1][1]) if begin else None
     return after.end() if after and after.group().startswith("</") else None
 
 
 def _markdown(text: str, rows: Sequence[Stretch]) -> Table:
-    """A row with a bar, the rule below it, and the rows that follow. The row above the rule may be a title."""
+    """Parses a row with a bar, the rule below it, and further rows. The row above the rule may be a title."""
     cells = [_cells(text, row) for row in rows[: _MOST_TITLE_ROWS + 3]]
     last = 1
     if is_title(cells[0]) and len(cells[0]) > 1:
@@ -177,7 +177,7 @@ def _cells(text: str, row: Stretch) -> list[str]:
 
 
 def _html(text: str, start: int, end: int) -> Table:
-    """Up to the end of its thead, or of the rows of th that it begins with; its first row, where there are none."""
+    """Parses an HTML table. Its header is its thead, else its leading rows of th, else its first row."""
     ends = [match.end() for match in _HTML_ROW_END.finditer(text, start, end)]
     head = _HTML_HEAD_END.search(text, start, end)
     borders = [head.end(), *(at for at in ends if at > head.end())] if head else _behind_th(text, start, ends)
@@ -189,7 +189,7 @@ def _html(text: str, start: int, end: int) -> Table:
 
 
 def _behind_th(text: str, start: int, ends: Sequence[int]) -> list[int]:
-    """The ends of rows, from that of the header on."""
+    """Returns the ends of rows, from the end of the header on."""
     begin = start
     for number, stop in enumerate(ends):
         if {kind.casefold() for kind in _HTML_CELL.findall(text, begin, stop)} != {"th"}:

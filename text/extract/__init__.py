@@ -1,5 +1,5 @@
-"""From a file to its text, as the chunkers understand it: a heading is ``# Title``, a page begins with a form feed,
-a table is markdown's. Each kind of file has a reader of its own, and the library of each is loaded when it is needed.
+"""Extracts the text of a file in the form that the chunkers expect: headings as ``# Title``, a form feed between pages,
+tables in markdown. Each kind of file has its own reader, whose library is loaded on demand.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LONGEST_TITLE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """What other programs do, where they are installed."""
+    """Other programs, if they are installed."""
 
     ocr: Ocr | None = None
     convert: Convert | None = None
@@ -54,9 +54,9 @@ def extract(
     ocr: Ocr | None = None,
     convert: Convert | None = None,
 ) -> ExtractedText:
-    """The text of a file. *declared* is the content type that its sender gave, "" where none was given.
+    """Extracts the text of a file. *declared* is the content type that its sender declared, or "".
 
-    Raises Unreadable, in words for whoever sent it, also where it has no text at all.
+    Raises Unreadable, with a message for the sender, also if the file has no text.
     """
     kind = kind_of(content[:HEAD_BYTES], filename, declared)
     try:
@@ -65,7 +65,7 @@ def extract(
     except (Unreadable, MemoryError):
         raise
     except Exception as error:
-        if "memory" in str(error).lower():  # lxml has words of its own for it
+        if "memory" in str(error).lower():  # lxml raises exceptions of its own for it
             raise MemoryError from error
         raise Unreadable(f"It is damaged, or not really {kind.name}: it cannot be read.") from error
     check_chars(len(extracted.text), bounds.chars)
@@ -75,7 +75,7 @@ def extract(
 
 
 def _kind_inside(kind: FileKind, content: bytes) -> FileKind:
-    """What is in a container decides, not what it is called."""
+    """Determines the kind of a container by its content, whatever its name."""
     if not kind.container:
         return kind
     from text.extract.packages import kind_of_archive, kind_of_compound
@@ -84,7 +84,7 @@ def _kind_inside(kind: FileKind, content: bytes) -> FileKind:
 
 
 def _storable(extracted: ExtractedText) -> ExtractedText:
-    """Without the characters that no database keeps; a title is one line and not a book."""
+    """Removes characters that no database stores; cuts the title to a line of LONGEST_TITLE."""
     title = UNFIT_FOR_A_LINE.sub("", storable(extracted.title or "")).strip()[:LONGEST_TITLE]
     warnings = tuple(
         replace(warning, message=storable(warning.message), part=storable(warning.part) if warning.part else None)
@@ -145,7 +145,7 @@ def _read_structured(kind: FileKind, content: bytes, charset: str | None, bounds
 
 
 def _converted(kind: FileKind, content: bytes, bounds: Bounds, convert: Convert | None) -> ExtractedText:
-    """By a program of its own, which makes HTML of it."""
+    """Reads a file that another program converts to HTML."""
     from text.extract.archives import check_archive
     from text.extract.markup import write_html
 

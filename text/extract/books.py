@@ -24,7 +24,7 @@ _CHAPTER_SUFFIXES = (".xhtml", ".html", ".htm")
 
 
 def read_epub(content: bytes, bounds: Bounds) -> ExtractedText:
-    """The chapters of a book in the order in which they are read. One that is missing or damaged is a warning."""
+    """Reads the chapters of a book in reading order. A missing or damaged one is a warning."""
     check_archive(content, bounds, may_have_doctype=True)
     out = TextBuilder(bounds.chars)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -41,7 +41,7 @@ def read_epub(content: bytes, bounds: Bounds) -> ExtractedText:
 
 
 def _chapters(book: Any) -> Iterator[str]:
-    """Without the table of contents; all chapters where the book names no order."""
+    """Yields the chapters without the table of contents; all of them if the book declares no order."""
     items = {item.get("id"): item for item in book.iter("{*}item") if _is_chapter(item)}
     spine = [reference.get("idref") for reference in book.iter("{*}itemref")]
     for name in spine if any(name in items for name in spine) else items:

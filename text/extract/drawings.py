@@ -1,4 +1,4 @@
-"""The drawings of Office files: the paragraphs of shapes, the words of SmartArt, the numbers of charts."""
+"""The drawings of Office files: the text of shapes and SmartArt, the data of charts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_POINTS = 5000
 
 
 def write_graphics(package: Package, part: str, drawing: Any, out: TextBuilder) -> None:
-    """The SmartArt and the charts that *drawing*, which stands in *part*, refers to."""
+    """Writes the SmartArt and the charts to which *drawing*, in *part*, refers."""
     relations = package.relations(part)
     for reference in drawing.iter(_DIAGRAM, f"{_C}chart"):
         relation = relations.get(reference.get(f"{R}dm") or reference.get(f"{R}id") or "")
@@ -32,7 +32,7 @@ def write_graphics(package: Package, part: str, drawing: Any, out: TextBuilder) 
 
 
 def shape_lines(shape: Any) -> list[str]:
-    """Each paragraph below *shape* on a line, with the number that the program shows."""
+    """Returns each paragraph below *shape* as a line, with its list number."""
     counts: dict[str, tuple[str, int]] = {}
     lines = []
     for paragraph in shape.iter(f"{A}p"):
@@ -70,7 +70,7 @@ def _run(run: Any, before: str) -> str:
 
 
 def _number(paragraph: Any, counts: dict[str, tuple[str, int]]) -> str:
-    """The number of an item. What is counted goes on until a paragraph of the same level has none."""
+    """Returns an item's number. Counting continues until a paragraph of the same or a higher level has none."""
     properties = paragraph.find(f"{A}pPr")
     level = properties.get("lvl", "0") if properties is not None else "0"
     numbered = properties.find(f"{A}buAutoNum") if properties is not None else None
@@ -90,7 +90,7 @@ def _number(paragraph: Any, counts: dict[str, tuple[str, int]]) -> str:
 
 
 def _write_chart(root: Any, out: TextBuilder) -> None:
-    """Its title, and its series as columns beside their categories."""
+    """Writes a chart's title, and its series as columns beside their categories."""
     title = root.find(f"{_C}chart/{_C}title")
     out.add(" ".join(shape_lines(title)) if title is not None else "")
     series = list(root.iter(f"{_C}ser"))

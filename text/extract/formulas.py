@@ -1,4 +1,4 @@
-"""Formulas on one line, as people type them: MathML of pages, OMML of Office; and powers and indices of other text."""
+"""Formulas (MathML, OMML) on one line, as people type them; superscripts and subscripts of other text."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _DEFAULT_SIGN = {"nary": "\u222b", "acc": "\u0302", "groupChr": ""}
 
 
 def raised(text: str, before: str) -> str:
-    """*text* above the line after *before*. 10⁶ would be the word 106 for a search, and ships³ the word ships3: so a
-    number is raised by ^ where it stands after a digit or a word, and by its own characters after a unit.
+    """Formats superscript *text* after *before*. A search would read 10⁶ as 106 and ships³ as ships3, so a number is
+    marked by ^ after a digit or a word; after a unit it has Unicode's superscript characters.
     """
     power = text.strip()
     if not power or (not any(map(str.isdigit, power)) and not before[-1:].isdigit()):
-        return text  # 1st, Mlle, a trade mark
+        return text  # 1st, Mlle, a trademark
     if power.isalpha():
         return text if len(power) > 1 else f"^{power}"
     word = re.search(r"[^\W\d_]*\Z", before)
@@ -37,7 +37,7 @@ def raised(text: str, before: str) -> str:
 
 
 def lowered(text: str) -> str:
-    """*text* below the line: H₂O stays one word."""
+    """Formats subscript *text*: H₂O stays one word."""
     index = text.strip()
     small = index.translate(_INDICES)
     if index and not small.isascii() and not any(each.isascii() for each in small):
@@ -46,7 +46,7 @@ def lowered(text: str) -> str:
 
 
 def linear(formula: Any) -> str:
-    """A formula's element, of MathML or OMML, on one line."""
+    """Returns a formula, an element of MathML or OMML, on one line."""
     return re.sub(r"\s+", " ", _INVISIBLE.sub("", _linear_node(formula, 0))).strip()
 
 
@@ -63,7 +63,7 @@ def _linear_node(node: Any, depth: int) -> str:
 
 
 def _row(node: Any, depth: int) -> str:
-    """What stands beside each other; two names of which one is a word are parted."""
+    """Returns the children in a row; a word is separated from an adjacent name by a space."""
     line = ""
     for child in node:
         part = _linear_node(child, depth)
@@ -91,7 +91,7 @@ def _run(node: Any, _depth: int) -> str:
 
 
 def _parts(node: Any, depth: int, *names: str) -> list[str]:
-    """By name in OMML, where an argument may be missing; by place in MathML."""
+    """Returns the arguments: by name in OMML, where one may be missing, by position in MathML."""
     if any(_name(child) in names for child in node):
         by_name = {_name(child): _row(child, depth) for child in node if _name(child) in names}
         return [by_name.get(name, "").strip() for name in names]

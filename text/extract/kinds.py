@@ -1,4 +1,4 @@
-"""What is a file? Its content decides; its name and what the sender calls it choose among kinds of plain text only."""
+"""Determines the kind of a file by its content. Name and declared type only choose among kinds of plain text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAIL_HEADER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """*suffixes* are those of file names, the usual one first. *container* says what the bytes are, from outside."""
+    """*suffixes* are those of file names, the usual one first. *container* is the format around the content, or ""."""
 
     name: str
     mime_type: str
@@ -75,7 +75,7 @@ KINDS = (
     *(MARKDOWN, CSV, TSV, JSON, NOTEBOOK, RST, TEXT),
 )
 PLAIN = {TEXT: "default", RST: "default", MARKDOWN: "markdown", CSV: "table", TSV: "table"}
-"""The kinds that are text as they stand, each with the strategy of chunking that fits it."""
+"""The kinds that are read as they are, each with its chunking strategy."""
 
 _ALIASES = {
     "application/xhtml+xml": HTML,
@@ -97,10 +97,10 @@ WAYS_OUT = {
 
 
 def kind_of(head: bytes, filename: str, declared: str = "") -> FileKind:
-    """What a file is, by its first HEAD_BYTES. Of a ZIP archive or an Office file before 2007 only what it is called:
-    what is in it says more (text/extract/packages.py).
+    """Returns the kind of a file by its first HEAD_BYTES. ZIP archives and Office files before 2007 are only classified
+    by name here; text/extract/packages.py looks inside.
 
-    *declared* is a content type, with its charset or without. Raises Unreadable for what no reader is there for.
+    *declared* is a content type, with or without a charset. Raises Unreadable if there is no reader for the file.
     """
     if b"%PDF-" in head[:1024]:
         return PDF
@@ -147,13 +147,13 @@ def _textual(head: str, suggested: FileKind) -> FileKind:
 
 
 def _is_mail(head: str, *, is_suggested: bool) -> bool:
-    """It begins with header lines alone: a file that is called otherwise with three that every mail has."""
+    """Does it begin with header lines only? Without a mail's name or type it needs three headers of mail."""
     start = _MBOX_LINE.match(head.lstrip("\ufeff"))
     assert start is not None
     block, *rest = re.split(r"\r?\n\r?\n", head.lstrip("\ufeff")[start.end() :], maxsplit=1)
     lines = re.split(r"\r?\n", block)
     if not rest and len(lines) > 1:
-        del lines[-1]  # what was looked at may end amid it
+        del lines[-1]  # the head may end within it
     if not all(_HEADER.match(line) for line in lines):
         return False
     mail_headers = sum(1 for line in lines if _MAIL_HEADER.match(line))
@@ -168,7 +168,7 @@ def _as_text(head: bytes, declared: str) -> str:
 
 
 def _suggested_kind(filename: str, declared: str) -> FileKind:
-    """By the name's suffix; where that says nothing, by the content type that the sender gave."""
+    """Returns the kind by the name's suffix, else by the declared content type, else plain text."""
     return next(_suggested_kinds(filename.lower(), declared.partition(";")[0].strip().lower()), TEXT)
 
 

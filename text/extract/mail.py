@@ -1,4 +1,4 @@
-"""Mail: the head of a message and all text of its body; what is attached is named."""
+"""Mail: the main headers of a message and the text of its body. Attachments are listed in warnings."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _Part: TypeAlias = "Message[str, str]"
 
 
 class _RawHeaders(policy.Compat32):
-    """The old rules, which take what others refuse; a header as it stands, for it is decoded here."""
+    """The lenient policy, with raw headers: they are decoded in this module."""
 
     def header_fetch_parse(self, name: str, value: str) -> str:  # noqa: ARG002
         return value
 
 
 def read_mail(content: bytes, bounds: Bounds) -> ExtractedText:
-    """The text of a message, or of each in a mailbox; its HTML where it has no other text."""
+    """Reads a message, or every message of a mailbox; HTML only where there is no plain text."""
     out = TextBuilder(bounds.chars)
     is_mailbox = content.lstrip().startswith(b"From ")
     messages = _NEXT_OF_MBOX.split(content) if is_mailbox else [content]
@@ -67,7 +67,7 @@ def _write_message(message: _Part, out: TextBuilder, *, depth: int = 0, is_mailb
 
 
 def _parts(message: _Part) -> Iterator[_Part]:
-    """The parts of a body in their order: one of alternatives, none of the pictures that a page shows."""
+    """Yields the parts of a body in order: one of several alternatives, and none of the inline pictures."""
     if not message.is_multipart() or message.get_content_type() == "message/rfc822":
         yield message
         return
@@ -84,7 +84,7 @@ def _parts(message: _Part) -> Iterator[_Part]:
 
 
 def _preferred(alternatives: list[_Part]) -> _Part | None:
-    """The plain text if there is any in it, else the last that has text."""
+    """Returns the plain text unless it is blank, else the last alternative with text."""
     with_text = [each for each in alternatives if any(_is_text(part) and not _is_blank(part) for part in _parts(each))]
     plain = [each for each in with_text if each.get_content_type() == "text/plain"]
     chosen = plain or with_text[-1:] or alternatives[-1:]
@@ -105,7 +105,7 @@ def _is_blank(part: _Part) -> bool:
 
 
 def _write_text(part: _Part, out: TextBuilder, *, is_mailbox: bool) -> bool:
-    """Returns whether there is any."""
+    """Writes the text of a part; returns whether there was any."""
     text, before = _text(part, out), out.chars
     if part.get_content_subtype() == "html":
         write_html(text, out)
@@ -115,7 +115,7 @@ def _write_text(part: _Part, out: TextBuilder, *, is_mailbox: bool) -> bool:
 
 
 def _text(part: _Part, out: TextBuilder | None) -> str:
-    """Of a part without a border that was found, as it stands."""
+    """Returns the text of a part; a multipart whose boundary does not occur is read as it is."""
     payload = part.get_payload(decode=True) if not part.is_multipart() else b""
     content = payload if isinstance(payload, bytes) else b""
     if part.get_content_maintype() == "multipart" and not content:

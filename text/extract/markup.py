@@ -1,6 +1,6 @@
-"""HTML and the chapters of books: headings, paragraphs, lists, tables and code as the chunkers know them.
+"""HTML and the chapters of books: headings, paragraphs, lists, tables and code in the chunkers' form.
 
-One walk over the tree without recursion: pages are nested as deep as somebody likes.
+The tree is walked once and without recursion: pages may be nested to any depth.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ENTITY = re.compile(r"&(\w+);")
 _XML_ENTITIES = {"amp", "lt", "gt", "quot", "apos"}
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _UNREAD = {"script", "style", "template", "svg", "noscript", "nav", "select", "textarea", "button", "iframe", "object"}
-_UNREAD |= {"rt", "rp", "rtc"}  # how a word is pronounced is no part of it
+_UNREAD |= {"rt", "rp", "rtc"}  # ruby's pronunciation is not part of the text
 _VOID = "area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr"
 _CLOSED_AT_ONCE = re.compile(rf"<(?!(?:{_VOID})\b)([a-z][\w:-]*)((?:\s[^<>]*?)?)/>", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*>")
@@ -38,7 +38,7 @@ _LARGEST_NUMBER = 1_000_000
 
 
 def read_html(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedText:
-    """A page as its headings, paragraphs, lists and tables. Scripts, forms and navigation are left out."""
+    """Reads headings, paragraphs, lists and tables of a page. Scripts, forms and navigation are left out."""
     page = decoded(content, charset, declared_in_markup(content))
     out = TextBuilder(bounds.chars)
     out.add_caveats(page.caveats)
@@ -47,15 +47,15 @@ def read_html(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedT
 
 
 def write_html(text: str, out: TextBuilder) -> str | None:
-    """Returns the page's title."""
+    """Writes a page; returns its title."""
     if _XHTML in text[:_XHTML_WINDOW_CHARS]:
         return write_xhtml(text, out)
     return _write(_tree(text, _html_parser()), out)
 
 
 def write_xhtml(text: str, out: TextBuilder) -> str | None:
-    """A page or chapter as XML, if it is well-formed; else as HTML, whose parser loses nothing of what is not, but
-    would take <title/> for the beginning of one.
+    """Writes a page or chapter, parsed as XML if it is well-formed, else as HTML. The HTML parser loses no text, but
+    takes <title/> for a start tag, so such tags are closed first.
     """
     text = _XML_DECLARATION.sub("", text, count=1)
     parser = etree.XMLParser(
@@ -73,7 +73,7 @@ def _html_parser() -> etree.HTMLParser:
 
 
 def _as_character(entity: re.Match[str]) -> str:
-    """HTML's named characters, which only its DTD would explain; one that a book defines stays as it is written."""
+    """Replaces HTML's named characters, which only its DTD defines; unknown ones stay as they are written."""
     name = entity.group(1)
     if name in _XML_ENTITIES:
         return entity.group()
@@ -81,7 +81,7 @@ def _as_character(entity: re.Match[str]) -> str:
 
 
 def _tree(text: str, parser: Any) -> etree._Element | None:
-    """Raises Unreadable where the parser gave up and would have left the rest out."""
+    """Parses a page. Raises Unreadable if the parser gave up, as it would omit the rest."""
     root: etree._Element | None = etree.fromstring(text.encode(), parser) if text.strip() else None
     if any(each.type_name == "ERR_RESOURCE_LIMIT" for each in parser.error_log):
         raise Unreadable("Its elements are nested deeper than anybody writes by hand: it cannot be read whole.")
@@ -111,7 +111,7 @@ def _write(root: etree._Element | None, out: TextBuilder) -> str | None:
 
 
 def _innermost_tables(root: etree._Element) -> set[etree._Element]:
-    """Tables of data. One that has tables inside it lays out a page."""
+    """Returns the tables of data. A table that contains tables is used for layout."""
     innermost: set[etree._Element] = set()
     around: list[etree._Element] = []
     for event, element in etree.iterwalk(root, events=("start", "end")):
@@ -128,7 +128,7 @@ def _innermost_tables(root: etree._Element) -> set[etree._Element]:
 
 @dataclass(slots=True)
 class _HtmlList:
-    """*form* is that of its numbers, "" for bullets."""
+    """*form* is the form of its numbers, "" for bullets."""
 
     form: str = ""
     number: int = 1
@@ -144,7 +144,7 @@ class _HtmlList:
 
 @dataclass(slots=True)
 class _Walk:
-    """What was read of the block at hand, and where in lists and tables it stands."""
+    """The text of the current block, and its position in lists and tables."""
 
     out: TextBuilder
     tables: set[etree._Element]
@@ -195,7 +195,7 @@ class _Walk:
         self._inline.append(linear(element))
 
     def flush(self) -> None:
-        """The end of a block: a paragraph, an item of a list, or a part of a cell."""
+        """Ends a block: writes a paragraph, a list item or a part of a cell."""
         text = one_line(self._pop_inline())
         if not text:
             return
@@ -229,7 +229,7 @@ class _Walk:
             self.flush()
 
     def _shift(self, name: str) -> None:
-        """A power or an index ends: its text is marked as one."""
+        """Ends a superscript or subscript: marks its text."""
         begin = min(self._shifted.pop(), len(self._inline)) if self._shifted else len(self._inline)
         text = "".join(self._inline[begin:])
         before = next((each for each in reversed(self._inline[:begin]) if each), "")

@@ -1,4 +1,4 @@
-"""The numbers that programs give to the items of lists: "3.", "b)", "iv."."""
+"""The numbers of list items: "3.", "b)", "iv."."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BULLET = "-"
 
 
 def numeral(number: int, form: str) -> str:
-    """*form*: decimal, or as Word, PowerPoint and pages call letters and Roman numerals, of which others are kept."""
+    """Formats *number*. *form* is the name of letters or Roman numerals in Word or HTML; others are decimal."""
     if form in ("a", "A", "lowerLetter", "upperLetter"):
         text = _letters(number)
     elif form in ("i", "I", "lowerRoman", "upperRoman"):
@@ -28,7 +28,7 @@ def numeral(number: int, form: str) -> str:
 
 
 def _letters(number: int) -> str:
-    """a to z, then aa, bb, as Word counts on."""
+    """Counts a to z, then aa, bb, as Word does."""
     return chr(ord("a") + (number - 1) % 26) * ((number - 1) // 26 + 1) if 0 < number < 1000 else str(number)
 
 
@@ -52,7 +52,7 @@ class _Level:
 
 @dataclass(slots=True)
 class _WordList:
-    """Levels as its definition has them. *key* is what its items are counted under."""
+    """A list with the levels of its definition. Lists with the same *key* share their counts."""
 
     key: str
     levels: list[_Level]
@@ -61,7 +61,7 @@ class _WordList:
 
 
 class WordNumbers:
-    """Counts the numbered paragraphs of a Word document in their order."""
+    """Numbers the list items of a Word document, paragraph by paragraph."""
 
     def __init__(self, numbering: Any, styles: Any) -> None:
         self._lists = _lists(numbering) if numbering is not None else {}
@@ -70,7 +70,7 @@ class WordNumbers:
         self._begun: set[str] = set()
 
     def label(self, paragraph: Any, style: str | None) -> str | None:
-        """The number of the paragraph as Word shows it, "-" for a bullet, None where it is no item of a list."""
+        """Returns the paragraph's number as Word shows it, "-" for a bullet, None if it is not a list item."""
         of_style, level_of_style = self._of_style.get(style or "", ("0", 0))
         properties = paragraph.find(f"{W}pPr/{W}numPr")
         number = _value(properties, "numId") or of_style
@@ -142,7 +142,7 @@ def _define(word_list: _WordList, level: Any) -> None:
 
 
 def _numbers_of_styles(styles: Any) -> dict[str, tuple[str, int]]:
-    """The list and the level that a style gives to its paragraphs, also where the style that it is based on does."""
+    """Returns the list and the level of each style that sets them, itself or through the style it is based on."""
     by_id = {style.get(f"{W}styleId"): style for style in styles.iter(f"{W}style")}
     return {name: number for name, style in by_id.items() if (number := _number_of(style, by_id))}
 

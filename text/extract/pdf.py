@@ -1,8 +1,7 @@
-"""PDF: what stands on each page, large lines as headings, lines in columns as tables.
+"""PDF: the text of each page, with headings and tables inferred from the layout.
 
-A PDF says where each letter stands and nothing else. Lines that are larger than most are taken for headings, a wide
-gap between lines for the end of a paragraph, and words that stand apart in neighbouring lines, below each other, for
-a table.
+A PDF contains only the positions of characters. Lines larger than most are taken for headings, a wide gap between
+lines for the end of a paragraph, and aligned words with wide gaps in adjacent lines for a table.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ from text.extract.kinds import PDF
 from text.extract.pdf_forms import annotation_lines, has_dynamic_form
 from text.extract.pdf_scans import is_picture, picture_of, warn_of_scans
 
-_HEADING_SIZE = 1.15  # of the size that most of the text has
+_HEADING_SIZE = 1.15  # times the size of most of the text
 _LONGEST_HEADING = 150
-_PARAGRAPH_GAP = 0.6  # of a line's height, between one line and the next
+_PARAGRAPH_GAP = 0.6  # times a line's height, between lines
 _LINES_BACK = 2
-_CELL_GAP = 1.0  # of a line's height, between one word and the next
-_HYPHENS = re.compile("[\x02\ufffe]")  # what the library makes of a hyphen at the end of a line
+_CELL_GAP = 1.0  # times a line's height, between words
+_HYPHENS = re.compile("[\x02\ufffe]")  # the library's characters for a hyphen at the end of a line
 
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """Words that stand close together, from *left* to *right* in points."""
+    """Adjacent words, from *left* to *right* in points."""
 
     text: str
     left: float = 0
@@ -51,7 +50,7 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """*size* is its height in points, *gap* the white above it in lines; *cells* are parted by wide white."""
+    """*size* is its height in points, *gap* the space above it in line heights; *cells* are separated by wide gaps."""
 
     cells: tuple[_Cell, ...]
     size: float
@@ -64,7 +63,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """*is_scan*: it is a picture that was not read, whatever is printed on it."""
+    """*is_scan*: it is a picture that was not read by OCR, whatever text is on it."""
 
     lines: list[_Line]
     notes: list[str]
@@ -76,10 +75,10 @@ class _Page:
 
 
 def read_pdf(content: bytes, bounds: Bounds, ocr: Ocr | None) -> ExtractedText:
-    """The text of all pages, below each what was filled in and noted there. A page that is a picture is read by *ocr*;
-    without it, its number is a warning.
+    """Reads the text of all pages, each followed by its form fields and notes. Scanned pages are read by *ocr*; without
+    it they are warnings.
 
-    Raises Unreadable for what is encrypted or damaged, and where no page has any text.
+    Raises Unreadable if the file is encrypted or damaged, or no page has any text.
     """
     out = TextBuilder(bounds.chars)
     pdf = _opened(content)
@@ -137,9 +136,9 @@ def _count_chars(lines: Sequence[_Line]) -> int:
 
 
 def _lines(textpage: Any) -> Iterator[_Line]:
-    """The lines of a page from top to bottom, as the library puts them in order."""
+    """Yields the lines of a page in the library's order, from top to bottom."""
     text = textpage.get_text_range()
-    is_placed = len(text) == textpage.count_chars()  # else a letter's number is not its place in the text
+    is_placed = len(text) == textpage.count_chars()  # else a character's index is not its offset in the text
     start, bottom = 0, None
     for line in text.split("\r\n"):
         if line.strip():
@@ -155,7 +154,7 @@ def _lines(textpage: Any) -> Iterator[_Line]:
 
 
 def _cells(textpage: Any, line: str, start: int, size: float) -> Iterator[_Cell]:
-    """The line, cut where the white between two words is wider than a line is high."""
+    """Cuts the line where the gap between two words is wider than the line is high."""
     if size <= 0:
         yield _Cell(_plain(line))
         return
@@ -176,7 +175,7 @@ def _plain(cell: str) -> str:
 
 
 def _lines_of_picture(text: str) -> Iterator[_Line]:
-    """Of no size: what is large in a picture is not known."""
+    """Yields the lines of OCR; their size is unknown, so it is 0."""
     gap = 0.0
     for line in text.splitlines():
         if line.strip():
@@ -198,7 +197,7 @@ def _write(pages: Sequence[_Page], out: TextBuilder) -> None:
 
 
 def _heading_sizes(lines: Sequence[_Line]) -> list[float]:
-    """The sizes that are larger than the one that most letters have, the largest first."""
+    """Returns the sizes larger than that of most characters, largest first."""
     letters: Counter[float] = Counter()
     for line in lines:
         letters[_rounded(line.size)] += len(line.text)
@@ -217,7 +216,7 @@ def _rounded(size: float) -> float:
 
 
 def _write_headings(lines: Sequence[_Line], level: int, out: TextBuilder) -> None:
-    """Lines of one size that stand close together are one heading."""
+    """Writes headings; adjacent lines of one size are one heading."""
     title = lines[0].text
     for line in lines[1:]:
         if line.gap > _PARAGRAPH_GAP:
@@ -242,8 +241,8 @@ def _write_body(lines: Sequence[_Line], out: TextBuilder) -> None:
 
 
 def _are_columns(lines: Sequence[_Line]) -> bool:
-    """Do the cells begin below each other, or end so? Of two columns the second one has to begin so: justified words
-    of a narrow column end below each other too.
+    """Are the cells aligned on the left, or on the right? Of two columns, the second has to be aligned on the left: in
+    justified text, words are aligned on the right too.
     """
     near = lines[0].size / 2
     _, *columns = zip(*(line.cells for line in lines), strict=True)

@@ -1,4 +1,4 @@
-"""Sheets: each is a section, what stands between blank rows a table."""
+"""Spreadsheets: each sheet is a section, each block of rows between blank ones a table."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _Cells = dict[tuple[int, int], str | NumberFormat]
 
 
 def read_xlsx(content: bytes, bounds: Bounds) -> ExtractedText:
-    """The values of all sheets that hold any, hidden ones too; formulas as what they came to."""
+    """Reads the values of all sheets that are not empty, hidden ones too; of formulas the stored results."""
     package = open_package(content, bounds)
     out = TextBuilder(bounds.chars)
     if package.main.lower() != _USUAL_MAIN:
@@ -55,7 +55,7 @@ def read_xlsx(content: bytes, bounds: Bounds) -> ExtractedText:
 
 
 def read_sheets(kind: FileKind, content: bytes, bounds: Bounds) -> ExtractedText:
-    """The sheets of other programs and times: values alone, as they were computed."""
+    """Reads XLS, XLSB and ODS: the stored values only."""
     if kind.container == ZIP:
         check_archive(content, bounds, may_have_doctype=True)
     out = TextBuilder(bounds.chars)
@@ -67,7 +67,7 @@ def read_sheets(kind: FileKind, content: bytes, bounds: Bounds) -> ExtractedText
 
 @contextmanager
 def _panics_as_errors() -> Iterator[None]:
-    """The library below panics at some damaged files, which Python takes for the end of the process."""
+    """Turns the library's panics at damaged files, which are BaseExceptions, into ValueErrors."""
     try:
         yield
     except BaseException as error:
@@ -125,7 +125,7 @@ def _with_special_cells(sheet: Any, special: _Cells, first_column: int) -> list[
 
 
 def _repeat_tall_cells(rows: list[list[str]], merged: list[Any], first_column: int) -> None:
-    """In each row that has other text, so that a row is understood by itself."""
+    """Repeats cells that span rows in each row with other text, so that it can be understood by itself."""
     for (top, left), (bottom, _) in merged:
         at = left - first_column
         if top >= len(rows) or not 0 <= at < len(rows[top]) or len(rows[top][at]) > _LONGEST_REPEATED:
@@ -143,7 +143,7 @@ def _without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
 
 
 def _special_cells(sheet: bytes, formats: dict[int, NumberFormat], name: str, out: TextBuilder) -> _Cells:
-    """What the values alone do not say: how a number is shown, which formulas nobody computed, which ones failed."""
+    """Returns what the values lack: number formats, formulas that were never computed, and errors."""
     cells: _Cells = {}
     used = [number for number in formats if b's="%d"' % number in sheet]
     for number in used:
@@ -173,7 +173,7 @@ def _text(match: re.Match[bytes]) -> str:
 
 
 def _formats(package: Package) -> dict[int, NumberFormat]:
-    """By the number of a cell's style, those that show a number otherwise than it stands."""
+    """Returns the formats that change how a number is shown, by the number of the cell's style."""
     formats: dict[int, NumberFormat] = {}
     for part in package.related(package.main, "styles"):
         root = package.xml(part)
@@ -189,7 +189,7 @@ def _formats(package: Package) -> dict[int, NumberFormat]:
 
 
 def _sheets(package: Package) -> dict[str, str]:
-    """The parts of the sheets by their names."""
+    """Returns the part of each sheet by the sheet's name."""
     relations = package.relations(package.main)
     return {
         sheet.get("name", ""): relations[sheet.get(f"{R}id")].target
@@ -199,7 +199,7 @@ def _sheets(package: Package) -> dict[str, str]:
 
 
 def _write_beside(package: Package, part: str, name: str, out: TextBuilder) -> None:
-    """What lies on the sheet: text boxes and charts; comments are named."""
+    """Writes a sheet's text boxes and charts; warns of comments."""
     if not part:
         return
     if package.related(part, "comments"):
@@ -212,7 +212,7 @@ def _write_beside(package: Package, part: str, name: str, out: TextBuilder) -> N
 
 
 def _renamed_to_usual(package: Package) -> bytes:
-    """The same package as the library below knows it: its parts in ``xl``, its main part ``workbook.xml``."""
+    """Renames the parts as the library expects them: all in ``xl``, the main part ``workbook.xml``."""
     folder, _, name = package.main.rpartition("/")
     prefix = f"{folder}/" if folder else ""
     names = {f"xl/{name}": _USUAL_MAIN, f"xl/_rels/{name}.rels": "xl/_rels/workbook.xml.rels"}
@@ -244,7 +244,7 @@ def _cell_text(value: Any) -> str:
 
 
 def _moment(value: datetime.date | datetime.time) -> str:
-    """To the second: a sheet keeps fractions of a day, which are never exact."""
+    """Formats a time, rounded to the second: sheets store inexact fractions of a day."""
     if isinstance(value, datetime.time):
         return (
             (datetime.datetime.combine(datetime.date(2000, 1, 1), value) + _HALF_A_SECOND).time().isoformat("seconds")

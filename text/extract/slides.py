@@ -17,7 +17,7 @@ _TITLES = ("title", "ctrTitle")
 
 
 def read_pptx(content: bytes, bounds: Bounds) -> ExtractedText:
-    """Titles, texts, tables, SmartArt, charts and speaker's notes, slide by slide."""
+    """Reads titles, texts, tables, SmartArt, charts and speaker notes, slide by slide."""
     package = open_package(content, bounds)
     slides = list(_slides(package))
     check_pages(len(slides), bounds)
@@ -69,7 +69,7 @@ def _write_shape(package: Package, part: str, shape: Any, out: TextBuilder) -> N
 
 
 def _shapes(slide: Any) -> Iterator[Any]:
-    """Those in groups and in alternatives too, none of them inside another."""
+    """Yields the shapes, those in groups and alternatives too, but none inside another."""
     for child in slide:
         if child.tag in _SHAPES:
             yield child
@@ -78,7 +78,7 @@ def _shapes(slide: Any) -> Iterator[Any]:
 
 
 def _placeholder(shape: Any) -> str:
-    """What the shape holds the place of: "body" where it does not say, "" where of nothing."""
+    """Returns the type of the shape's placeholder, "body" by default; "" if it is none."""
     place = shape.find(f"{_P}nvSpPr/{_P}nvPr/{_P}ph")
     return place.get("type", "body") if place is not None else ""
 

@@ -1,4 +1,4 @@
-"""JSON as lines that say where each value stands, notebooks as their cells, XML as its text."""
+"""JSON as lines of paths and values, notebooks as their cells, XML as its text."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NOT_TEXT = {"script", "style"}
 
 
 def read_json(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedText:
-    """Each value with its path, its digits as they are written; a list of flat objects as a table; what is no JSON
-    after all as it stands.
+    """Reads each value with its path, numbers as they are written; a list of flat objects as a table; invalid JSON as
+    plain text.
     """
     source = decoded(content, charset)
     out = _builder_with_caveats(source, bounds)
@@ -40,8 +40,8 @@ def read_json(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedT
 
 
 def read_xml(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedText:
-    """What stands between the tags: an element that has text of its own is a paragraph. What was escaped HTML, as in
-    feeds, is read as HTML.
+    """Reads the text between the tags: an element with text of its own is a paragraph. Escaped HTML, as in feeds, is
+    read as HTML.
     """
     source = decoded(content, charset, declared_in_markup(content))
     out = _builder_with_caveats(source, bounds)
@@ -67,7 +67,7 @@ def _builder_with_caveats(source: Decoded, bounds: Bounds) -> TextBuilder:
 
 
 def _parsed(text: str, out: TextBuilder) -> Any:
-    """One value, or one in each line. A line ends at a line feed and nowhere else: strings have other separators."""
+    """Parses one value, or JSON lines. Only a line feed ends a line: strings may have other separators."""
     try:
         return _value(text)
     except ValueError:
@@ -87,12 +87,12 @@ def _parsed(text: str, out: TextBuilder) -> Any:
 
 
 def _value(text: str) -> Any:
-    """Numbers stay text: 19.90 is not 19.9."""
+    """Parses JSON; numbers stay text: 19.90 is not 19.9."""
     return json.loads(text.lstrip("\ufeff"), parse_float=str, parse_int=str, parse_constant=str)
 
 
 def _notebook(notebook: dict[str, Any], out: TextBuilder) -> ExtractedText:
-    """Its cells: prose as it is, code with what it printed."""
+    """Reads the cells: prose unchanged, code with its output."""
     language = str(_inside(notebook, "metadata", "kernelspec", "language") or "")
     pictures = 0
     for cell in notebook["cells"]:
@@ -129,7 +129,7 @@ def _fenced(code: str, language: str) -> str:
 
 
 def _paragraphs(root: etree._Element) -> Iterator[str]:
-    """Without recursion: files are nested as deep as somebody likes."""
+    """Yields paragraphs without recursion: files may be nested to any depth."""
     events = etree.iterwalk(root, events=("start",))
     for _, element in events:
         if etree.QName(element).localname.lower() in _NOT_TEXT:
@@ -140,7 +140,7 @@ def _paragraphs(root: etree._Element) -> Iterator[str]:
 
 
 def _as_rows(value: Any) -> list[list[str]] | None:
-    """A list of objects without objects in them, under the names that any of them has."""
+    """Returns a list of flat objects as rows, under a header of all their names; None for other values."""
     if not isinstance(value, list) or not value or not all(isinstance(record, dict) for record in value):
         return None
     if any(isinstance(cell, dict | list) for record in value for cell in record.values()):

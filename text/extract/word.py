@@ -1,4 +1,4 @@
-"""Word files: headings, paragraphs, lists, tables and notes, with the pages on which Word laid them out."""
+"""Word files: headings, paragraphs, lists, tables and notes, with Word's own page breaks."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _DEEPEST_STYLE = 10
 
 
 def read_docx(content: bytes, bounds: Bounds) -> ExtractedText:
-    """A Word file. Its pages are those that Word laid out when it was saved, else they end at breaks set by hand.
+    """Reads a Word file. Its pages are those of Word's last layout, else they end at manual page breaks.
 
-    Text that was inserted under revision counts, deleted text does not. Headers, footers and comments are left out;
-    where there is nothing else, they are the text.
+    Tracked insertions are text, tracked deletions are not. Headers, footers and comments are omitted, unless the file
+    has no other text.
     """
     package = open_package(content, bounds)
     root = package.xml(package.main)
@@ -52,7 +52,7 @@ def read_docx(content: bytes, bounds: Bounds) -> ExtractedText:
 
 @dataclass(slots=True)
 class _ParagraphText:
-    """The text of a paragraph, and the drawings that hang on it."""
+    """The text of a paragraph, and the drawings anchored in it."""
 
     parts: list[str] = field(default_factory=list)
     drawings: list[Any] = field(default_factory=list)
@@ -86,11 +86,11 @@ class _DocxWriter:
     def write_notes(self, kind: str) -> None:
         root = self._related(kind)
         for note in root if root is not None else ():
-            if note.get(f"{W}type") is None:  # else it is the line above the notes
+            if note.get(f"{W}type") is None:  # others are separators
                 self.out.add(_text_below(note, []))
 
     def write_omitted_parts(self) -> None:
-        """Comments are named; where the file has no other text, they and its headers and footers are read."""
+        """Warns of comments; reads them, headers and footers if the file has no other text."""
         comments = self._related("comments")
         is_blank = self.out.chars == 0
         if comments is not None and len(comments):
@@ -109,7 +109,7 @@ class _DocxWriter:
         return next((root for root in roots if root is not None), None)
 
     def _write_paragraph(self, paragraph: Any) -> None:
-        """A paragraph that goes over a border of pages is one on each of them. Text boxes follow it."""
+        """Writes a paragraph, split at page breaks; its text boxes follow it."""
         line = _line(paragraph, self._breaks)
         before, *after = line.text.split("\f")
         self._write_piece(paragraph, before, is_first=True)
@@ -140,7 +140,7 @@ class _DocxWriter:
             write_graphics(self._package, self._package.main, drawing, self.out)
 
     def _write_foreign(self, chunk: Any) -> None:
-        """A file of another kind that stands in this one."""
+        """Writes an embedded file of another kind."""
         relation = self._package.relations(self._package.main).get(chunk.get(f"{R}id", ""))
         content = self._package.read(relation.target) if relation is not None else b""
         kind = kind_of(content, relation.target) if relation is not None and content else RTF
@@ -161,7 +161,7 @@ def _heading_levels(styles: Any) -> dict[str | None, int]:
 
 
 def _level(style: Any, by_id: dict[str | None, Any]) -> int:
-    """1 to 9 for a style of headings, or one that is based on it; 0 for others."""
+    """Returns 1 to 9 for a heading style, or one based on it; 0 for others."""
     for _ in range(_DEEPEST_STYLE):
         if style is None:
             break
@@ -174,13 +174,13 @@ def _level(style: Any, by_id: dict[str | None, Any]) -> int:
 
 
 def _page_breaks(body: Any) -> set[Any]:
-    """Word notes where its pages began; other programs do not, and what somebody set by hand is all there is."""
+    """Returns the breaks that Word rendered; other programs record none, so then the manual ones."""
     laid_out = set(body.iter(_LAID_OUT_BREAK))
     return laid_out or {br for br in body.iter(f"{W}br") if br.get(f"{W}type") == "page"}
 
 
 def _below(parent: Any, *tags: str) -> Iterator[Any]:
-    """The elements of those tags in *parent*, in content controls and insertions too, but not in one another."""
+    """Yields the elements with those tags in *parent*, content controls and insertions, but none inside another."""
     for child in parent:
         if child.tag in tags:
             yield child
@@ -214,7 +214,7 @@ def _grid(table: Any, drawings: list[Any]) -> Grid:
 
 
 def _is_merged(properties: Any, name: str) -> bool:
-    """Does the cell belong to the one above it, or to the one on its left?"""
+    """Is the cell merged into the one above it, or the one on its left?"""
     merge = properties.find(f"{W}{name}") if properties is not None else None
     return merge is not None and merge.get(f"{W}val", "continue") == "continue"
 
@@ -230,7 +230,7 @@ def _value(parent: Any, name: str) -> str | None:
 
 
 def _text_below(parent: Any, drawings: list[Any]) -> str:
-    """Of a cell or a note, on one line; a table inside it has no form any more."""
+    """Returns the text of a cell or a note on one line; a nested table is flattened."""
     parts = []
     for block in _below(parent, _P, _TABLE):
         if block.tag == _P:
@@ -243,7 +243,7 @@ def _text_below(parent: Any, drawings: list[Any]) -> str:
 
 
 def _line(paragraph: Any, breaks: Collection[Any] = ()) -> _ParagraphText:
-    """With a form feed for each of *breaks*."""
+    """Reads a paragraph, with a form feed for each of *breaks*."""
     line = _ParagraphText()
     _read_inline(paragraph, breaks, line)
     return line
