@@ -1,8 +1,8 @@
 """OpenVINO against SentenceTransformers in full precision, in one run: ``python -m bench.embed``.
 
 Each has a process of its own: torch's threads spin for a while after every call and would slow the other down.
-They take turns and medians are compared, because machines are noisy: believe the ratios. The text is prose that
-every Python installation has.
+They take turns and medians are compared, because machines are noisy: only the ratios are reliable. The text is prose
+that every Python installation has.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 class _ModelProcess:
-    """One of the two, loaded in a process of its own."""
+    """One of the two models, loaded in a process of its own."""
 
     def __init__(self, load: Callable[[Any], Embed], source: object) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -83,7 +83,7 @@ class _ModelProcess:
 
 
 class _LoadedModel:
-    """What lives in that process."""
+    """The model within that process."""
 
     embed: Embed
 
@@ -97,7 +97,7 @@ class _LoadedModel:
 
     @classmethod
     def seconds(cls, calls: Sequence[list[str]]) -> list[float]:
-        """Of every call by itself, after one that does not count."""
+        """Times each call, after a warm-up."""
         cls.embed(calls[0])
         return [_seconds(lambda texts=texts: cls.embed(texts)) for texts in calls]  # type: ignore[misc]
 
@@ -142,7 +142,7 @@ def _report_start(folder: str, cache_dir: str) -> None:
 
 
 def _in_turns(one: Callable[[], list[float]], other: Callable[[], list[float]], rounds: int) -> tuple[float, float]:
-    """The median of everything that each measured."""
+    """Returns the medians of all times of either."""
     ours: list[float] = []
     theirs: list[float] = []
     for _ in range(rounds):
@@ -162,7 +162,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _chunks(embedder: Embedder, count: int) -> list[str]:
-    """Stretches of CHUNK_TOKENS tokens, or a word less."""
+    """Returns texts of CHUNK_TOKENS tokens, or a word less."""
     chunks: list[str] = []
     words: list[str] = []
     for word in _words():
@@ -176,7 +176,7 @@ def _chunks(embedder: Embedder, count: int) -> list[str]:
 
 
 def _words() -> Iterator[str]:
-    """Of the descriptions of what is installed, without their links and tables."""
+    """Yields the words of the installed packages' descriptions, without links and tables."""
     for distribution in sorted(distributions(), key=lambda each: each.metadata["Name"]):
         for word in (distribution.read_text("METADATA") or "").split():
             if word.rstrip(".,:;").isalpha():

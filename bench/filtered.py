@@ -1,7 +1,7 @@
-"""Searches under filters against unfiltered ones, in turns, and how many of the true neighbours they find.
+"""Filtered searches against unfiltered ones, in turns, and their recall.
 
-Part of ``python -m bench.search`` and ``python -m bench.graph``. The truth is computed here, from the database's
-vectors and the documents' numbers.
+Part of ``python -m bench.search`` and ``python -m bench.graph``. The exact neighbours are computed here, from the
+database's vectors and the documents' numbers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Percents = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class BenchFilter:
-    """A filter, and of chunks whose documents say these percents which it allows. One that is None: the lone chunk."""
+    """A filter, and which chunks it allows by the percents of their documents; None: only the lone chunk."""
 
     filters: dict[str, Any]
     allows: Callable[[Percents], NDArray[np.bool_]] | None
@@ -54,7 +54,7 @@ FILTERS = {UNFILTERED: EVERYTHING, "10 %": below(10), "1 %": ONE_PERCENT, "one r
 
 @dataclass
 class FilterTimes:
-    """Milliseconds: of requests, and of the server's steps that find what is allowed and search it."""
+    """Times in milliseconds: requests, and the server's steps that evaluate the filter and search the index."""
 
     http: list[float] = field(default_factory=list)
     filter: list[float] = field(default_factory=list)
@@ -68,13 +68,13 @@ class FilterTimes:
 
 @dataclass(frozen=True)
 class Questions:
-    """What asks a namespace: *next* gives one question after the other."""
+    """Queries for a namespace: *next* returns one after the other."""
 
     namespace: str
     next: Callable[[], str]
 
     def ask(self, session: KeepAliveClient, question: str, allowing: BenchFilter) -> tuple[float, Any]:
-        """Milliseconds until the answer was here, and the answer."""
+        """Searches; returns the milliseconds until the response was received, and the response."""
         place = {"tenant_id": TENANT, "namespace": self.namespace, "explain": True}
         body = {**place, "query": question, "top_k": TOP_K, "filters": allowing.filters}
         content = request("POST", "/v1/search", body)
@@ -86,7 +86,7 @@ class Questions:
 def report(
     runtime: Runtime, port: int, questions: Questions, requests: int, *, filters: Mapping[str, BenchFilter] = FILTERS
 ) -> None:
-    """A line for each of *filters*, the unfiltered one first. It adds the lone chunk."""
+    """Prints a line for each of *filters*, the unfiltered one first. Adds the lone chunk."""
     add(runtime, questions.namespace, chunks=1, seed=LONE)
     truth = ExactNeighbours.of(runtime, questions.namespace)
     with client(port) as session:
@@ -115,7 +115,7 @@ def _in_turns(
 
 @dataclass
 class ExactNeighbours:
-    """Every live chunk of a namespace: its place by its name, the percent that its document says, and its vector."""
+    """The live chunks of a namespace: their positions by chunk id, their documents' percents, and their vectors."""
 
     runtime: Runtime
     places: dict[str, int]
@@ -144,7 +144,7 @@ class ExactNeighbours:
         return len(self.places)
 
     def recall(self, session: KeepAliveClient, questions: Questions, allowing: BenchFilter) -> float:
-        """The share of the true best that was found; a chunk that is as near as the last of them is as good."""
+        """Returns the share of the exact neighbours among the hits; chunks with equal scores are interchangeable."""
         embedder = self.runtime.index.embedding.embedder(self.runtime.index.embedding.version)
         is_allowed, matching, expected = self._allowed(allowing), 0, 0
         for question in (questions.next() for _ in range(QUESTIONS_COMPARED)):

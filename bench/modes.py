@@ -1,8 +1,8 @@
-"""What keyword and hybrid searches cost beside dense ones. Part of ``python -m bench.search``.
+"""Measures keyword and hybrid searches against dense ones. Part of ``python -m bench.search``.
 
-Two namespaces of the same size: passages that people wrote (bench/prose.py), and composed ones (bench/corpus.py), in
-which every word of a question is in half of all chunks, as nowhere in life: the worst case. Vectors are synthetic,
-questions are embedded for real. The modes are asked in turns, with the same questions. The steps are the server's own.
+Two namespaces of the same size: passages of real prose (bench/prose.py), and generated ones (bench/corpus.py), where
+every word of a query is in half of all chunks: the worst case. Stored vectors are synthetic, queries are really
+embedded. The modes take turns with the same queries. The steps are the server's own timings.
 """
 
 from __future__ import annotations

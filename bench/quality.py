@@ -1,9 +1,9 @@
-"""How well POST /v1/search finds, in each mode, on collections with judgements: ``python -m bench.quality``.
+"""The quality of POST /v1/search in each mode, on collections with judgements: ``python -m bench.quality``.
 
 The collections lie beside the repository, in ../shared/quality (BEIR's formats); without them there is nothing to
-measure. Each is sent to the real API process as it comes: text and title, with enrich_context, so that every chunk is
-embedded with its document's title. Then every query is asked in every mode, for the best chunk of each document.
-nDCG@10, computed by ir_measures. *wanted* is what BASELINES.md has for whole documents, less 0.015.
+measure. Each is sent to the real API process unchanged: text and title, with enrich_context, so that every chunk is
+embedded with its document's title. Then every query is sent in every mode, for the best chunk of each document.
+ir_measures computes nDCG@10. The targets are BASELINES.md's values for whole documents, less 0.015.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
         settings = settings_in(Path(name)).model_copy(update={"chunk_tokens": options.chunk_tokens})
         with served(settings, Path(name)) as port, client(port) as session:
             print(
-                f"{MEASURE} (what is wanted) and the median search; chunks of {settings.chunk_tokens} tokens",
+                f"{MEASURE} (target) and the median search; chunks of {settings.chunk_tokens} tokens",
                 flush=True,
             )
             _report(session, [Collection.of(each) for each in options.collections])
@@ -111,7 +111,7 @@ def _target_cell(collection: str, setting: str) -> str:
 
 
 def _fill(session: KeepAliveClient, collection: Collection) -> int:
-    """How many chunks there are then."""
+    """Stores the documents; returns the number of chunks."""
     docs = list(collection.documents())
     chunks = 0
     for start in range(0, len(docs), DOCS_PER_BATCH):
@@ -121,7 +121,7 @@ def _fill(session: KeepAliveClient, collection: Collection) -> int:
 
 
 def _run(session: KeepAliveClient, collection: Collection, options: dict[str, str]) -> tuple[Run, float]:
-    """The documents of each query, and the median time of a search."""
+    """Searches for each query; returns the ranked documents and the median time."""
     run, times = {}, []
     for query_id, text in collection.queries.items():
         started = time.perf_counter()

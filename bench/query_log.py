@@ -1,7 +1,7 @@
 """Search with its log on against off: ``python -m bench.query_log [--chunks 10000] [--turns 20]``.
 
-One server is asked in turns, its log switched on and off between them: two processes that do the same differ by up to
-a tenth, which would hide what is asked for. After a turn with the log on nobody is asked until it is written, so that
+One server is measured in turns, its log switched on and off between them: two equal processes differ by up to
+a tenth, which would hide the difference. After a turn with the log on, no request is sent until it is written, so that
 each turn pays for its own. Stored vectors are synthetic (bench/corpus.py), queries are embedded for real.
 """
 

@@ -1,10 +1,10 @@
-"""POST /v1/search against what cannot be saved: ``python -m bench.search [--chunks 10000 50000]``.
+"""POST /v1/search against its unavoidable cost: ``python -m bench.search [--chunks 10000 50000]``.
 
-The floor is the embedding of the same query by the same embedder and the FAISS search of the same checkpoint, in
-this process, on one thread, in turns with the HTTP requests. The steps are the server's own timings (explain),
-and the rest is what HTTP took beyond their sum. Searches under filters stand against unfiltered ones, those by words
-and by both against those by meaning. For 16 clients the floor takes 16 queries at once. Machines are noisy: believe
-the ratios. Stored vectors are synthetic (bench/corpus.py), queries are embedded for real.
+The floor is embedding the same query with the same embedder and searching the same checkpoint with FAISS, in this
+process, on one thread, in turns with the HTTP requests. The steps are the server's own timings (explain); the rest is
+the time of the request beyond their sum. Filtered searches are compared with unfiltered ones, keyword and hybrid with
+dense. For 16 clients the floor handles 16 queries at once. Machines are noisy: only the ratios are reliable. Stored
+vectors are synthetic (bench/corpus.py), queries are really embedded.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
 
 @dataclass
 class Floor:
-    """What any search by this embedder and this index costs."""
+    """The minimal cost of a search with this embedder and this index."""
 
     embedder: Embedder
     index: faiss.Index
@@ -75,14 +75,14 @@ class Floor:
 
     def search(self, questions: Sequence[str]) -> None:
         faiss.omp_set_num_threads(1)
-        # Counts queries times dimension: several queries as one matrix product, a single one by a scan.
+        # The threshold is queries times dimension: several queries are a matrix product, a single one is a scan.
         faiss.cvar.distance_compute_blas_threshold = QUERIES_WORTH_A_PRODUCT * self.index.d
         self.index.search(self.embedder.embed_queries(questions), TOP_K)
 
 
 @dataclass
 class SearchTimes:
-    """Milliseconds: of requests, of the floor in between, and of the server's own steps."""
+    """Times in milliseconds: requests, the floor in between, and the server's steps."""
 
     http: list[float] = field(default_factory=list)
     floor: list[float] = field(default_factory=list)
@@ -151,7 +151,7 @@ def _one_turn(
 
 
 def _ask(session: KeepAliveClient, namespace: str, question: str) -> tuple[float, dict[str, dict[str, float]]]:
-    """Milliseconds until the answer was here, and the answer. Parsing it is the client's own affair."""
+    """Searches; returns the milliseconds until the response was received, without parsing it, and the response."""
     content = _request(namespace, question)
     start = time.perf_counter()
     body = session.exchange(content)
@@ -167,10 +167,10 @@ def _request(namespace: str, question: str) -> bytes:
 
 
 def _change(runtime: Runtime, namespace: str) -> None:
-    """As many live chunks as before: some deleted, as many others published, and no new checkpoint."""
+    """Deletes some chunks and publishes as many others, without a new checkpoint."""
     before = live_chunks(runtime, namespace)
     add(runtime, namespace, chunks=CHANGED, seed=2)
-    bury(runtime, namespace, chunks=CHANGED)  # last: it asks for a rebuild, which no worker is there to do
+    bury(runtime, namespace, chunks=CHANGED)  # last: it queues a rebuild, which no worker runs
     assert live_chunks(runtime, namespace) == before
 
 

@@ -1,6 +1,6 @@
-"""The service as the benchmarks hold it: the real uvicorn process on a port of its own, and a lean client.
+"""The service for benchmarks: a real uvicorn process on a free port, and a lean client.
 
-The process runs as the README starts it, access log included. It ends with the ``with`` that began it, also on
+The process runs as the README starts it, access log included. It ends with its ``with`` block, also on
 Ctrl-C and on SIGTERM.
 """
 
@@ -48,7 +48,7 @@ class KeepAliveClient:
         return json.loads(self.exchange(request("GET", path)))
 
     def exchange(self, content: bytes) -> bytes:
-        """The body of the answer to a request as request() makes it; anything but a 200 raises."""
+        """Sends a request built by request(); returns the body of the response. Raises unless its status is 200."""
         self._socket.sendall(content)
         head, _, body = self._received(b"").partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
@@ -82,7 +82,7 @@ def client(port: int) -> Iterator[KeepAliveClient]:
 
 @contextmanager
 def served(settings: Settings, folder: Path, *, app: str = "app_v1:app") -> Iterator[int]:
-    """The port of a server with these settings, its model loaded. Its log goes to a file in *folder*."""
+    """Yields the port of a server with these settings and a loaded model. Its log is a file in *folder*."""
     command = ["-m", "uvicorn", app, "--host", "127.0.0.1", "--port", "0"]
     with running(command, settings, folder / "server.log") as process:
         port = _port(process, folder / "server.log")
@@ -93,7 +93,7 @@ def served(settings: Settings, folder: Path, *, app: str = "app_v1:app") -> Iter
 
 @contextmanager
 def running(arguments: Sequence[str], settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process of the service, in a session of its own: Ctrl-C reaches this one alone, which then ends it."""
+    """A Python process of the service, in a session of its own: only this process gets Ctrl-C, and then stops it."""
     with open(log, "wb") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -121,7 +121,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def stop_on_sigterm() -> None:
-    """Leave through every ``with``, as on Ctrl-C."""
+    """Makes SIGTERM leave every ``with`` block, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

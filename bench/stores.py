@@ -67,7 +67,7 @@ Cache = dict[bytes, bytes]
 
 @dataclass
 class MeasuredStore:
-    """A database with what searches its vectors, in this process; and how long it was busy with what, in seconds."""
+    """A database with its vector store, in this process, and the seconds spent on each activity."""
 
     name: str
     runtime: Runtime
@@ -92,7 +92,7 @@ class MeasuredStore:
 
 @dataclass
 class ExactVectors:
-    """Every vector of a tenant, and what it belongs to."""
+    """All vectors of a tenant, and their positions by chunk id."""
 
     place: dict[str, int]
     vectors: Vectors
@@ -109,7 +109,7 @@ class ExactVectors:
         return cls(place, np.array([np.frombuffer(row.vector, "<f4") for row in rows]))
 
     def recall(self, queries: Vectors, hits: Sequence[Sequence[str]]) -> float:
-        """The share of the hits that are as near as the nearest TOP_K, texts that are as good as the same included."""
+        """Returns the share of hits that are among the nearest TOP_K; equal scores are interchangeable."""
         count = 0
         for scores, chunks in zip(queries @ self.vectors.T, hits, strict=True):
             last = np.sort(scores)[-TOP_K]
@@ -119,7 +119,7 @@ class ExactVectors:
 
 @dataclass
 class StoreTimes:
-    """Milliseconds over HTTP of one store, the step that searches vectors, and the chunks that were found."""
+    """A store's times over HTTP in milliseconds, those of the vector search, and the hits' chunk ids."""
 
     search: list[float] = field(default_factory=list)
     index: list[float] = field(default_factory=list)
@@ -152,7 +152,7 @@ def main() -> None:
 
 
 class _Texts:
-    """Each is used once."""
+    """Texts, each of which is used once."""
 
     def __init__(self, texts: list[str]) -> None:
         self._unused = texts
@@ -166,7 +166,7 @@ class _Texts:
 
 
 def _fill(stores: Sequence[MeasuredStore], tenant: str, texts: Sequence[str], cache: Cache) -> None:
-    """The same documents into each store, in turns. Making the vectors is not counted: the first store pays for all."""
+    """Stores the same documents in each store, in turns. Embedding is not timed, and happens once for all stores."""
     print(f"storing {len(texts):,} passages for the tenant {tenant!r}", flush=True)
     docs = [
         NewDoc(tenant, NAMESPACE, f"doc-{start}", "\n\n".join(texts[start : start + PASSAGES_PER_DOC]), {})
@@ -208,7 +208,7 @@ class _Comparison:
     count: int = 0
 
     def compare(self, faiss: MeasuredStore, pgvector: MeasuredStore) -> None:
-        """The two in turns, each served by a process of its own."""
+        """Compares two stores in turns, each served by its own process."""
         stores = (faiss, pgvector)
         for store in stores:
             if "rebuild" not in store.seconds:
@@ -237,7 +237,7 @@ class _Comparison:
                         measured.index.append(answer["timings"]["index_ms"])
 
     def _upsert(self, sides: Sequence[tuple[KeepAliveClient, StoreTimes]]) -> None:
-        """A new document, whose chunks are embedded, and a copy of it, which costs what the store costs."""
+        """Upserts new documents, whose chunks are embedded, and copies, which cost only the store's work."""
         for number in range(self.upserts):
             text = "\n\n".join(self.texts.take(UPSERT_PASSAGES))
             for session, measured in sides:
@@ -279,7 +279,7 @@ def _ms(work: Callable[[], Any]) -> tuple[float, Any]:
 
 @contextmanager
 def _postgres() -> Iterator[str]:
-    """The URL of an empty database."""
+    """Yields the URL of an empty database."""
     try:
         with running_server(is_durable=True) as server, server.database() as url:
             yield url

@@ -15,7 +15,7 @@ from tests.support.service import Service, open_service, settings_in
 
 @dataclass(frozen=True)
 class TeamClient:
-    """A team as its members see the service: each request carries a key."""
+    """A client of the service with a team's keys."""
 
     service: Service
     name: str
@@ -24,7 +24,7 @@ class TeamClient:
     def ask(
         self, method: str, url: str, *, scope: Scope = Scope.ADMIN, expect: int | None = None, **request: Any
     ) -> Any:
-        """The answer; with *expect* its body."""
+        """Sends a request; returns the response, or its body if *expect* is given."""
         headers = {"Authorization": f"Bearer {self.keys[scope]}", **request.pop("headers", {})}
         answer = self.service.client.request(method, url, headers=headers, **request)
         if expect is None:
@@ -44,7 +44,7 @@ class TeamClient:
 
 
 def make_team(service: Service, name: str) -> TeamClient:
-    """As manage.py does it: with a key of each scope."""
+    """Creates a team, as manage.py does, with a key of each scope."""
     service.runtime.accounts.teams.create_team(name)
     keys = {scope: issue(service, name, scope) for scope in Scope}
     return TeamClient(service, name, keys)

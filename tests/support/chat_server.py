@@ -1,4 +1,4 @@
-"""An OpenAI-compatible chat server on loopback: answers what it is told to, well or badly, and records requests."""
+"""An OpenAI-compatible chat server on loopback that records requests and answers, or fails, as configured."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ USAGE = {"prompt_tokens": 120, "completion_tokens": 9, "total_tokens": 129}
 
 
 class ChatServer:
-    """*requests* are the bodies of all requests. *moods* are what goes wrong with the next ones, one each.
+    """*requests* are the bodies of all requests. *moods* are the failures of the next ones, one each.
 
-    A stream has a piece per character, so that every marker is cut. *client_left* is set when somebody who was being
-    answered closed the connection.
+    A stream has an event per character, so that every marker is split. *has_disconnected* is set when a client closes
+    the connection before the end of its answer.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class ChatServer:
 
     @property
     def prompt(self) -> str:
-        """All that the model was told last."""
+        """The last prompt, all messages joined."""
         return "\n".join(message["content"] for message in self.requests[-1]["messages"])
 
 
@@ -97,7 +97,7 @@ class _ChatHandler(BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
 
     def _until_disconnected(self, token: str = "") -> None:
-        """Go on until the client closes the connection, which is heard of without writing to it too."""
+        """Continues until the client closes the connection, which is detected even without writing."""
         for _ in range(MOST_TOKENS):
             readable, _, _ = select.select([self.connection], [], [], 0.02)
             try:

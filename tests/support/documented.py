@@ -1,4 +1,4 @@
-"""Every answer that a test gets is one that the OpenAPI document names: its status, and its content type."""
+"""Requires every response in tests to be documented by OpenAPI, with its status and content type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 def require_documented(answer: Any) -> None:
-    """A hook of a client. What is no route is not in the document."""
+    """A response hook of a client. Paths that are not routes are ignored."""
     path = answer.request.url.raw_path.partition(b"?")[0].decode()
     operation = _operation(answer.request.method, path)
     if operation is None or answer.status_code == CLIENT_CLOSED_REQUEST:
@@ -36,7 +36,7 @@ def _operation(method: str, path: str) -> Json | None:
 
 @cache
 def _paths() -> list[tuple[re.Pattern[str], Json]]:
-    """In the order in which routes are tried: what ends in a doc_id, which may have slashes, comes last."""
+    """Returns the paths in matching order: those that end with a doc_id, which may contain slashes, are last."""
     paths = create_app().openapi()["paths"]
     ordered = sorted(paths, key=lambda path: (path.endswith("{doc_id}"), "{doc_id}" in path))
     patterns = {

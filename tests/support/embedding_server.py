@@ -10,11 +10,11 @@ from threading import Thread
 
 from engines.embedders.base import Embedder
 
-PROBE = "dimension"  # what the remote embedder sends at first, to learn how long the vectors are
+PROBE = "dimension"  # the remote embedder's first text, from which it learns the dimension
 
 
 class EmbeddingServer:
-    """*texts* is every text that was ever sent, in order. Texts that contain *refused* are answered with 400."""
+    """*texts* records every text, in order. Texts that contain *refused* are answered with 400."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder

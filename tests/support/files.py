@@ -1,4 +1,4 @@
-"""A small file of each type, and files that mean harm, made when they are asked for."""
+"""Builds a small file of each type, and malicious files, on demand."""
 
 from __future__ import annotations
 

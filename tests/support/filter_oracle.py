@@ -1,4 +1,4 @@
-"""What a filter should find, said a second time and independently, and random filters to ask it about."""
+"""An independent implementation of filters as an oracle, and strategies for random filters."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def in_objects(expression: Expression) -> dict[str, Any]:
 
 
 def is_match(expression: Expression, fields: dict[str, Any]) -> bool:
-    """*fields* holds metadata, to which page, created_at and the like were added under their names."""
+    """Evaluates a filter; *fields* is the metadata, with built-in fields added under their names."""
     match expression:
         case ("not", inner):
             return not is_match(inner, fields)
@@ -100,7 +100,7 @@ def _holds(operator: str, value: Any, operand: Any) -> bool:
 
 
 def _value(fields: Any, key: str) -> Any:
-    """The longest first part of the key that is there whole, or its first word and the rest of it."""
+    """Looks up the whole key, else its first part and then the rest in that object."""
     if key in fields:
         return fields[key]
     first, dot, rest = key.partition(".")

@@ -1,4 +1,4 @@
-"""Office files part by part, as other programs than the libraries write them."""
+"""Builds Office files part by part, in forms that the libraries do not write but other programs do."""
 
 from __future__ import annotations
 

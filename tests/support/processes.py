@@ -1,4 +1,4 @@
-"""Real processes on a real port: what a test of crashes and of several processes needs."""
+"""Real processes on a real port, for tests of crashes and of several processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 180.0
 
 
 def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, *, pause: float = 0.05) -> None:
-    """Wait until it is so; fail when it does not become so in time. Asking takes time from what is waited for."""
+    """Waits until *condition* holds; fails after *seconds*. Polling takes CPU time from what is waited for."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
@@ -88,7 +88,7 @@ def worker_process(settings: Settings, *, poll_interval: float = 0.1) -> Iterato
 
 @contextmanager
 def process(command: list[str], settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """Ends with the test, however that ends."""
+    """Runs a process, which is stopped when the block is left."""
     running = subprocess.Popen(command, cwd=ROOT, env=environment(settings))
     try:
         yield running
@@ -103,7 +103,7 @@ def process(command: list[str], settings: Settings) -> Iterator[subprocess.Popen
 
 
 def _is_ready(api: Api) -> bool:
-    """With AUTH_MODE=keys a stranger is not told of the model, and the first request that needs it waits."""
+    """Is the model loaded? With AUTH_MODE=keys health does not say, and the first request that needs it waits."""
     try:
         return bool(api.client.get("/v1/health").json().get("model", "ready") == "ready")
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""A real Redis for the tests, on loopback and for nothing but them."""
+"""A real Redis for the tests, on loopback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RedisServer:
 
 @contextmanager
 def running_redis() -> Iterator[RedisServer]:
-    """Keeps nothing, and ends with the test."""
+    """Yields a server without persistence, which is killed afterwards."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("needs the program redis-server: apt-get install redis-server")

@@ -1,4 +1,4 @@
-"""A line between the service and its Postgres that a test can cut at a statement of its choice."""
+"""A TCP proxy in front of Postgres, whose connection a test can cut at a chosen statement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Relay(socketserver.ThreadingTCPServer):
         self._lock = Lock()
 
     def cut_after(self, *signs: bytes) -> None:
-        """Once all of these were sent, in this order: what the server says to the last one is not heard."""
+        """Cuts once all *signs* were sent in this order; the server's answer to the last one is lost."""
         self._signs, self.is_cut = list(signs), False
 
     def is_due(self, content: bytes) -> bool:
@@ -50,7 +50,7 @@ class _Connection(socketserver.BaseRequestHandler):
                     self.is_deaf = self.server.is_due(content)
                     server.sendall(content)
                     if self.is_deaf:
-                        answers.join(10)  # until the server has done what it was told
+                        answers.join(10)  # until the server has executed the statement
                         return
 
     def _answer(self, server: socket.socket) -> None:

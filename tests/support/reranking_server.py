@@ -1,4 +1,4 @@
-"""A reranker on loopback, in the shape of TEI or of Cohere: the score of a text is the number that ends it."""
+"""A reranker on loopback, with the API of TEI or of Cohere; the score of a text is the number at its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class RerankingServer:
-    """*requests* is every body that was sent. *answers* replaces the answer; until *may_answer* is set it waits."""
+    """*requests* records every body. *answers* replaces the answer, which waits until *may_answer* is set."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -52,7 +52,7 @@ def reranking_server() -> Iterator[RerankingServer]:
                 self.end_headers()
                 self.wfile.write(content)
             except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True  # whoever asked had no patience left
+                self.close_connection = True  # the client has timed out
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         served.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
@@ -67,7 +67,7 @@ def reranking_server() -> Iterator[RerankingServer]:
 
 
 def _answer(body: dict[str, Any]) -> Any:
-    """Best first, as both do."""
+    """Returns scores, best first, as both servers do."""
     name = "score" if "texts" in body else "relevance_score"
     texts = body.get("texts") or body["documents"]
     scored = sorted(enumerate(texts), key=lambda each: -number_of(each[1]))

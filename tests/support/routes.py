@@ -1,8 +1,7 @@
-"""Every route of the OpenAPI document, ready to be called: a new one is called without anybody naming it here.
+"""Builds a request for every route of the OpenAPI document, so that new routes are tested without being listed here.
 
-A parameter is filled by its name from what is known, by its example, or by its schema. Names of things (tenant_id,
-namespace and whatever stands in a path) have to be known: they come out of the answers of the service, under the same
-names.
+A parameter is filled from known values by its name, from its example, or from its schema. Names of resources
+(tenant_id, namespace and all path parameters) must be known: they are collected from the service's responses.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Route:
 
     @property
     def any_of(self) -> set[Scope]:
-        """The scopes that open it; none: it is open to strangers."""
+        """The scopes of which one is required; none if it is public."""
         security = self.operation["security"]
         return set() if {} in security else {Scope(each) for one in security for each in one["ApiKey"]}
 
@@ -40,7 +39,7 @@ class Route:
         return set(re.findall(r"{(\w+)}", self.path))
 
     def names(self, all_names: set[str]) -> list[str]:
-        """Which things a request of this route names."""
+        """Returns the resource names that a request of this route contains."""
         body = self._body_schema()
         in_parameters = {each["name"] for each in self.operation.get("parameters", [])}
         return sorted(all_names & (in_parameters | self.in_path | (_mentioned(body, self.document) if body else set())))
@@ -50,9 +49,9 @@ class Route:
         return list(resolved(schema, self.document).get("properties", {})) if schema else []
 
     def request(self, values_by_name: Mapping[str, Any]) -> Json:
-        """What httpx is to send."""
+        """Returns the arguments of httpx's request()."""
         missing = self.in_path - values_by_name.keys()
-        assert not missing, f"{self}: no answer of the service has a field {sorted(missing)} to fill the path with"
+        assert not missing, f"{self}: no response of the service has a field {sorted(missing)} to fill the path with"
         parameters = {each["name"]: each for each in self.operation.get("parameters", [])}
         query = {
             name: self.filled(name, each["schema"], values_by_name)
@@ -97,12 +96,12 @@ class Route:
             return _string(schema)
         if kind in ("integer", "number"):
             return schema.get("minimum", 1)
-        assert kind == "boolean", f"{self}: nobody knows how to fill {name!r}: {schema}"
+        assert kind == "boolean", f"{self}: cannot fill {name!r}: {schema}"
         return False
 
 
 def _renamed(example: Any, names: Mapping[str, Any]) -> Any:
-    """The document that an example names is the known one, here a key of an object."""
+    """Replaces keys of an example, such as the doc_id in it, by *names*."""
     if isinstance(example, dict):
         return {names.get(key, key): _renamed(value, names) for key, value in example.items()}
     return example
@@ -121,7 +120,7 @@ def resource_names(routes: list[Route]) -> set[str]:
 
 
 def names_in_answer(answer: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
-    """Every name of a thing in an answer, with what it says."""
+    """Yields every resource name in a response, with its value."""
     if isinstance(answer, dict):
         for name, value in answer.items():
             if name in names and isinstance(value, str | int):
@@ -133,7 +132,7 @@ def names_in_answer(answer: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
 
 
 def resolved(schema: Json, document: Json) -> Json:
-    """Without references, and of several possibilities the first that is not null."""
+    """Resolves references; of alternatives it takes the first that is not null."""
     while True:
         if "$ref" in schema:
             schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]

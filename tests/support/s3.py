@@ -1,4 +1,4 @@
-"""A real server that speaks S3, on loopback, for as long as a test needs it."""
+"""A real S3 server on loopback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class S3:
 
 @contextmanager
 def running_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    """Its address and keys are in the variables that every client of S3 reads."""
+    """Starts a server; its address and keys are set in the environment variables of S3 clients."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""Every place of a request that takes a string, out of the OpenAPI document: a new one is tried without a change."""
+"""Finds every place of a request that takes a string, from the OpenAPI document, so that new ones are tested too."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.support.routes import Json, Route, resolved
 BuildValue = Callable[[str], Any]
 BOUNDARY = b"of-the-form"
 MOST_OF_A_HEAD = 50_000
-"""What a server takes before a body."""
+"""Longest head that the server accepts, roughly."""
 
 
 @dataclass(frozen=True)
 class StringSlot:
-    """*request* is what httpx is to send with a string in this place."""
+    """*request* returns the arguments of httpx's request() with a string in this place."""
 
     route: Route
     name: str
@@ -88,7 +88,7 @@ def _with_form(base: Json, make: Callable[[str], list[tuple[str, bytes]]]) -> Ca
 def _fields(
     route: Route, form: Json, values_by_name: Mapping[str, Any]
 ) -> Iterator[tuple[str, Callable[[str], list[tuple[str, bytes]]]]]:
-    """Each field, the name of the file and the type that it is said to have."""
+    """Yields each field, the file's name and its declared type."""
     fields = {"tenant_id": values_by_name["tenant_id"], "namespace": values_by_name["namespace"]}
 
     def parts(head: str, **changed: str) -> list[tuple[str, bytes]]:
@@ -109,12 +109,12 @@ def _fields(
 
 
 def _unbroken(text: str) -> str:
-    """A line end would end the head of a part."""
+    """Removes line ends, which would end the head of a part."""
     return text.replace("\r\n", " ")
 
 
 def _strings(route: Route, schema: Json, values_by_name: Mapping[str, Any]) -> Iterator[tuple[str, BuildValue]]:
-    """How the value is made that has a given string in one place, for each place."""
+    """Yields, for each place of a string in a value, a function that builds the value with a given string there."""
     schema = resolved(schema, route.document)
     kind = schema.get("type")
     if kind == "string":
@@ -151,5 +151,5 @@ def _within(make: BuildValue, around: Callable[[Any], Any]) -> BuildValue:
 
 
 def _without_both(doc: Json) -> Json:
-    """A document comes as text or in chunks."""
+    """Drops the text of a document that has chunks: it may have only one of them."""
     return {name: value for name, value in doc.items() if name != "text" or "chunks" not in doc}
