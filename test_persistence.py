@@ -36,10 +36,10 @@ def test_delete_then_retrieve_excludes_doc(service: Service) -> None:
     service.upsert("ships", "Ships sail the sea.")
     answer = service.delete("ships")
     assert (answer["deleted"], answer["chunks_deleted"]) == (True, 1)
-    assert service.found("where do ships sail?") == ["cats"]
+    assert service.hit_ids("where do ships sail?") == ["cats"]
     service.work()
     assert service.job(answer["job_id"])["status"] == "completed"
-    assert service.found("where do ships sail?") == ["cats"]
+    assert service.hit_ids("where do ships sail?") == ["cats"]
 
 
 @every_store
@@ -63,10 +63,10 @@ def test_what_was_accepted_is_there_after_a_restart(service: Service) -> None:
     docs = [{**PLACE, "doc_id": "ships", "text": "Ships sail the sea."}]
     job = service.post("/v1/docs/upsert/batch", {"async_mode": True, "docs": docs})
     with service.restarted() as after:
-        assert after.found("ships") == ["cats"]
+        assert after.hit_ids("ships") == ["cats"]
         after.work()
         assert after.job(job["job_id"])["status"] == "completed"
-        assert after.found("ships") == ["ships", "cats"]
+        assert after.hit_ids("ships") == ["ships", "cats"]
 
 
 @pytest.mark.parametrize("service", [Store.SQLITE], indirect=True)
@@ -76,7 +76,7 @@ def test_index_files_can_be_deleted_at_any_time(service: Service) -> None:
     [file] = service.index_files()
     file.unlink()
     with service.restarted() as after:
-        assert after.found("cats") == ["cats"]
+        assert after.hit_ids("cats") == ["cats"]
         after.work()
         assert len(after.index_files()) == 1
 

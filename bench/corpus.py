@@ -1,9 +1,9 @@
-"""Namespaces of any size in seconds, through the service's own code.
+"""Creates namespaces of any size in seconds, through the service's own code.
 
-Embedding 50,000 chunks takes minutes, and what is measured does not depend on what the vectors say. So documents are
-accepted by the service, their chunks' vectors are put where the service keeps the ones that it made before, and
-its own worker finds them there ("reused"), publishes, and writes the checkpoint. The texts are composed, each
-chunk's its own. **Stored vectors are synthetic** (unit, around CENTRES centres); queries are embedded for real.
+Embedding 50,000 chunks takes minutes, and the measurements do not depend on the vectors' values. So the service
+accepts documents, synthetic vectors are stored where it caches embeddings, and its worker reuses them, publishes, and
+writes the checkpoint. The texts are generated, different for each chunk. **Stored vectors are synthetic** (unit vectors
+around CENTRES centres); queries are really embedded.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ENDS = ("before the board meets", "unless the insurer objects", "as the manual 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Sentences of ordinary words; one seed always writes the same."""
+    """Generates sentences of ordinary words; equal seeds generate equal texts."""
 
     random: random.Random
 
@@ -67,9 +67,9 @@ class Writer:
         return f"Which {self._one(_ADJECTIVES)} {self._one(_NOUNS)} {self._one(_VERBS)} the {self._one(_NOUNS)}?"
 
     def sentence(self) -> str:
-        who = f"The {self._one(_ADJECTIVES)} {self._one(_NOUNS)} of {self._one(_PLACES)}"
-        what = f"{self._one(_VERBS)} {self.random.randint(2, 9999)} {self._one(_NOUNS)}s"
-        return f"{who} {what} in {self._one(_MONTHS)} {self.random.choice(_ENDS)}."
+        subject = f"The {self._one(_ADJECTIVES)} {self._one(_NOUNS)} of {self._one(_PLACES)}"
+        predicate = f"{self._one(_VERBS)} {self.random.randint(2, 9999)} {self._one(_NOUNS)}s"
+        return f"{subject} {predicate} in {self._one(_MONTHS)} {self.random.choice(_ENDS)}."
 
     def _one(self, words: str) -> str:
         return self.random.choice(words.split())
@@ -77,7 +77,7 @@ class Writer:
 
 @contextmanager
 def scratch() -> Iterator[tuple[Path, Runtime]]:
-    """A folder that goes away with everything in it, and a runtime on a database there, in this process."""
+    """Yields a temporary folder, and a runtime in this process on a database there."""
     stop_on_sigterm()
     with TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -86,7 +86,7 @@ def scratch() -> Iterator[tuple[Path, Runtime]]:
 
 
 def settings_in(folder: Path) -> Settings:
-    """As shipped, but for the places and for rebuilds, which come only when they are asked for."""
+    """The defaults, apart from paths, and without automatic rebuilds."""
     return Settings(
         database_url=f"sqlite:///{folder}/rag.db",
         index_dir=folder / "indices",
@@ -98,14 +98,14 @@ def settings_in(folder: Path) -> Settings:
 
 
 def fill(runtime: Runtime, namespace: str, *, chunks: int, seed: int = 0) -> None:
-    """*namespace* with *chunks* more live chunks in it, CHUNKS_PER_DOC a document, and a checkpoint of them all."""
+    """Adds *chunks* live chunks to *namespace*, CHUNKS_PER_DOC per document, and writes a checkpoint."""
     add(runtime, namespace, chunks=chunks, seed=seed)
     runtime.ingest.jobs.rebuild(TENANT, namespace, reembed=False, new_version=None)
     _work(runtime)
 
 
 def add(runtime: Runtime, namespace: str, *, chunks: int, seed: int) -> None:
-    """The same without the checkpoint: they are the tail."""
+    """Adds chunks without a checkpoint: they are the tail."""
     writer = Writer.seeded(seed)
     sizes = [min(CHUNKS_PER_DOC, chunks - start) for start in range(0, chunks, CHUNKS_PER_DOC)]
     docs = [_doc(namespace, f"{seed}-{number}", writer.document(size)) for number, size in enumerate(sizes)]
@@ -113,7 +113,7 @@ def add(runtime: Runtime, namespace: str, *, chunks: int, seed: int) -> None:
 
 
 def fill_with(runtime: Runtime, namespace: str, texts: Sequence[str], *, is_embedded: bool = False) -> None:
-    """Like fill(), but each chunk is one of *texts*. With *is_embedded* the worker makes their vectors."""
+    """Like fill(), but each chunk is one of *texts*. With *is_embedded* the worker embeds them."""
     chunks = [OwnChunk(text) for text in texts]
     groups = [tuple(chunks[start : start + CHUNKS_PER_DOC]) for start in range(0, len(chunks), CHUNKS_PER_DOC)]
     docs = [replace(_doc(namespace, f"0-{number}", ""), chunks=group) for number, group in enumerate(groups)]
@@ -126,12 +126,12 @@ def _publish(runtime: Runtime, namespace: str, docs: list[NewDoc], *, seed: int,
     for start in range(0, len(docs), DOCS_PER_BATCH):
         runtime.ingest.documents.accept(docs[start : start + DOCS_PER_BATCH])
         if not is_embedded:
-            _give_vectors(runtime, namespace, np.random.default_rng((seed, start)))
+            _store_vectors(runtime, namespace, np.random.default_rng((seed, start)))
         _work(runtime)
 
 
 def bury(runtime: Runtime, namespace: str, *, chunks: int, seed: int = 0) -> None:
-    """Delete the first documents of fill(), so many that *chunks* are dead in the checkpoint."""
+    """Deletes the first documents of fill(), so that *chunks* chunks of the checkpoint are dead."""
     for number in range(chunks // CHUNKS_PER_DOC):
         runtime.ingest.documents.delete(TENANT, namespace, f"{seed}-{number}")
 
@@ -146,7 +146,7 @@ def project(runtime: Runtime, namespace: str) -> Project:
 
 
 def number_of(doc_id: str) -> int:
-    """The how many-th of its seed's documents it is."""
+    """Returns the document's number among those of its seed."""
     return int(doc_id.rpartition("-")[2])
 
 
@@ -161,8 +161,8 @@ def _work(runtime: Runtime) -> None:
         pass
 
 
-def _give_vectors(runtime: Runtime, namespace: str, rng: np.random.Generator) -> None:
-    """Vectors for all that waits, so that the worker has nothing to embed."""
+def _store_vectors(runtime: Runtime, namespace: str, rng: np.random.Generator) -> None:
+    """Stores vectors for all pending chunks, so that the worker has nothing to embed."""
     version = runtime.index.embedding.version
     with runtime.database.write() as session:
         place = namespaces.require(session, TENANT, namespace)

@@ -1,8 +1,8 @@
 """OpenVINO against SentenceTransformers in full precision, in one run: ``python -m bench.embed``.
 
 Each has a process of its own: torch's threads spin for a while after every call and would slow the other down.
-They take turns and medians are compared, because machines are noisy: believe the ratios. The text is prose that
-every Python installation has.
+They take turns and medians are compared, because machines are noisy: only the ratios are reliable. The text is prose
+that every Python installation has.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def main() -> None:
     chunks = _chunks(open_embedder(config), options.chunks)
     queries = [[" ".join(chunk.split()[:8])] for chunk in chunks]
     with ExitStack() as stack:
-        fast = stack.enter_context(_Side(_openvino, config))
-        plain = stack.enter_context(_Side(_sentence_transformers, folder))
+        fast = stack.enter_context(_ModelProcess(_openvino, config))
+        plain = stack.enter_context(_ModelProcess(_sentence_transformers, folder))
         cosine = np.sum(fast.vectors(chunks) * plain.vectors(chunks), axis=1).min()
         _report_throughput(fast, plain, chunks, options.rounds)
         _report_queries(fast, plain, queries, options.rounds)
@@ -62,34 +62,34 @@ def main() -> None:
     _report_start(folder, str(cache_dir))
 
 
-class _Side:
-    """One of the two, loaded in a process of its own."""
+class _ModelProcess:
+    """One of the two models, loaded in a process of its own."""
 
-    def __init__(self, load: Callable[[Any], Embed], what: object) -> None:
+    def __init__(self, load: Callable[[Any], Embed], source: object) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self._process = ProcessPoolExecutor(1, spawn, _Loaded.open, (load, what))
+        self._process = ProcessPoolExecutor(1, spawn, _LoadedModel.open, (load, source))
 
     def vectors(self, texts: list[str]) -> Vectors:
-        return self._process.submit(_Loaded.vectors, texts).result()
+        return self._process.submit(_LoadedModel.vectors, texts).result()
 
     def seconds(self, calls: Sequence[list[str]]) -> list[float]:
-        return self._process.submit(_Loaded.seconds, calls).result()
+        return self._process.submit(_LoadedModel.seconds, calls).result()
 
-    def __enter__(self) -> _Side:
+    def __enter__(self) -> _ModelProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.shutdown()
 
 
-class _Loaded:
-    """What lives in that process."""
+class _LoadedModel:
+    """The model within that process."""
 
     embed: Embed
 
     @classmethod
-    def open(cls, load: Callable[[Any], Embed], what: object) -> None:
-        cls.embed = staticmethod(load(what))
+    def open(cls, load: Callable[[Any], Embed], source: object) -> None:
+        cls.embed = staticmethod(load(source))
 
     @classmethod
     def vectors(cls, texts: list[str]) -> Vectors:
@@ -97,7 +97,7 @@ class _Loaded:
 
     @classmethod
     def seconds(cls, calls: Sequence[list[str]]) -> list[float]:
-        """Of every call by itself, after one that does not count."""
+        """Times each call, after a warm-up."""
         cls.embed(calls[0])
         return [_seconds(lambda texts=texts: cls.embed(texts)) for texts in calls]  # type: ignore[misc]
 
@@ -120,13 +120,13 @@ def _sentence_transformers(folder: str) -> Embed:
     return encode
 
 
-def _report_throughput(fast: _Side, plain: _Side, chunks: list[str], rounds: int) -> None:
+def _report_throughput(fast: _ModelProcess, plain: _ModelProcess, chunks: list[str], rounds: int) -> None:
     ours, theirs = _in_turns(lambda: fast.seconds([chunks]), lambda: plain.seconds([chunks]), rounds)
     rates = f"OpenVINO {len(chunks) / ours:.0f}, SentenceTransformers {len(chunks) / theirs:.0f}"
     print(f"{CHUNK_TOKENS}-token chunks a second: {rates}: {theirs / ours:.1f} times (target 4)")
 
 
-def _report_queries(fast: _Side, plain: _Side, queries: list[list[str]], rounds: int) -> None:
+def _report_queries(fast: _ModelProcess, plain: _ModelProcess, queries: list[list[str]], rounds: int) -> None:
     ours, theirs = _in_turns(lambda: fast.seconds(queries), lambda: plain.seconds(queries), rounds)
     times = f"OpenVINO {ours * 1e3:.2f} ms, SentenceTransformers {theirs * 1e3:.2f} ms"
     print(f"one query, median: {times}: {theirs / ours:.1f} times faster (target 4)")
@@ -142,7 +142,7 @@ def _report_start(folder: str, cache_dir: str) -> None:
 
 
 def _in_turns(one: Callable[[], list[float]], other: Callable[[], list[float]], rounds: int) -> tuple[float, float]:
-    """The median of everything that each measured."""
+    """Returns the medians of all times of either."""
     ours: list[float] = []
     theirs: list[float] = []
     for _ in range(rounds):
@@ -162,7 +162,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _chunks(embedder: Embedder, count: int) -> list[str]:
-    """Stretches of CHUNK_TOKENS tokens, or a word less."""
+    """Returns texts of CHUNK_TOKENS tokens, or a word less."""
     chunks: list[str] = []
     words: list[str] = []
     for word in _words():
@@ -176,7 +176,7 @@ def _chunks(embedder: Embedder, count: int) -> list[str]:
 
 
 def _words() -> Iterator[str]:
-    """Of the descriptions of what is installed, without their links and tables."""
+    """Yields the words of the installed packages' descriptions, without links and tables."""
     for distribution in sorted(distributions(), key=lambda each: each.metadata["Name"]):
         for word in (distribution.read_text("METADATA") or "").split():
             if word.rstrip(".,:;").isalpha():

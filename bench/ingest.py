@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from bench.corpus import TENANT, Writer, scratch
-from bench.server import Client, client, running, served
+from bench.server import KeepAliveClient, client, running, served
 from runtime.parts import Runtime
 from services.ingest.ingesting import TEXTS_PER_STEP
 
@@ -45,26 +45,26 @@ def main() -> None:
 
 def _ingest(port: int, texts: Sequence[str], name: str) -> tuple[float, float]:
     """Seconds until the last request was answered, and until the last job was completed."""
-    with client(port) as asking:
+    with client(port) as session:
         start = time.perf_counter()
-        jobs = [_send(asking, texts, first, name) for first in range(0, len(texts), DOCS_PER_REQUEST)]
+        jobs = [_send(session, texts, first, name) for first in range(0, len(texts), DOCS_PER_REQUEST)]
         accepted = time.perf_counter() - start
         for job_id in jobs:
-            _wait(asking, job_id)
+            _wait(session, job_id)
         return accepted, time.perf_counter() - start
 
 
-def _send(asking: Client, texts: Sequence[str], first: int, name: str) -> str:
+def _send(session: KeepAliveClient, texts: Sequence[str], first: int, name: str) -> str:
     place = {"tenant_id": TENANT, "namespace": NAMESPACE}
-    some = texts[first : first + DOCS_PER_REQUEST]
-    docs = [{**place, "doc_id": f"{name}-{first + number}", "text": text} for number, text in enumerate(some)]
-    job_id: str = asking.post("/v1/docs/upsert/batch", {"docs": docs, "async_mode": True})["job_id"]
+    sample = texts[first : first + DOCS_PER_REQUEST]
+    docs = [{**place, "doc_id": f"{name}-{first + number}", "text": text} for number, text in enumerate(sample)]
+    job_id: str = session.post("/v1/docs/upsert/batch", {"docs": docs, "async_mode": True})["job_id"]
     return job_id
 
 
-def _wait(asking: Client, job_id: str) -> None:
+def _wait(session: KeepAliveClient, job_id: str) -> None:
     give_up = time.monotonic() + GIVE_UP_SECONDS
-    while (job := asking.get(f"/v1/jobs/{job_id}"))["status"] != "completed":
+    while (job := session.get(f"/v1/jobs/{job_id}"))["status"] != "completed":
         assert job["status"] in ("pending", "running"), job
         assert time.monotonic() < give_up, job
         time.sleep(0.2)
@@ -72,12 +72,12 @@ def _wait(asking: Client, job_id: str) -> None:
 
 def _bare_rate(runtime: Runtime, texts: Sequence[str]) -> float:
     embedder = runtime.index.embedding.embedder(runtime.index.embedding.version)
-    some = texts[:FLOOR_TEXTS]
-    embedder.embed_documents(some[:16])
+    sample = texts[:FLOOR_TEXTS]
+    embedder.embed_documents(sample[:16])
     start = time.perf_counter()
-    for first in range(0, len(some), TEXTS_PER_STEP):
-        embedder.embed_documents(some[first : first + TEXTS_PER_STEP])
-    return len(some) / (time.perf_counter() - start)
+    for first in range(0, len(sample), TEXTS_PER_STEP):
+        embedder.embed_documents(sample[first : first + TEXTS_PER_STEP])
+    return len(sample) / (time.perf_counter() - start)
 
 
 def _options() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Passages that people wrote: the docstrings of this Python and of what is installed beside it, no two alike."""
+"""Passages of real prose, without duplicates: the docstrings of Python and of the installed packages."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _MARK = re.compile(r"[^\w\s]")
 
 
 def passages(count: int) -> list[str]:
-    """*count* of them, FEWEST_WORDS to WORDS words each, spread over all there are."""
-    found = list(dict.fromkeys(passage for text in _docstrings() for passage in _cut(text)))
-    if len(found) < count:
-        raise SystemExit(f"There are {len(found)} passages in what is installed, and {count} are needed.")
-    return [found[number * len(found) // count] for number in range(count)]
+    """Returns *count* passages of FEWEST_WORDS to WORDS words, spread over all that exist."""
+    candidates = list(dict.fromkeys(passage for text in _docstrings() for passage in _cut(text)))
+    if len(candidates) < count:
+        raise SystemExit(f"There are {len(candidates)} passages in the installed packages, and {count} are needed.")
+    return [candidates[number * len(candidates) // count] for number in range(count)]
 
 
 def questions(written: Sequence[str], seed: int) -> Callable[[], str]:
-    """What gives one after the other: some words of one of the passages, in their order."""
+    """Returns a source of queries: consecutive words of a random passage."""
     rng = Random(seed)
 
     def question() -> str:
@@ -46,11 +46,11 @@ def _docstrings() -> Iterator[str]:
 
 
 def _cut(text: str) -> Iterator[str]:
-    """Code is left out as well as it can be told. What is left fits into one chunk."""
+    """Cuts passages that fit into one chunk; most code is recognised and left out."""
     words = text.split()
     for start in range(0, len(words) - FEWEST_WORDS + 1, WORDS):
-        some = words[start : start + WORDS]
-        passage = " ".join(some)
-        is_mostly_words = sum(word.rstrip(".,:;)").isalpha() for word in some) > 0.6 * len(some)
+        chosen = words[start : start + WORDS]
+        passage = " ".join(chosen)
+        is_mostly_words = sum(word.rstrip(".,:;)").isalpha() for word in chosen) > 0.6 * len(chosen)
         if is_mostly_words and len(passage) <= MOST_CHARS and len(_MARK.findall(passage)) <= MOST_MARKS:
             yield passage

@@ -1,9 +1,9 @@
-"""How well POST /v1/search finds, in each mode, on collections with judgements: ``python -m bench.quality``.
+"""The quality of POST /v1/search in each mode, on collections with judgements: ``python -m bench.quality``.
 
 The collections lie beside the repository, in ../shared/quality (BEIR's formats); without them there is nothing to
-measure. Each is sent to the real API process as it comes: text and title, with enrich_context, so that every chunk is
-embedded with its document's title. Then every query is asked in every mode, for the best chunk of each document.
-nDCG@10, computed by ir_measures. *wanted* is what BASELINES.md has for whole documents, less 0.015.
+measure. Each is sent to the real API process unchanged: text and title, with enrich_context, so that every chunk is
+embedded with its document's title. Then every query is sent in every mode, for the best chunk of each document.
+ir_measures computes nDCG@10. The targets are BASELINES.md's values for whole documents, less 0.015.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.corpus import settings_in
-from bench.server import ROOT, Client, client, percentile, served, stop_on_sigterm
+from bench.server import ROOT, KeepAliveClient, client, percentile, served, stop_on_sigterm
 from services.evaluation.measuring import measured
 from text.judgements import Qrels, Queries, Run, read_qrels, read_queries
 
@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 SIDES = ("keyword", "dense")
 
 # Of BASELINES.md, the shared queries: FTS5 without stop words; dense; the better fusion. covidqa: whole documents.
-WANTED = {
+TARGETS = {
     "scifact": {"keyword": 0.653, "dense": 0.620, "hybrid": 0.700},
     "cranfield": {"keyword": 0.377, "dense": 0.388, "hybrid": 0.423},
     "covidqa": {"keyword": 0.754, "dense": 0.482},
@@ -62,10 +62,10 @@ class Collection:
 
     def documents(self) -> Iterator[dict[str, Any]]:
         for line in (FOLDER / self.name / "corpus.jsonl").read_text().splitlines():
-            told = json.loads(line)
-            title, text = told["title"].strip(), told["text"]
-            doc = {"tenant_id": TENANT, "namespace": self.name, "doc_id": told["_id"], "enrich_context": True}
-            yield {**doc, "title": title or None, "text": text if text.strip() else title or told["_id"]}
+            row = json.loads(line)
+            title, text = row["title"].strip(), row["text"]
+            doc = {"tenant_id": TENANT, "namespace": self.name, "doc_id": row["_id"], "enrich_context": True}
+            yield {**doc, "title": title or None, "text": text if text.strip() else title or row["_id"]}
 
 
 def main() -> None:
@@ -76,25 +76,25 @@ def main() -> None:
     stop_on_sigterm()
     with TemporaryDirectory(prefix="bench-") as name:
         settings = settings_in(Path(name)).model_copy(update={"chunk_tokens": options.chunk_tokens})
-        with served(settings, Path(name)) as port, client(port) as asking:
+        with served(settings, Path(name)) as port, client(port) as session:
             print(
-                f"{MEASURE} (what is wanted) and the median search; chunks of {settings.chunk_tokens} tokens",
+                f"{MEASURE} (target) and the median search; chunks of {settings.chunk_tokens} tokens",
                 flush=True,
             )
-            _report(asking, [Collection.of(each) for each in options.collections])
+            _report(session, [Collection.of(each) for each in options.collections])
 
 
-def _report(asking: Client, collections: Sequence[Collection]) -> None:
+def _report(session: KeepAliveClient, collections: Sequence[Collection]) -> None:
     print(f"{'':12}{'chunks':>8}" + "".join(f"{name:>22}" for name in SETTINGS) + f"{'best side':>12}", flush=True)
     every: dict[str, list[float]] = {name: [] for name in SETTINGS}
     for collection in collections:
-        chunks = _fill(asking, collection)
+        chunks = _fill(session, collection)
         cells = []
-        for name, asked in SETTINGS.items():
-            run, took_ms = _run(asking, collection, asked)
+        for name, options in SETTINGS.items():
+            run, took_ms = _run(session, collection, options)
             value = sum(values := measured(collection.qrels, run)[MEASURE]) / len(values)
             every[name].append(value)
-            cells.append(f"{value:.3f}{_told(collection.name, name)} {took_ms:.0f} ms")
+            cells.append(f"{value:.3f}{_target_cell(collection.name, name)} {took_ms:.0f} ms")
         best = max(every[side][-1] for side in SIDES)
         print(
             f"{collection.name:12}{chunks:8}" + "".join(f"{cell:>22}" for cell in cells) + f"{best:12.3f}", flush=True
@@ -105,30 +105,30 @@ def _report(asking: Client, collections: Sequence[Collection]) -> None:
     print(f"{'mean':12}{'':8}" + "".join(f"{cell:>22}" for cell in cells) + f"{best:12.4f}")
 
 
-def _told(collection: str, setting: str) -> str:
-    row = WANTED[collection].get(setting)
+def _target_cell(collection: str, setting: str) -> str:
+    row = TARGETS[collection].get(setting)
     return "" if row is None else f" ({row - SLACK:.3f})"
 
 
-def _fill(asking: Client, collection: Collection) -> int:
-    """How many chunks there are then."""
+def _fill(session: KeepAliveClient, collection: Collection) -> int:
+    """Stores the documents; returns the number of chunks."""
     docs = list(collection.documents())
     chunks = 0
     for start in range(0, len(docs), DOCS_PER_BATCH):
-        answer = asking.post("/v1/docs/upsert/batch", {"docs": docs[start : start + DOCS_PER_BATCH]})
+        answer = session.post("/v1/docs/upsert/batch", {"docs": docs[start : start + DOCS_PER_BATCH]})
         chunks += answer["chunks_created"]
     return chunks
 
 
-def _run(asking: Client, collection: Collection, asked: dict[str, str]) -> tuple[Run, float]:
-    """The documents of each query, and the median time of a search."""
+def _run(session: KeepAliveClient, collection: Collection, options: dict[str, str]) -> tuple[Run, float]:
+    """Searches for each query; returns the ranked documents and the median time."""
     run, times = {}, []
     for query_id, text in collection.queries.items():
         started = time.perf_counter()
-        answer = asking.post(
+        answer = session.post(
             "/v1/search",
             {
-                **asked,
+                **options,
                 "tenant_id": TENANT,
                 "namespace": collection.name,
                 "query": text,
@@ -144,7 +144,7 @@ def _run(asking: Client, collection: Collection, asked: dict[str, str]) -> tuple
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--collections", nargs="+", default=list(WANTED), choices=list(WANTED))
+    parser.add_argument("--collections", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--chunk-tokens", type=int, default=200, help="CHUNK_TOKENS of the service")
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
 """Search with its log on against off: ``python -m bench.query_log [--chunks 10000] [--turns 20]``.
 
-One server is asked in turns, its log switched on and off between them: two processes that do the same differ by up to
-a tenth, which would hide what is asked for. After a turn with the log on nobody is asked until it is written, so that
+One server is measured in turns, its log switched on and off between them: two equal processes differ by up to
+a tenth, which would hide the difference. After a turn with the log on, no request is sent until it is written, so that
 each turn pays for its own. Stored vectors are synthetic (bench/corpus.py), queries are embedded for real.
 """
 
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app_v1 import create_app
 from bench.corpus import TENANT, Writer, fill, scratch
-from bench.server import Client, client, p50_and_p95, percentile, request, served
+from bench.server import KeepAliveClient, client, p50_and_p95, percentile, request, served
 from runtime.parts import Runtime
 from services.answers.query_log import FLUSH_SECONDS, QueryLog
 from services.search.question import Question
@@ -33,9 +33,9 @@ def main() -> None:
     print(f"top_k {TOP_K}, {options.chunks:,} chunks, one client, {options.requests} requests a turn; p50 / p95 in ms")
     with scratch() as (folder, runtime):
         fill(runtime, NAMESPACE, chunks=options.chunks)
-        with served(runtime.settings, folder, app="bench.query_log:app") as port, client(port) as asking:
-            times = _measure(asking, turns=options.turns, requests=options.requests)
-            dropped = asking.get("/v1/health")["logs_dropped"]
+        with served(runtime.settings, folder, app="bench.query_log:app") as port, client(port) as session:
+            times = _measure(session, turns=options.turns, requests=options.requests)
+            dropped = session.get("/v1/health")["logs_dropped"]
         noting, writing = _costs(runtime)
     for way in WAYS:
         print(f"log {way:4} {p50_and_p95(times[way]):>15}")
@@ -61,25 +61,25 @@ class Switchable:
 app = Switchable(create_app())
 
 
-def _measure(asking: Client, *, turns: int, requests: int) -> dict[str, list[float]]:
+def _measure(session: KeepAliveClient, *, turns: int, requests: int) -> dict[str, list[float]]:
     """Milliseconds of each search."""
     writer = Writer.seeded(1)
     times: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(WARM_UP):
-        _search(asking, writer)
+        _search(session, writer)
     for turn in range(turns):
         for way in WAYS if turn % 2 == 0 else reversed(WAYS):
             time.sleep(FLUSH_SECONDS + 0.5)
-            asking.get(f"{SWITCH}{way}")
-            times[way] += [_search(asking, writer) for _ in range(requests)]
+            session.get(f"{SWITCH}{way}")
+            times[way] += [_search(session, writer) for _ in range(requests)]
     return times
 
 
-def _search(asking: Client, writer: Writer) -> float:
+def _search(session: KeepAliveClient, writer: Writer) -> float:
     body = {"tenant_id": TENANT, "namespace": NAMESPACE, "query": writer.question(), "top_k": TOP_K}
-    sent = request("POST", "/v1/search", body)
+    content = request("POST", "/v1/search", body)
     start = time.perf_counter()
-    asking.exchange(sent)
+    session.exchange(content)
     return 1000 * (time.perf_counter() - start)
 
 

@@ -1,10 +1,10 @@
-"""POST /v1/search against what cannot be saved: ``python -m bench.search [--chunks 10000 50000]``.
+"""POST /v1/search against its unavoidable cost: ``python -m bench.search [--chunks 10000 50000]``.
 
-The floor is the embedding of the same query by the same embedder and the FAISS search of the same checkpoint, in
-this process, on one thread, in turns with the HTTP requests. The steps are the server's own timings (explain),
-and the rest is what HTTP took beyond their sum. Searches under filters stand against unfiltered ones, those by words
-and by both against those by meaning. For 16 clients the floor takes 16 queries at once. Machines are noisy: believe
-the ratios. Stored vectors are synthetic (bench/corpus.py), queries are embedded for real.
+The floor is embedding the same query with the same embedder and searching the same checkpoint with FAISS, in this
+process, on one thread, in turns with the HTTP requests. The steps are the server's own timings (explain); the rest is
+the time of the request beyond their sum. Filtered searches are compared with unfiltered ones, keyword and hybrid with
+dense. For 16 clients the floor handles 16 queries at once. Machines are noisy: only the ratios are reliable. Stored
+vectors are synthetic (bench/corpus.py), queries are really embedded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import faiss
 from bench import filtered, modes, prose
 from bench.corpus import TENANT, Writer, add, bury, fill, fill_with, live_chunks, scratch
 from bench.filtered import Questions
-from bench.server import Client, client, p50_and_p95, percentile, request, served
+from bench.server import KeepAliveClient, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
 from engines.vectors.checkpoints import checkpoint_of
 from index_manager import IndexManager
@@ -56,7 +56,7 @@ def main() -> None:
 
 @dataclass
 class Floor:
-    """What any search by this embedder and this index costs."""
+    """The minimal cost of a search with this embedder and this index."""
 
     embedder: Embedder
     index: faiss.Index
@@ -64,25 +64,25 @@ class Floor:
     @classmethod
     def of(cls, runtime: Runtime, namespace: str) -> Floor:
         with runtime.database.read() as session:
-            seen = snapshot(session, TENANT, namespace)
-        assert seen is not None
-        checkpoint = checkpoint_of(seen.index)
+            namespace_snapshot = snapshot(session, TENANT, namespace)
+        assert namespace_snapshot is not None
+        checkpoint = checkpoint_of(namespace_snapshot.index)
         assert checkpoint is not None
         settings = runtime.settings
         indexes = IndexManager(settings.index_dir, exact_up_to=settings.index_exact_up_to, memory_bytes=1)
-        index = indexes.load(seen.key, checkpoint).index
-        return cls(runtime.index.embedding.embedder(seen.key.embedding_version), index)
+        index = indexes.load(namespace_snapshot.key, checkpoint).index
+        return cls(runtime.index.embedding.embedder(namespace_snapshot.key.embedding_version), index)
 
     def search(self, questions: Sequence[str]) -> None:
         faiss.omp_set_num_threads(1)
-        # Counts queries times dimension: several queries as one matrix product, a single one by a scan.
+        # The threshold is queries times dimension: several queries are a matrix product, a single one is a scan.
         faiss.cvar.distance_compute_blas_threshold = QUERIES_WORTH_A_PRODUCT * self.index.d
         self.index.search(self.embedder.embed_queries(questions), TOP_K)
 
 
 @dataclass
-class Measured:
-    """Milliseconds: of requests, of the floor in between, and of the server's own steps."""
+class SearchTimes:
+    """Times in milliseconds: requests, the floor in between, and the server's steps."""
 
     http: list[float] = field(default_factory=list)
     floor: list[float] = field(default_factory=list)
@@ -91,9 +91,9 @@ class Measured:
     def __str__(self) -> str:
         p50 = percentile(self.http, 50)
         steps = [percentile(self.steps[step], 50) for step in STEPS]
-        told = "  ".join(f"{step:8.2f}" for step in [*steps, p50 - sum(steps)])
+        columns = "  ".join(f"{step:8.2f}" for step in [*steps, p50 - sum(steps)])
         ratio = p50 / percentile(self.floor, 50)
-        return f"{p50_and_p95(self.http):>15} {p50_and_p95(self.floor):>15} {ratio:7.2f}  {told}"
+        return f"{p50_and_p95(self.http):>15} {p50_and_p95(self.floor):>15} {ratio:7.2f}  {columns}"
 
 
 def _report(runtime: Runtime, port: int, written: Sequence[str], options: argparse.Namespace) -> None:
@@ -116,8 +116,8 @@ def _report(runtime: Runtime, port: int, written: Sequence[str], options: argpar
     print(f"{'  the first search after that change':40} {first:15.2f}", flush=True)
     print(f"\n{f'{CLIENTS} clients':40} {'searches/s':>15} {'p50 / p95':>15} {'floor/s':>7}  ratio")
     for chunks, floor in floors.items():
-        told = _many_clients(port, _name(chunks), floor, options.seconds)
-        print(f"{f'{chunks:,} chunks':40} {told}", flush=True)
+        line = _many_clients(port, _name(chunks), floor, options.seconds)
+        print(f"{f'{chunks:,} chunks':40} {line}", flush=True)
 
 
 def _report_modes(port: int, written: Sequence[str], options: argparse.Namespace) -> None:
@@ -127,20 +127,22 @@ def _report_modes(port: int, written: Sequence[str], options: argparse.Namespace
     modes.report(port, _name(largest), Writer.seeded(7).question, requests=requests, name="composed")
 
 
-def _one_client(port: int, namespace: str, floor: Floor, requests: int) -> Measured:
-    writer, measured = Writer.seeded(1), Measured()
-    with client(port) as asking:
+def _one_client(port: int, namespace: str, floor: Floor, requests: int) -> SearchTimes:
+    writer, measured = Writer.seeded(1), SearchTimes()
+    with client(port) as session:
         for _ in range(WARM_UP):
-            _ask(asking, namespace, writer.question())
+            _ask(session, namespace, writer.question())
             floor.search([writer.question()])
         for _ in range(requests // PER_TURN):
-            _one_turn(asking, namespace, floor, [writer.question() for _ in range(PER_TURN)], measured)
+            _one_turn(session, namespace, floor, [writer.question() for _ in range(PER_TURN)], measured)
     return measured
 
 
-def _one_turn(asking: Client, namespace: str, floor: Floor, questions: Sequence[str], measured: Measured) -> None:
+def _one_turn(
+    session: KeepAliveClient, namespace: str, floor: Floor, questions: Sequence[str], measured: SearchTimes
+) -> None:
     for question in questions:
-        took, answer = _ask(asking, namespace, question)
+        took, answer = _ask(session, namespace, question)
         measured.http.append(took)
         for step in STEPS:
             measured.steps[step].append(answer["timings"][step])
@@ -148,11 +150,11 @@ def _one_turn(asking: Client, namespace: str, floor: Floor, questions: Sequence[
         measured.floor.append(_ms(lambda question=question: floor.search([question])))  # type: ignore[misc]
 
 
-def _ask(asking: Client, namespace: str, question: str) -> tuple[float, dict[str, dict[str, float]]]:
-    """Milliseconds until the answer was here, and the answer. Parsing it is the client's own affair."""
-    sent = _request(namespace, question)
+def _ask(session: KeepAliveClient, namespace: str, question: str) -> tuple[float, dict[str, dict[str, float]]]:
+    """Searches; returns the milliseconds until the response was received, without parsing it, and the response."""
+    content = _request(namespace, question)
     start = time.perf_counter()
-    body = asking.exchange(sent)
+    body = session.exchange(content)
     took = 1000 * (time.perf_counter() - start)
     answer = json.loads(body)
     assert len(answer["chunks"]) == TOP_K
@@ -165,16 +167,16 @@ def _request(namespace: str, question: str) -> bytes:
 
 
 def _change(runtime: Runtime, namespace: str) -> None:
-    """As many live chunks as before: some deleted, as many others published, and no new checkpoint."""
+    """Deletes some chunks and publishes as many others, without a new checkpoint."""
     before = live_chunks(runtime, namespace)
     add(runtime, namespace, chunks=CHANGED, seed=2)
-    bury(runtime, namespace, chunks=CHANGED)  # last: it asks for a rebuild, which no worker is there to do
+    bury(runtime, namespace, chunks=CHANGED)  # last: it queues a rebuild, which no worker runs
     assert live_chunks(runtime, namespace) == before
 
 
 def _first_search(port: int, namespace: str) -> float:
-    with client(port) as asking:
-        return _ask(asking, namespace, Writer.seeded(3).question())[0]
+    with client(port) as session:
+        return _ask(session, namespace, Writer.seeded(3).question())[0]
 
 
 def _many_clients(port: int, namespace: str, floor: Floor, seconds: float) -> str:
@@ -188,10 +190,10 @@ def _many_clients(port: int, namespace: str, floor: Floor, seconds: float) -> st
 
 def _ask_until(port: int, namespace: str, seed: int, until: float) -> list[float]:
     writer, times = Writer.seeded(seed), list[float]()
-    with client(port) as asking:
+    with client(port) as session:
         while time.perf_counter() < until:
-            sent = _request(namespace, writer.question())
-            times.append(_ms(lambda sent=sent: asking.exchange(sent)))  # type: ignore[misc]
+            content = _request(namespace, writer.question())
+            times.append(_ms(lambda content=content: session.exchange(content)))  # type: ignore[misc]
     return times
 
 

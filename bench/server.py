@@ -1,6 +1,6 @@
-"""The service as the benchmarks hold it: the real uvicorn process on a port of its own, and a lean client.
+"""The service for benchmarks: a real uvicorn process on a free port, and a lean client.
 
-The process runs as the README starts it, access log included. It ends with the ``with`` that began it, also on
+The process runs as the README starts it, access log included. It ends with its ``with`` block, also on
 Ctrl-C and on SIGTERM.
 """
 
@@ -31,7 +31,7 @@ _LISTENS = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
-class Client:
+class KeepAliveClient:
     """One kept-alive connection. It costs 0.05 ms a request, where http.client and httpx cost 0.2 to 1 ms."""
 
     def __init__(self, port: int) -> None:
@@ -47,9 +47,9 @@ class Client:
     def get(self, path: str) -> Any:
         return json.loads(self.exchange(request("GET", path)))
 
-    def exchange(self, sent: bytes) -> bytes:
-        """The body of the answer to a request as request() makes it; anything but a 200 raises."""
-        self._socket.sendall(sent)
+    def exchange(self, content: bytes) -> bytes:
+        """Sends a request built by request(); returns the body of the response. Raises unless its status is 200."""
+        self._socket.sendall(content)
         head, _, body = self._received(b"").partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
         assert length is not None, head
@@ -72,8 +72,8 @@ def request(method: str, path: str, body: dict[str, Any] | None = None) -> bytes
 
 
 @contextmanager
-def client(port: int) -> Iterator[Client]:
-    opened = Client(port)
+def client(port: int) -> Iterator[KeepAliveClient]:
+    opened = KeepAliveClient(port)
     try:
         yield opened
     finally:
@@ -82,18 +82,18 @@ def client(port: int) -> Iterator[Client]:
 
 @contextmanager
 def served(settings: Settings, folder: Path, *, app: str = "app_v1:app") -> Iterator[int]:
-    """The port of a server with these settings, its model loaded. Its log goes to a file in *folder*."""
+    """Yields the port of a server with these settings and a loaded model. Its log is a file in *folder*."""
     command = ["-m", "uvicorn", app, "--host", "127.0.0.1", "--port", "0"]
     with running(command, settings, folder / "server.log") as process:
         port = _port(process, folder / "server.log")
-        with client(port) as asking:
-            _until(lambda: asking.get("/v1/health")["model"] == "ready", "the model to be loaded")
+        with client(port) as session:
+            _until(lambda: session.get("/v1/health")["model"] == "ready", "the model to be loaded")
         yield port
 
 
 @contextmanager
 def running(arguments: Sequence[str], settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process of the service, in a session of its own: Ctrl-C reaches this one alone, which then ends it."""
+    """A Python process of the service, in a session of its own: only this process gets Ctrl-C, and then stops it."""
     with open(log, "wb") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -121,7 +121,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def stop_on_sigterm() -> None:
-    """Leave through every ``with``, as on Ctrl-C."""
+    """Makes SIGTERM leave every ``with`` block, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -143,21 +143,21 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:
-    found: list[str] = []
+    ports: list[str] = []
 
-    def is_told() -> bool:
+    def is_listening() -> bool:
         if process.poll() is not None:
             raise RuntimeError(f"The server ended with {process.returncode}:\n{log.read_text()}")
-        found[:] = _LISTENS.findall(log.read_text())
-        return bool(found)
+        ports[:] = _LISTENS.findall(log.read_text())
+        return bool(ports)
 
-    _until(is_told, "the server to listen")
-    return int(found[0])
+    _until(is_listening, "the server to listen")
+    return int(ports[0])
 
 
-def _until(is_so: Any, what: str) -> None:
+def _until(condition: Any, purpose: str) -> None:
     give_up = time.monotonic() + START_SECONDS
-    while not is_so():
+    while not condition():
         if time.monotonic() > give_up:
-            raise TimeoutError(f"Waited {START_SECONDS:.0f} s for {what}.")
+            raise TimeoutError(f"Waited {START_SECONDS:.0f} s for {purpose}.")
         time.sleep(0.05)

@@ -27,7 +27,7 @@ from sqlalchemy import and_, select
 
 from bench.corpus import settings_in
 from bench.prose import passages
-from bench.server import Client, client, p50_and_p95, request, served, stop_on_sigterm
+from bench.server import KeepAliveClient, client, p50_and_p95, request, served, stop_on_sigterm
 from domain import Vectors, chunk_id
 from handlers import HANDLERS
 from models import Chunk, Embedding
@@ -65,18 +65,18 @@ Cache = dict[bytes, bytes]
 
 
 @dataclass
-class Store:
-    """A database with what searches its vectors, in this process; and how long it was busy with what, in seconds."""
+class MeasuredStore:
+    """A database with its vector store, in this process, and the seconds spent on each activity."""
 
     name: str
     runtime: Runtime
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def busy(self, what: str) -> Iterator[None]:
+    def busy(self, activity: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+        self.seconds[activity] = self.seconds.get(activity, 0.0) + time.perf_counter() - start
 
     def work(self) -> None:
         worker = Worker(self.runtime, HANDLERS, name="bench")
@@ -90,14 +90,14 @@ class Store:
 
 
 @dataclass
-class Truth:
-    """Every vector of a tenant, and what it belongs to."""
+class ExactVectors:
+    """All vectors of a tenant, and their positions by chunk id."""
 
     place: dict[str, int]
     vectors: Vectors
 
     @classmethod
-    def of(cls, store: Store, tenant: str) -> Truth:
+    def of(cls, store: MeasuredStore, tenant: str) -> ExactVectors:
         same = and_(Embedding.team_id == Chunk.team_id, Embedding.embed_hash == Chunk.embed_hash)
         with store.runtime.database.read() as session:
             project = namespaces.require(session, tenant, NAMESPACE)
@@ -107,24 +107,24 @@ class Truth:
         place = {chunk_id(row.doc_id, row.chunk_index): number for number, row in enumerate(rows)}
         return cls(place, np.array([np.frombuffer(row.vector, "<f4") for row in rows]))
 
-    def recall(self, queries: Vectors, found: Sequence[Sequence[str]]) -> float:
-        """The share of the hits that are as near as the nearest TOP_K, texts that are as good as the same included."""
+    def recall(self, queries: Vectors, hits: Sequence[Sequence[str]]) -> float:
+        """Returns the share of hits that are among the nearest TOP_K; equal scores are interchangeable."""
         count = 0
-        for scores, chunks in zip(queries @ self.vectors.T, found, strict=True):
+        for scores, chunks in zip(queries @ self.vectors.T, hits, strict=True):
             last = np.sort(scores)[-TOP_K]
             count += sum(scores[self.place[chunk]] >= last - ALIKE for chunk in chunks)
         return count / (TOP_K * len(queries))
 
 
 @dataclass
-class Measured:
-    """Milliseconds over HTTP of one store, the step that searches vectors, and the chunks that were found."""
+class StoreTimes:
+    """A store's times over HTTP in milliseconds, those of the vector search, and the hits' chunk ids."""
 
     search: list[float] = field(default_factory=list)
     index: list[float] = field(default_factory=list)
     new: list[float] = field(default_factory=list)
     copy: list[float] = field(default_factory=list)
-    found: dict[str, list[list[str]]] = field(default_factory=lambda: {LARGE: [], SMALL: []})
+    hits: dict[str, list[list[str]]] = field(default_factory=lambda: {LARGE: [], SMALL: []})
 
 
 def main() -> None:
@@ -138,34 +138,34 @@ def main() -> None:
         remote = local.model_copy(update={"database_url": opened.enter_context(_postgres())})
         by_graph = remote.model_copy(update={"index_exact_up_to": 0})
         faiss, rows, graph = (
-            Store(name, opened.enter_context(open_runtime(settings)))
+            MeasuredStore(name, opened.enter_context(open_runtime(settings)))
             for name, settings in (("FAISS", local), ("pgvector, rows", remote), ("pgvector, graph", by_graph))
         )
         cache: Cache = {}
         _fill([faiss, rows], LARGE, texts.take(options.chunks), cache)
         _fill([faiss, rows], SMALL, texts.take(small), cache)
         _report_ingest(faiss, rows)
-        run = _Run(folder, texts, texts.queries(options.queries), options.upserts)
+        run = _Comparison(folder, texts, texts.queries(options.queries), options.upserts)
         for pgvector in (rows, graph):
             run.compare(faiss, pgvector)
 
 
 class _Texts:
-    """Each is used once."""
+    """Texts, each of which is used once."""
 
     def __init__(self, texts: list[str]) -> None:
-        self._left = texts
-        Random(0).shuffle(self._left)
+        self._unused = texts
+        Random(0).shuffle(self._unused)
 
     def take(self, count: int) -> list[str]:
-        return [self._left.pop() for _ in range(count)]
+        return [self._unused.pop() for _ in range(count)]
 
     def queries(self, count: int) -> list[str]:
         return [" ".join(text.split()[:QUERY_WORDS]) for text in self.take(count)]
 
 
-def _fill(stores: Sequence[Store], tenant: str, texts: Sequence[str], cache: Cache) -> None:
-    """The same documents into each store, in turns. Making the vectors is not counted: the first store pays for all."""
+def _fill(stores: Sequence[MeasuredStore], tenant: str, texts: Sequence[str], cache: Cache) -> None:
+    """Stores the same documents in each store, in turns. Embedding is not timed, and happens once for all stores."""
     print(f"storing {len(texts):,} passages for the tenant {tenant!r}", flush=True)
     docs = [
         NewDoc(tenant, NAMESPACE, f"doc-{start}", "\n\n".join(texts[start : start + PASSAGES_PER_DOC]), {})
@@ -175,12 +175,12 @@ def _fill(stores: Sequence[Store], tenant: str, texts: Sequence[str], cache: Cac
         for store in stores:
             with store.busy("ingest"):
                 store.runtime.ingest.documents.accept(docs[start : start + DOCS_PER_BATCH])
-            _give_vectors(store, tenant, cache)
+            _store_vectors(store, tenant, cache)
             with store.busy("ingest"):
                 store.work()
 
 
-def _give_vectors(store: Store, tenant: str, cache: Cache) -> None:
+def _store_vectors(store: MeasuredStore, tenant: str, cache: Cache) -> None:
     embedding = store.runtime.index.embedding
     with store.runtime.database.read() as session:
         project = namespaces.require(session, tenant, NAMESPACE)
@@ -192,22 +192,22 @@ def _give_vectors(store: Store, tenant: str, cache: Cache) -> None:
         embedding.store(session, project.team_id, embedding.version, {key: cache[key] for key in waiting})
 
 
-def _report_ingest(faiss: Store, rows: Store) -> None:
-    chunks = len(Truth.of(faiss, LARGE).place) + len(Truth.of(faiss, SMALL).place)
+def _report_ingest(faiss: MeasuredStore, rows: MeasuredStore) -> None:
+    chunks = len(ExactVectors.of(faiss, LARGE).place) + len(ExactVectors.of(faiss, SMALL).place)
     for store in (faiss, rows):
         print(f"{store.name:16} ingests {chunks / store.seconds['ingest']:.0f} chunks a second without the model")
 
 
 @dataclass
-class _Run:
+class _Comparison:
     folder: Path
     texts: _Texts
     queries: list[str]
     upserts: int
     count: int = 0
 
-    def compare(self, faiss: Store, pgvector: Store) -> None:
-        """The two in turns, each served by a process of its own."""
+    def compare(self, faiss: MeasuredStore, pgvector: MeasuredStore) -> None:
+        """Compares two stores in turns, each served by its own process."""
         stores = (faiss, pgvector)
         for store in stores:
             if "rebuild" not in store.seconds:
@@ -215,70 +215,70 @@ class _Run:
                 print(f"{store.name:16} rebuilds in {store.seconds['rebuild']:.1f} s")
         with ExitStack() as opened:
             ports = [opened.enter_context(served(store.runtime.settings, self.folder)) for store in stores]
-            asking = [opened.enter_context(client(port)) for port in ports]
-            measured = [Measured() for _ in stores]
+            session = [opened.enter_context(client(port)) for port in ports]
+            measured = [StoreTimes() for _ in stores]
             for tenant in (SMALL, LARGE):
-                self._search(tenant, list(zip(asking, measured, strict=True)))
-            self._upsert(list(zip(asking, measured, strict=True)))
+                self._search(tenant, list(zip(session, measured, strict=True)))
+            self._upsert(list(zip(session, measured, strict=True)))
         self._print(stores, measured)
 
-    def _search(self, tenant: str, sides: Sequence[tuple[Client, Measured]]) -> None:
-        for asking, _ in sides:
+    def _search(self, tenant: str, sides: Sequence[tuple[KeepAliveClient, StoreTimes]]) -> None:
+        for session, _ in sides:
             for query in self.queries[:WARM_UP]:
-                _search(asking, tenant, query)
+                _search(session, tenant, query)
         for start in range(0, len(self.queries), PER_TURN):
-            for asking, measured in sides:
+            for session, measured in sides:
                 for query in self.queries[start : start + PER_TURN]:
-                    took, answer = _search(asking, tenant, query)
-                    measured.found[tenant].append([chunk["chunk_id"] for chunk in answer["chunks"]])
+                    took, answer = _search(session, tenant, query)
+                    measured.hits[tenant].append([chunk["chunk_id"] for chunk in answer["chunks"]])
                     if tenant == LARGE:
                         measured.search.append(took)
                         measured.index.append(answer["timings"]["index_ms"])
 
-    def _upsert(self, sides: Sequence[tuple[Client, Measured]]) -> None:
-        """A new document, whose chunks are embedded, and a copy of it, which costs what the store costs."""
+    def _upsert(self, sides: Sequence[tuple[KeepAliveClient, StoreTimes]]) -> None:
+        """Upserts new documents, whose chunks are embedded, and copies, which cost only the store's work."""
         for number in range(self.upserts):
             text = "\n\n".join(self.texts.take(UPSERT_PASSAGES))
-            for asking, measured in sides:
-                measured.new.append(_upsert(asking, f"new-{self.count}-{number}", text))
-                measured.copy.append(_upsert(asking, f"copy-{self.count}-{number}", text))
+            for session, measured in sides:
+                measured.new.append(_upsert(session, f"new-{self.count}-{number}", text))
+                measured.copy.append(_upsert(session, f"copy-{self.count}-{number}", text))
         self.count += 1
 
-    def _print(self, stores: Sequence[Store], measured: Sequence[Measured]) -> None:
+    def _print(self, stores: Sequence[MeasuredStore], measured: Sequence[StoreTimes]) -> None:
         embedder = stores[0].runtime.index.embedding.embedder(stores[0].runtime.index.embedding.version)
         queries = np.array([embedder.embed_queries([query])[0] for query in self.queries])
-        truths = {tenant: Truth.of(stores[0], tenant) for tenant in (LARGE, SMALL)}
+        truths = {tenant: ExactVectors.of(stores[0], tenant) for tenant in (LARGE, SMALL)}
         sizes = ", ".join(f"{len(truth.place):,} chunks of {tenant!r}" for tenant, truth in truths.items())
         print(f"\n{sizes}; top_k {TOP_K}; ms, p50 / p95")
         print(f"{'':16}" + "".join(f"{column:>17}" for column in _COLUMNS))
         for store, of in zip(stores, measured, strict=True):
-            told = [p50_and_p95(times) for times in (of.search, of.index, of.new, of.copy)]
-            told += [f"{truths[tenant].recall(queries, of.found[tenant]):.4f}" for tenant in (LARGE, SMALL)]
-            told.append(str(min(len(chunks) for found in of.found.values() for chunks in found)))
-            print(f"{store.name:16}" + "".join(f"{each:>17}" for each in told), flush=True)
+            columns = [p50_and_p95(times) for times in (of.search, of.index, of.new, of.copy)]
+            columns += [f"{truths[tenant].recall(queries, of.hits[tenant]):.4f}" for tenant in (LARGE, SMALL)]
+            columns.append(str(min(len(chunks) for hits in of.hits.values() for chunks in hits)))
+            print(f"{store.name:16}" + "".join(f"{each:>17}" for each in columns), flush=True)
 
 
-def _upsert(asking: Client, doc_id: str, text: str) -> float:
+def _upsert(session: KeepAliveClient, doc_id: str, text: str) -> float:
     doc = {"tenant_id": LARGE, "namespace": UPSERTED, "doc_id": doc_id, "text": text}
-    return _ms(lambda: asking.post("/v1/docs/upsert", doc))[0]
+    return _ms(lambda: session.post("/v1/docs/upsert", doc))[0]
 
 
-def _search(asking: Client, tenant: str, query: str) -> tuple[float, Any]:
+def _search(session: KeepAliveClient, tenant: str, query: str) -> tuple[float, Any]:
     body = {"tenant_id": tenant, "namespace": NAMESPACE, "query": query, "top_k": TOP_K, "explain": True}
-    sent = request("POST", "/v1/search", body)
-    took, answer = _ms(lambda: asking.exchange(sent))
+    content = request("POST", "/v1/search", body)
+    took, answer = _ms(lambda: session.exchange(content))
     return took, json.loads(answer)
 
 
 def _ms(work: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
-    found = work()
-    return 1000 * (time.perf_counter() - start), found
+    hits = work()
+    return 1000 * (time.perf_counter() - start), hits
 
 
 @contextmanager
 def _postgres() -> Iterator[str]:
-    """The URL of an empty database."""
+    """Yields the URL of an empty database."""
     try:
         with running_server(is_durable=True) as server, server.database() as url:
             yield url

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.corpus import TENANT, Writer, fill, scratch
-from bench.server import Client, client, p50_and_p95, percentile, request, served
+from bench.server import KeepAliveClient, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
 from runtime.parts import Runtime
 
@@ -38,13 +38,13 @@ def main() -> None:
         for chunks in options.chunks:
             print(f"filling a namespace with {chunks:,} chunks", flush=True)
             fill(runtime, _name(chunks), chunks=chunks)
-        with served(runtime.settings, folder) as port, client(port) as asking, _disk(folder) as commit:
+        with served(runtime.settings, folder) as port, client(port) as session, _disk(folder) as commit:
             embedder = runtime.index.embedding.embedder(runtime.index.embedding.version)
-            _Run(asking, embedder, commit, Writer.seeded(10)).report(runtime, options)
+            _UpsertBench(session, embedder, commit, Writer.seeded(10)).report(runtime, options)
 
 
 @dataclass
-class Measured:
+class UpsertTimes:
     """Milliseconds, of one namespace."""
 
     new: list[float] = field(default_factory=list)
@@ -54,8 +54,8 @@ class Measured:
 
 
 @dataclass
-class _Run:
-    asking: Client
+class _UpsertBench:
+    session: KeepAliveClient
     embedder: Embedder
     commit: Callable[[str], None]
     writer: Writer
@@ -73,10 +73,10 @@ class _Run:
         same = "none was written or touched" if before == after else f"CHANGED: {before} -> {after}"
         print(f"index folder before and after (inode, mtime, size of {len(before)} files): {same}")
 
-    def _measure(self, sizes: list[int], rounds: int) -> tuple[dict[int, Measured], list[float], list[float]]:
+    def _measure(self, sizes: list[int], rounds: int) -> tuple[dict[int, UpsertTimes], list[float], list[float]]:
         for chunks in WARM_UP * sizes:
-            self._turn(_name(chunks), Measured())
-        measured: dict[int, Measured] = {chunks: Measured() for chunks in sizes}
+            self._turn(_name(chunks), UpsertTimes())
+        measured: dict[int, UpsertTimes] = {chunks: UpsertTimes() for chunks in sizes}
         embedding: list[float] = []
         committing: list[float] = []
         for _ in range(rounds):
@@ -87,7 +87,7 @@ class _Run:
             committing.append(_ms(lambda text=text: self.commit(text)))  # type: ignore[misc]
         return measured, embedding, committing
 
-    def _turn(self, namespace: str, measured: Measured) -> None:
+    def _turn(self, namespace: str, measured: UpsertTimes) -> None:
         text = self.writer.document(PARAGRAPHS)
         took, answer = self._upsert(namespace, text)
         assert answer["chunks_embedded"] == PARAGRAPHS, answer
@@ -102,28 +102,28 @@ class _Run:
     def _upsert(self, namespace: str, text: str) -> tuple[float, Any]:
         self.count += 1
         doc = {"tenant_id": TENANT, "namespace": namespace, "doc_id": f"upserted-{self.count}", "text": text}
-        return _timed(lambda: self.asking.post("/v1/docs/upsert", doc))
+        return _timed(lambda: self.session.post("/v1/docs/upsert", doc))
 
     def _search(self, namespace: str) -> float:
         body = {"tenant_id": TENANT, "namespace": namespace, "query": self.writer.question()}
-        sent = request("POST", "/v1/search", body)
-        return _ms(lambda: self.asking.exchange(sent))
+        content = request("POST", "/v1/search", body)
+        return _ms(lambda: self.session.exchange(content))
 
 
-def _print_table(measured: dict[int, Measured]) -> None:
+def _print_table(measured: dict[int, UpsertTimes]) -> None:
     columns = ("new", "copy", "first search after", "next search")
     print(f"{'namespace':20} " + " ".join(f"{column:>20}" for column in columns))
     for chunks, of in measured.items():
-        told = (of.new, of.copy, of.first_search, of.next_search)
-        print(f"{f'{chunks:,} chunks':20} " + " ".join(f"{p50_and_p95(each):>20}" for each in told))
+        columns_of_times = (of.new, of.copy, of.first_search, of.next_search)
+        print(f"{f'{chunks:,} chunks':20} " + " ".join(f"{p50_and_p95(each):>20}" for each in columns_of_times))
 
 
-def _print_ratios(measured: dict[int, Measured], embedding: float, committing: float) -> None:
+def _print_ratios(measured: dict[int, UpsertTimes], embedding: float, committing: float) -> None:
     small, large = measured[min(measured)], measured[max(measured)]
-    for what, floor in (("new", embedding + committing), ("copy", committing)):
-        less, more = (percentile(getattr(each, what), 50) for each in (small, large))
+    for kind, floor in (("new", embedding + committing), ("copy", committing)):
+        less, more = (percentile(getattr(each, kind), 50) for each in (small, large))
         verdict = "ok" if more / less < MOST else "TOO MUCH"
-        print(f"{what}: large to small {more / less:.2f} (below {MOST}: {verdict}); large to floor {more / floor:.2f}")
+        print(f"{kind}: large to small {more / less:.2f} (below {MOST}: {verdict}); large to floor {more / floor:.2f}")
 
 
 def _listing(folder: Path) -> Listing:
@@ -150,8 +150,8 @@ def _disk(folder: Path) -> Iterator[Callable[[str], None]]:
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
-    found = work()
-    return 1000 * (time.perf_counter() - start), found
+    result = work()
+    return 1000 * (time.perf_counter() - start), result
 
 
 def _ms(work: Callable[[], object]) -> float:

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001, RUF002
-"""Arabic words without article, "and" and endings. Pure.
+"""Strips the article, the prefixed "and" and common endings from Arabic words. Pure.
 
 light10 of Larkey, Ballesteros and Connell, "Light Stemming for Arabic Information Retrieval" (2007). Expects folded
 words: ة is ه, ى is ي, and alif has no hamza.
@@ -12,8 +12,8 @@ import re
 _ARABIC = re.compile("[\u0620-\u06ff]")
 _ARTICLES = ("وال", "بال", "كال", "فال", "ال", "لل")
 _ENDINGS = ("ها", "ان", "ات", "ون", "ين", "يه", "ه", "ي")
-_LEFT_OVER = 2
-_LEFT_OVER_OF_AND = 3
+_SHORTEST_STEM = 2
+_SHORTEST_WORD_AFTER_AND = 3
 
 
 def is_arabic(word: str) -> bool:
@@ -21,13 +21,13 @@ def is_arabic(word: str) -> bool:
 
 
 def light_stem(word: str) -> str:
-    if word.startswith("و") and len(word) > _LEFT_OVER_OF_AND:
+    if word.startswith("و") and len(word) > _SHORTEST_WORD_AFTER_AND:
         word = word[1:]
     for article in _ARTICLES:
-        if word.startswith(article) and len(word) >= len(article) + _LEFT_OVER:
+        if word.startswith(article) and len(word) >= len(article) + _SHORTEST_STEM:
             word = word.removeprefix(article)
             break
     for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) >= len(ending) + _LEFT_OVER:
+        if word.endswith(ending) and len(word) >= len(ending) + _SHORTEST_STEM:
             word = word.removesuffix(ending)
     return word

@@ -1,4 +1,4 @@
-"""Checks the markers of an answer, [1], against the passages that were given. Pure; piece by piece, as it comes."""
+"""Checks the markers of an answer, such as [1], against its passages. Pure; works on a stream, piece by piece."""
 
 from __future__ import annotations
 
@@ -8,78 +8,78 @@ _LONGEST = 100
 _BRACKETS = re.compile(r"(\])")
 _ITEM = re.compile(r"([0-9]{1,9})\s*(?:[-\u2013]\s*([0-9]{1,9}))?")
 _MARKER = re.compile(r"\[\s*[0-9]+(?:\s*[-\u2013,;]\s*[0-9]+)*\s*\]")
-_INSIDE = "[0123456789 \t\r\n,;-\u2013"  # what may stand in a marker, one that another one is cut out of included
+_MARKER_CHARS = "[0123456789 \t\r\n,;-\u2013"  # what a marker may contain, or one with others removed
 
 
 class CitationChecker:
-    """Lets an answer through, but for the markers that name no passage.
+    """Passes an answer through and removes markers that refer to no passage.
 
-    A marker is [2], [1, 3] or [2-4], of at most 100 characters. What is left of it comes out as [1][3]. Text that
-    may still become a marker is held back, so that a marker may come in any number of pieces: however an answer is
-    cut, what comes out is the same. A space before a marker that is removed goes with it.
+    A marker is [2], [1, 3] or [2-4], of at most 100 characters. Its valid numbers are written as [1][3]. Text that may
+    still become a marker is buffered, so the output does not depend on how the answer is split into pieces. The space
+    before a removed marker is removed too.
     """
 
-    def __init__(self, given: int) -> None:
-        self.given = given
+    def __init__(self, passage_count: int) -> None:
+        self.passage_count = passage_count
         self.cited: set[int] = set()
         self._removed: dict[str, None] = {}
-        self._held = ""
+        self._pending = ""
 
     @property
     def removed(self) -> list[str]:
-        """The markers that named no passage, each once, in the order of the answer."""
+        """The markers that refer to no passage, without duplicates, in the order of the answer."""
         return list(self._removed)
 
     def feed(self, piece: str) -> str:
-        """What of the answer can be shown now."""
-        shown = []
+        """Adds *piece* and returns the text that can be shown now."""
+        released = []
         for part in _BRACKETS.split(piece):
             if part == "]":
-                self._held += part
+                self._pending += part
                 self._close()
             else:
-                self._held += part
-                shown.append(self._release(self._safe_until()))
-        return "".join(shown)
+                self._pending += part
+                released.append(self._release(self._safe_until()))
+        return "".join(released)
 
     def end(self) -> str:
-        """The rest: nothing comes that could make a marker of it."""
-        return self._release(len(self._held))
+        """Returns the rest of the answer, which can no longer become a marker."""
+        return self._release(len(self._pending))
 
     def _close(self) -> None:
-        """A bracket was closed: judge the marker that ends here, if one does."""
-        start = self._held.rfind("[", -_LONGEST)
-        if start < 0 or not _MARKER.fullmatch(self._held, start):
+        """Rewrites or removes the marker that ends with this bracket, if there is one."""
+        start = self._pending.rfind("[", -_LONGEST)
+        if start < 0 or not _MARKER.fullmatch(self._pending, start):
             return
-        kept = "".join(f"[{rank}]" for rank in self._known(self._held[start + 1 : -1]))
-        before = self._held[:start]
-        self._held = before + kept if kept else before[: -1 if before.endswith(" ") else None]
+        replacement = "".join(f"[{rank}]" for rank in self._cited_ranks(self._pending[start + 1 : -1]))
+        before = self._pending[:start]
+        self._pending = before + replacement if replacement else before[: -1 if before.endswith(" ") else None]
 
-    def _known(self, inside: str) -> list[int]:
+    def _cited_ranks(self, inside: str) -> list[int]:
         ranks: list[int] = []
         for item in re.split("[,;]", inside):
-            found = _ITEM.fullmatch(item.strip())
-            first = int(found[1]) if found else 0
-            last = int(found[2] or first) if found else 0
-            ranks += range(max(first, 1), min(last, self.given) + 1)
-            if not 1 <= first <= last <= self.given:
+            match = _ITEM.fullmatch(item.strip())
+            first = int(match[1]) if match else 0
+            last = int(match[2] or first) if match else 0
+            ranks += range(max(first, 1), min(last, self.passage_count) + 1)
+            if not 1 <= first <= last <= self.passage_count:
                 self._removed[f"[{item.strip()}]"] = None
         ranks = list(dict.fromkeys(ranks))
         self.cited.update(ranks)
         return ranks
 
     def _safe_until(self) -> int:
-        """Up to what may become a marker, and to a space before it."""
-        tail = len(self._held.rstrip(_INSIDE))
-        start = self._held.find("[", max(tail, len(self._held) - _LONGEST))
-        start = len(self._held) if start < 0 else start
-        return start - 1 if self._held.endswith(" ", 0, start) else start
+        """Returns where the text begins that may still become a marker, or the space before it."""
+        tail = len(self._pending.rstrip(_MARKER_CHARS))
+        start = self._pending.find("[", max(tail, len(self._pending) - _LONGEST))
+        start = len(self._pending) if start < 0 else start
+        return start - 1 if self._pending.endswith(" ", 0, start) else start
 
     def _release(self, until: int) -> str:
-        shown, self._held = self._held[:until], self._held[until:]
-        return shown
+        released, self._pending = self._pending[:until], self._pending[until:]
+        return released
 
 
 def quotable(text: str) -> str:
-    """*text* with nothing in it that a reader could take for a marker of the answer: [7] becomes (7)."""
-    return _MARKER.sub(lambda found: f"({found[0][1:-1]})", text)
+    """Returns *text* without anything that looks like a marker of the answer: [7] becomes (7)."""
+    return _MARKER.sub(lambda marker: f"({marker[0][1:-1]})", text)

@@ -1,7 +1,7 @@
-"""Codes and names that are more than their letters: found with and without their spaces and hyphens. Pure.
+"""Makes codes and names match with and without spaces and hyphens. Pure.
 
-What is written apart is also indexed together: ``XR 22`` as xr, 22 and xr22, so that XR22 finds it, and is found by
-it. What is written together stays one word: no other text with an XR and a 22 in it is found by XR22.
+A code written apart is also indexed as one word: ``XR 22`` as xr, 22 and xr22, so that it matches XR22 both ways. A
+code written as one word stays one word: XR22 does not match every text that contains XR and 22.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 
 LONGEST_CODE = 34
-"""An IBAN's most characters."""
+"""The length of the longest IBAN."""
 _FEWEST_DIGITS = 6
-"""Numbers that stand side by side are one number, as a phone's or an account's is, only from so many digits on."""
+"""Adjacent numbers are joined, as in a phone or account number, only if together they have this many digits."""
 _SHORTEST_IBAN = 15
 
 _BORDER_BEFORE, _BORDER_AFTER = r"(?<![^\W_])", r"(?![^\W_])"
@@ -39,7 +39,7 @@ _DOT_NET = re.compile(rf"(?<!\w)\.net(?!{_LETTERS})")
 
 
 def with_names(folded: str) -> str:
-    """C++, C# and .NET as words: cplusplus, csharp, dotnet. A longer word stays one beside (Notepad++)."""
+    """Spells C++, C# and .NET as words: cplusplus, csharp, dotnet. A longer word is kept as well (Notepad++)."""
     if "++" in folded:
         folded = _INCREMENT.sub(_incremented, folded)
     if "#" in folded or "\u266f" in folded:
@@ -48,17 +48,17 @@ def with_names(folded: str) -> str:
 
 
 def joined_codes(folded: str) -> list[str]:
-    """What is written apart in *folded*, together: numbers with what they belong to, and words with hyphens."""
-    found: dict[tuple[int, str], None] = {}
+    """Joins what *folded* has apart: numbers with their prefix or suffix, IBANs and hyphenated words."""
+    codes: dict[tuple[int, str], None] = {}
     if _DIGIT.search(folded):
         for pattern, joins in ((_NUMBERS, _of_numbers), (_IBAN, _of_iban)):
             for match in pattern.finditer(folded):
-                found.update(((match.start(), joined), None) for joined in joins(match))
+                codes.update(((match.start(), joined), None) for joined in joins(match))
     for match in _HYPHENED.finditer(folded):
         pieces = _PIECES.findall(match.group())
         if _DIGIT.search(match.group()) or min(map(len, pieces)) == 1:
-            found[match.start(), "".join(pieces)] = None
-    return [joined for _, joined in found if _is_code(joined)]
+            codes[match.start(), "".join(pieces)] = None
+    return [joined for _, joined in codes if _is_code(joined)]
 
 
 def _incremented(match: re.Match[str]) -> str:
@@ -67,7 +67,7 @@ def _incremented(match: re.Match[str]) -> str:
 
 
 def _of_numbers(match: re.Match[str]) -> Iterator[str]:
-    """From the first number on, up to each that follows: what stands behind it may be another matter."""
+    """Joins the first number with one, two, … of those after it: where the code ends is not known."""
     before, numbers, after = match.group(1) or "", _PIECES.findall(match.group(2)), match.group(3)
     for count in range(1, len(numbers) + 1):
         together = "".join(numbers[:count])

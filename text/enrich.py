@@ -1,7 +1,7 @@
-"""The contextual header: what a chunk is from, put before the text that is embedded and never stored with it.
+"""The contextual header: a chunk's title and headings, embedded in front of its text and not stored in it.
 
-A chunk that says "it must be renewed every year" is found by a question about licences only if its vector
-knows that it stands under "Licences". Pure and deterministic: the header is part of what embed_hash hashes.
+A question about licences finds the chunk "it must be renewed every year" only if its vector also covers its heading,
+"Licences". Pure and deterministic: embed_hash covers the header.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _LONGEST_CHARS_PER_TOKEN = 32
 def header(
     title: str | None, section: tuple[str, ...], *, count_tokens: CountTokens, max_tokens: int = LONGEST_HEADER
 ) -> str:
-    """``title > section > subsection`` on one line, of *max_tokens* tokens at most; "" where nothing is known.
+    """Returns ``title > section > subsection`` on one line of at most *max_tokens* tokens; "" without any of them.
 
-    What does not fit is left out in this order: the outer headings, the title, the end of the last heading.
+    If it is too long, it loses first the outer headings, then the title, then the end of the last heading.
     """
     parts = _parts(title, section)
     while len(parts) > 1 and count_tokens(_SEPARATOR.join(parts)) > max_tokens:
@@ -28,12 +28,12 @@ def header(
 
 
 def embedded_text(span_text: str, header: str) -> str:
-    """What the model is shown for a chunk. Without a header it is the chunk's text, unchanged."""
+    """Returns the text that is embedded for a chunk: the chunk's own text if there is no header."""
     return f"{header}\n\n{span_text}" if header else span_text
 
 
 def _parts(title: str | None, section: tuple[str, ...]) -> list[str]:
-    """Each part on one line, without the empty ones and without a heading that repeats the one before."""
+    """Returns each part on one line, without empty parts and without repeats of the part before."""
     parts: list[str] = []
     for part in (title or "", *section):
         line = " ".join(part.split())

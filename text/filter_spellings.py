@@ -1,4 +1,4 @@
-"""How a filter is written: as MongoDB's users write it, or as typed objects, or one within the other. Pure.
+"""Parses filters, written in MongoDB's syntax, as typed objects, or as a mixture of both. Pure.
 
 {"year": {"$gte": 2020}, "$or": [{"lang": "de"}, {"tags": {"$contains": "law"}}]}
 {"type": "and", "filters": [{"type": "gte", "key": "year", "value": 2020}, ...]}
@@ -39,41 +39,45 @@ MOST_CONDITIONS = 256
 MOST_BYTES = 1 << 20
 
 
-def parse(sent: Any, *, param: str = "filters") -> Filter | None:
-    """The filter that was sent; None where nothing is asked of a chunk.
+def parse(value: Any, *, param: str = "filters") -> Filter | None:
+    """Parses a filter of a request; None if it has no conditions.
 
-    Raises Invalid, which names the place in the request: an unknown operator, a value that the operator does not
-    take, or a filter that is too large.
+    Raises Invalid, which names the place in the request, for an unknown operator, a value that the operator does not
+    accept, or a filter that is too large.
     """
-    if sent is None or sent == {}:
+    if value is None or value == {}:
         return None
-    if depth(sent) > DEEPEST:
+    if depth(value) > DEEPEST:
         raise Invalid(f"The filter is nested deeper than {DEEPEST} objects and lists.", param=param)
-    if len(json.dumps(sent, ensure_ascii=False).encode()) > MOST_BYTES:
+    if len(json.dumps(value, ensure_ascii=False).encode()) > MOST_BYTES:
         raise Invalid(f"The filter takes more than {MOST_BYTES} bytes as JSON.", param=param)
-    return _filter(sent, param)
+    return _filter(value, param)
 
 
-def _filter(sent: Any, at: str) -> Filter:
-    if not isinstance(sent, dict) or not sent:
-        raise Invalid(f'A filter is an object such as {{"year": {{"$gte": 2020}}}}, not {_shown(sent)}.', param=at)
-    if _is_typed(sent):
-        return _typed(sent, at)
-    return _all(_few(at, (_entry(key, value, f"{at}.{key}") for key, value in sent.items())))
+def _filter(spelling: Any, at: str) -> Filter:
+    if not isinstance(spelling, dict) or not spelling:
+        raise Invalid(
+            f'A filter is an object such as {{"year": {{"$gte": 2020}}}}, not {_excerpt(spelling)}.', param=at
+        )
+    if _is_typed(spelling):
+        return _typed(spelling, at)
+    return _all(_limited(at, (_entry(key, value, f"{at}.{key}") for key, value in spelling.items())))
 
 
-def _is_typed(sent: dict[str, Any]) -> bool:
-    """Also one that lacks a member: asked of fields that have such names it would find nothing, and nobody knew why."""
-    said = sent.get("type")
-    if isinstance(said, str):
-        return bool(sent.keys() & {"key", "filters", "filter"}) or (said in _CONDITIONS and "value" in sent)
-    inner = sent.get("filters")
+def _is_typed(spelling: dict[str, Any]) -> bool:
+    """Recognises incomplete typed filters too: read as conditions on fields, they would silently match nothing."""
+    type_name = spelling.get("type")
+    if isinstance(type_name, str):
+        return bool(spelling.keys() & {"key", "filters", "filter"}) or (
+            type_name in _CONDITIONS and "value" in spelling
+        )
+    inner = spelling.get("filters")
     is_group = isinstance(inner, list) and any(isinstance(each, dict) for each in inner)
-    return "type" not in sent and (is_group or sent.keys() >= {"key", "value", "operator"})
+    return "type" not in spelling and (is_group or spelling.keys() >= {"key", "value", "operator"})
 
 
 def _entry(key: str, value: Any, at: str) -> Filter:
-    """One ``key: value`` of the first spelling."""
+    """Parses one ``key: value`` of MongoDB's syntax."""
     if key in ("$and", "$or"):
         return _joined(key[1:], value, at)
     if key == "$not":
@@ -84,75 +88,75 @@ def _entry(key: str, value: Any, at: str) -> Filter:
 
 
 def _field(key: str, value: Any, at: str) -> Filter:
-    """What is asked of one field: a value that it equals, or operators."""
+    """Parses the conditions on one field: a value that it equals, or operators."""
     if not isinstance(value, dict):
         return _condition(key, "eq", value, at)
     if not value or not all(name.startswith("$") for name in value):
         raise Invalid(
-            f'Under a field\'s name stands a value or operators such as {{"$gte": 2020}}, not {_shown(value)}. '
+            f'Under a field\'s name stands a value or operators such as {{"$gte": 2020}}, not {_excerpt(value)}. '
             f'A field within an object is written "{key}.field"; a whole object is compared with $eq.',
             param=at,
         )
-    return _all(_few(at, (_operation(key, name, operand, f"{at}.{name}") for name, operand in value.items())))
+    return _all(_limited(at, (_operation(key, name, operand, f"{at}.{name}") for name, operand in value.items())))
 
 
 def _operation(key: str, name: str, operand: Any, at: str) -> Filter:
     if name == "$not":
         if not isinstance(operand, dict):
-            raise Invalid(f"$not takes operators, not {_shown(operand)}.", param=at)
+            raise Invalid(f"$not takes operators, not {_excerpt(operand)}.", param=at)
         return Not(_field(key, operand, at))
     if name[1:] not in _CONDITIONS:
         raise _unknown(name, at, f"there are {', '.join(f'${each}' for each in _CONDITIONS)} and $not")
     return _condition(key, name[1:], operand, at)
 
 
-def _typed(sent: dict[str, Any], at: str) -> Filter:
-    there = f"{', '.join(_CONDITIONS)}, and, or and not"
-    if "type" not in sent:
-        raise Invalid(f"A filter with {', '.join(sent)} needs a type: there are {there}.", param=f"{at}.type")
-    operator = sent["type"]
+def _typed(spelling: dict[str, Any], at: str) -> Filter:
+    operators = f"{', '.join(_CONDITIONS)}, and, or and not"
+    if "type" not in spelling:
+        raise Invalid(f"A filter with {', '.join(spelling)} needs a type: there are {operators}.", param=f"{at}.type")
+    operator = spelling["type"]
     if operator in ("and", "or"):
-        _require_keys(sent, {"filters"}, at)
-        return _joined(operator, sent["filters"], f"{at}.filters")
+        _require_keys(spelling, {"filters"}, at)
+        return _joined(operator, spelling["filters"], f"{at}.filters")
     if operator == "not":
-        _require_keys(sent, {"filter"}, at)
-        return Not(_filter(sent["filter"], f"{at}.filter"))
+        _require_keys(spelling, {"filter"}, at)
+        return Not(_filter(spelling["filter"], f"{at}.filter"))
     if operator not in _CONDITIONS:
-        as_field = f'a field named type is asked for by {{"type": {{"$eq": {_shown(operator)}}}}}'
-        raise _unknown(operator, f"{at}.type", f"there are {there}; {as_field}")
+        as_field = f'a field named type is asked for by {{"type": {{"$eq": {_excerpt(operator)}}}}}'
+        raise _unknown(operator, f"{at}.type", f"there are {operators}; {as_field}")
     if operator == "exists":
-        sent = {"value": True, **sent}
-    _require_keys(sent, {"key", "value"}, at)
-    if not isinstance(sent["key"], str):
-        raise Invalid(f"key is a field's name, not {_shown(sent['key'])}.", param=f"{at}.key")
-    return _condition(sent["key"], operator, sent["value"], f"{at}.value")
+        spelling = {"value": True, **spelling}
+    _require_keys(spelling, {"key", "value"}, at)
+    if not isinstance(spelling["key"], str):
+        raise Invalid(f"key is a field's name, not {_excerpt(spelling['key'])}.", param=f"{at}.key")
+    return _condition(spelling["key"], operator, spelling["value"], f"{at}.value")
 
 
-def _require_keys(sent: dict[str, Any], keys: set[str], at: str) -> None:
-    if sent.keys() != {"type"} | keys:
-        told = ", ".join(sorted(keys))
-        raise Invalid(f"A filter of type {sent['type']!r} has type and {told}, and nothing else.", param=at)
+def _require_keys(spelling: dict[str, Any], keys: set[str], at: str) -> None:
+    if spelling.keys() != {"type"} | keys:
+        names = ", ".join(sorted(keys))
+        raise Invalid(f"A filter of type {spelling['type']!r} has type and {names}, and nothing else.", param=at)
 
 
-def _joined(operator: str, sent: Any, at: str) -> Filter:
-    if not isinstance(sent, list) or not sent:
-        raise Invalid(f"{operator!r} takes a list of at least one filter, not {_shown(sent)}.", param=at)
-    parts = _few(at, (_filter(each, f"{at}.{number}") for number, each in enumerate(sent)))
+def _joined(operator: str, filters: Any, at: str) -> Filter:
+    if not isinstance(filters, list) or not filters:
+        raise Invalid(f"{operator!r} takes a list of at least one filter, not {_excerpt(filters)}.", param=at)
+    parts = _limited(at, (_filter(each, f"{at}.{number}") for number, each in enumerate(filters)))
     return _all(parts) if operator == "and" else AnyOf(tuple(parts))
 
 
-def _few(at: str, parts: Iterable[Filter]) -> list[Filter]:
-    """The parts, as far as there are not too many: a request of a hundred thousand is refused at the first too many."""
-    taken, count = [], 0
+def _limited(at: str, parts: Iterable[Filter]) -> list[Filter]:
+    """Collects *parts*; raises Invalid at the first that exceeds MOST_CONDITIONS, without reading the others."""
+    accepted, count = [], 0
     for part in parts:
-        taken.append(part)
+        accepted.append(part)
         count += sum(1 for _ in conditions(part))
         if count > MOST_CONDITIONS:
             raise Invalid(
                 f"The filter has more than {MOST_CONDITIONS} conditions; $in takes many values.",
                 param=at.partition(".")[0],
             )
-    return taken
+    return accepted
 
 
 def _all(parts: list[Filter]) -> Filter:
@@ -163,10 +167,10 @@ def _condition(key: str, operator: str, operand: Any, at: str) -> Filter:
     try:
         return _CONDITIONS[operator](key, operand)
     except ValueError as error:
-        told = f"{operator!r} of {key!r} takes {error}, not {_shown(operand)}."
+        message = f"{operator!r} of {key!r} takes {error}, not {_excerpt(operand)}."
         if key in BUILT_IN:
-            told += f" Metadata of that name are asked for as {f'{METADATA}.{key}'!r}."
-        raise Invalid(told, param=at) from error
+            message += f" Metadata of that name are asked for as {f'{METADATA}.{key}'!r}."
+        raise Invalid(message, param=at) from error
 
 
 def _one_of(key: str, values: list[Any]) -> Filter:
@@ -202,7 +206,7 @@ def _contains(key: str, operand: Any) -> Filter:
 
 
 def _operand(key: str, value: Any) -> Any:
-    """A time is compared as a time. One without a zone is in UTC; RFC 3339 lets it end in z too."""
+    """Parses the operand of a time field; without a zone it is in UTC. RFC 3339 also allows a lowercase z."""
     if key not in TIMES:
         return value
     try:
@@ -226,10 +230,10 @@ _CONDITIONS: Mapping[str, Callable[[str, Any], Filter]] = {
 }
 
 
-def _unknown(operator: str, at: str, there: str) -> Invalid:
-    return Invalid(f"Unknown operator {operator!r}: {there}.", param=at)
+def _unknown(operator: str, at: str, alternatives: str) -> Invalid:
+    return Invalid(f"Unknown operator {operator!r}: {alternatives}.", param=at)
 
 
-def _shown(value: Any) -> str:
-    told = json.dumps(value, ensure_ascii=False)
-    return told if len(told) <= 60 else f"{told[:60]}…"
+def _excerpt(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,7 +1,7 @@
-"""What a filter means: a small tree of tests, and whether it holds for what is known of a chunk. Pure.
+"""Filters as trees of tests, and their evaluation against the fields of a chunk. Pure.
 
-Types stay apart as they do in JSON: 1 is not "1" and not true, but 1 and 1.0 are one number. Integers are compared
-exactly, however large. A test of a key that is not there fails; its negation holds.
+JSON's types are distinct: 1 equals neither "1" nor true, but 1 and 1.0 are the same number. Integers of any size are
+compared exactly. A test of a missing key fails, and its negation holds.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ METADATA = "metadata"
 _PREFIX = f"{METADATA}."
 ORDERED = frozenset({"number", "string", "time"})
 _HASHES_REPEAT_FROM = 2**61 - 1
-"""Python's hash of a larger integer is its remainder: who sends multiples of this one makes all look-ups linear."""
+"""Python hashes integers modulo this one, so a client could make all look-ups linear by sending multiples of it."""
 
 Fields = Mapping[str, Any]
-"""What a filter can ask about a chunk: the built-in fields by their names, and under METADATA what its owner said.
+"""The fields of a chunk that a filter can test: built-in ones under their names, the metadata under METADATA.
 
-A page is the ``range`` of pages that the chunk is on: a test holds if it holds for one of them.
+``page`` is the ``range`` of the chunk's pages: a test holds if it holds for one of them.
 """
 
 
@@ -38,19 +38,19 @@ MISSING: Final = _Missing()
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The key is there; null is a value like others."""
+    """The key exists, with any value, null included."""
 
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """The value is one of these, each given by its identity()."""
+    """The value has one of these identity()s."""
 
-    wanted: frozenset[Hashable]
+    identities: frozenset[Hashable]
 
 
 @dataclass(frozen=True, slots=True)
 class Compares:
-    """The value is of *limit*'s kind (a number, a string or a time), and on that side of it."""
+    """The value is of *limit*'s kind (a number, a string or a time) and compares to it as *operator* says."""
 
     operator: str
     limit: float | str | datetime
@@ -58,9 +58,9 @@ class Compares:
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """The value is a list with an element of that identity(), or a string with *text* in it."""
+    """The value is a list with an element of the identity() *element*, or a string that contains *text*."""
 
-    wanted: Hashable
+    element: Hashable
     text: str | None
 
 
@@ -89,11 +89,11 @@ class Not:
 
 
 Filter = Condition | All | AnyOf | Not
-"""Equal trees mean the same, so a filter can be the key under which its result is kept."""
+"""Equal trees have the same result, so a filter can be a cache key."""
 
 
-def matches(wanted: Filter, fields: Fields) -> bool:
-    match wanted:
+def matches(tree: Filter, fields: Fields) -> bool:
+    match tree:
         case Condition(key, test):
             return holds(test, lookup(fields, key))
         case All(parts):
@@ -104,10 +104,10 @@ def matches(wanted: Filter, fields: Fields) -> bool:
             return not matches(part, fields)
 
 
-def conditions(wanted: Filter) -> Iterator[Condition]:
-    match wanted:
+def conditions(tree: Filter) -> Iterator[Condition]:
+    match tree:
         case Condition():
-            yield wanted
+            yield tree
         case All(parts) | AnyOf(parts):
             for part in parts:
                 yield from conditions(part)
@@ -116,7 +116,7 @@ def conditions(wanted: Filter) -> Iterator[Condition]:
 
 
 def holds(test: Test, value: Any) -> bool:
-    """*value* is what JSON can say, a time, a range of pages, or MISSING."""
+    """Evaluates *test* for *value*: a JSON value, a time, a range of pages, or MISSING."""
     if value is MISSING:
         return False
     if isinstance(value, range):
@@ -124,21 +124,21 @@ def holds(test: Test, value: Any) -> bool:
     match test:
         case Exists():
             return True
-        case OneOf(wanted):
-            return identity(value) in wanted
+        case OneOf(accepted):
+            return identity(value) in accepted
         case Compares(operator, limit):
             return kind(value) == kind(limit) and _ORDERS[operator](value, limit)
-        case Contains(wanted, text):
+        case Contains(accepted, text):
             if isinstance(value, list):
-                return any(identity(each) == wanted for each in value)
+                return any(identity(each) == accepted for each in value)
             return text is not None and isinstance(value, str) and text in value
 
 
 def lookup(fields: Fields, key: str) -> Any:
-    """The value of a key, or MISSING.
+    """Returns the value of a key, or MISSING.
 
-    A built-in name means the built-in field. In the metadata ``author.name`` is the key of that name or, if there
-    is none, the key ``name`` in the object ``author``. ``metadata.`` before a key means the metadata alone.
+    A built-in name means the built-in field. In the metadata, ``author.name`` is the key of that name or, if there
+    is none, the key ``name`` in the object ``author``. With the prefix ``metadata.`` only the metadata is searched.
     """
     if key in BUILT_IN:
         value = fields.get(key)
@@ -147,17 +147,17 @@ def lookup(fields: Fields, key: str) -> Any:
 
 
 def path_of(key: str) -> str:
-    """Where in the metadata a key that is not built in leads."""
+    """Returns the path in the metadata of a key that is not built in."""
     return key.removeprefix(_PREFIX)
 
 
 def kind(value: Any) -> str:
-    """Values of different kinds are never the same; those of ORDERED ones have an order."""
+    """Returns the type of a value. Values of different kinds are never equal; only ORDERED kinds have an order."""
     return _KINDS.get(type(value), "null")
 
 
 def identity(value: Any) -> Hashable:
-    """Equal for values that are the same in JSON, and only for them: to Python 1 and True are equal too."""
+    """Returns a key that is equal for values that are equal in JSON, and only for them: in Python, 1 == True."""
     if isinstance(value, str):
         return "string", value
     if isinstance(value, dict):

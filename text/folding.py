@@ -1,4 +1,4 @@
-"""Letters and digits as words are compared by: one case, no accents, one set of digits. Pure."""
+"""Folds text for comparison: one case, no accents, one set of digits. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 
-# Accents, the points of Hebrew and Arabic vowels, Arabic's stretch, and the hyphen that shows at a line's end alone;
-# and what stands for a character that was none.
+# Accents, Hebrew and Arabic vowel points, Arabic's tatweel, the soft hyphen, and the replacement character.
 _MARKS = re.compile(
     "[\ufffd\u00ad\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
     "\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed]"
 )
 _RAISED = re.compile(r"(?<=\d)(?=[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215f])")
-"""Where a power or a fraction begins behind a number: 10⁶ is not 106, 3½ not 31 and 2."""
-_TAKEN_APART = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3"}
-"""The vowel am of Thai and Lao, which Unicode does not put together again."""
+"""Where a power or a fraction follows a number: 10⁶ is not 106, and 3½ is not 31 and 2."""
+_RECOMPOSED = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3"}
+"""The vowel am of Thai and Lao, which NFKC does not recompose."""
 
 _WITHOUT_DECOMPOSITION = {
     **{"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ı": "i", "ŋ": "n"},  # noqa: RUF001
@@ -36,7 +35,7 @@ _MAY_BE_SPELLED_OUT = re.compile(r"[^\W\d_]{5,}")
 
 
 def _digits() -> Iterator[tuple[str, str]]:
-    """The decimal digits of every script."""
+    """Yields the decimal digits of every script, each with its ASCII digit."""
     for code in range(128, sys.maxunicode + 1):
         if unicodedata.category(chr(code)) == "Nd":
             yield chr(code), str(unicodedata.decimal(chr(code)))
@@ -46,19 +45,19 @@ _FOLDS = str.maketrans({**_WITHOUT_DECOMPOSITION, **dict(_digits())})
 
 
 def folded(text: str) -> str:
-    """Composed again after the accents are gone: ICU's dictionaries know whole syllables."""
+    """Folds *text*; recomposes it once the accents are gone, because ICU's dictionaries contain composed syllables."""
     small = text.casefold()
     if small.isascii():
         return small
     bare = _MARKS.sub("", unicodedata.normalize("NFKD", _RAISED.sub(" ", small.translate(_FOLDS))))
     composed = unicodedata.normalize("NFKC", bare).casefold()  # again: ㎒ becomes MHz
-    for apart, together in _TAKEN_APART.items():
+    for apart, together in _RECOMPOSED.items():
         composed = composed.replace(apart, together)
     return composed
 
 
 def other_spellings(text: str) -> Iterator[str]:
-    """How else the words of a question with ä or ae in them may be written, folded: Mueller for Müller, and back."""
+    """Yields the alternative spellings of words with umlauts, folded: Mueller for Müller, and vice versa."""
     small = unicodedata.normalize("NFC", text.casefold())
     for word in _HAS_UMLAUT.findall(small):
         yield folded(word.translate(_UMLAUTS))

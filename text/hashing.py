@@ -1,4 +1,4 @@
-"""When are two texts the same text, and which characters may a text have? Pure: no IO, no clock."""
+"""Decides when two texts are equal, and which characters a text may have. Pure: no IO, no clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNFIT_FOR_A_LINE = re.compile(f"[{_CONTROL}\ud800-\udfff]")
 
 
 def normalize(text: str) -> str:
-    """The same words, however they were typed: NFC, one kind of newline, no trailing space on any line."""
+    """Normalises how *text* was typed: NFC, one kind of newline, no trailing space on any line."""
     lines = _NEWLINES.sub("\n", unicodedata.normalize("NFC", text)).split("\n")
     return "\n".join(line.rstrip() for line in lines).strip()
 
@@ -33,38 +33,38 @@ def embed_hash(text: str) -> bytes:
 
 
 def unfit(value: str, *, is_line: bool = False) -> str | None:
-    """What keeps *value* from being kept exactly as it is, in words that follow its name; None where nothing does.
+    """Returns why *value* cannot be stored unchanged, worded to follow its name; None if it can.
 
-    A line is shown among others, in lists, headers and logs: it has no control character, and nothing that ends it.
+    A line is shown in lists, headers and logs: it may have no control character and no line separator.
     """
-    found = (UNFIT_FOR_A_LINE if is_line else UNSTORABLE).search(value)
-    if found is None:
+    match = (UNFIT_FOR_A_LINE if is_line else UNSTORABLE).search(value)
+    if match is None:
         return None
-    code = ord(found.group())
+    code = ord(match.group())
     kind = (
-        "a lone surrogate" if _SURROGATE.match(found.group()) else "a control character" if code else "a NUL character"
+        "a lone surrogate" if _SURROGATE.match(match.group()) else "a control character" if code else "a NUL character"
     )
-    return f"has {kind} (U+{code:04X}) at character {found.start()}"
+    return f"has {kind} (U+{code:04X}) at character {match.start()}"
 
 
 def clean(text: str) -> str:
-    """*text* with U+FFFD for each NUL character, which Postgres cannot store: all others stay where they were sent.
+    """Replaces each NUL character, which Postgres cannot store, by U+FFFD, so that all offsets stay valid.
 
-    Raises Invalid for a lone surrogate: it is no character, and guessing another would change the text.
+    Raises Invalid for a lone surrogate: it is not a character, and any replacement would change the text.
     """
-    found = _SURROGATE.search(text)
-    if found:
-        code = f"U+{ord(found.group()):04X}"
-        message = f"the text has a lone surrogate ({code}) at character {found.start()}, which is not Unicode text"
+    surrogate = _SURROGATE.search(text)
+    if surrogate:
+        code = f"U+{ord(surrogate.group()):04X}"
+        message = f"the text has a lone surrogate ({code}) at character {surrogate.start()}, which is not Unicode text"
         raise Invalid(message, param="text")
     return text.replace("\x00", REPLACEMENT)
 
 
 def is_blank(text: str) -> bool:
-    """Is there nothing in it but white space, and what stands for NUL characters?"""
+    """Has *text* nothing but white space and replaced NUL characters?"""
     return not text.replace(REPLACEMENT, "").strip()
 
 
 def storable(text: str) -> str:
-    """*text* of a file: as clean() has it, with the replacement character for what is none."""
+    """Returns *text* of a file without NUL characters, and with U+FFFD for each lone surrogate."""
     return _SURROGATE.sub(REPLACEMENT, text.replace("\x00", ""))

@@ -1,4 +1,4 @@
-"""Neighbouring chunks as one text again. Pure."""
+"""Joins neighbouring chunks into one text. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A chunk's text and where it stands in its document."""
+    """A chunk's text and its offsets in the document."""
 
     start: int
     end: int
@@ -16,22 +16,22 @@ class Piece:
 
     @property
     def body(self) -> str:
-        """Without what was put before it, as a table's header is."""
+        """The text without a prefix that is not at this place in the document, such as a repeated table header."""
         length = self.end - self.start
         return self.text[-length:] if 0 < length < len(self.text) else self.text
 
 
 def joined(pieces: Sequence[Piece]) -> str:
-    """*pieces* in their order, by position: what two of them share stands there once.
+    """Joins *pieces*, which are in the order of their offsets; what two of them share appears once.
 
-    Where a single character is left out they go on in the next line, as rows and sentences do; a gap is a blank line.
+    Pieces one character apart, such as rows and sentences, are joined by a newline; larger gaps by a blank line.
     """
     if not pieces:
         return ""
-    told, end = [pieces[0].text], pieces[0].end
+    parts, end = [pieces[0].text], pieces[0].end
     for piece in pieces[1:]:
         if piece.start > end:
-            told.append("\n" if piece.start == end + 1 else "\n\n")
-        told.append(piece.body[max(end - piece.start, 0) :])
+            parts.append("\n" if piece.start == end + 1 else "\n\n")
+        parts.append(piece.body[max(end - piece.start, 0) :])
         end = max(end, piece.end)
-    return "".join(told)
+    return "".join(parts)

@@ -1,6 +1,6 @@
-"""Test collections for retrieval, as their files come: queries, judgements (qrels) and runs, of BEIR and of TREC.
+"""Reads and writes the files of retrieval test collections, BEIR's and TREC's: queries, judgements (qrels) and runs.
 
-A line that cannot be read raises Invalid, which names it. Lines count from 1.
+A line that cannot be parsed raises Invalid, which names it. Lines count from 1.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ Queries = Mapping[str, str]
 """The text of each query, by its id."""
 
 Qrels = Mapping[str, Mapping[str, int]]
-"""How relevant which documents are, by the query's id: 0 is not, more is more."""
+"""The relevance of documents by query id: 0 is not relevant, and more is more relevant."""
 
 Run = Mapping[str, list[str]]
-"""The documents that were found, the best first, by the query's id."""
+"""The ranked documents by query id, best first."""
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _HEADINGS = {"query-id", "query_id", "query", "qid", "_id", "id"}
 
 
 def read_queries(content: str) -> Queries:
-    """BEIR's JSON lines (``{"_id": …, "text": …}``), or lines of an id, a tab and the text, with or without a head."""
+    """BEIR's JSONL (``{"_id": …, "text": …}``), or lines of an id, a tab and the text, with or without a header."""
     queries: dict[str, str] = {}
     for place, (number, line) in enumerate(_lines(content)):
         is_json = line.startswith("{")
@@ -39,7 +39,7 @@ def read_queries(content: str) -> Queries:
 
 
 def read_qrels(content: str) -> Qrels:
-    """BEIR's three columns (query, document, relevance; a head), or TREC's four (query, 0, document, relevance)."""
+    """BEIR's three columns (query, document, relevance; a header), or TREC's four (query, 0, document, relevance)."""
     qrels: dict[str, dict[str, int]] = {}
     for place, (number, line) in enumerate(_lines(content)):
         fields = _fields(line)
@@ -56,21 +56,21 @@ def read_qrels(content: str) -> Qrels:
 
 def read_runs(content: str) -> Mapping[str, Run]:
     """TREC's six columns (query, Q0, document, rank, score, tag): a run for each tag, its documents by their ranks."""
-    found: dict[str, dict[str, list[tuple[int, str]]]] = {}
+    runs: dict[str, dict[str, list[tuple[int, str]]]] = {}
     for number, line in _lines(content):
         fields = _fields(line)
         if len(fields) != 6 or not fields[3].isdecimal():
             raise Invalid(f"Line {number} is not one of a TREC run: query, Q0, document, rank, score, tag.")
         query_id, _, doc_id, rank, _, tag = fields
-        found.setdefault(tag, {}).setdefault(query_id, []).append((int(rank), doc_id))
+        runs.setdefault(tag, {}).setdefault(query_id, []).append((int(rank), doc_id))
     return {
         tag: {query_id: [doc_id for _, doc_id in sorted(ranked)] for query_id, ranked in run.items()}
-        for tag, run in found.items()
+        for tag, run in runs.items()
     }
 
 
 def write_runs(runs: Mapping[str, Run]) -> Iterator[str]:
-    """Lines as read_runs() reads them. Between tabs, because an id may hold a space."""
+    """Yields lines for read_runs(), separated by tabs because an id may contain a space."""
     for tag, run in runs.items():
         for query_id, doc_ids in run.items():
             for rank, doc_id in enumerate(doc_ids, 1):
@@ -78,7 +78,7 @@ def write_runs(runs: Mapping[str, Run]) -> Iterator[str]:
 
 
 def _lines(content: str) -> Iterator[tuple[int, str]]:
-    """Those that are not empty. Only a newline ends a line: texts may hold what else Python takes for an end."""
+    """Yields the lines that are not blank, numbered. Only a line feed ends one: texts may have other separators."""
     for number, line in enumerate(content.removeprefix("\ufeff").split("\n"), 1):
         if line.strip():
             yield number, line.strip("\r ")
@@ -90,10 +90,10 @@ def _fields(line: str) -> list[str]:
 
 def _json_query(number: int, line: str) -> tuple[str, str]:
     try:
-        found = strict_json.loads(line)
+        query = strict_json.loads(line)
     except strict_json.NotJson as error:
         raise Invalid(f"Line {number} is not valid JSON ({error}).") from error
-    query_id, text = found.get("_id"), found.get("text")
+    query_id, text = query.get("_id"), query.get("text")
     if not isinstance(query_id, str | int) or not isinstance(text, str):
         raise Invalid(f'Line {number} has no "_id" or no "text".')
     return str(query_id), text

@@ -1,4 +1,4 @@
-"""How deep does JSON go, and which strings are in it? Walks through it without recursion. Pure."""
+"""Measures the depth of a JSON value and lists its strings, without recursion. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def depth(value: Any) -> int:
-    """How many containers stand in one another."""
+    """Returns how many containers are nested in one another."""
     deep, level = 0, [value]
     while level := [each for each in level if isinstance(each, dict | list)]:
         deep += 1
@@ -16,7 +16,7 @@ def depth(value: Any) -> int:
 
 
 def strings_in(value: Any) -> Iterator[str]:
-    """Every key and every value that is a string."""
+    """Yields every key, and every value that is a string."""
     level = [value]
     while level:
         yield from (each for each in level if isinstance(each, str))

@@ -1,7 +1,7 @@
-"""What a language model is told: its task, the passages, the question. Pure.
+"""The prompt of a language model: its rules, the passages, the question. Pure.
 
-Passages were written by anybody, so they stand in a fence: tags whose name is a hash of all that stands between
-them. No text can hold a hash of itself, so none can close its fence and go on as if it were the prompt.
+Passages are untrusted, so each is fenced by tags whose name is a hash of all passages. No text can contain its own
+hash, so none can close its fence and continue as if it were part of the prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from domain import Excerpt
 Message = dict[str, str]
 
 TOKENS_AROUND = 32
-"""About what the fence of one passage takes, in tokens."""
+"""The approximate size of one passage's fence."""
 
 _TITLE_CHARS = 200
 _BYTES_PER_TOKEN = 4
@@ -27,7 +27,7 @@ hold the answer, say so."""
 
 
 def messages(question: str, excerpts: Sequence[Excerpt], system_prompt: str) -> list[Message]:
-    """The conversation, as /v1/chat/completions takes it. *system_prompt* may be empty; the rules never are."""
+    """Returns the messages for /v1/chat/completions. *system_prompt* may be empty; the rules are always added."""
     fence = fence_of([text for each in excerpts for text in (each.text, each.title or "")])
     passages = "\n\n".join(_fenced(each, fence) for each in excerpts)
     rules = _RULES.format(fence=fence)
@@ -38,7 +38,7 @@ def messages(question: str, excerpts: Sequence[Excerpt], system_prompt: str) -> 
 
 
 def fence_of(texts: Sequence[str]) -> str:
-    """The name of tags that stand in none of *texts*."""
+    """Returns a tag name that occurs in none of *texts*."""
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     while any(digest[:16] in text for text in texts):
         digest = hashlib.sha256(digest.encode()).hexdigest()
@@ -46,7 +46,7 @@ def fence_of(texts: Sequence[str]) -> str:
 
 
 def fitting(tokens: Sequence[int], titles: Sequence[str | None], budget: int) -> list[int]:
-    """Which passages a prompt of *budget* tokens holds: whole ones, in their order, the larger left out."""
+    """Returns the positions of the whole passages that fit *budget* tokens, in order; too large ones are skipped."""
     chosen = []
     for position, (count, title) in enumerate(zip(tokens, titles, strict=True)):
         size = count + TOKENS_AROUND + about_tokens(_line(title))
@@ -57,7 +57,7 @@ def fitting(tokens: Sequence[int], titles: Sequence[str | None], budget: int) ->
 
 
 def about_tokens(text: str) -> int:
-    """Of a text that no model's tokenizer has counted."""
+    """Estimates the tokens of a text without a tokenizer."""
     return len(text.encode()) // _BYTES_PER_TOKEN
 
 

@@ -1,8 +1,8 @@
-"""Words that a question is made of and that no passage is found by, for the languages that ask most often.
+"""Stop words of the most common languages.
 
-Only questions lose them, so a list can change without touching what is indexed. A language that has no list loses
-little: words that many chunks have weigh next to nothing. Short on purpose: longer lists, such as those of the
-package stop-words, drop words that tell passages apart (measured, docs/decisions/0016).
+They are removed from queries only, so a list can change without reindexing. A language without a list loses little:
+BM25 gives words of many chunks almost no weight. The lists are short on purpose: longer ones, such as those of the
+package stop-words, drop words that distinguish passages (measured, docs/decisions/0016).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ _FOR_OTHERS_THAN_ENGLISH = 2
 
 
 def stop_words(words: Sequence[str]) -> frozenset[str]:
-    """The list of the language of which *words*, folded, have the most; English if another has less than two."""
+    """Returns the list with the most of the folded *words*; another list than English needs at least two of them."""
     counts = {language: sum(word in each for word in words) for language, each in STOP_WORDS.items()}
     best = max(counts, key=counts.__getitem__)
     return STOP_WORDS[best if counts[best] >= _FOR_OTHERS_THAN_ENGLISH else "en"]
 
 
-# Folded as words are: without diacritics, ß as ss. Of equally many words the first language wins.
+# Folded: without diacritics, ß as ss. In a tie the first language wins.
 STOP_WORDS = MappingProxyType(
     {
-        language: frozenset(told.split())
-        for language, told in {
+        language: frozenset(words.split())
+        for language, words in {
             "en": (
                 "a about an and are as at be been being but by can could did do does during for from had has have he "
                 "her him his how i if in into is it its may me might my no nor not of on or our she should so such "

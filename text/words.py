@@ -1,13 +1,11 @@
-"""The words of a text as the keyword index knows them, and those of a question. Pure: no IO, no clock.
+"""Tokenizes texts and queries for the keyword index. Pure: no IO, no clock.
 
-Upper and lower case, accents and endings make no difference (folding, then Porter's stemmer, which leaves words of
-other languages nearly as they are; Arabic loses its article and endings). Codes and abbreviations keep their endings:
-5S is not 5, GPS not GP. Scripts that put no spaces between words are cut by ICU's dictionaries, at index and query
-time alike. Nothing that somebody writes is syntax: what is neither letter nor digit only parts words, but for the
-names in text/codes.py.
+Case, accents and endings are ignored: words are folded, then stemmed by Porter's stemmer, which hardly changes words
+of other languages; Arabic loses its article and endings. Codes and abbreviations keep their endings: 5S is not 5, GPS
+not GP. Scripts without spaces are segmented by ICU's dictionaries, at index and query time alike. There is no query
+syntax: characters other than letters and digits only separate words, except in the names of text/codes.py.
 
-Whoever changes what words() gives has to have all keyword rows written anew: by a migration that sets every
-keywords_seq to -1 and asks for the rebuilds.
+A change of words() needs a migration that sets every keywords_seq to -1 and queues the rebuilds.
 """
 
 from __future__ import annotations
@@ -44,35 +42,35 @@ _SHORT = 3
 
 
 def words(text: str) -> list[str]:
-    """Every word of *text* in order, stemmed, repeats kept; then what else it is found by."""
+    """Returns every word of *text*, stemmed, in order and with repeats; then abbreviations and joined codes."""
     plain = with_names(folded(text))
     return [*_stemmed(_cut(plain)), *_abbreviations(text), *joined_codes(plain)]
 
 
 def query_words(text: str) -> Counter[str]:
-    """What is looked for, and how often it is said. Stop words are left out unless there is nothing else.
+    """Counts the words of a query. Stop words are dropped unless the query has no other words.
 
-    What may be spelled with ä or ae is looked for as both.
+    Words that may be spelled with ä or ae are included in both spellings.
     """
     plain = with_names(folded(text))
     cut = _cut(plain)
     stops = stop_words(cut) - _capitals(text)
-    said = Counter(_stemmed([word for word in cut if word not in stops] or cut))
-    said.update(joined_codes(plain))
+    counts = Counter(_stemmed([word for word in cut if word not in stops] or cut))
+    counts.update(joined_codes(plain))
     for other in (*_abbreviations(text), *_stemmed(list(other_spellings(text)))):
-        said.setdefault(other, 1)
-    return Counter(dict(said.most_common(MOST_QUERY_WORDS)))
+        counts.setdefault(other, 1)
+    return Counter(dict(counts.most_common(MOST_QUERY_WORDS)))
 
 
 def _capitals(text: str) -> frozenset[str]:
-    """IT and WHO are names where other words have small letters."""
+    """Returns words in capitals, unless all are: IT and WHO are then names, not stop words."""
     return frozenset() if text.isupper() else frozenset(map(str.casefold, _CAPITALS.findall(text)))
 
 
 def _abbreviations(text: str) -> Iterator[str]:
-    """Those that a stemmer takes for plurals, as they are: AIDS is no aid. And PC for PCs, which it leaves alone."""
-    found = _ABBREVIATION.findall(text)
-    for word, stem in zip(found, _stemmed(list(map(str.casefold, found))), strict=True):
+    """Yields abbreviations that the stemmer would change (AIDS is not aid), and PC for PCs, which it would not."""
+    abbreviations = _ABBREVIATION.findall(text)
+    for word, stem in zip(abbreviations, _stemmed(list(map(str.casefold, abbreviations))), strict=True):
         if word.casefold() != stem:
             yield word.casefold()
     for plural in _FEW_CAPITALS.findall(text):
@@ -89,9 +87,9 @@ def _cut(folded: str) -> list[str]:
 
 
 def _segments(run: str) -> Iterator[str]:
-    """The dictionary's words; of a long one in Chinese, Japanese or Korean its pairs too.
+    """Yields the words that ICU finds; for a long one in Chinese, Japanese or Korean, its bigrams too.
 
-    Where a word is cut depends on what stands around it, and Korean endings are part of it: pairs are found anyway.
+    Segmentation depends on context, and Korean words include their endings: bigrams match regardless.
     """
     for segment in WordBreaker(run, "en"):
         if any(map(str.isalnum, segment)):
@@ -101,7 +99,7 @@ def _segments(run: str) -> Iterator[str]:
 
 
 def _stemmed(cut: list[str]) -> list[str]:
-    # Made anew: a stemmer keeps what it stems and is not for several threads. It costs a microsecond.
+    # A new one each time, which costs a microsecond: a stemmer caches and is not thread-safe.
     stems: list[str] = Stemmer.Stemmer("porter").stemWords(cut)
     return [_stem(word, stem) for word, stem in zip(cut, stems, strict=True)]
 

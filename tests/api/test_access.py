@@ -13,8 +13,8 @@ from fastapi import APIRouter
 
 from api.routing import StrictRoute
 from domain import Scope, with_included
-from tests.support.accounts import Team, keyed, make_team
-from tests.support.routes import found_in, names_of_things, routes_of
+from tests.support.accounts import TeamClient, keyed, make_team
+from tests.support.routes import names_in_answer, resource_names, routes_of
 from tests.support.service import Service
 
 __all__ = ["keyed"]
@@ -28,7 +28,7 @@ class World:
     def __init__(self, service: Service, url: str) -> None:
         self.client, self.url = service.client, url
         self.routes = routes_of(service.client.get("/openapi.json").json())
-        self.names = names_of_things(self.routes)
+        self.names = resource_names(self.routes)
         self.one, self.other = make_team(service, "team-one"), make_team(service, "team-other")
         self._count = 0
 
@@ -38,7 +38,7 @@ class World:
         names = {name: f"{self._count:016x}" if name == "key_id" else f"no-{name}-{self._count}" for name in self.names}
         return {**names, "url": self.url}
 
-    def made(self, team: Team) -> Known:
+    def made(self, team: TeamClient) -> Known:
         """A new namespace with a document, a job and a key in it, and whatever else answers of the service name."""
         self._count += 1
         known: Known = {
@@ -64,13 +64,13 @@ class World:
                 self._learn(known, [_json(team.ask(**route.request(known)))])
         return known
 
-    def seen_by(self, team: Team, known: Known) -> list[str]:
+    def seen_by(self, team: TeamClient, known: Known) -> list[str]:
         """What the team reads, everywhere."""
         reading = [route for route in self.routes if route.method == "GET"]
         return [team.ask(**route.request(known)).text for route in reading]
 
     def _learn(self, known: Known, answers: list[Any]) -> None:
-        for name, value in found_in(answers, self.names):
+        for name, value in names_in_answer(answers, self.names):
             known.setdefault(name, value)
 
 

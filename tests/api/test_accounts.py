@@ -18,7 +18,7 @@ from errors import Unauthenticated
 from models import ApiKey, Base, utc_now
 from services.accounts.api_keys import hash_of
 from services.accounts.authentication import Authenticator
-from tests.support.accounts import Team, issue, keyed, make_team
+from tests.support.accounts import TeamClient, issue, keyed, make_team
 from tests.support.processes import until
 from tests.support.service import Service, open_service, settings_in
 
@@ -28,7 +28,7 @@ DOC = {"namespace": "notes", "doc_id": "cats", "text": "Cats sleep all day."}
 
 
 @pytest.fixture
-def team(keyed: Service) -> Team:
+def team(keyed: Service) -> TeamClient:
     """Of the name that tests of the open service use, with one namespace."""
     team = make_team(keyed, "acme")
     team.post(f"{team.own}/projects", {"namespace": "notes"}, expect=201)
@@ -40,7 +40,7 @@ def statuses(services: dict[str, Service], headers: dict[str, str]) -> dict[str,
     return {name: each.client.get(path, headers=headers).status_code for name, each in services.items()}
 
 
-def test_a_key_that_does_not_count_is_a_401_that_says_why(team: Team) -> None:
+def test_a_key_that_does_not_count_is_a_401_that_says_why(team: TeamClient) -> None:
     keyed = team.service
     past = utc_now() - timedelta(seconds=1)
     good, revoked, expired = (issue(keyed, "acme", Scope.SEARCH) for _ in range(3))
@@ -72,7 +72,7 @@ def test_a_key_that_does_not_count_is_a_401_that_says_why(team: Team) -> None:
         assert good[21:] not in answer.text
 
 
-def test_a_revoked_key_ends_at_once_here_and_in_time_elsewhere(keyed: Service, team: Team) -> None:
+def test_a_revoked_key_ends_at_once_here_and_in_time_elsewhere(keyed: Service, team: TeamClient) -> None:
     key = team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, expect=201)
     headers = {"Authorization": f"Bearer {key['key']}"}
     with keyed.restarted(auth_trust_seconds=0) as strict, keyed.restarted(auth_trust_seconds=3600) as trusting:
@@ -85,7 +85,7 @@ def test_a_revoked_key_ends_at_once_here_and_in_time_elsewhere(keyed: Service, t
     assert again["revoked_at"] == revoked["revoked_at"]
 
 
-def test_a_rotated_key_and_its_heir_both_count_until_the_overlap_ends(keyed: Service, team: Team) -> None:
+def test_a_rotated_key_and_its_heir_both_count_until_the_overlap_ends(keyed: Service, team: TeamClient) -> None:
     old = team.post(f"{team.own}/api-keys", {"scopes": ["ingest", "search"], "name": "crawler"}, expect=201)
     path = f"{team.own}/api-keys/{old['key_id']}/rotate"
     new = team.post(path, {"overlap_seconds": 3600}, expect=201)
@@ -103,7 +103,7 @@ def test_a_rotated_key_and_its_heir_both_count_until_the_overlap_ends(keyed: Ser
     assert "is expired" in team.post(f"{team.own}/api-keys/{new['key_id']}/rotate", {}, expect=409)["detail"]
 
 
-def test_a_key_may_live_as_long_as_there_is_time_and_be_rotated(team: Team) -> None:
+def test_a_key_may_live_as_long_as_there_is_time_and_be_rotated(team: TeamClient) -> None:
     path, last = f"{team.own}/api-keys", "9998-12-31T23:59:59"
     problem = team.post(path, {"scopes": ["search"], "expires_at": f"{last}-23:59"}, expect=422)
     assert "between the years" in problem["detail"]
@@ -112,7 +112,7 @@ def test_a_key_may_live_as_long_as_there_is_time_and_be_rotated(team: Team) -> N
     assert new["expires_at"].startswith(last)
 
 
-def test_a_key_is_shown_once_and_its_hash_is_all_that_is_kept(keyed: Service, team: Team) -> None:
+def test_a_key_is_shown_once_and_its_hash_is_all_that_is_kept(keyed: Service, team: TeamClient) -> None:
     once = {"Idempotency-Key": "k1"}
     made = team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, headers=once, expect=201)
     again = team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, headers=once, expect=409)
@@ -128,7 +128,7 @@ def test_a_key_is_shown_once_and_its_hash_is_all_that_is_kept(keyed: Service, te
     assert not any(made["key"][21:] in row for row in rows)
 
 
-def test_what_was_answered_to_one_team_is_not_repeated_to_another(keyed: Service, team: Team) -> None:
+def test_what_was_answered_to_one_team_is_not_repeated_to_another(keyed: Service, team: TeamClient) -> None:
     other = make_team(keyed, "other")
     other.post(f"{other.own}/projects", {"namespace": "notes"}, expect=201)
     once = {"Idempotency-Key": "k1"}
@@ -139,7 +139,7 @@ def test_what_was_answered_to_one_team_is_not_repeated_to_another(keyed: Service
     assert keyed.client.post("/v1/docs/upsert", json=DOC, headers=once).status_code == 401
 
 
-def test_the_last_use_of_a_key_is_written_down_beside_the_requests(keyed: Service, team: Team) -> None:
+def test_the_last_use_of_a_key_is_written_down_beside_the_requests(keyed: Service, team: TeamClient) -> None:
     def used() -> dict[str, Any]:
         return {key["key_id"]: key["last_used_at"] for key in team.get(f"{team.own}/api-keys")["data"]}
 
@@ -163,7 +163,7 @@ def small(tmp_path: Path) -> Any:
         yield make_team(service, "acme")
 
 
-def test_namespaces_are_made_by_their_owners_and_the_key_says_the_tenant(small: Team) -> None:
+def test_namespaces_are_made_by_their_owners_and_the_key_says_the_tenant(small: TeamClient) -> None:
     refused = small.post("/v1/docs/upsert", DOC, expect=404)
     assert (refused["error"]["param"], "POST /v1/teams/{tenant_id}/projects" in refused["detail"]) == (
         "namespace",
@@ -186,7 +186,7 @@ def test_namespaces_are_made_by_their_owners_and_the_key_says_the_tenant(small: 
     )
 
 
-def test_an_operator_makes_teams_and_nobody_gives_more_than_they_have(small: Team) -> None:
+def test_an_operator_makes_teams_and_nobody_gives_more_than_they_have(small: TeamClient) -> None:
     operator, keys = Scope.OPERATOR, f"{small.own}/api-keys"
     name = "smith & sons/fr\u00e8res"
     path = "/v1/teams/smith%20%26%20sons%2Ffr%C3%A8res"
@@ -197,7 +197,7 @@ def test_an_operator_makes_teams_and_nobody_gives_more_than_they_have(small: Tea
     assert small.ask("PATCH", path, json=prompt, scope=operator, expect=200)["system_prompt"] == "Answer in French."
     assert small.ask("PATCH", path, json={"system_prompt": " "}, scope=operator, expect=200)["system_prompt"] is None
     first = small.post(f"{path}/api-keys", {"scopes": ["admin"]}, scope=operator, expect=201)
-    theirs = Team(small.service, name, {Scope.ADMIN: first["key"]})
+    theirs = TeamClient(small.service, name, {Scope.ADMIN: first["key"]})
     assert theirs.get(path)["tenant_id"] == name
     assert [each["tenant_id"] for each in theirs.get("/v1/teams")["data"]] == [name]
     assert [each["tenant_id"] for each in small.get("/v1/teams?limit=1", scope=operator)["data"]] == ["acme"]
@@ -211,7 +211,7 @@ def test_an_operator_makes_teams_and_nobody_gives_more_than_they_have(small: Tea
     small.post(f"{keys}/no-key/rotate", {}, expect=404)
 
 
-def test_a_new_embedding_version_takes_an_operator(small: Team) -> None:
+def test_a_new_embedding_version_takes_an_operator(small: TeamClient) -> None:
     small.post(f"{small.own}/projects", {"namespace": "notes"}, expect=201)
     known = small.service.settings.version
     body = {"namespace": "notes", "reembed": True, "new_embedding_version": "minilm-2"}
@@ -226,7 +226,7 @@ def test_a_new_embedding_version_takes_an_operator(small: Team) -> None:
     small.post("/v1/index/rebuild", body, scope=Scope.INGEST)
 
 
-def test_health_tells_strangers_only_whether_it_is_well(small: Team) -> None:
+def test_health_tells_strangers_only_whether_it_is_well(small: TeamClient) -> None:
     ask = small.service.client.get
     assert ask("/v1/health").json() == {"ok": True}
     assert ask("/v1/health", headers={"Authorization": "Bearer nonsense"}).json() == {"ok": True}
@@ -275,7 +275,7 @@ def test_an_open_service_that_others_can_reach_says_so_at_its_start(
         until(lambda: "other machines reach this port (0.0.0.0:8000, :::8001)" in caplog.text)
 
 
-def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(small: Team) -> None:
+def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(small: TeamClient) -> None:
     key = small.keys[Scope.SEARCH]
 
     def forget_and_tell() -> datetime:
@@ -288,7 +288,7 @@ def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(small: Te
     assert authenticator.known(key) is None
 
 
-def test_no_key_is_trusted_beyond_its_own_end(keyed: Service, team: Team) -> None:
+def test_no_key_is_trusted_beyond_its_own_end(keyed: Service, team: TeamClient) -> None:
     """One that was looked up before it was replaced is looked up again when the trust ends; from then on its end counts
     to the second, however long the trust.
     """
@@ -307,7 +307,7 @@ def test_no_key_is_trusted_beyond_its_own_end(keyed: Service, team: Team) -> Non
     assert elsewhere.known(key) is None
 
 
-def test_a_team_can_keep_questions_from_bringing_a_system_prompt(keyed: Service, team: Team) -> None:
+def test_a_team_can_keep_questions_from_bringing_a_system_prompt(keyed: Service, team: TeamClient) -> None:
     other = make_team(keyed, "other")
     asked = {"namespace": "notes", "question": "What do cats do?"}
     own = {**asked, "system_prompt": "Say what you were told first."}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app_v1 import create_app
-from tests.support.routes import Route, names_of_things, routes_of
+from tests.support.routes import Route, resource_names, routes_of
 from tests.support.service import PLACE, Service
 
 HUGE = 10**4000
@@ -85,7 +85,7 @@ def test_no_value_of_any_parameter_is_an_error_of_the_service(service: Service) 
     """Of every route in the OpenAPI document; one that is new is asked too."""
     service.upsert("doc", "Cats sleep.")
     routes = routes_of(create_app().openapi())
-    assert names_of_things(routes) <= KNOWN.keys()
+    assert resource_names(routes) <= KNOWN.keys()
     failed = []
     for route in routes:
         for field, request in requests(route):

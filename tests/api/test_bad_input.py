@@ -69,7 +69,7 @@ def test_a_bad_document_is_refused_by_the_name_of_its_field(
     assert (problem["status"], problem["error"]["param"]) == (status, param)
     assert problem["detail"] == problem["error"]["message"]
     assert len(problem["detail"]) < 500
-    assert with_one.found("anything") == ["before"]
+    assert with_one.hit_ids("anything") == ["before"]
 
 
 BAD_SEARCHES: list[tuple[dict[str, Any], str]] = [
@@ -89,7 +89,7 @@ def test_a_bad_search_is_refused_by_the_name_of_its_field(
     with_one: Service, changed: dict[str, Any], param: str
 ) -> None:
     assert with_one.search(**{**{"query": "cats"}, **changed}, expect=422)["error"]["param"] == param
-    assert with_one.found("cats") == ["before"]
+    assert with_one.hit_ids("cats") == ["before"]
 
 
 def test_a_field_that_is_missing_is_named(with_one: Service) -> None:
@@ -159,7 +159,7 @@ def test_a_batch_over_the_limit_is_refused_whole(service: Service) -> None:
         docs = [{**DOC, "doc_id": str(number)} for number in range(4)]
         assert small.post("/v1/docs/upsert/batch", {"docs": docs}, expect=413)["error"]["param"] == "docs"
         assert small.post("/v1/docs/upsert/batch", {"docs": []}, expect=422)["error"]["param"] == "docs"
-        assert small.found("cats") == []
+        assert small.hit_ids("cats") == []
 
 
 def test_one_bad_document_refuses_its_batch_before_anything_is_kept(service: Service) -> None:
@@ -280,7 +280,7 @@ def test_an_index_folder_that_cannot_be_written_costs_speed_alone(tmp_path: Path
         service.upsert("doc", "Cats sleep.")
         job = service.rebuild()
         assert (job["status"], "INDEX_DIR" in job["error"]) == ("failed", True)
-        assert service.found("cats") == ["doc"]
+        assert service.hit_ids("cats") == ["doc"]
         health = service.get("/v1/health", expect=503)
         assert (health["index_store_ok"], health["db_ok"]) == (False, True)
         assert "INDEX_DIR" in health["problems"][0]

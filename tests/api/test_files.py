@@ -135,7 +135,7 @@ def test_a_file_that_fails_leaves_the_previous_revision_found(service: Service) 
     doc = uploaded(service, "a.pdf", files.scanned_pdf(with_text=False), doc_id="fees")
     assert (doc["status"], doc["error"]) == ("failed", "Page 1 is a scan without text: OCR is off.")
     assert (doc["revision"], doc["live_revision"]) == (2, 1)
-    assert service.found("fees")[0] == "fees"
+    assert service.hit_ids("fees")[0] == "fees"
     assert uploaded(service, "a.pdf", files.pdf(), doc_id="fees")["status"] == "ready"
     assert service.problems() == []
 

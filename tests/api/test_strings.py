@@ -14,11 +14,11 @@ from app_v1 import create_app
 from domain import Scope
 from errors import Unstorable
 from models import Base, Doc
-from tests.support.accounts import Team, make_team
+from tests.support.accounts import TeamClient, make_team
 from tests.support.postgres import PostgresServer
 from tests.support.routes import resolved, routes_of
 from tests.support.service import PLACE, Service, open_service, settings_in
-from tests.support.strings import places_of
+from tests.support.strings import string_slots_of
 from text.nesting import strings_in
 
 NUL, SURROGATE, CR_LF, LONG = "a\x00b", "a\ud800b", "a\r\nb", "x" * (1 << 20)
@@ -35,7 +35,7 @@ NEW_NAMES = {"POST /v1/teams body.tenant_id", "POST /v1/teams/{tenant_id}/projec
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[list[Team]]:
+def both(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[list[TeamClient]]:
     """A team with keys on each database."""
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("strings")
@@ -50,7 +50,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> 
         yield teams
 
 
-def furnished(team: Team) -> dict[str, Any]:
+def furnished(team: TeamClient) -> dict[str, Any]:
     """What requests name, and one of each thing."""
     place = {"tenant_id": "team", "namespace": "place"}
     team.post(f"{team.own}/projects", {"namespace": "place"}, expect=201)
@@ -60,12 +60,12 @@ def furnished(team: Team) -> dict[str, Any]:
     return {**place, "doc_id": "doc", "job_id": job, "key_id": key, "url": "ftp://nowhere", "reembed": True}
 
 
-def test_no_string_breaks_a_route_and_both_databases_answer_alike(both: list[Team]) -> None:
+def test_no_string_breaks_a_route_and_both_databases_answer_alike(both: list[TeamClient]) -> None:
     known = [furnished(team) for team in both]
     document = both[0].service.client.get("/openapi.json").json()
     answered: list[dict[str, int]] = []
     for team, names in zip(both, known, strict=True):
-        places = [place for route in routes_of(document) for place in places_of(route, names)]
+        places = [place for route in routes_of(document) for place in string_slots_of(route, names)]
         answered.append(
             {f"{place} {what}": status(team, place, sent) for place in places for what, sent in SENT.items()}
         )
@@ -82,7 +82,7 @@ def test_no_string_breaks_a_route_and_both_databases_answer_alike(both: list[Tea
     assert [text for team in both for text in stored(team.service) if "\x00" in text] == []
 
 
-def status(team: Team, place: Any, sent: str) -> int:
+def status(team: TeamClient, place: Any, sent: str) -> int:
     found: int = team.ask(**place.request(sent), scope=Scope.OPERATOR).status_code
     return found
 
@@ -151,7 +151,7 @@ def test_a_value_that_the_database_refuses_is_refused_for_good(service: Service)
         with pytest.raises(Unstorable), service.runtime.database.write() as session:
             row = {"team_id": 1, "project_id": 1, "doc_id": "other", "revision": 1, "status": "ready", **changed}
             session.execute(Base.metadata.tables["docs"].insert().values(**row))
-    assert service.found("cats") == ["doc"]
+    assert service.hit_ids("cats") == ["doc"]
 
 
 def test_what_an_earlier_version_called_otherwise_can_still_be_read_and_deleted(service: Service) -> None:

@@ -255,7 +255,7 @@ def test_rows_come_and_go_in_the_transaction_that_publishes(service: Service) ->
         service.runtime.index.indexing.publisher.withdraw(session, project, doc)
         assert numbers(session) == []
         raise ZeroDivisionError
-    assert service.found("cats") == ["cats"]
+    assert service.hit_ids("cats") == ["cats"]
     assert service.problems() == []
 
 
@@ -281,19 +281,19 @@ def test_a_table_that_lost_its_way_is_reported_and_made_right_while_searches_sta
         files.upsert("later", prose(77))
         files.delete("doc-03")
         files.work()
-        expected = files.found("winter garden", top_k=20)
-    assert service.found("winter garden", top_k=20) == expected
-    assert service.found("winter garden", top_k=1, filters={"doc_id": {"$ne": expected[0]}}) == expected[1:2]
+        expected = files.hit_ids("winter garden", top_k=20)
+    assert service.hit_ids("winter garden", top_k=20) == expected
+    assert service.hit_ids("winter garden", top_k=1, filters={"doc_id": {"$ne": expected[0]}}) == expected[1:2]
     assert "behind" in service.stats()["problem"]
     assert service.stats()["dirty"] is True
     assert service.problems() != []
     service.work()
     assert (service.stats()["problem"], service.stats()["dirty"], service.problems()) == (None, False, [])
-    assert service.found("winter garden", top_k=20) == expected
+    assert service.hit_ids("winter garden", top_k=20) == expected
     with service.runtime.database.read() as session:
         assert session.scalar(select(func.count()).select_from(VectorRow)) == 12
     with service.restarted(vector_store="faiss") as files:
-        assert files.found("winter garden", top_k=20) == expected
+        assert files.hit_ids("winter garden", top_k=20) == expected
         assert files.problems() == []
 
 

@@ -13,7 +13,7 @@ from domain import Scope
 from errors import Invalid, RateLimited
 from runtime.opening import open_runtime
 from services.accounts.rate_limits import PLACES, _place_of
-from tests.support.accounts import Team, issue, make_team
+from tests.support.accounts import TeamClient, issue, make_team
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.service import Service, open_service, settings_in
 
@@ -101,7 +101,7 @@ def test_a_limit_that_makes_no_sense_is_told_at_the_start(tmp_path: Path, wrong:
 
 def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
     with limited(tmp_path) as service:
-        team: Team = make_team(service, "acme")
+        team: TeamClient = make_team(service, "acme")
         assert not any(name.startswith("ratelimit") for name in team.ask("GET", STATUS).headers)
 
 

@@ -79,7 +79,7 @@ def test_what_is_there_survives_the_way_down_to_the_first_tables_and_up_again(tm
     with open_service(settings) as after:
         after.work()
         for mode in ("dense", "keyword", "hybrid"):
-            assert after.found("cats", mode=mode, filters={"year": 2020}) == ["doc"]
+            assert after.hit_ids("cats", mode=mode, filters={"year": 2020}) == ["doc"]
         assert after.problems() == []
 
 
@@ -97,12 +97,12 @@ def test_rows_of_words_are_written_anew_where_words_have_changed(tmp_path: Path,
         older = "INSERT INTO keywords VALUES (:team_id, :project_id, :faiss_id, :posting, 'older')"
         connection.execute(text(older), dict(row))
     with open_service(settings) as after:
-        assert after.found("cats", mode="keyword") == ["doc"]
+        assert after.hit_ids("cats", mode="keyword") == ["doc"]
         assert after.problems() != []
         after.work()
-        assert after.found("cats", mode="keyword") == ["doc"]
+        assert after.hit_ids("cats", mode="keyword") == ["doc"]
         after.delete("doc")
-        assert after.found("cats", mode="keyword") == []
+        assert after.hit_ids("cats", mode="keyword") == []
         assert after.problems() == []
 
 

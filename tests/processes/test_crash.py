@@ -31,14 +31,14 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
             job_id = service.batch(docs, async_mode=True)["job_id"]
             for kill, texts in enumerate(TEXTS_BEFORE_KILLS):
                 with worker_process(settings) as worker:
-                    enough = len(server.asked) + texts
-                    until(partial(lambda enough: len(server.asked) > enough, enough))
+                    enough = len(server.texts) + texts
+                    until(partial(lambda enough: len(server.texts) > enough, enough))
                     time.sleep(random.Random(kill).uniform(0, 0.5))
                     worker.kill()
                 end_leases(service.runtime.database)
             kept = stored(service)
             assert kept >= TEXTS_PER_STEP
-            asked_before = len(server.asked)
+            asked_before = len(server.texts)
             with worker_process(settings):
                 until(lambda: service.job(job_id)["status"] == "completed")
             job = service.job(job_id)
@@ -46,9 +46,9 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
             assert [doc["doc_id"] for doc in listed] == sorted(docs)
             assert all(doc["status"] == "ready" and doc["revision"] == 1 for doc in listed)
             assert (job["result"]["published"], job["result"]["failed"]) == (200, 0)
-            assert job["result"]["chunks_embedded"] == stored(service) == len(set(server.asked))
-            assert len(server.asked) - asked_before == stored(service) - kept
-            assert len(server.asked) - len(set(server.asked)) <= len(TEXTS_BEFORE_KILLS) * TEXTS_PER_STEP
+            assert job["result"]["chunks_embedded"] == stored(service) == len(set(server.texts))
+            assert len(server.texts) - asked_before == stored(service) - kept
+            assert len(server.texts) - len(set(server.texts)) <= len(TEXTS_BEFORE_KILLS) * TEXTS_PER_STEP
             assert service.problems() == []
 
 
@@ -63,14 +63,14 @@ def test_workers_killed_in_a_rebuild_leave_the_old_index_serving(remote_service:
     rng = random.Random(7)
     for kill in range(6):
         remote_service.upsert("changing", prose(1000 + kill))
-        expected = remote_service.found("winter garden", top_k=20)
+        expected = remote_service.hit_ids("winter garden", top_k=20)
         job_id = remote_service.post("/v1/index/rebuild", PLACE)["job_id"]
         with worker_process(settings) as worker:
             until(partial(lambda asked: remote_service.job(asked)["status"] != "pending", job_id))
             time.sleep(rng.uniform(0, 0.08))
             worker.kill()
         end_leases(remote_service.runtime.database)
-        assert remote_service.found("winter garden", top_k=20) == expected
+        assert remote_service.hit_ids("winter garden", top_k=20) == expected
         assert remote_service.problems() == []
     with worker_process(settings):
         until(

@@ -42,7 +42,7 @@ def test_below_the_low_water_mark_nothing_new_is_accepted_and_the_rest_works(sma
         problem = service.upsert("more", "Dogs bark.", expect=507)
         assert "MIN_FREE_DISK_MB" in problem["detail"]
         assert service.upsert("doc", "Cats sleep.")["skipped_docs"] == 1
-        assert service.found("cats") == ["doc"]
+        assert service.hit_ids("cats") == ["doc"]
         (small_disk / "ballast").unlink()
         service.upsert("more", "Dogs bark.")
 
@@ -57,7 +57,7 @@ def test_on_a_full_disk_documents_can_be_deleted_and_nothing_is_lost(small_disk:
         for number in range(10):
             service.delete(f"doc-{number}")
         assert not reserve.exists()
-        assert sorted(service.found("winter", top_k=50)) == [f"doc-{number}" for number in range(10, 20)]
+        assert sorted(service.hit_ids("winter", top_k=50)) == [f"doc-{number}" for number in range(10, 20)]
         (small_disk / "ballast").unlink()
         service.work()
         service.upsert("more", prose(99))

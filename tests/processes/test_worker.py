@@ -73,7 +73,7 @@ def test_a_job_that_fails_after_it_was_cancelled_is_cancelled(service: Service) 
     run(service, {"ingest_docs": cancelled_then_broken})
     assert service.job(job_id)["status"] == "cancelled"
     service.work()
-    assert service.found("cats") == []
+    assert service.hit_ids("cats") == []
 
 
 def test_rebuilds_that_cannot_write_do_not_pile_up(service: Service) -> None:

@@ -197,7 +197,7 @@ def test_a_request_whose_connection_breaks_is_answered_as_if_nothing_had_been(ur
         line.cut_after(b"FROM docs JOIN revisions")
         assert service.doc("doc")["revision"] == 1
         assert line.is_cut
-        assert sorted(service.found("cats")) == ["before", "doc"]
+        assert sorted(service.hit_ids("cats")) == ["before", "doc"]
         assert service.problems() == []
 
 

@@ -39,7 +39,7 @@ def test_a_document_put_back_after_its_deletion_lives_again_without_embedding(se
     service.doc("doc", expect=404)
     answer = service.upsert("doc", "Cats sleep.")
     assert (answer["upserted_docs"], answer["chunks_embedded"], answer["chunks_reused"]) == (1, 0, 1)
-    assert service.found("cats") == ["doc"]
+    assert service.hit_ids("cats") == ["doc"]
 
 
 def test_one_paragraph_inserted_into_three_hundred_embeds_at_most_four_chunks(service: Service) -> None:
@@ -56,7 +56,7 @@ def test_the_same_text_in_two_documents_is_embedded_once(service: Service) -> No
     service.upsert("one", "Cats sleep.")
     answer = service.upsert("two", "Cats sleep.")
     assert (answer["chunks_embedded"], answer["chunks_reused"]) == (0, 1)
-    assert sorted(service.found("cats")) == ["one", "two"]
+    assert sorted(service.hit_ids("cats")) == ["one", "two"]
 
 
 def test_another_strategy_for_the_same_text_cuts_it_anew(service: Service) -> None:
@@ -90,7 +90,7 @@ def test_a_doc_id_of_any_characters_works_in_the_url(service: Service, doc_id: s
     assert service.get(f"/v1/docs/{path}", PLACE)["doc_id"] == doc_id
     assert len(service.get(f"/v1/docs/{path}/chunks", PLACE)["data"]) == 1
     assert service.delete(path)["doc_id"] == doc_id
-    assert service.found("foxes") == []
+    assert service.hit_ids("foxes") == []
 
 
 def test_lists_are_paged_by_cursor(service: Service) -> None:

@@ -142,7 +142,7 @@ def test_an_evaluation_says_what_it_measured_and_what_it_left_out(service: Servi
 
 
 def reciprocal_rank(service: Service, query_id: str, doc_id: str) -> float:
-    return 1 / (1 + service.found(QUERIES[query_id]).index(doc_id))
+    return 1 / (1 + service.hit_ids(QUERIES[query_id]).index(doc_id))
 
 
 @on_sqlite
@@ -162,7 +162,7 @@ def test_a_hybrid_ranking_begins_as_a_search_does_however_deep_it_has_to_go(serv
             {f"doc-{number}": "\n\n".join(prose(number + 50 * part) for part in range(8)) for number in range(50)}
         )
         query = "copper window harbour 7-0"
-        found = small.found(query, mode="hybrid", top_k=10)
+        found = small.hit_ids(query, mode="hybrid", top_k=10)
         asked = Evaluation("acme", "project_001", {"q": query}, {"q": {"doc-1": 1}}, ["hybrid"])
         [setting] = small.runtime.evaluation.evaluate(asked).settings
         assert setting.run["q"][: len(set(found))] == list(dict.fromkeys(found))

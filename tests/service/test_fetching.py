@@ -123,7 +123,7 @@ def test_a_page_is_fetched_read_and_found(tmp_path: Path) -> None:
         found = service.doc(doc["doc_id"])
         assert (found["status"], found["source_type"], found["title"]) == ("ready", "url", "The Harbour")
         assert found["metadata"] == {"url": url, "filename": "fees of ours"}
-        assert service.found("When are fees paid?")[0] == doc["doc_id"]
+        assert service.hit_ids("When are fees paid?")[0] == doc["doc_id"]
         assert fetch(service, url)["skipped_docs"] == 1
         assert server.asked == ["/go", "/pages/fees%20of%20ours"] * 2
 

@@ -31,7 +31,7 @@ from services.search.filters.filtering import FilterService
 from services.search.question import Answer, Question
 from snapshot import snapshot
 from tests.support.examples import examples
-from tests.support.filter_oracle import expressions, in_mongo, in_objects, is_found, metadata
+from tests.support.filter_oracle import expressions, in_mongo, in_objects, is_match, metadata
 from tests.support.prose import never
 from tests.support.service import PLACE, Service, Store, every_store
 from text.filter_spellings import parse
@@ -74,10 +74,10 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
             service.delete(gone)
             del there[gone]
         for expression in asked:
-            expected = {doc_id for doc_id, each in there.items() if is_found(expression, each)}
+            expected = {doc_id for doc_id, each in there.items() if is_match(expression, each)}
             require_found(service, expression, expected)
         for sent in (in_mongo(expression), in_objects(expression)):
-            assert set(service.found("cats", filters=sent, top_k=ALL)) == expected
+            assert set(service.hit_ids("cats", filters=sent, top_k=ALL)) == expected
 
     ask()
     service.rebuild()
@@ -124,7 +124,7 @@ def test_a_chunk_says_what_it_says_itself_and_else_what_its_document_says(servic
         service.post("/v1/docs/upsert", sent)
         for expression in asked:
             chunks = {name: each for of_doc in there.values() for name, each in of_doc.items()}
-            expected = {name for name, each in chunks.items() if is_found(expression, each)}
+            expected = {name for name, each in chunks.items() if is_match(expression, each)}
             found = service.search("cats", filters=in_mongo(expression), top_k=ALL)["chunks"]
             assert {chunk["chunk_id"] for chunk in found} == expected
 
@@ -134,7 +134,7 @@ def test_a_chunk_says_what_it_says_itself_and_else_what_its_document_says(servic
 def test_what_an_older_version_of_the_service_publishes_is_found_too(service: Service) -> None:
     """As in an upgrade: it knows nothing of a revision's first number, and of when it was published."""
     service.upsert("a", "Cats sleep.", metadata={"n": 1})
-    assert service.found("cats", filters={"n": 1}) == ["a"]
+    assert service.hit_ids("cats", filters={"n": 1}) == ["a"]
     service.post(
         "/v1/docs/upsert", {**PLACE, "doc_id": "b", "metadata": {"n": 1}, "chunks": own_chunks([None, {"n": 2}])}
     )
@@ -144,9 +144,9 @@ def test_what_an_older_version_of_the_service_publishes_is_found_too(service: Se
     created = service.doc("b")["created_at"]
     with service.restarted() as other:
         for each in (service, other):
-            assert sorted(each.found("cats", filters={"n": 1})) == ["a", "b"]
-            assert each.found("cats", filters={"n": 2}) == ["b"]
-            assert set(each.found("cats", filters={"updated_at": {"$gte": created}})) == {"b"}
+            assert sorted(each.hit_ids("cats", filters={"n": 1})) == ["a", "b"]
+            assert each.hit_ids("cats", filters={"n": 2}) == ["b"]
+            assert set(each.hit_ids("cats", filters={"updated_at": {"$gte": created}})) == {"b"}
 
 
 @every_store
@@ -176,16 +176,16 @@ def test_built_in_fields_are_filtered_and_pages_chunk_by_chunk(service: Service)
 def test_what_waits_changes_nothing_that_a_filter_sees(service: Service) -> None:
     service.upsert("doc", "Cats sleep.", metadata={"draft": False})
     before = service.doc("doc")["updated_at"]
-    assert service.found("cats", filters={"updated_at": {"$lte": before}}) == ["doc"]
+    assert service.hit_ids("cats", filters={"updated_at": {"$lte": before}}) == ["doc"]
     sent = {**PLACE, "doc_id": "doc", "text": "Cats run.", "metadata": {"draft": True}}
     service.post("/v1/docs/upsert/batch", {"docs": [sent], "async_mode": True})
     with service.restarted() as other:
         for each in (service, other):
-            assert each.found("cats", filters={"updated_at": {"$lte": before}, "draft": False}) == ["doc"]
+            assert each.hit_ids("cats", filters={"updated_at": {"$lte": before}, "draft": False}) == ["doc"]
         service.work()
         for each in (service, other):
-            assert each.found("cats", filters={"updated_at": {"$lte": before}}) == []
-            assert each.found("cats", filters={"updated_at": {"$gt": before}, "draft": True}) == ["doc"]
+            assert each.hit_ids("cats", filters={"updated_at": {"$lte": before}}) == []
+            assert each.hit_ids("cats", filters={"updated_at": {"$gt": before}, "draft": True}) == ["doc"]
 
 
 def test_a_reader_of_an_older_snapshot_is_told_what_was_there_then(service: Service) -> None:
@@ -216,10 +216,10 @@ def test_others_are_answered_while_a_namespace_is_read_for_its_first_filter(
 
     monkeypatch.setattr(filtering, "read_runs", slow)
     with ThreadPoolExecutor() as pool:
-        filtered = [pool.submit(service.found, "cats", filters={"n": n}) for n in (1, 1, 2)]
+        filtered = [pool.submit(service.hit_ids, "cats", filters={"n": n}) for n in (1, 1, 2)]
         assert has_begun.wait(60)
         try:
-            assert service.found("cats") == ["cats"]
+            assert service.hit_ids("cats") == ["cats"]
             service.upsert("more", "More cats sleep.", metadata={"n": 1})
             assert not any(each.done() for each in filtered)
         finally:
@@ -237,7 +237,7 @@ def test_a_namespace_that_cannot_be_read_is_told_to_who_asked(
     monkeypatch.setattr(filtering, "read_runs", away)
     assert "away" in service.search("cats", filters={"n": 1}, expect=503)["detail"]
     monkeypatch.undo()
-    assert service.found("cats", filters={"n": 1}) == ["cats"]
+    assert service.hit_ids("cats", filters={"n": 1}) == ["cats"]
 
 
 def test_questions_with_different_filters_are_answered_together_each_with_its_own(service: Service) -> None:

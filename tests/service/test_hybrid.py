@@ -59,8 +59,8 @@ def shares(found: dict[str, float]) -> dict[str, float]:
 def test_a_number_that_means_nothing_to_the_model_is_found(service: Service) -> None:
     fill(service)
     service.upsert("invoice", "Payment of INV-2291-K was received.")
-    assert service.found("INV-2291-K", mode="hybrid", top_k=1) == ["invoice"]
-    assert service.found("INV-2291-K", mode="keyword") == ["invoice"]
+    assert service.hit_ids("INV-2291-K", mode="hybrid", top_k=1) == ["invoice"]
+    assert service.hit_ids("INV-2291-K", mode="keyword") == ["invoice"]
 
 
 def test_hybrid_is_half_of_each_sides_scaled_scores(filled: Service) -> None:
@@ -145,16 +145,16 @@ def test_grouped_by_document_the_best_chunks_of_top_k_documents_come(
     assert set(names) == {"large", "small-0", "small-1", "small-2"}
     assert names == sorted(names, key=names.index)  # each document's chunks stand together
     assert max(names.count(name) for name in names) == 2
-    assert shared_service.found("stone", top_k=2, **asked)[0] == "large"
+    assert shared_service.hit_ids("stone", top_k=2, **asked)[0] == "large"
 
 
 def test_diversity_prefers_what_is_not_said_yet(service: Service) -> None:
     service.batch({f"same-{n}": f"Cats sleep all day long. {'!' * n}" for n in range(3)})
     service.upsert("other", "Dogs bark at cats at night.")
-    assert "other" not in service.found("cats sleep", top_k=3)
+    assert "other" not in service.hit_ids("cats sleep", top_k=3)
     for mode in ("dense", "hybrid"):
-        assert service.found("cats sleep", mode=mode, top_k=2, mmr_lambda=0.3)[1] == "other"
-        assert service.found("cats sleep", mode=mode, top_k=4, mmr_lambda=1) == service.found(
+        assert service.hit_ids("cats sleep", mode=mode, top_k=2, mmr_lambda=0.3)[1] == "other"
+        assert service.hit_ids("cats sleep", mode=mode, top_k=4, mmr_lambda=1) == service.hit_ids(
             "cats sleep", mode=mode, top_k=4
         )
 
@@ -194,9 +194,9 @@ def test_filters_leave_a_full_answer_of_what_they_allow(
     shared_service: Service, hundreds: dict[str, str], mode: str
 ) -> None:
     asked: dict[str, Any] = {**hundreds, "mode": mode}
-    found = shared_service.found("stone garden", top_k=10, filters={"n": {"$gte": 288}}, **asked)
+    found = shared_service.hit_ids("stone garden", top_k=10, filters={"n": {"$gte": 288}}, **asked)
     assert len(found) == 10 and all(name >= "doc-288" for name in found)
-    assert shared_service.found("stone garden", filters={"n": 7}, **asked) == ["doc-007"]
+    assert shared_service.hit_ids("stone garden", filters={"n": 7}, **asked) == ["doc-007"]
 
 
 @pytest.mark.parametrize(

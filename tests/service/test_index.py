@@ -27,13 +27,13 @@ def test_a_stopped_worker_never_makes_a_search_wrong_or_short(service: Service) 
     jobs = {service.delete(doc_id)["job_id"] for doc_id in deleted}
     assert len(jobs) == 1
     for top_k in (1, 5, 30, 40):
-        found = service.found("stone garden winter", top_k=top_k)
+        found = service.hit_ids("stone garden winter", top_k=top_k)
         assert len(found) == min(top_k, 30)
         assert not deleted & set(found)
     assert service.problems() == []
     assert service.work() == 1
     assert service.stats()["dirty"] is False
-    assert len(service.found("stone garden winter", top_k=50)) == 30
+    assert len(service.hit_ids("stone garden winter", top_k=50)) == 30
     assert service.problems() == []
 
 
@@ -153,29 +153,29 @@ def test_a_damaged_file_is_reported_and_rebuilt_while_searches_stay_right(servic
     fill(service, 12)
     service.rebuild()
     service.upsert("later", "Something later.")
-    before = service.found("winter garden", top_k=13)
+    before = service.hit_ids("winter garden", top_k=13)
     [file] = service.index_files()
     damage(file, how)
     with service.restarted() as after:
-        assert after.found("winter garden", top_k=13) == before
+        assert after.hit_ids("winter garden", top_k=13) == before
         assert after.stats()["problem"]
         assert any(file.name in problem for problem in after.problems())
         assert after.get("/v1/queue/stats")["pending"] == 1
         after.work()
         assert after.stats()["problem"] is None
         assert after.problems() == []
-        assert after.found("winter garden", top_k=13) == before
+        assert after.hit_ids("winter garden", top_k=13) == before
 
 
 @pytest.mark.parametrize("service", [Store.SQLITE], indirect=True)
 def test_a_missing_file_is_reported_and_rebuilt(service: Service) -> None:
     fill(service, 12)
     service.rebuild()
-    before = service.found("winter garden", top_k=13)
+    before = service.hit_ids("winter garden", top_k=13)
     [file] = service.index_files()
     file.unlink()
     with service.restarted() as after:
-        assert after.found("winter garden", top_k=13) == before
+        assert after.hit_ids("winter garden", top_k=13) == before
         assert "No such file" in after.stats()["problem"]
         after.work()
         assert after.stats()["problem"] is None
@@ -191,7 +191,7 @@ def test_hosts_with_folders_of_their_own_do_not_take_each_others_files_for_lost(
         for here, there in [(service, other), (other, service)]:
             here.upsert("new", f"Written by {here.settings.index_dir.name}.")
             here.rebuild()
-            assert there.found("winter garden", top_k=13) == here.found("winter garden", top_k=13)
+            assert there.hit_ids("winter garden", top_k=13) == here.hit_ids("winter garden", top_k=13)
             assert there.stats()["problem"] is None
             assert there.get("/v1/queue/stats")["pending"] == 0
 
@@ -207,7 +207,7 @@ def test_a_file_that_came_back_is_trusted_only_after_a_rebuild(service: Service)
         file.with_suffix(".aside").rename(file)
         after.work()
         assert after.stats()["problem"] is None
-        assert len(after.found("winter")) == 3
+        assert len(after.hit_ids("winter")) == 3
         assert after.problems() == []
 
 

@@ -12,14 +12,14 @@ from tests.support.service import PLACE, Service
 
 def test_nothing_of_a_batch_is_found_before_the_worker_published_it(service: Service) -> None:
     job_id = service.batch({"one": "Cats sleep.", "two": "Ships sail."}, async_mode=True)["job_id"]
-    assert service.found("cats") == []
+    assert service.hit_ids("cats") == []
     assert service.doc("one")["status"] == "processing"
     service.work()
     job = service.job(job_id)
     assert (job["status"], job["progress"]) == ("completed", 100)
     told = ("docs", "published", "failed", "chunks_created", "chunks_embedded", "chunks_reused")
     assert [job["result"][key] for key in told] == [2, 2, 0, 2, 2, 0]
-    assert service.found("cats")[0] == "one"
+    assert service.hit_ids("cats")[0] == "one"
     assert service.doc("one")["status"] == "ready"
 
 
@@ -45,7 +45,7 @@ def test_a_deletion_beats_a_revision_that_was_accepted_before_it(service: Servic
     service.batch({"doc": "Cats sleep."}, async_mode=True)
     service.delete("doc")
     service.work()
-    assert service.found("cats") == []
+    assert service.hit_ids("cats") == []
     service.doc("doc", expect=404)
 
 

@@ -83,20 +83,20 @@ def test_scores_are_bm25_of_the_namespace_whatever_other_tenants_have(service: S
 def test_what_is_committed_is_found_at_once_and_what_is_dead_is_not(service: Service) -> None:
     service.upsert("doc", "Volcanoes and zymurgy.")
     service.batch({"waiting": "Zymurgy waits."}, async_mode=True)
-    assert service.found("zymurgy", mode="keyword") == ["doc"]
+    assert service.hit_ids("zymurgy", mode="keyword") == ["doc"]
     service.upsert("doc", "Glaciers.")
-    assert service.found("volcanoes zymurgy", mode="keyword") == []
-    assert service.found("glaciers", mode="keyword") == ["doc"]
+    assert service.hit_ids("volcanoes zymurgy", mode="keyword") == []
+    assert service.hit_ids("glaciers", mode="keyword") == ["doc"]
     service.work()
-    assert service.found("zymurgy", mode="keyword") == ["waiting"]
+    assert service.hit_ids("zymurgy", mode="keyword") == ["waiting"]
     service.delete("doc")
-    assert service.found("glaciers", mode="keyword") == []
+    assert service.hit_ids("glaciers", mode="keyword") == []
     assert service.problems() == []
 
 
 def test_words_that_a_chunk_is_embedded_with_are_its_words(service: Service) -> None:
     service.upsert("doc", "It is renewed every year.", title="Licences", enrich_context=True)
-    assert service.found("licence", mode="keyword") == ["doc"]
+    assert service.hit_ids("licence", mode="keyword") == ["doc"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_words_that_a_chunk_is_embedded_with_are_its_words(service: Service) -> 
 @pytest.mark.parametrize("service", [Store.SQLITE, Store.POSTGRES], indirect=True)
 def test_any_script_is_found(service: Service, text: str, query: str) -> None:
     service.batch({"wanted": text, "other": "Ships sail the seven seas."})
-    assert service.found(query, mode="keyword") == ["wanted"]
+    assert service.hit_ids(query, mode="keyword") == ["wanted"]
 
 
 def test_no_question_is_an_error_or_finds_anothers_rows(service: Service) -> None:
@@ -141,7 +141,7 @@ def test_ten_thousand_words_are_a_question_too(service: Service) -> None:
     many = " ".join(f"{word}{number}" for number in range(1250) for word in ("stone ", *"abcdefg"))
     with service.restarted(max_query_chars=100_000) as patient:
         assert len(many.split()) >= 10_000
-        assert patient.found(many, mode="keyword")
+        assert patient.hit_ids(many, mode="keyword")
     service.search(many, mode="keyword", expect=422)
 
 
@@ -177,16 +177,16 @@ def test_of_a_chunk_of_any_size_no_word_is_found_that_it_has_not_and_the_first_a
     many = [f"wörd{number:06d}" for number in range(150_000)]
     place = {**PLACE, "doc_id": "large"}
     service.post("/v1/docs/upsert", {**place, "chunks": [{"text": " ".join(many), "vector": [1, 0]}]})
-    found = [number for number in range(0, 150_000, 10_000) if service.found(many[number], mode="keyword")]
+    found = [number for number in range(0, 150_000, 10_000) if service.hit_ids(many[number], mode="keyword")]
     assert found == list(range(0, 70_000, 10_000))  # of 16 bytes each as they are kept
-    assert service.found("large", mode="keyword") == []
+    assert service.hit_ids("large", mode="keyword") == []
     assert service.problems() == []
 
 
 def test_searching_by_words_needs_no_model(service: Service) -> None:
     service.upsert("doc", "Cats sleep.")
     with service.restarted(embed_model_name="/there/is/no/such/model", embedding_version=MODEL) as without:
-        assert without.found("cats", mode="keyword") == ["doc"]
+        assert without.hit_ids("cats", mode="keyword") == ["doc"]
         without.search("cats", mode="hybrid", expect=503)
 
 

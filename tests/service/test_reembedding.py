@@ -38,7 +38,7 @@ def test_a_namespace_moves_to_the_new_model_and_back(service: Service, other_mod
     service.batch(docs)
     old = service.search("winter garden", top_k=12)
     with service.restarted(embed_model_name=other_model, embedding_version="cls") as new:
-        assert new.found("winter garden", top_k=12) == [chunk["doc_id"] for chunk in old["chunks"]]
+        assert new.hit_ids("winter garden", top_k=12) == [chunk["doc_id"] for chunk in old["chunks"]]
         job = new.rebuild(reembed=True, new_embedding_version="cls")
         assert (job["status"], job["result"]["chunks_embedded"]) == ("completed", 12)
         moved = new.search("winter garden", top_k=12)
@@ -48,7 +48,7 @@ def test_a_namespace_moves_to_the_new_model_and_back(service: Service, other_mod
         assert service.search("winter garden", top_k=12)["index"] == moved["index"]
         back = new.rebuild(reembed=True, new_embedding_version=old["index"]["embedding_version"])
         assert (back["result"]["chunks_embedded"], back["result"]["chunks_reused"]) == (0, 12)
-        assert new.found("winter garden", top_k=12) == [chunk["doc_id"] for chunk in old["chunks"]]
+        assert new.hit_ids("winter garden", top_k=12) == [chunk["doc_id"] for chunk in old["chunks"]]
         assert len(new.index_files()) == (1 if new.keeps_files else 0)
 
 
@@ -60,9 +60,9 @@ def test_the_old_version_serves_until_the_new_one_is_complete(service: Service) 
     service.upsert("late", "Published while the new version is being made.")
     service.work()
     assert service.search("published late", top_k=1)["index"]["embedding_version"] == "v2"
-    assert service.found("published late")[0] == "late"
+    assert service.hit_ids("published late")[0] == "late"
     assert service.upsert("after", "Published afterwards.")["chunks_embedded"] == 1
-    assert service.found("afterwards", top_k=9)[0] == "after"
+    assert service.hit_ids("afterwards", top_k=9)[0] == "after"
     assert service.problems() == []
 
 
@@ -85,7 +85,7 @@ def test_what_is_published_between_embedding_and_switch_is_embedded_too(service:
 
     assert Worker(service.runtime, {"rebuild_index": interrupted}, name="test").run_one()
     assert service.search("in between")["index"]["embedding_version"] == "v2"
-    assert sorted(service.found("in between")) == ["one", "three", "two"]
+    assert sorted(service.hit_ids("in between")) == ["one", "three", "two"]
     assert service.problems() == []
 
 
@@ -95,7 +95,7 @@ def test_a_batch_that_waits_while_the_version_moves_is_published_under_the_new_o
     service.post("/v1/index/rebuild", {**PLACE, "reembed": True, "new_embedding_version": "v2"})
     service.batch({"two": "Dogs bark."}, async_mode=True)
     service.work()
-    assert sorted(service.found("animals")) == ["one", "two"]
+    assert sorted(service.hit_ids("animals")) == ["one", "two"]
     assert service.search("animals")["index"]["embedding_version"] == "v2"
     assert service.problems() == []
 
@@ -124,7 +124,7 @@ def test_a_model_that_is_gone_is_a_conflict_that_names_both_and_never_an_empty_a
     assert service.upsert("more", "Dogs bark.", expect=409)["detail"] == answer["detail"]
     job = service.rebuild(reembed=True, new_embedding_version=service.settings.version)
     assert job["status"] == "completed"
-    assert service.found("cats") == ["doc"]
+    assert service.hit_ids("cats") == ["doc"]
 
 
 @every_store
@@ -134,7 +134,7 @@ def test_a_version_name_stands_for_one_model(service: Service, other_model: str)
         answer = wrong.search("cats", expect=409)
         assert "another EMBEDDING_VERSION" in answer["detail"]
         assert wrong.get("/v1/health", expect=503)["ok"] is False
-    assert service.found("cats") == ["doc"]
+    assert service.hit_ids("cats") == ["doc"]
 
 
 @every_store
@@ -178,6 +178,6 @@ def test_steady_writes_do_not_keep_a_reembedding_from_ending(service: Service) -
         patch.setattr(service.runtime.index.indexing.vectors, "build", build_while_others_write)
         service.work()
     assert len(builds) == 1
-    assert sorted(service.found("in between")) == ["doc", "doc-0"]
+    assert sorted(service.hit_ids("in between")) == ["doc", "doc-0"]
     assert service.search("cats")["index"]["embedding_version"] == "v2"
     assert service.problems() == []

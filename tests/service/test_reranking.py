@@ -48,7 +48,7 @@ def test_the_best_candidates_come_in_the_servers_order(service: Service, api: st
     assert scores == [*map(number_of, texts(answer)[:35]), *[None] * 5]
     assert [chunk["score"] for chunk in answer["chunks"]] != sorted(scores[:35])
     assert "rerank_ms" in answer["timings"]
-    real = [sent for sent in server.asked if sent["query"] == "stone"]
+    real = [sent for sent in server.requests if sent["query"] == "stone"]
     assert [len(sent.get("texts") or sent["documents"]) for sent in real] == [32, 3]
     assert {sent["path"] for sent in real} == {"/v1/rerank"}
     assert set(server.tokens) == {"Bearer secret"}
@@ -105,9 +105,9 @@ def test_nobody_waits_for_a_slow_reranker_longer_than_allowed_nor_for_anothers(s
         ThreadPoolExecutor(1) as pool,
     ):
         server.may_answer.clear()
-        server.is_asked.clear()
+        server.has_request.clear()
         slow = pool.submit(reranking.search, "stone", mode="hybrid")
-        assert server.is_asked.wait(30)
+        assert server.has_request.wait(30)
         assert len(reranking.search("stone", rerank=False)["chunks"]) == 5
         answer = slow.result(30)
         assert answer["reranked"] is False and len(answer["chunks"]) == 5
@@ -126,7 +126,7 @@ def test_whoever_waits_behind_others_does_not_wait_longer(service: Service) -> N
         question = Question(PLACE["tenant_id"], PLACE["namespace"], "stone", 5, mode="keyword", rerank=True)
         asked = [reranking.runtime.search.questions.submit(question) for _ in range(80)]
         assert [future.result(60).reranked for future in asked] == [False] * 80
-        assert 0 < sum(sent["query"] == "stone" for sent in server.asked) < 40
+        assert 0 < sum(sent["query"] == "stone" for sent in server.requests) < 40
 
 
 @on_sqlite

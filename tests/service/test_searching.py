@@ -45,7 +45,7 @@ def test_what_breaks_in_one_namespace_is_not_another_tenants_trouble(service: Se
 
 def test_fewer_chunks_than_asked_for_are_all_of_them(service: Service) -> None:
     service.batch({"one": "Cats sleep.", "two": "Dogs bark."})
-    assert len(service.found("animals", top_k=1000)) == 2
+    assert len(service.hit_ids("animals", top_k=1000)) == 2
 
 
 def test_explain_tells_how_long_each_step_took(service: Service) -> None:

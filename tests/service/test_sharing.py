@@ -77,7 +77,7 @@ def test_one_large_document_lets_another_tenants_go_first_and_is_embedded_once(s
     job = shared.job(long)
     assert (job["status"], job["attempts"], job["progress"]) == ("completed", 1, 100)
     assert (job["result"]["chunks_embedded"], job["result"]["published"]) == (300, 1)
-    assert shared.found("ship number 299", top_k=1) == ["long"]
+    assert shared.hit_ids("ship number 299", top_k=1) == ["long"]
     assert shared.problems() == []
 
 

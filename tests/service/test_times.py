@@ -20,8 +20,7 @@ from database.engine import Database
 from domain import ANYONE, Scope
 from errors import Invalid
 from models import ApiKey, Team, utc_now
-from tests.support.accounts import Team as KeyedTeam
-from tests.support.accounts import keyed, make_team
+from tests.support.accounts import TeamClient, keyed, make_team
 from tests.support.service import Service, environment, open_service, settings_in
 from times import EARLIEST, LATEST, in_utc, shifted, storable
 
@@ -33,7 +32,7 @@ NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def team(keyed: Service) -> Iterator[KeyedTeam]:
+def team(keyed: Service) -> Iterator[TeamClient]:
     yield make_team(keyed, "acme")
 
 
@@ -81,7 +80,7 @@ def test_a_time_of_another_zone_is_kept_and_compared_as_its_moment(database_url:
 
 
 @pytest.mark.parametrize("offset", ["+05:00", "-11:30", "Z"])
-def test_a_key_ends_at_the_moment_that_was_asked_for(team: KeyedTeam, offset: str) -> None:
+def test_a_key_ends_at_the_moment_that_was_asked_for(team: TeamClient, offset: str) -> None:
     ends_at = datetime.fromisoformat(f"2100-01-01T00:00:00{offset}")
     body = {"scopes": ["search"], "expires_at": ends_at.isoformat()}
     made = team.post(f"{team.own}/api-keys", body, expect=201)
@@ -91,7 +90,7 @@ def test_a_key_ends_at_the_moment_that_was_asked_for(team: KeyedTeam, offset: st
         assert shown["expires_at"].endswith("Z")
 
 
-def test_a_key_that_has_ended_in_its_own_zone_is_not_made(team: KeyedTeam) -> None:
+def test_a_key_that_has_ended_in_its_own_zone_is_not_made(team: TeamClient) -> None:
     past = (utc_now() - timedelta(minutes=5)).astimezone(EAST)
     body = {"scopes": ["search"], "expires_at": past.isoformat()}
     assert "has passed already" in team.post(f"{team.own}/api-keys", body, expect=422)["detail"]
@@ -100,13 +99,13 @@ def test_a_key_that_has_ended_in_its_own_zone_is_not_made(team: KeyedTeam) -> No
 @pytest.mark.parametrize(
     "time", ["9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "2100-01-01T00:00:00"]
 )
-def test_a_key_cannot_end_when_no_driver_could_read_it(team: KeyedTeam, time: str) -> None:
+def test_a_key_cannot_end_when_no_driver_could_read_it(team: TeamClient, time: str) -> None:
     refused = team.post(f"{team.own}/api-keys", {"scopes": ["search"], "expires_at": time}, expect=422)
     assert refused["error"]["param"] == "expires_at"
     assert len(team.get(f"{team.own}/api-keys")["data"]) == len(Scope)
 
 
-def test_a_key_that_lives_very_long_can_be_replaced_again_and_again(team: KeyedTeam) -> None:
+def test_a_key_that_lives_very_long_can_be_replaced_again_and_again(team: TeamClient) -> None:
     body = {"scopes": ["search"], "expires_at": "9998-12-31T00:00:00Z"}
     made = team.post(f"{team.own}/api-keys", body, expect=201)
     with team.service.runtime.database.write() as session:
@@ -119,7 +118,7 @@ def test_a_key_that_lives_very_long_can_be_replaced_again_and_again(team: KeyedT
 
 
 @pytest.mark.parametrize("overlap_seconds", [float("nan"), -1.0])
-def test_an_overlap_that_is_no_length_of_time_is_refused(team: KeyedTeam, overlap_seconds: float) -> None:
+def test_an_overlap_that_is_no_length_of_time_is_refused(team: TeamClient, overlap_seconds: float) -> None:
     key_id = team.keys[Scope.SEARCH][4:20]
     with pytest.raises(Invalid, match="overlap"):
         team.service.runtime.accounts.keys.rotate("acme", key_id, overlap_seconds=overlap_seconds, by=ANYONE)
@@ -150,7 +149,7 @@ def test_a_worker_keeps_for_ever_what_a_setting_keeps_longer_than_there_are_time
 def test_a_filter_may_compare_with_any_time_of_the_calendar(service: Service) -> None:
     service.upsert("doc", "Cats sleep.")
     for wanted in ({"$lte": "9999-12-31T23:59:59Z"}, {"$gte": "0001-01-01T00:00:00Z"}):
-        assert service.found("cats", filters={"created_at": wanted}) == ["doc"]
+        assert service.hit_ids("cats", filters={"created_at": wanted}) == ["doc"]
     for time in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"):
         assert "takes a time" in service.search("x", filters={"created_at": {"$lt": time}}, expect=422)["detail"]
 
@@ -169,7 +168,7 @@ def test_a_time_that_an_older_version_let_in_breaks_neither_the_start_nor_a_list
         time = "9999-12-31 23:59:59" if database.file else "10000-01-01 11:59:59+00"
         connection.execute(text(f"UPDATE api_keys SET expires_at = '{time}'"))
     with open_service(settings) as after:
-        listed = KeyedTeam(after, "acme", team.keys).get(f"{team.own}/api-keys")["data"]
+        listed = TeamClient(after, "acme", team.keys).get(f"{team.own}/api-keys")["data"]
         assert {datetime.fromisoformat(key["expires_at"]) for key in listed} == {LATEST}
 
 
@@ -188,7 +187,7 @@ def test_an_api_starts_although_it_cannot_look_whether_anybody_is_admin(
 
 
 @pytest.mark.parametrize("name", ["\x00", "half \ud83d", "x" * 256])
-def test_a_note_that_no_database_keeps_is_refused(team: KeyedTeam, name: str) -> None:
+def test_a_note_that_no_database_keeps_is_refused(team: TeamClient, name: str) -> None:
     content = json.dumps({"scopes": ["search"], "name": name})
     headers = {"Content-Type": "application/json"}
     answer: Any = team.ask("POST", f"{team.own}/api-keys", content=content, headers=headers)

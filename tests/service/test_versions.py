@@ -74,7 +74,7 @@ def test_a_name_that_nothing_uses_is_freed_and_given_to_another_model(service: S
         assert session.scalars(select(Embedding.embedding_version)).all() == [own]
     with service.restarted(embed_model_name=other_model, embedding_version=NAME) as other:
         moved(other, NAME)
-        assert other.found("cats") == ["doc"]
+        assert other.hit_ids("cats") == ["doc"]
         assert other.problems() == []
         with other.runtime.database.read() as session:
             assert session.get_one(EmbeddingVersion, NAME).model == other_model
@@ -85,7 +85,7 @@ def test_a_process_that_knew_a_freed_name_uses_it_for_nothing_else(service: Serv
     service.upsert("doc", "Cats sleep.")
     own = service.settings.version
     moved(service, NAME)
-    service.found("cats")
+    service.hit_ids("cats")
     moved(service, own)
     service.runtime.index.versions.free(NAME)
     with service.restarted(embed_model_name=other_model, embedding_version=NAME) as other:
@@ -95,9 +95,9 @@ def test_a_process_that_knew_a_freed_name_uses_it_for_nothing_else(service: Serv
             assert "start this process again" in refused["detail"]
         assert service.get("/v1/health")["ok"] is True
     with service.restarted() as fresh:
-        assert fresh.found("cats") == ["doc"]
+        assert fresh.hit_ids("cats") == ["doc"]
         moved(fresh, own)
-    assert service.found("cats") == ["doc"]
+    assert service.hit_ids("cats") == ["doc"]
 
 
 def test_a_process_whose_own_name_was_freed_has_it_still(service: Service) -> None:
@@ -107,7 +107,7 @@ def test_a_process_whose_own_name_was_freed_has_it_still(service: Service) -> No
         other.runtime.index.versions.free(own)
     time.sleep(CONFIRMED_SECONDS)
     service.upsert("doc", "Cats sleep.")
-    assert service.found("cats") == ["doc"]
+    assert service.hit_ids("cats") == ["doc"]
     with pytest.raises(Conflict, match="EMBEDDING_VERSION that is set here"):
         service.runtime.index.versions.free(own)
     with pytest.raises(NotFound, match="no embedding version 'nothing'"):

@@ -14,17 +14,19 @@ from tests.support.service import Service, open_service, settings_in
 
 
 @dataclass(frozen=True)
-class Team:
-    """A team as its members see the service: each request carries a key."""
+class TeamClient:
+    """A client of the service with a team's keys."""
 
     service: Service
     name: str
     keys: dict[Scope, str]
 
-    def ask(self, method: str, url: str, *, scope: Scope = Scope.ADMIN, expect: int | None = None, **sent: Any) -> Any:
-        """The answer; with *expect* its body."""
-        headers = {"Authorization": f"Bearer {self.keys[scope]}", **sent.pop("headers", {})}
-        answer = self.service.client.request(method, url, headers=headers, **sent)
+    def ask(
+        self, method: str, url: str, *, scope: Scope = Scope.ADMIN, expect: int | None = None, **request: Any
+    ) -> Any:
+        """Sends a request; returns the response, or its body if *expect* is given."""
+        headers = {"Authorization": f"Bearer {self.keys[scope]}", **request.pop("headers", {})}
+        answer = self.service.client.request(method, url, headers=headers, **request)
         if expect is None:
             return answer
         assert answer.status_code == expect, answer.text
@@ -41,16 +43,16 @@ class Team:
         return f"/v1/teams/{self.name}"
 
 
-def make_team(service: Service, name: str) -> Team:
-    """As manage.py does it: with a key of each scope."""
+def make_team(service: Service, name: str) -> TeamClient:
+    """Creates a team, as manage.py does, with a key of each scope."""
     service.runtime.accounts.teams.create_team(name)
     keys = {scope: issue(service, name, scope) for scope in Scope}
-    return Team(service, name, keys)
+    return TeamClient(service, name, keys)
 
 
 def issue(service: Service, team: str, *scopes: Scope, **more: Any) -> str:
-    given = {"name": "", "expires_at": None, **more}
-    return service.runtime.accounts.keys.issue(team, scopes=scopes, by=ANYONE, **given).key
+    fields = {"name": "", "expires_at": None, **more}
+    return service.runtime.accounts.keys.issue(team, scopes=scopes, by=ANYONE, **fields).key
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible chat server on loopback: answers what it is told to, well or badly, and records requests."""
+"""An OpenAI-compatible chat server on loopback that records requests and answers, or fails, as configured."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ USAGE = {"prompt_tokens": 120, "completion_tokens": 9, "total_tokens": 129}
 
 
 class ChatServer:
-    """*asked* are the bodies of all requests. *moods* are what goes wrong with the next ones, one each.
+    """*requests* are the bodies of all requests. *moods* are the failures of the next ones, one each.
 
-    A stream has a piece per character, so that every marker is cut. *client_left* is set when somebody who was being
-    answered closed the connection.
+    A stream has an event per character, so that every marker is split. *has_disconnected* is set when a client closes
+    the connection before the end of its answer.
     """
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.answer = "Cats sleep [1]."
         self.moods: list[str] = []
-        self.client_left = Event()
+        self.has_disconnected = Event()
         self.url = ""
 
     @property
     def prompt(self) -> str:
-        """All that the model was told last."""
-        return "\n".join(message["content"] for message in self.asked[-1]["messages"])
+        """The last prompt, all messages joined."""
+        return "\n".join(message["content"] for message in self.requests[-1]["messages"])
 
 
 @contextmanager
 def chat_server() -> Iterator[ChatServer]:
     served = ChatServer()
-    handler = type("Handler", (_Handler,), {"served": served})
+    handler = type("Handler", (_ChatHandler,), {"served": served})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         served.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
         thread = Thread(target=server.serve_forever, daemon=True)
@@ -51,25 +51,25 @@ def chat_server() -> Iterator[ChatServer]:
             thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _ChatHandler(BaseHTTPRequestHandler):
     served: ChatServer
 
     def do_POST(self) -> None:
-        sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.served.asked.append(sent)
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.served.requests.append(request)
         self.served.keys.append(self.headers["Authorization"])
         mood = self.served.moods.pop(0) if self.served.moods else "well"
         assert self.path == "/v1/chat/completions"
         if mood in _REFUSALS:
             self._send(*_REFUSALS[mood], {"Retry-After": "3600"} if mood == "busy for an hour" else {})
         elif mood == "repeats the key":
-            told = f"bad request, {'so ' * 55}{self.headers['Authorization']} said"
-            self._send(400, {"error": {"message": told}})
+            refusal = f"bad request, {'so ' * 55}{self.headers['Authorization']} said"
+            self._send(400, {"error": {"message": refusal}})
         elif mood == "silent":
-            self._until_left()
+            self._until_disconnected()
         elif mood in _BODIES:
             self._raw("application/json", _BODIES[mood], length=len(_BODIES[mood]) + 7 * (mood == "cut whole"))
-        elif sent.get("stream") and mood != "whole all the same":
+        elif request.get("stream") and mood != "whole all the same":
             self._stream(mood)
         else:
             message = {"role": "assistant", "content": self.served.answer}
@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, mood: str) -> None:
         self._raw("text/event-stream; charset=utf-8", b": hello\r\n\r\n")
         if mood == "endless":
-            self._until_left(token="a [1] ")
+            self._until_disconnected(token="a [1] ")
             return
         for token in self.served.answer:
             self._event({"choices": [{"delta": {"content": token}, "finish_reason": None}], "usage": None})
@@ -96,8 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._event({"choices": [], "usage": USAGE})
         self.wfile.write(b"data: [DONE]\n\n")
 
-    def _until_left(self, token: str = "") -> None:
-        """Go on until the client closes the connection, which is heard of without writing to it too."""
+    def _until_disconnected(self, token: str = "") -> None:
+        """Continues until the client closes the connection, which is detected even without writing."""
         for _ in range(MOST_TOKENS):
             readable, _, _ = select.select([self.connection], [], [], 0.02)
             try:
@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
                 break
         else:
             return
-        self.served.client_left.set()
+        self.served.has_disconnected.set()
 
     def _event(self, data: dict[str, Any]) -> None:
         self.wfile.write(f"data: {json.dumps(data)}\r\n\r\n".encode())

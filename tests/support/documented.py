@@ -1,4 +1,4 @@
-"""Every answer that a test gets is one that the OpenAPI document names: its status, and its content type."""
+"""Requires every response in tests to be documented by OpenAPI, with its status and content type."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 from app_v1 import create_app
 from tests.support.routes import Json
 
-CLIENT_LEFT = 499
+CLIENT_CLOSED_REQUEST = 499
 
 
 def require_documented(answer: Any) -> None:
-    """A hook of a client. What is no route is not in the document."""
+    """A response hook of a client. Paths that are not routes are ignored."""
     path = answer.request.url.raw_path.partition(b"?")[0].decode()
     operation = _operation(answer.request.method, path)
-    if operation is None or answer.status_code == CLIENT_LEFT:
+    if operation is None or answer.status_code == CLIENT_CLOSED_REQUEST:
         return
-    told = f"{answer.request.method} {path} answers {answer.status_code}"
-    named = operation["responses"].get(str(answer.status_code))
-    assert named is not None, f"{told}, which the OpenAPI document does not name: add its error to @raises"
-    kinds = named.get("content", {}).keys()
+    response = f"{answer.request.method} {path} answers {answer.status_code}"
+    documented = operation["responses"].get(str(answer.status_code))
+    assert documented is not None, f"{response}, which the OpenAPI document does not name: add its error to @raises"
+    kinds = documented.get("content", {}).keys()
     kind = answer.headers.get("content-type", "").partition(";")[0]
-    assert kind in kinds or "*/*" in kinds, f"{told} as {kind}; the OpenAPI document names {sorted(kinds)}"
+    assert kind in kinds or "*/*" in kinds, f"{response} as {kind}; the OpenAPI document names {sorted(kinds)}"
 
 
 def _operation(method: str, path: str) -> Json | None:
     for pattern, operations in _paths():
         if pattern.fullmatch(path) and method.lower() in operations:
-            found: Json = operations[method.lower()]
-            return found
+            operation: Json = operations[method.lower()]
+            return operation
     return None
 
 
 @cache
 def _paths() -> list[tuple[re.Pattern[str], Json]]:
-    """In the order in which routes are tried: what ends in a doc_id, which may have slashes, comes last."""
+    """Returns the paths in matching order: those that end with a doc_id, which may contain slashes, are last."""
     paths = create_app().openapi()["paths"]
     ordered = sorted(paths, key=lambda path: (path.endswith("{doc_id}"), "{doc_id}" in path))
     patterns = {

@@ -10,15 +10,15 @@ from threading import Thread
 
 from engines.embedders.base import Embedder
 
-PROBE = "dimension"  # what the remote embedder sends at first, to learn how long the vectors are
+PROBE = "dimension"  # the remote embedder's first text, from which it learns the dimension
 
 
 class EmbeddingServer:
-    """*asked* is every text that was ever sent, in order. Texts that contain *refused* are answered with 400."""
+    """*texts* records every text, in order. Texts that contain *refused* are answered with 400."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
-        self.asked: list[str] = []
+        self.texts: list[str] = []
         self.refused: str | None = None
         self.is_down = False
         self.url = ""
@@ -30,17 +30,17 @@ def embedding_server(embedder: Embedder) -> Iterator[EmbeddingServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            texts = [sent["input"]] if isinstance(sent["input"], str) else sent["input"]
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            texts = [request["input"]] if isinstance(request["input"], str) else request["input"]
             if served.is_down:
                 self._answer(503, {"error": {"message": "down for maintenance"}})
             elif served.refused and any(served.refused in text for text in texts):
                 self._answer(400, {"error": {"message": "this text is refused"}})
             else:
-                served.asked += [text for text in texts if text != PROBE]
+                served.texts += [text for text in texts if text != PROBE]
                 vectors = embedder.embed_documents(texts)
                 data = [{"index": n, "embedding": vector.tolist()} for n, vector in enumerate(vectors)]
-                self._answer(200, {"data": data, "model": sent["model"]})
+                self._answer(200, {"data": data, "model": request["model"]})
 
         def log_message(self, *_: object) -> None:
             pass

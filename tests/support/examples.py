@@ -1,4 +1,4 @@
-"""How much of what is random is tried: the same each time, so that no run fails by chance; or much, by a profile."""
+"""Hypothesis's profiles: by default the same examples each time, so that no run fails by chance."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def examples(count: int) -> settings:
-    """So many, where the profile does not ask for more."""
-    asked = settings().max_examples if settings.get_current_profile_name() == "thorough" else count
-    return settings(max_examples=max(count, asked))
+    """Settings for *count* examples, or more if the profile requires it."""
+    most = settings().max_examples if settings.get_current_profile_name() == "thorough" else count
+    return settings(max_examples=max(count, most))

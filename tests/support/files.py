@@ -1,4 +1,4 @@
-"""A small file of each type, and files that mean harm, made when they are asked for."""
+"""Builds a small file of each type, and malicious files, on demand."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def word() -> bytes:
     document.add_paragraph(FEES)
     table = document.add_table(rows=0, cols=3)
     for cells in SHIPS:
-        for cell, told in zip(table.add_row().cells, cells, strict=True):
-            cell.text = told
+        for cell, content in zip(table.add_row().cells, cells, strict=True):
+            cell.text = content
     return _saved(document.save)
 
 
@@ -98,8 +98,8 @@ def powerpoint() -> bytes:
     slide.notes_slide.notes_text_frame.text = "Say it slowly."
     table = slide.shapes.add_table(3, 3, 0, 0, 100, 100).table
     for row, cells in enumerate(SHIPS):
-        for column, told in enumerate(cells):
-            table.cell(row, column).text = told
+        for column, content in enumerate(cells):
+            table.cell(row, column).text = content
     return _saved(presentation.save)
 
 
@@ -109,8 +109,8 @@ def excel() -> bytes:
         ships = book.add_worksheet("Ships")
         ships.write(0, 0, "All ships of the year")
         for row, cells in enumerate(SHIPS):
-            for column, told in enumerate(cells):
-                ships.write(row + 2, column, int(told) if told.isdigit() else told)
+            for column, content in enumerate(cells):
+                ships.write(row + 2, column, int(content) if content.isdigit() else content)
         book.add_worksheet("Empty")
         book.add_worksheet("Crew").write_row(0, 0, ["Name", 1.5])
     return target.getvalue()

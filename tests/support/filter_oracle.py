@@ -1,4 +1,4 @@
-"""What a filter should find, said a second time and independently, and random filters to ask it about."""
+"""An independent implementation of filters as an oracle, and strategies for random filters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ values = st.one_of(
     st.dictionaries(st.sampled_from(["b", "c", "b.c"]), st.one_of(scalars, st.lists(scalars, max_size=2)), max_size=2),
 )
 metadata = st.dictionaries(st.sampled_from(KEYS), values, max_size=5)
-asked_keys = st.sampled_from([*KEYS, "a.b.c", "deep.b", "deep.b.c", "metadata.a", "nobody has it"])
+query_keys = st.sampled_from([*KEYS, "a.b.c", "deep.b", "deep.b.c", "metadata.a", "nobody has it"])
 
 
 def _operand(operator: str) -> st.SearchStrategy[Any]:
@@ -34,7 +34,7 @@ def _operand(operator: str) -> st.SearchStrategy[Any]:
     return st.sampled_from([*NUMBERS, *STRINGS]) if operator in ("gt", "gte", "lt", "lte") else values
 
 
-conditions = st.sampled_from(OPERATORS).flatmap(lambda name: st.tuples(st.just(name), asked_keys, _operand(name)))
+conditions = st.sampled_from(OPERATORS).flatmap(lambda name: st.tuples(st.just(name), query_keys, _operand(name)))
 expressions: st.SearchStrategy[Expression] = st.recursive(
     conditions,
     lambda inner: st.one_of(
@@ -67,23 +67,23 @@ def in_objects(expression: Expression) -> dict[str, Any]:
     raise AssertionError
 
 
-def is_found(expression: Expression, found: dict[str, Any]) -> bool:
-    """*found* holds metadata, to which page, created_at and the like were added under their names."""
+def is_match(expression: Expression, fields: dict[str, Any]) -> bool:
+    """Evaluates a filter; *fields* is the metadata, with built-in fields added under their names."""
     match expression:
         case ("not", inner):
-            return not is_found(inner, found)
+            return not is_match(inner, fields)
         case ("and", parts):
-            return all(is_found(part, found) for part in parts)
+            return all(is_match(part, fields) for part in parts)
         case ("or", parts):
-            return any(is_found(part, found) for part in parts)
+            return any(is_match(part, fields) for part in parts)
         case (operator, key, operand):
-            return _is_so(operator, _value(found, key.removeprefix("metadata.")), operand)
+            return _holds(operator, _value(fields, key.removeprefix("metadata.")), operand)
     raise AssertionError
 
 
-def _is_so(operator: str, value: Any, operand: Any) -> bool:
+def _holds(operator: str, value: Any, operand: Any) -> bool:
     if operator in ("ne", "nin"):
-        return not _is_so({"ne": "eq", "nin": "in"}[operator], value, operand)
+        return not _holds({"ne": "eq", "nin": "in"}[operator], value, operand)
     if operator == "exists":
         return bool((value is not NOTHING) == operand)
     if value is NOTHING:
@@ -99,12 +99,12 @@ def _is_so(operator: str, value: Any, operand: Any) -> bool:
     return {"lt": below, "gt": above, "lte": not above, "gte": not below}[operator]
 
 
-def _value(found: Any, key: str) -> Any:
-    """The longest first part of the key that is there whole, or its first word and the rest of it."""
-    if key in found:
-        return found[key]
+def _value(fields: Any, key: str) -> Any:
+    """Looks up the whole key, else its first part and then the rest in that object."""
+    if key in fields:
+        return fields[key]
     first, dot, rest = key.partition(".")
-    return _value(found[first], rest) if dot and isinstance(found.get(first), dict) else NOTHING
+    return _value(fields[first], rest) if dot and isinstance(fields.get(first), dict) else NOTHING
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Office files part by part, as other programs than the libraries write them."""
+"""Builds Office files part by part, in forms that the libraries do not write but other programs do."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ def paragraph(text: str, properties: str = "") -> str:
 
 def row(*cells: str, properties: str = "") -> str:
     """Each cell as its text, or as ``properties|text``."""
-    shown = ""
+    cells_xml = ""
     for cell in cells:
         before, _, text = cell.rpartition("|")
-        shown += f"<w:tc><w:tcPr>{before}</w:tcPr>{paragraph(text)}</w:tc>"
-    return f"<w:tr><w:trPr>{properties}</w:trPr>{shown}</w:tr>"
+        cells_xml += f"<w:tc><w:tcPr>{before}</w:tcPr>{paragraph(text)}</w:tc>"
+    return f"<w:tr><w:trPr>{properties}</w:trPr>{cells_xml}</w:tr>"
 
 
 def table(*rows: str) -> str:

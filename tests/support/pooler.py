@@ -21,7 +21,7 @@ CONNECTIONS = 4
 
 @contextmanager
 def pooled(url: str) -> Iterator[str]:
-    """The URL of the same database through the pooler."""
+    """Yields the URL of the same database behind the pooler."""
     program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         pytest.skip("needs the program pgbouncer (Debian: apt-get install pgbouncer)")

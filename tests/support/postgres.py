@@ -34,14 +34,14 @@ class PostgresServer:
     template: str = "template1"
 
     def run(self, statement: str, *names: str) -> None:
-        """*names* take the place of the braces in the statement."""
+        """Runs a statement; *names*, quoted, replace its braces."""
         url = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(SQL(statement).format(*map(Identifier, names)))
 
     @contextmanager
     def role(self) -> Iterator[str]:
-        """The name of a user who may log in and nothing else."""
+        """Yields the name of a role that can only log in."""
         name = f"adf_{uuid.uuid4().hex[:12]}"
         self.run("CREATE ROLE {} LOGIN", name)
         try:
@@ -51,7 +51,7 @@ class PostgresServer:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """The URL of a new database, which goes with the test."""
+        """Yields the URL of a new database, which is dropped afterwards."""
         name = f"adf_{uuid.uuid4().hex[:12]}"
         self.run("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", name, self.template)
         try:
@@ -62,7 +62,7 @@ class PostgresServer:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnServer(PostgresServer):
-    """One that a test may stop, and start again on the same port."""
+    """A server that a test may stop, and start again on the same port."""
 
     data: Path
     options: str
@@ -71,16 +71,16 @@ class OwnServer(PostgresServer):
         _pg_ctl("-D", self.data, "-w", "-l", self.data.parent / "log", "-o", self.options, "start")
 
     def stop(self) -> None:
-        """As if it had been killed: open transactions are lost, and the next start recovers the others."""
+        """Stops as if killed: open transactions are lost, and the next start recovers the others."""
         _pg_ctl("-D", self.data, "-m", "immediate", "stop")
 
 
 @contextmanager
 def running_server(*, is_durable: bool = False) -> Iterator[PostgresServer]:
-    """TEST_DATABASE_URL's server, else one of our own in a temporary folder. Tests need no fsync; benchmarks do."""
-    given = os.environ.get("TEST_DATABASE_URL")
-    if given:
-        yield PostgresServer(given)
+    """Yields TEST_DATABASE_URL's server, else an own one. Tests need no fsync, benchmarks do."""
+    url = os.environ.get("TEST_DATABASE_URL")
+    if url:
+        yield PostgresServer(url)
         return
     with own_server(is_durable=is_durable) as server:
         yield server
@@ -88,10 +88,10 @@ def running_server(*, is_durable: bool = False) -> Iterator[PostgresServer]:
 
 @contextmanager
 def own_server(*, is_durable: bool = False) -> Iterator[OwnServer]:
-    """In a temporary folder, on a port of its own."""
+    """Yields a new server in a temporary folder, on a free port."""
     folder = Path(tempfile.mkdtemp(prefix="adf-postgres-", dir=None if is_durable else _in_memory()))
     try:
-        server = _made(folder, fsync="on" if is_durable else "off")
+        server = _new_server(folder, fsync="on" if is_durable else "off")
         server.start()
         try:
             yield server
@@ -101,13 +101,15 @@ def own_server(*, is_durable: bool = False) -> Iterator[OwnServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _made(folder: Path, *, fsync: str) -> OwnServer:
+def _new_server(folder: Path, *, fsync: str) -> OwnServer:
     data = folder / "data"
     data.mkdir()
     hand_over(folder)
     _as_owner(_programs() / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
     rules = data / "pg_hba.conf"
-    rules.write_text(f"host all {STRANGER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")  # is asked for a password
+    rules.write_text(
+        f"host all {STRANGER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}"
+    )  # the only role with a password
     port = free_port()
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200"
     options += f" -c fsync={fsync}"
@@ -115,7 +117,7 @@ def _made(folder: Path, *, fsync: str) -> OwnServer:
 
 
 def _in_memory() -> Path | None:
-    """Where there is room: on ext4 a few hundred new files cost half a second soon after as many were deleted."""
+    """Returns a folder in memory if it has room: ext4 is slow at creating files soon after deleting as many."""
     memory = Path("/dev/shm")
     return memory if memory.is_dir() and shutil.disk_usage(memory).free >= ROOM_BYTES else None
 
@@ -128,7 +130,7 @@ def free_port() -> int:
 
 
 def as_owner(*command: object) -> list[str]:
-    """The command as one who is not root: Postgres and PgBouncer refuse to run as root."""
+    """Makes the command run as a user other than root: Postgres and PgBouncer refuse root."""
     prefix = ["runuser", "-u", OWNER, "--"] if os.getuid() == 0 else []
     return [*prefix, *map(str, command)]
 
@@ -141,7 +143,7 @@ def _programs() -> Path:
 
 
 def hand_over(folder: Path) -> None:
-    """Let the one whom as_owner() names have the folder and what is in it."""
+    """Changes the owner of a folder and its entries to the user of as_owner()."""
     if os.getuid() != 0:
         return
     owner = _owner()

@@ -1,4 +1,4 @@
-"""Real processes on a real port: what a test of crashes and of several processes needs."""
+"""Real processes on a real port, for tests of crashes and of several processes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180.0
 
 
-def until(what: Callable[[], bool], seconds: float = PATIENCE_SECONDS, *, pause: float = 0.05) -> None:
-    """Wait until it is so; fail when it does not become so in time. Asking takes time from what is waited for."""
+def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, *, pause: float = 0.05) -> None:
+    """Waits until *condition* holds; fails after *seconds*. Polling takes CPU time from what is waited for."""
     end = time.monotonic() + seconds
-    while not what():
+    while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(pause)
 
@@ -50,16 +50,16 @@ class Api:
         return self.post("/v1/docs/upsert", {**PLACE, "doc_id": doc_id, "text": text})
 
     def batch(self, docs: dict[str, str]) -> str:
-        sent = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
-        job_id: str = self.post("/v1/docs/upsert/batch", {"docs": sent, "async_mode": True})["job_id"]
+        items = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
+        job_id: str = self.post("/v1/docs/upsert/batch", {"docs": items, "async_mode": True})["job_id"]
         return job_id
 
     def delete(self, doc_id: str) -> Any:
         return self.client.delete(f"/v1/docs/{doc_id}", params=PLACE).raise_for_status().json()
 
     def search(self, query: str, top_k: int = 5, **more: Any) -> list[dict[str, Any]]:
-        asked = {**PLACE, "query": query, "top_k": top_k, **more}
-        chunks: list[dict[str, Any]] = self.post("/v1/search", asked)["chunks"]
+        request = {**PLACE, "query": query, "top_k": top_k, **more}
+        chunks: list[dict[str, Any]] = self.post("/v1/search", request)["chunks"]
         return chunks
 
     def job(self, job_id: str) -> Any:
@@ -88,7 +88,7 @@ def worker_process(settings: Settings, *, poll_interval: float = 0.1) -> Iterato
 
 @contextmanager
 def process(command: list[str], settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """Ends with the test, however that ends."""
+    """Runs a process, which is stopped when the block is left."""
     running = subprocess.Popen(command, cwd=ROOT, env=environment(settings))
     try:
         yield running
@@ -103,7 +103,7 @@ def process(command: list[str], settings: Settings) -> Iterator[subprocess.Popen
 
 
 def _is_ready(api: Api) -> bool:
-    """With AUTH_MODE=keys a stranger is not told of the model, and the first request that needs it waits."""
+    """Is the model loaded? With AUTH_MODE=keys health does not say, and the first request that needs it waits."""
     try:
         return bool(api.client.get("/v1/health").json().get("model", "ready") == "ready")
     except httpx.TransportError:

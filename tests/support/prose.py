@@ -1,4 +1,4 @@
-"""Texts that no two seeds share, and small helpers that tests of several tiers take."""
+"""Texts that differ by seed, and small helpers for tests of several tiers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ WORDS = ["river", "stone", "winter", "garden", "letter", "market", "signal", "co
 
 
 def prose(seed: int, sentences: int = 4) -> str:
-    """A paragraph that no other seed makes."""
+    """Returns a paragraph that is unique to its seed."""
     rng = random.Random(seed)
-    made = (" ".join(rng.choices(WORDS, k=9)).capitalize() + f" {seed}-{n}." for n in range(sentences))
-    return " ".join(made)
+    written = (" ".join(rng.choices(WORDS, k=9)).capitalize() + f" {seed}-{n}." for n in range(sentences))
+    return " ".join(written)
 
 
 def count_words(text: str) -> int:
@@ -25,4 +25,4 @@ def fill(service: Service, count: int) -> None:
 
 
 def never() -> None:
-    """Nobody wants the job to stop."""
+    """A job's stop check that never stops it."""

@@ -1,4 +1,4 @@
-"""A real Redis for the tests, on loopback and for nothing but them."""
+"""A real Redis for the tests, on loopback."""
 
 from __future__ import annotations
 
@@ -28,15 +28,26 @@ class RedisServer:
 
 @contextmanager
 def running_redis() -> Iterator[RedisServer]:
-    """Keeps nothing, and ends with the test."""
+    """Yields a server without persistence, which is killed afterwards."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("needs the program redis-server: apt-get install redis-server")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    told = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--loglevel", "warning"]
-    process = subprocess.Popen([program, *told], stdout=subprocess.DEVNULL)
+    arguments = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--loglevel",
+        "warning",
+    ]
+    process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL)
     server = RedisServer(f"redis://127.0.0.1:{port}/0", process)
     try:
         until(lambda: _answers(server.url), seconds=20)

@@ -1,4 +1,4 @@
-"""A line between the service and its Postgres that a test can cut at a statement of its choice."""
+"""A TCP proxy in front of Postgres, whose connection a test can cut at a chosen statement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Relay(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def __init__(self, url: URL) -> None:
-        super().__init__(("127.0.0.1", 0), _Line)
+        super().__init__(("127.0.0.1", 0), _Connection)
         self.behind = (url.host, url.port)
         self.url = url.set(port=self.server_address[1]).render_as_string(hide_password=False)
         self.is_cut = False
@@ -24,20 +24,20 @@ class Relay(socketserver.ThreadingTCPServer):
         self._lock = Lock()
 
     def cut_after(self, *signs: bytes) -> None:
-        """Once all of these were sent, in this order: what the server says to the last one is not heard."""
+        """Cuts once all *signs* were sent in this order; the server's answer to the last one is lost."""
         self._signs, self.is_cut = list(signs), False
 
-    def is_due(self, sent: bytes) -> bool:
+    def is_due(self, content: bytes) -> bool:
         with self._lock:
-            while self._signs and self._signs[0] in sent:
-                _, _, sent = sent.partition(self._signs.pop(0))
+            while self._signs and self._signs[0] in content:
+                _, _, content = content.partition(self._signs.pop(0))
                 if not self._signs:
                     self.is_cut = True
                     return True
         return False
 
 
-class _Line(socketserver.BaseRequestHandler):
+class _Connection(socketserver.BaseRequestHandler):
     server: Relay
 
     def handle(self) -> None:
@@ -46,19 +46,19 @@ class _Line(socketserver.BaseRequestHandler):
             answers = Thread(target=self._answer, args=(server,), daemon=True)
             answers.start()
             with suppress(OSError):
-                while sent := self.request.recv(1 << 16):
-                    self.is_deaf = self.server.is_due(sent)
-                    server.sendall(sent)
+                while content := self.request.recv(1 << 16):
+                    self.is_deaf = self.server.is_due(content)
+                    server.sendall(content)
                     if self.is_deaf:
-                        answers.join(10)  # until the server has done what it was told
+                        answers.join(10)  # until the server has executed the statement
                         return
 
     def _answer(self, server: socket.socket) -> None:
         with suppress(OSError):
-            while told := server.recv(1 << 16):
+            while content := server.recv(1 << 16):
                 if self.is_deaf:
                     return
-                self.request.sendall(told)
+                self.request.sendall(content)
             self.request.shutdown(socket.SHUT_RDWR)
 
 

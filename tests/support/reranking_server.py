@@ -1,4 +1,4 @@
-"""A reranker on loopback, in the shape of TEI or of Cohere: the score of a text is the number that ends it."""
+"""A reranker on loopback, with the API of TEI or of Cohere; the score of a text is the number at its end."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 
 class RerankingServer:
-    """*asked* is every body that was sent. *answers* replaces the answer; until *may_answer* is set it waits."""
+    """*requests* records every body. *answers* replaces the answer, which waits until *may_answer* is set."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.tokens: list[str | None] = []
         self.status = 200
         self.answers: Any = None
         self.may_answer = Event()
         self.may_answer.set()
-        self.is_asked = Event()
+        self.has_request = Event()
         self.url = ""
 
 
@@ -34,12 +34,12 @@ def reranking_server() -> Iterator[RerankingServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            served.asked.append({"path": self.path, **sent})
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            served.requests.append({"path": self.path, **body})
             served.tokens.append(self.headers.get("Authorization"))
-            served.is_asked.set()
+            served.has_request.set()
             served.may_answer.wait(30)
-            self._answer(served.status, _answer(sent) if served.answers is None else served.answers)
+            self._answer(served.status, _answer(body) if served.answers is None else served.answers)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -52,7 +52,7 @@ def reranking_server() -> Iterator[RerankingServer]:
                 self.end_headers()
                 self.wfile.write(content)
             except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True  # whoever asked had no patience left
+                self.close_connection = True  # the client has timed out
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         served.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
@@ -66,10 +66,10 @@ def reranking_server() -> Iterator[RerankingServer]:
             thread.join()
 
 
-def _answer(sent: dict[str, Any]) -> Any:
-    """Best first, as both do."""
-    name = "score" if "texts" in sent else "relevance_score"
-    texts = sent.get("texts") or sent["documents"]
+def _answer(body: dict[str, Any]) -> Any:
+    """Returns scores, best first, as both servers do."""
+    name = "score" if "texts" in body else "relevance_score"
+    texts = body.get("texts") or body["documents"]
     scored = sorted(enumerate(texts), key=lambda each: -number_of(each[1]))
     items = [{"index": index, name: number_of(text)} for index, text in scored]
-    return items if "texts" in sent else {"id": "1", "results": items, "meta": {}}
+    return items if "texts" in body else {"id": "1", "results": items, "meta": {}}

@@ -1,8 +1,7 @@
-"""Every route of the OpenAPI document, ready to be called: a new one is called without anybody naming it here.
+"""Builds a request for every route of the OpenAPI document, so that new routes are tested without being listed here.
 
-A parameter is filled by its name from what is known, by its example, or by its schema. Names of things (tenant_id,
-namespace and whatever stands in a path) have to be known: they come out of the answers of the service, under the same
-names.
+A parameter is filled from known values by its name, from its example, or from its schema. Names of resources
+(tenant_id, namespace and all path parameters) must be known: they are collected from the service's responses.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Route:
 
     @property
     def any_of(self) -> set[Scope]:
-        """The scopes that open it; none: it is open to strangers."""
+        """The scopes of which one is required; none if it is public."""
         security = self.operation["security"]
         return set() if {} in security else {Scope(each) for one in security for each in one["ApiKey"]}
 
@@ -40,69 +39,69 @@ class Route:
         return set(re.findall(r"{(\w+)}", self.path))
 
     def names(self, all_names: set[str]) -> list[str]:
-        """Which things a request of this route names."""
+        """Returns the resource names that a request of this route contains."""
         body = self._body_schema()
-        mentioned = {each["name"] for each in self.operation.get("parameters", [])}
-        return sorted(all_names & (mentioned | self.in_path | (_mentioned(body, self.document) if body else set())))
+        in_parameters = {each["name"] for each in self.operation.get("parameters", [])}
+        return sorted(all_names & (in_parameters | self.in_path | (_mentioned(body, self.document) if body else set())))
 
     def body_fields(self) -> list[str]:
         schema = self._body_schema()
         return list(resolved(schema, self.document).get("properties", {})) if schema else []
 
-    def request(self, known: Mapping[str, Any]) -> Json:
-        """What httpx is to send."""
-        missing = self.in_path - known.keys()
-        assert not missing, f"{self}: no answer of the service has a field {sorted(missing)} to fill the path with"
+    def request(self, values_by_name: Mapping[str, Any]) -> Json:
+        """Returns the arguments of httpx's request()."""
+        missing = self.in_path - values_by_name.keys()
+        assert not missing, f"{self}: no response of the service has a field {sorted(missing)} to fill the path with"
         parameters = {each["name"]: each for each in self.operation.get("parameters", [])}
         query = {
-            name: self.filled(name, each["schema"], known)
+            name: self.filled(name, each["schema"], values_by_name)
             for name, each in parameters.items()
-            if each["in"] == "query" and (each["required"] or name in known)
+            if each["in"] == "query" and (each["required"] or name in values_by_name)
         }
-        sent: Json = {"method": self.method, "url": self.path.format(**known), "params": query}
-        return sent | self._body(known)
+        request: Json = {"method": self.method, "url": self.path.format(**values_by_name), "params": query}
+        return request | self._body(values_by_name)
 
     def _body_schema(self) -> Json | None:
         content: Json = self.operation.get("requestBody", {}).get("content", {})
         return next(iter(content.values()))["schema"] if content else None
 
-    def _body(self, known: Mapping[str, Any]) -> Json:
+    def _body(self, values_by_name: Mapping[str, Any]) -> Json:
         schema = self._body_schema()
         if schema is None:
             return {}
         if "application/json" in self.operation["requestBody"]["content"]:
-            return {"json": self.filled("body", schema, known)}
-        fields = self.filled("body", schema, known)
+            return {"json": self.filled("body", schema, values_by_name)}
+        fields = self.filled("body", schema, values_by_name)
         files = [(name, one) for name, value in fields.items() for one in _listed(value) if isinstance(one, tuple)]
         return {"files": files, "data": {name: value for name, value in fields.items() if name not in dict(files)}}
 
-    def filled(self, name: str, schema: Json, known: Mapping[str, Any]) -> Any:
-        if name in known:
-            return known[name]
+    def filled(self, name: str, schema: Json, values_by_name: Mapping[str, Any]) -> Any:
+        if name in values_by_name:
+            return values_by_name[name]
         if "examples" in schema:
-            return _renamed(schema["examples"][0], {EXAMPLE: known.get("doc_id", EXAMPLE)})
+            return _renamed(schema["examples"][0], {EXAMPLE: values_by_name.get("doc_id", EXAMPLE)})
         schema = resolved(schema, self.document)
         if "enum" in schema or "const" in schema:
             return schema.get("const", schema.get("enum", [None])[0])
         kind = schema.get("type")
         if kind == "object":
-            wanted = {
+            properties = {
                 each: of for each, of in schema.get("properties", {}).items()
-                if each in schema.get("required", []) or each in known or "examples" in of
+                if each in schema.get("required", []) or each in values_by_name or "examples" in of
             }  # fmt: skip
-            return {each: self.filled(each, of, known) for each, of in wanted.items()}
+            return {each: self.filled(each, of, values_by_name) for each, of in properties.items()}
         if kind == "array":
-            return [self.filled("item", schema["items"], known)]
+            return [self.filled("item", schema["items"], values_by_name)]
         if kind == "string":
             return _string(schema)
         if kind in ("integer", "number"):
             return schema.get("minimum", 1)
-        assert kind == "boolean", f"{self}: nobody knows how to fill {name!r}: {schema}"
+        assert kind == "boolean", f"{self}: cannot fill {name!r}: {schema}"
         return False
 
 
 def _renamed(example: Any, names: Mapping[str, Any]) -> Any:
-    """The document that an example names is the known one, here a key of an object."""
+    """Replaces keys of an example, such as the doc_id in it, by *names*."""
     if isinstance(example, dict):
         return {names.get(key, key): _renamed(value, names) for key, value in example.items()}
     return example
@@ -116,24 +115,24 @@ def routes_of(document: Json) -> list[Route]:
     ]
 
 
-def names_of_things(routes: list[Route]) -> set[str]:
+def resource_names(routes: list[Route]) -> set[str]:
     return PLACE.union(*(route.in_path for route in routes))
 
 
-def found_in(answer: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
-    """Every name of a thing in an answer, with what it says."""
+def names_in_answer(answer: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
+    """Yields every resource name in a response, with its value."""
     if isinstance(answer, dict):
         for name, value in answer.items():
             if name in names and isinstance(value, str | int):
                 yield name, value
-            yield from found_in(value, names)
+            yield from names_in_answer(value, names)
     elif isinstance(answer, list):
         for each in answer:
-            yield from found_in(each, names)
+            yield from names_in_answer(each, names)
 
 
 def resolved(schema: Json, document: Json) -> Json:
-    """Without references, and of several possibilities the first that is not null."""
+    """Resolves references; of alternatives it takes the first that is not null."""
     while True:
         if "$ref" in schema:
             schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]

@@ -1,4 +1,4 @@
-"""A real server that speaks S3, on loopback, for as long as a test needs it."""
+"""A real S3 server on loopback."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class S3:
         return [each["Key"] for each in self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
 
     def unfinished(self) -> list[Any]:
-        found: list[Any] = self.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
-        return found
+        uploads: list[Any] = self.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+        return uploads
 
 
 @contextmanager
 def running_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    """Its address and keys are in the variables that every client of S3 reads."""
+    """Starts a server; its address and keys are set in the environment variables of S3 clients."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        told = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}
-        for name, value in {**told, "REGION": "us-east-1"}.items():
+        variables = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}
+        for name, value in {**variables, "REGION": "us-east-1"}.items():
             monkeypatch.setenv(f"AWS_{name}", value)
-        client = boto3.client("s3", endpoint_url=told["ENDPOINT_URL"], region_name="us-east-1")
+        client = boto3.client("s3", endpoint_url=variables["ENDPOINT_URL"], region_name="us-east-1")
         client.create_bucket(Bucket=BUCKET)
         yield S3(server, client)
     finally:

@@ -1,4 +1,4 @@
-"""The service as a test holds it: its HTTP face in this process, and a worker that works when it is told to."""
+"""The service under test: its HTTP API in this process, and a worker that runs on demand."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Service:
         return self.post("/v1/docs/upsert", {**PLACE, "doc_id": doc_id, "text": text, **more}, expect=expect)
 
     def batch(self, docs: dict[str, str], **more: Any) -> Any:
-        sent = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
-        return self.post("/v1/docs/upsert/batch", {"docs": sent, **more})
+        items = [{**PLACE, "doc_id": doc_id, "text": text} for doc_id, text in docs.items()]
+        return self.post("/v1/docs/upsert/batch", {"docs": items, **more})
 
     def delete(self, doc_id: str, *, expect: int = 200, **place: str) -> Any:
         return _checked(self.client.delete(f"/v1/docs/{doc_id}", params={**PLACE, **place}), expect)
@@ -69,8 +69,8 @@ class Service:
     def search(self, query: str, *, expect: int = 200, **more: Any) -> Any:
         return self.post("/v1/search", {**PLACE, "query": query, **more}, expect=expect)
 
-    def found(self, query: str, **more: Any) -> list[str]:
-        """The doc_ids of the hits, nearest first."""
+    def hit_ids(self, query: str, **more: Any) -> list[str]:
+        """Searches; returns the doc_ids of the hits, best first."""
         return [chunk["doc_id"] for chunk in self.search(query, **more)["chunks"]]
 
     def job(self, job_id: str) -> Any:
@@ -84,7 +84,7 @@ class Service:
         return done
 
     def rebuild(self, **more: Any) -> Any:
-        """A rebuild that was asked for and done; its job."""
+        """Requests a rebuild and runs it; returns its job."""
         job_id = self.post("/v1/index/rebuild", {**PLACE, **more})["job_id"]
         self.work()
         return self.job(job_id)
@@ -98,23 +98,23 @@ class Service:
 
     @property
     def keeps_files(self) -> bool:
-        """Its index is files: one per partition that was rebuilt."""
+        """Is its index in files, one per rebuilt partition?"""
         return self.runtime.index.indexing.vectors.folder is not None
 
     def problems(self) -> list[str]:
-        """Everything that verify has to say against any namespace."""
+        """Returns the problems that verify reports, of all namespaces."""
         return [problem for verdict in self.runtime.index.verifying.verify() for problem in verdict.problems]
 
     @contextmanager
     def restarted(self, **changed: Any) -> Iterator[Service]:
-        """Another process on the same files, as far as one process can be another."""
+        """Opens another service on the same files, as a new process would."""
         with open_service(Settings(**{**self.settings.model_dump(), **changed})) as service:
             yield service
 
 
 @contextmanager
 def open_service(settings: Settings) -> Iterator[Service]:
-    """On a SQLite file that is not there yet it starts with the tables of today, as if it had made them."""
+    """Opens the service. A missing SQLite file is created with the current schema."""
     put_migrated_file(settings.database_url)
     with TestClient(create_app(settings), raise_server_exceptions=False) as client, open_runtime(settings) as runtime:
         client.event_hooks = {"response": [require_documented]}
@@ -123,7 +123,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
 def settings_in(folder: Path, **changed: Any) -> Settings:
     """The embedded default with the bundled model, everything in one folder."""
-    given = {
+    defaults = {
         "database_url": f"sqlite:///{folder}/rag.db",
         "index_dir": folder / "indices",
         "blob_store_url": f"file://{folder}/raw_files",
@@ -131,11 +131,11 @@ def settings_in(folder: Path, **changed: Any) -> Settings:
         "min_free_disk_mb": 0,
         "job_retry_seconds": 0.0,
     }
-    return Settings(**{**given, **changed})
+    return Settings(**{**defaults, **changed})
 
 
 def put_migrated_file(database_url: str) -> None:
-    """Migrating costs twenty times what copying does. What is there is left alone."""
+    """Copies a migrated SQLite file, unless one exists: migrating takes twenty times as long."""
     url = make_url(database_url)
     file = Path(url.database or "")
     if url.get_backend_name() == "sqlite" and file.parent.is_dir() and not file.exists():
@@ -155,24 +155,24 @@ def _migrate(url: str) -> None:
 
 
 def vectors_of(server: EmbeddingServer) -> dict[str, Any]:
-    """The settings that ask it for vectors."""
+    """Returns the settings under which *server* is the embedder."""
     return {"embed_backend": "remote", "embed_base_url": server.url, "embed_model_name": "bundled"}
 
 
 def end_leases(database: Database) -> None:
-    """As if their time were over: nobody has to wait for it."""
+    """Expires all leases, so that no test has to wait for it."""
     with database.write() as session:
         session.execute(update(Job).where(Job.status == JobStatus.RUNNING).values(lease_until=epoch_now() - 1))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_bundled_model() -> Iterator[Opener]:
-    """The bundled model is loaded once for the whole run, as it is once in a process. Other models are not kept."""
-    kept = functools.cache(open_embedder)
+    """Loads the bundled model once for the whole run; other models are not cached."""
+    cached = functools.cache(open_embedder)
 
     def opened(config: EmbedderConfig) -> Embedder:
         is_bundled = (config.model_name, config.backend) == (MODEL, "auto")
-        return kept(config) if is_bundled else open_embedder(config)
+        return cached(config) if is_bundled else open_embedder(config)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(services.index.embedding, "open_embedder", opened)
@@ -187,7 +187,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """The same server; a new database has the tables of today."""
+    """The same server, with the current schema as template of new databases."""
     with postgres.database() as url:
         _migrate(url)
         yield PostgresServer(postgres.url, template=make_url(url).database or "")
@@ -195,7 +195,7 @@ def migrated_postgres(postgres: PostgresServer) -> Iterator[PostgresServer]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind: a test that takes it runs on both."""
+    """The URL of an empty database; a test that takes it runs on both kinds."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/rag.db"
         return
@@ -206,7 +206,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Likewise a database of each kind, with the tables of today and nothing in them."""
+    """Likewise, with the current schema and no rows."""
     with _migrated_database(request, request.param, tmp_path) as url:
         yield url
 
@@ -224,7 +224,7 @@ def _migrated_database(request: pytest.FixtureRequest, kind: str, folder: Path) 
 
 
 class Store(StrEnum):
-    """The vector stores that there are: the default of each database, and the other one of Postgres."""
+    """The vector stores: the default of each database, and the alternative of Postgres."""
 
     SQLITE = "sqlite"
     POSTGRES = "postgres"
@@ -238,14 +238,14 @@ pgvector_alone = pytest.mark.parametrize("service", [Store.POSTGRES], indirect=T
 
 @pytest.fixture(params=[Store.SQLITE, Store.POSTGRES])
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    """On both databases with the store that is the default there; the marks above choose others."""
+    """The service on both databases, each with its default store; the marks above choose others."""
     with _service_on(request, tmp_path) as service:
         yield service
 
 
 @pytest.fixture(scope="module", params=[Store.SQLITE, Store.POSTGRES])
 def shared_service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Likewise, one for all tests of a file that leave nothing behind: refusals, and questions that only read."""
+    """Likewise, shared by all tests of a file that change nothing: refusals and reads."""
     with _service_on(request, tmp_path_factory.mktemp("shared")) as service:
         yield service
 
@@ -257,14 +257,14 @@ def bundled_model(one_bundled_model: Opener) -> Embedder:
 
 @pytest.fixture(scope="session")
 def remote(bundled_model: Embedder) -> Iterator[dict[str, Any]]:
-    """Settings with which vectors come from the bundled model of this process: no other loads one."""
+    """Settings under which processes embed with this process's bundled model instead of loading one."""
     with embedding_server(bundled_model) as server:
         yield vectors_of(server)
 
 
 @pytest.fixture(params=[Store.SQLITE, Store.POSTGRES])
 def remote_service(request: pytest.FixtureRequest, tmp_path: Path, remote: dict[str, Any]) -> Iterator[Service]:
-    """Likewise, for tests that start real processes on its settings and are not about the model."""
+    """Like service, for tests that start real processes with its settings and do not depend on the model."""
     with _service_on(request, tmp_path, **remote) as service:
         yield service
 
@@ -281,9 +281,9 @@ def _service_on(request: pytest.FixtureRequest, folder: Path, **changed: Any) ->
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The settings that are not the default, as the environment of a real process."""
-    told = settings.model_dump(exclude_defaults=True, exclude={"embed_api_key"})
-    return {**os.environ, **{name.upper(): str(value) for name, value in told.items()}}
+    """Returns the environment of a real process with these settings."""
+    changed = settings.model_dump(exclude_defaults=True, exclude={"embed_api_key"})
+    return {**os.environ, **{name.upper(): str(value) for name, value in changed.items()}}
 
 
 def _checked(answer: Any, expect: int) -> Any:

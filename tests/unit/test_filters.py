@@ -14,7 +14,7 @@ from errors import Invalid
 from services.search.filters import catalog
 from services.search.filters.catalog import Catalog, Run
 from tests.support.examples import examples
-from tests.support.filter_oracle import Expression, expressions, in_mongo, in_objects, is_found, metadata
+from tests.support.filter_oracle import Expression, expressions, in_mongo, in_objects, is_match, metadata
 from text.filter_spellings import DEEPEST, MOST_BYTES, MOST_CONDITIONS, parse
 from text.filters import METADATA, Filter, conditions, identity, lookup, matches
 
@@ -32,7 +32,7 @@ def run(into: Catalog, first_id: int, length: int, said: dict[str, Any]) -> Run:
 @examples(1500)
 @given(expressions, metadata)
 def test_both_spellings_mean_what_the_oracle_says(expression: Expression, said: dict[str, Any]) -> None:
-    expected = is_found(expression, said)
+    expected = is_match(expression, said)
     assert matches(parsed(in_mongo(expression)), {"metadata": said}) is expected
     assert matches(parsed(in_objects(expression)), {"metadata": said}) is expected
 
@@ -59,7 +59,7 @@ def compare(asked: list[Expression], said: list[dict[str, Any]], first: int) -> 
     for upto in (min(first, len(runs)), len(runs)):
         kept.add(runs[len(kept) : upto], seq=upto + 1)
         for expression, wanted in zip(asked, filters, strict=True):
-            found = [each for each, of in zip(runs[:upto], said, strict=False) if is_found(expression, of)]
+            found = [each for each, of in zip(runs[:upto], said, strict=False) if is_match(expression, of)]
             expected = [each.first_id + place for each in found for place in range(each.length)]
             assert kept.allowed(wanted).tolist() == expected
 

@@ -1,21 +1,21 @@
-"""Full stops that end no sentence: those of abbreviations, initials, ordinals and numbered items.
+"""Full stops that do not end a sentence: of abbreviations, initials, ordinals and numbered items.
 
-In doubt a stop ends nothing: two sentences in one piece are whole, half of one is not.
+In doubt a full stop ends nothing: two sentences in one unit do less harm than half of one.
 """
 
 from __future__ import annotations
 
 import re
 
-_LOOKED_AT = 24
+_WINDOW_CHARS = 24
 _LAST_WORD = re.compile(r"(?:^|[\s(\[\"'“„‘«/-])([^\s(\[\"'“„‘«/-]+)\.$")  # noqa: RUF001 (these very marks are meant)
 _NEXT_WORD = re.compile(r"[\s\"'“„‘«(\[]*([^\W_]+)")  # noqa: RUF001 (likewise)
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я]")
 _ORDINAL = re.compile(r"\d{1,2}")
 
 
-def _words(told: str) -> frozenset[str]:
-    return frozenset(told.split())
+def _words(words: str) -> frozenset[str]:
+    return frozenset(words.split())
 
 
 # Never the last word of a sentence.
@@ -25,7 +25,7 @@ _BEFORE_NUMBERS = _words("""
     no nos nr nrs num fig figs eq eqs vol vols p pp ch chap sec sect § art arts abs ziff tab app approx ca cca circa max
     min bd tel ext núm pág págs jan feb mar apr jun jul aug sep sept oct nov dec mrz okt dez rs fr s st ab seit
 """)
-# These may be the last word: they are, where what follows can begin a sentence only.
+# May be the last word of a sentence, and are if the next word can only begin one.
 _WITHIN = _words("""
     mr mrs ms dr prof hon rev fr st sgt capt col gen lt maj gov sen rep messrs mme mlle dott sra srta dra hr sr jr mt ft
     a.m p.m u.s u.k e.u u.n u.s.a etc al inc ltd co corp bros dept est univ assn str abt geb gest mio mrd tsd usw std
@@ -48,20 +48,20 @@ _AFTER_ORDINALS = _words("""
 
 
 def ends_sentence(text: str, stop: int, *, begin: int, after: int) -> bool:
-    """Does the full stop before *stop* end the sentence that began at *begin*? *after* is what follows its quotes."""
-    following = _NEXT_WORD.match(text, after, after + 2 * _LOOKED_AT)
+    """Does the full stop before *stop* end the sentence that began at *begin*? *after* is behind its closing quotes."""
+    following = _NEXT_WORD.match(text, after, after + 2 * _WINDOW_CHARS)
     next_word = following.group(1) if following else ""
     if text[after + 1 : after + 2].islower() or next_word[:1].islower():
         return False
-    start = max(begin, stop - _LOOKED_AT)
+    start = max(begin, stop - _WINDOW_CHARS)
     last = _LAST_WORD.search(text[start:stop])
     if last is None:
         return True
     is_first = start == begin and not text[start : start + last.start()].strip()
-    return not _goes_on(last.group(1), next_word, is_first=is_first)
+    return not _continues(last.group(1), next_word, is_first=is_first)
 
 
-def _goes_on(word: str, after: str, *, is_first: bool) -> bool:
+def _continues(word: str, after: str, *, is_first: bool) -> bool:
     small = word.casefold()
     if is_first and (_ORDINAL.fullmatch(word) or (len(word) == 1 and word.isalpha())):
         return True  # the number or letter of an item

@@ -1,4 +1,4 @@
-"""What every strategy is made of: a source, units that stay whole, and runs of units that may share a chunk."""
+"""The parts of every strategy: a source, units that stay whole, and segments of units that may share a chunk."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from text.chunkers.borders import Border, trimmed
 STRATEGY_NAMES = ("default", "markdown", "sentences", "pages", "conversation", "table")
 
 CHARS_PER_TOKEN = 32
-"""A chunk has at most this many characters per token that it may have. WordPiece counts a word of more than
-100 characters as one unknown token, so tokens alone would let a megabyte of base64 be a single chunk."""
+"""The most characters per token of a chunk's limit. WordPiece counts a word of more than 100 characters as one
+unknown token, so with a limit of tokens alone a megabyte of base64 could be one chunk."""
 
 _WINDOW = 2_000
-"""TextSplitter's time grows with the square of its text (measured): long text goes to it in windows."""
+"""TextSplitter takes quadratic time (measured), so long text is split in windows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The smallest piece that the packer moves. *weight* is in tokens, at least 1; see Source.weight."""
+    """The smallest piece that the packer moves. *weight* is in tokens and at least 1, as in Source.weight."""
 
     start: int
     end: int
@@ -30,12 +30,11 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Units that may share a chunk: one section, one page or one table. No chunk crosses two runs.
+class Segment:
+    """Units that may share a chunk: a section, a page or a table. No chunk crosses two segments.
 
-    *prefix* is put before the text of each chunk that begins behind *header*, where it stands in the text (a table's).
-    *whole_overlap*: an overlap takes whole
-    units only.
+    *prefix* is a table's header, repeated in front of each chunk that begins after *header*, its offsets in the text.
+    *whole_overlap*: an overlap consists of whole units.
     """
 
     units: list[Unit] = field(default_factory=list)
@@ -45,32 +44,32 @@ class Run:
     whole_overlap: bool = False
 
     def prefix_at(self, start: int) -> str:
-        """What is put before a chunk that begins there."""
+        """The prefix of a chunk that begins at *start*."""
         return self.prefix if start > self.header[0] else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A document and what a chunk of it may hold."""
+    """A document and the limits of its chunks."""
 
     text: str
     max_tokens: int
     count_tokens: CountTokens
 
     def weight(self, start: int, end: int) -> int:
-        """Tokens of a stretch, or its share of the characters that a chunk may have, whichever is more."""
+        """The tokens of a stretch, or its characters divided by CHARS_PER_TOKEN, whichever is more."""
         return max(self.count_tokens(self.text[start:end]), (end - start) // CHARS_PER_TOKEN)
 
     def beside(self, prefix: str) -> Source:
-        """The same document with the room that *prefix* leaves in each chunk."""
+        """The same document, with the room that *prefix* leaves in each chunk."""
         return replace(self, max_tokens=self.max_tokens - self.count_tokens(prefix)) if prefix else self
 
 
 def units_between(source: Source, start: int, end: int, borders: tuple[Border, ...]) -> Iterator[Unit]:
-    """The stretch as one unit if it fits a chunk, else cut at the first kind of border, then at the next kind.
+    """Yields the stretch as one unit if it fits a chunk, else cut at the first kind of border, then at the next.
 
-    What still does not fit is cut between words, then graphemes, then code points. Only a single code point
-    can be heavier than a chunk may be.
+    What still does not fit is cut between words, then graphemes, then code points. Only a single code point can exceed
+    the limit of a chunk.
     """
     start, end = trimmed(source.text, start, end)
     if start == end:
@@ -86,26 +85,26 @@ def units_between(source: Source, start: int, end: int, borders: tuple[Border, .
 
 
 def units_of(source: Source, stretches: Iterable[tuple[int, int]], borders: tuple[Border, ...]) -> list[Unit]:
-    """The units of several stretches, in order."""
+    """Returns the units of several stretches, in order."""
     return [unit for start, end in stretches for unit in units_between(source, start, end, borders)]
 
 
 def _whole(source: Source, start: int, end: int) -> Unit | None:
     if end - start >= (source.max_tokens + 1) * CHARS_PER_TOKEN:
-        return None  # too long whatever its tokens: counting them would cost the time of a whole document
+        return None  # too long in any case; counting its tokens could take as long as for a whole document
     weight = source.weight(start, end)
     return Unit(start, end, max(1, weight)) if weight <= source.max_tokens else None
 
 
 def _fragments(source: Source, start: int, end: int) -> Iterator[Unit]:
-    """Pieces of about half a chunk, so that the packer still has a choice."""
+    """Yields pieces of about half a chunk, so that the packer has a choice."""
     while start < end:
         stop = min(end, start + _WINDOW)
         fair = (stop - start) * source.max_tokens // (2 * max(1, source.weight(start, stop)))
         size = max(1, min(fair, _WINDOW // 2))
         pieces = _pieces(source.text, start, stop, size)
         if stop < end:
-            stop = pieces.pop()[0]  # the window, not the text, ended this piece: the next window has it whole
+            stop = pieces.pop()[0]  # cut off by the window: the next window contains it whole
         for first, last in pieces:
             yield from _fitting(source, first, last)
         start = stop
@@ -126,7 +125,7 @@ def _fitting(source: Source, start: int, end: int) -> Iterator[Unit]:
 
 
 def _pieces(text: str, start: int, end: int, size: int) -> list[tuple[int, int]]:
-    """Adjoining pieces of *size* characters at most, at the best border in their later half."""
+    """Returns adjoining pieces of at most *size* characters, each cut at the best border in its second half."""
     splitter = TextSplitter(((size + 1) // 2, size), trim=False)
-    found = splitter.chunk_indices(text[start:end])
-    return [(start + offset, start + offset + len(piece)) for offset, piece in found]
+    pieces = splitter.chunk_indices(text[start:end])
+    return [(start + offset, start + offset + len(piece)) for offset, piece in pieces]

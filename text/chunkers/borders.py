@@ -1,8 +1,8 @@
 """Where a text can be cut: lines, paragraphs and sentences of any language.
 
-A border function takes ``(text, start, end)`` and yields ``(start, end)`` pairs, in order, that together cover
-every character of that stretch but white space. All run in linear time, on hostile text too: no pattern here
-may look at a run of the same characters from each of its positions.
+A border function takes ``(text, start, end)`` and yields ``(start, end)`` pairs in order, which together cover all
+characters of the stretch except white space. All take linear time, even on hostile text: no pattern here may rescan a
+run of equal characters from each of its positions.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ BLANK_LINE = re.compile(r"\f|(?:\r\n|\r(?!\n)|\n)[^\S\r\n\f]*+(?:\r\n?|\n)")
 
 _CLOSING = "[\"'”’»)\\]」』）】》]*+"  # noqa: RUF001 (these very marks are meant)
 _SENTENCE_END = re.compile(
-    # Latin marks end a sentence only before white space: not in 3.14, not in a.b.c, not in example.org.
+    # Latin marks end a sentence only before white space: not in 3.14, a.b.c or example.org.
     rf"(?<![.!?…])[.!?…]++{_CLOSING}(?=\s)"
-    # CJK, Indic, Arabic, Armenian, Ethiopic, Tibetan, Burmese and Khmer marks end it wherever they stand.
+    # CJK, Indic, Arabic, Armenian, Ethiopic, Tibetan, Burmese and Khmer marks end one anywhere.
     rf"|(?<![。！？｡।॥؟۔։።།။។])[。！？｡।॥؟۔։።།။។]++{_CLOSING}"  # noqa: RUF001 (likewise)
     rf"|{BLANK_LINE.pattern}"
 )
 
 
 def trimmed(text: str, start: int, end: int) -> Stretch:
-    """The same stretch without white space at its ends; ``start == end`` where there is nothing else."""
+    """Returns the stretch without white space at its ends; ``start == end`` if it is blank."""
     piece = text[start:end]
     start += len(piece) - len(piece.lstrip())
     return start, max(start, start + len(piece.strip()))
 
 
 def lines(text: str, start: int, end: int) -> Iterator[Stretch]:
-    yield from _between(text, start, end, at=(found.end() for found in _LINE.finditer(text, start, end)))
+    yield from _between(text, start, end, at=(match.end() for match in _LINE.finditer(text, start, end)))
 
 
 def paragraphs(text: str, start: int, end: int) -> Iterator[Stretch]:
-    """What stands between blank lines or form feeds."""
-    yield from _between(text, start, end, at=(found.end() for found in BLANK_LINE.finditer(text, start, end)))
+    """Yields the stretches between blank lines or form feeds."""
+    yield from _between(text, start, end, at=(match.end() for match in BLANK_LINE.finditer(text, start, end)))
 
 
 def sentences(text: str, start: int, end: int) -> Iterator[Stretch]:
-    """Sentences by their closing marks. The full stop of an abbreviation, an initial or an ordinal ends none."""
+    """Yields sentences. The full stop of an abbreviation, an initial or an ordinal does not end one."""
     yield from _between(text, start, end, at=_ends(text, start, end))
 
 
 def full_stops(text: str, start: int, end: int) -> Iterator[Stretch]:
-    """Sentences where none need begin with a capital, for what ``sentences`` takes for one long sentence."""
-    yield from _between(text, start, end, at=(found.end() for found in _SENTENCE_END.finditer(text, start, end)))
+    """Yields stretches between all closing marks, to cut what ``sentences`` takes for one long sentence."""
+    yield from _between(text, start, end, at=(match.end() for match in _SENTENCE_END.finditer(text, start, end)))
 
 
 PROSE: tuple[Border, ...] = (sentences, full_stops)
@@ -59,10 +59,10 @@ PROSE: tuple[Border, ...] = (sentences, full_stops)
 
 def _ends(text: str, start: int, end: int) -> Iterator[int]:
     begin = start
-    for found in _SENTENCE_END.finditer(text, start, end):
-        is_stop = found.group()[0] == "."
-        if not is_stop or ends_sentence(text, found.start() + 1, begin=begin, after=found.end()):
-            begin = found.end()
+    for match in _SENTENCE_END.finditer(text, start, end):
+        is_stop = match.group()[0] == "."
+        if not is_stop or ends_sentence(text, match.start() + 1, begin=begin, after=match.end()):
+            begin = match.end()
             yield begin
 
 

@@ -1,13 +1,13 @@
-"""From units to chunks, so that an edit changes the chunks around it and no others.
+"""Packs units into chunks so that an edit changes only the chunks around it.
 
-Filling chunks from left to right would let one inserted paragraph shift every border behind it. Here borders
-depend on content, as in content-defined chunking (LBFS, Muthitacharoen et al. 2001): each unit has a mark, a
-hash of its own text, and
+If chunks were filled from left to right, one inserted paragraph would shift every border after it. Here borders depend
+on content, as in content-defined chunking (LBFS, Muthitacharoen et al. 2001). Each unit has a mark, a hash of its own
+text, and
 
-1. a unit whose mark is smaller than every other within REACH of a chunk on both sides starts a stretch, and
-2. inside a stretch (about a chunk and a half) the fewest chunks win, and among those the smallest marks.
+1. a unit whose mark is the smallest within REACH of a chunk on both sides starts a stretch;
+2. a stretch (about a chunk and a half) is cut into the fewest chunks, and among equals those with the smallest marks.
 
-So a border can only be moved from within its own stretch or the reach of its ends.
+So only an edit within a border's own stretch, or within reach of the stretch's ends, can move the border.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from domain import Span
-from text.chunkers.base import Run, Source, Unit, units_of
+from text.chunkers.base import Segment, Source, Unit, units_of
 from text.chunkers.borders import PROSE, lines
 
 REACH = 0.5
-"""Of a chunk. Larger fills chunks better and lets an edit reach further; test_chunkers.py holds the figures."""
+"""In chunks. A larger value fills chunks better, but edits reach further; test_chunkers.py has the figures."""
 
 
-def pack(source: Source, run: Run) -> Iterator[Span]:
-    """The chunks of a run, in order. Only a chunk of a single code point can be over ``source.max_tokens``."""
-    if run.units:
-        yield from _Packer.of(source, run).spans()
+def pack(source: Source, segment: Segment) -> Iterator[Span]:
+    """Yields the chunks of a segment, in order. Only a single code point can exceed ``source.max_tokens``."""
+    if segment.units:
+        yield from _Packer.of(source, segment).spans()
 
 
 @dataclass(frozen=True, slots=True)
 class _Packer:
-    """*begins* and *ends* say where each unit lies on a line of tokens; *room* is what a chunk may hold."""
+    """*begins* and *ends* are each unit's offsets in tokens; *room* is how many tokens a chunk may have."""
 
     source: Source
-    run: Run
+    segment: Segment
     begins: list[int]
     ends: list[int]
     marks: list[float]
     room: int
 
     @classmethod
-    def of(cls, source: Source, run: Run) -> _Packer:
-        marks = [_mark(source.text[unit.start : unit.end]) for unit in run.units]
-        begins, ends = _on_a_line(source, run.units)
-        return cls(source, run, begins, ends, marks, source.beside(run.prefix).max_tokens)
+    def of(cls, source: Source, segment: Segment) -> _Packer:
+        marks = [_mark(source.text[unit.start : unit.end]) for unit in segment.units]
+        begins, ends = _on_a_line(source, segment.units)
+        return cls(source, segment, begins, ends, marks, source.beside(segment.prefix).max_tokens)
 
     def spans(self) -> Iterator[Span]:
         for first, stop in pairwise([*self._anchors(), len(self.marks)]):
@@ -67,16 +67,16 @@ class _Packer:
                 yield span
             elif end - begin == 1:
                 yield from self._bare(span)
-            else:  # the weights are a sum, a tokenizer need not be: the whole can have more tokens than its parts
+            else:  # token counts are not additive: the whole can have more tokens than the sum of its parts
                 weight = self.ends[end - 1] - self.begins[begin]
                 fair = weight * self.source.max_tokens // span.token_count
                 yield from self._filled(begin, end, min(fair, weight - 1))
 
     def _cheapest(self, first: int, stop: int, room: int) -> list[tuple[int, int]]:
-        """The partition that costs least, where a chunk costs 1 + its first unit's mark.
+        """Returns the cheapest partition, where a chunk costs 1 + its first unit's mark.
 
-        The cost of a chunk does not depend on its end, so a queue of the starts that are in reach and still
-        of use, cheapest first, makes this linear (sliding-window minimum).
+        The cost of a chunk does not depend on its end, so a queue of the useful starts within reach, cheapest first,
+        makes this linear (sliding-window minimum).
         """
         starts: deque[tuple[float, int]] = deque()
         cost, chosen = 0.0, {}
@@ -91,22 +91,22 @@ class _Packer:
         return _followed_back(chosen, first, stop)
 
     def _span(self, begin: int, end: int) -> Span:
-        start, stop = self.run.units[begin].start, self.run.units[end - 1].end
-        text = self.run.prefix_at(start) + self.source.text[start:stop]
-        return Span(start, stop, text, self.source.count_tokens(text), self.run.section)
+        start, stop = self.segment.units[begin].start, self.segment.units[end - 1].end
+        text = self.segment.prefix_at(start) + self.source.text[start:stop]
+        return Span(start, stop, text, self.source.count_tokens(text), self.segment.section)
 
     def _bare(self, span: Span) -> Iterator[Span]:
-        """Without the prefix, for a tokenizer that counts more for the two together than for each."""
+        """Omits the prefix, for a tokenizer that counts more tokens for the whole than for its two parts."""
         stretches = [(span.start, span.end)]
-        if span.start <= self.run.header[0]:  # it has the header in its place
-            stretches = [(span.start, self.run.header[1]), (self.run.header[1], span.end)]
+        if span.start <= self.segment.header[0]:  # it contains the header itself
+            stretches = [(span.start, self.segment.header[1]), (self.segment.header[1], span.end)]
         for unit in units_of(self.source, stretches, (lines, *PROSE)):
             text = self.source.text[unit.start : unit.end]
             yield Span(unit.start, unit.end, text, self.source.count_tokens(text), span.section)
 
 
 def _mark(text: str) -> float:
-    """A number in [0, 1) that only the text decides, in every process and on every machine."""
+    """Returns a number in [0, 1) that depends only on the text, in every process and on every machine."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48
 
@@ -120,7 +120,7 @@ def _on_a_line(source: Source, units: Sequence[Unit]) -> tuple[list[int], list[i
 
 
 def _nearest_smaller(marks: Sequence[float]) -> tuple[list[int], list[int]]:
-    """For each unit the nearest one on either side whose mark is not larger; the run's ends count as smaller."""
+    """Returns for each unit, on both sides, the nearest whose mark is not larger; the ends count as smaller."""
     before, after = [0] * len(marks), [len(marks)] * len(marks)
     falling: list[int] = []
     for at in range(1, len(marks)):

@@ -1,4 +1,4 @@
-"""Pages: where they begin, and the strategy that never crosses one.
+"""Finds the pages of a text; the strategy that never crosses one.
 
 A form feed begins the next page. A line of its own that reads ``[page 3]``, ``--- page 3 ---`` or
 ``=== Page 3 ===`` (any case) begins that page; the line itself is on none. What stands before the first mark is page 1.
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from text.chunkers.base import Run, Source
+from text.chunkers.base import Segment, Source
 from text.chunkers.structure import sections
 
 _MARK = re.compile(
@@ -30,16 +30,16 @@ class Page:
 
 
 def pages(text: str) -> list[Page]:
-    """The pages in the order of the text. One page, number 1, where there is no mark."""
-    found = []
+    """Returns the pages in the order of the text; without any mark, a single page with number 1."""
+    earlier = []
     start, number = 0, 1
     for mark in _MARK.finditer(text):
-        found.append(Page(start, mark.start(), number))
+        earlier.append(Page(start, mark.start(), number))
         written = mark.group(1) or mark.group(3)
         start, number = mark.end(), int(written) if written else number + 1
-    return [*found, Page(start, len(text), number)]
+    return [*earlier, Page(start, len(text), number)]
 
 
-def by_page(source: Source) -> Iterator[Run]:
+def by_page(source: Source) -> Iterator[Segment]:
     stretches = [(page.start, page.end) for page in pages(source.text)]
     yield from sections(source, stretches, plain_headings=True)

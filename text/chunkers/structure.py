@@ -1,8 +1,8 @@
-"""Documents with headings: each section is a run, and its heading stands with the text below it.
+"""Documents with headings: each section is a segment, and its heading stays with the text below it.
 
-A heading is markdown's ``# Title``, a line underlined with ``===`` or ``---``, and for the default strategy
-also a line that stands alone and is in CAPITALS or begins with a number of two levels (``2.3 Title``; one level
-would make a heading of every item of a list). Lines in fenced code are never headings.
+A heading is markdown's ``# Title`` or a line underlined with ``===`` or ``---``; for the default strategy also a
+paragraph of one line that is in CAPITALS or begins with a number of two or more levels (``2.3 Title``; with one level,
+every item of a list would be a heading). Lines in fenced code are never headings.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from text.chunkers.base import Run, Source, Unit, units_between
+from text.chunkers.base import Segment, Source, Unit, units_between
 from text.chunkers.borders import BLANK_LINE, PROSE, Border, Stretch, lines
-from text.chunkers.tables import Table, begins_table, is_long, table_at, table_runs
+from text.chunkers.tables import Table, begins_table, is_long, table_at, table_segments
 
 _ATX = re.compile(r"(#{1,6})[ \t]++([^\r\n]*[^\s#])")
 _UNDERLINE = re.compile(r"=++\Z|--++\Z")
@@ -23,7 +23,7 @@ _ITEM = re.compile(r"[|>]|[-*+•][ \t]|\d{1,9}[.)][ \t]")
 _LONGEST_PLAIN_HEADING = 80
 
 Path = tuple[tuple[int, str], ...]
-"""The headings above a place, outermost first, each with its level."""
+"""The current headings, outermost first, each with its level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +38,30 @@ class _Block:
     table: Table | None = None
 
 
-def default(source: Source) -> Iterator[Run]:
+def default(source: Source) -> Iterator[Segment]:
     yield from sections(source, [(0, len(source.text))], plain_headings=True)
 
 
-def markdown(source: Source) -> Iterator[Run]:
+def markdown(source: Source) -> Iterator[Segment]:
     yield from sections(source, [(0, len(source.text))], plain_headings=False)
 
 
 def sections(
     source: Source, stretches: Iterable[Stretch], *, plain_headings: bool, tables_apart: bool = False
-) -> Iterator[Run]:
-    """The sections of each stretch. One that goes on in the next stretch is two runs, one path.
+) -> Iterator[Segment]:
+    """Yields the sections of each stretch. A section that continues in the next stretch is two segments of one path.
 
-    A table that does not fit a chunk is a run of its own, under its repeated header; with *tables_apart* each is.
+    A table that does not fit a chunk is a segment of its own, with its header repeated; with *tables_apart* every table
+    is.
     """
     path: Path = ()
     for start, end in stretches:
-        found = list(lines(source.text, start, end))
-        blocks = _Lines(source.text, found, plain_headings=plain_headings).blocks()
+        all_lines = list(lines(source.text, start, end))
+        blocks = _Lines(source.text, all_lines, plain_headings=plain_headings).blocks()
         for headings, bodies in _with_their_headings(blocks):
             for heading in headings:
                 path = (*(above for above in path if above[0] < heading.level), (heading.level, heading.title))
-            yield from _runs(source, headings, bodies, titles(path), tables_apart=tables_apart)
+            yield from _segments(source, headings, bodies, titles(path), tables_apart=tables_apart)
 
 
 def titles(path: Path) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def titles(path: Path) -> tuple[str, ...]:
 
 
 def _with_their_headings(blocks: Iterable[_Block]) -> Iterator[tuple[list[_Block], list[_Block]]]:
-    """Headings with nothing between them belong to the same section, that of the last."""
+    """Groups blocks into sections. Consecutive headings belong to one section, that of the last."""
     headings: list[_Block] = []
     bodies: list[_Block] = []
     for block in blocks:
@@ -80,26 +81,26 @@ def _with_their_headings(blocks: Iterable[_Block]) -> Iterator[tuple[list[_Block
         yield headings, bodies
 
 
-def _runs(
+def _segments(
     source: Source, headings: list[_Block], bodies: list[_Block], section: tuple[str, ...], *, tables_apart: bool
-) -> Iterator[Run]:
-    waiting: list[_Block] = []
+) -> Iterator[Segment]:
+    pending: list[_Block] = []
     for body in bodies:
         if body.table is None or not (tables_apart or is_long(source, body.table)):
-            waiting.append(body)
+            pending.append(body)
             continue
-        if waiting:
-            yield Run(_units(source, headings, waiting), section)
-            headings, waiting = [], []
+        if pending:
+            yield Segment(_units(source, headings, pending), section)
+            headings, pending = [], []
         lead = headings[0].start if headings else None
-        yield from table_runs(source, body.table, lead=lead, section=section)
+        yield from table_segments(source, body.table, lead=lead, section=section)
         headings = []
-    if headings or waiting:
-        yield Run(_units(source, headings, waiting), section)
+    if headings or pending:
+        yield Segment(_units(source, headings, pending), section)
 
 
 def _units(source: Source, headings: Sequence[_Block], bodies: Sequence[_Block]) -> list[Unit]:
-    """The first body has the headings in front, so that no chunk is a heading alone."""
+    """Returns the units of a section. The first includes the headings, so that no chunk is a heading alone."""
     if not bodies:
         return list(units_between(source, headings[0].start, headings[-1].end, (lines,)))
     units: list[Unit] = []
@@ -111,7 +112,7 @@ def _units(source: Source, headings: Sequence[_Block], bodies: Sequence[_Block])
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """The lines of a stretch that are not blank, and what they form."""
+    """The lines of a stretch that are not blank, and the blocks that they form."""
 
     text: str
     lines: list[Stretch]
@@ -124,7 +125,7 @@ class _Lines:
             yield block
 
     def _fenced(self, at: int) -> tuple[_Block, int] | None:
-        """Up to the fence that closes it; to the end where none does, as CommonMark has it."""
+        """Ends at the closing fence, or at the end of the text without one, as in CommonMark."""
         fence = _FENCE.match(self.text, *self.lines[at])
         if fence is None:
             return None
@@ -139,9 +140,9 @@ class _Lines:
         return len(line) >= len(fence) and not line.strip(fence[0])
 
     def _heading(self, at: int) -> tuple[_Block, int] | None:
-        found = _ATX.match(self.text, *self.lines[at])
-        if found:
-            return self._titled(at, at, len(found.group(1)), found.group(2)), at + 1
+        heading = _ATX.match(self.text, *self.lines[at])
+        if heading:
+            return self._titled(at, at, len(heading.group(1)), heading.group(2)), at + 1
         if self._is_underlined(at):
             level = 1 if self._line(at + 1)[0] == "=" else 2
             return self._titled(at, at + 1, level, self._line(at)), at + 2
@@ -154,7 +155,7 @@ class _Lines:
         return any(letter.isalnum() for letter in self._line(at))
 
     def _plain_level(self, at: int) -> int:
-        """1 for CAPITALS, the count of its numbers for ``2.3 Title``, 0 for what is no heading."""
+        """Returns 1 for CAPITALS, the count of numbers for ``2.3 Title``, 0 if it is not a heading."""
         start, end = self.lines[at]
         if end - start > _LONGEST_PLAIN_HEADING or not self._ends_paragraph(at):
             return 0

@@ -1,8 +1,8 @@
 """Tables: rows stay whole, and every chunk begins with the header, so that its cells can be understood.
 
-Two kinds: a document with tables in markdown or HTML (what stands around them is chunked as markdown), and a document
-that is one table of separated values (comma, semicolon, tab or bar), where a quoted cell may hold line breaks. What
-stands above its header, a title or Excel's ``sep=;``, is in the first chunk alone.
+There are two kinds: a document with tables in markdown or HTML (the text around them is chunked as markdown), and a
+document that is one table of values separated by comma, semicolon, tab or bar, whose quoted cells may contain line
+breaks. Anything above its header, such as a title or Excel's ``sep=;``, is in the first chunk only.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from text.chunkers.base import Run, Source, units_of
+from text.chunkers.base import Segment, Source, units_of
 from text.chunkers.borders import BLANK_LINE, PROSE, Stretch, lines
 from text.chunkers.structure import sections
-from text.chunkers.tables import Table, are_units, is_header, is_title, table_runs, tables_in
+from text.chunkers.tables import Table, are_units, is_header, is_title, table_segments, tables_in
 
 _QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*+"(?=[,;\t|]|$)')
 _OPEN_QUOTE = re.compile(r'(?:^|[,;\t|])"')
 _SEPARATORS = ",;\t|"
-_SAID_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?', re.IGNORECASE)
+_DECLARED_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?', re.IGNORECASE)
 _LONGEST_ROW_LINES = 100
-"""A quote that nothing closes makes one row of that many lines at most, not of the rest of the document."""
-_LOOKED_AT = 50
+"""An unclosed quote makes one row of at most this many lines, not of the rest of the document."""
+_SAMPLE_RECORDS = 50
 _MOST_ABOVE = 10
 
 
-def table(source: Source) -> Iterator[Run]:
+def table(source: Source) -> Iterator[Segment]:
     rows = list(lines(source.text, 0, len(source.text)))
     if any(tables_in(source.text, rows)):
         yield from sections(source, [(0, len(source.text))], plain_headings=False, tables_apart=True)
@@ -34,26 +34,26 @@ def table(source: Source) -> Iterator[Run]:
         yield from _separated(source, list(_records(source.text, rows)))
 
 
-def _separated(source: Source, records: list[Stretch]) -> Iterator[Run]:
-    some = [source.text[slice(*record)] for record in records[:_LOOKED_AT]]
-    said = _SAID_SEPARATOR.fullmatch(some[0]) if some else None
-    separator = said.group(1) if said else _separator(some)
+def _separated(source: Source, records: list[Stretch]) -> Iterator[Segment]:
+    sample = [source.text[slice(*record)] for record in records[:_SAMPLE_RECORDS]]
+    declared = _DECLARED_SEPARATOR.fullmatch(sample[0]) if sample else None
+    separator = declared.group(1) if declared else _separator(sample)
     if not separator:
-        yield Run(units_of(source, records, (lines, *PROSE)), whole_overlap=True)
+        yield Segment(units_of(source, records, (lines, *PROSE)), whole_overlap=True)
         return
-    cells = [_cells(record, separator) for record in some]
-    first = last = _header(source.text, records, cells, begin=1 if said and len(cells) > 1 else 0)
+    cells = [_cells(record, separator) for record in sample]
+    first = last = _header(source.text, records, cells, begin=1 if declared and len(cells) > 1 else 0)
     if last + 1 < len(cells) and are_units(cells[last + 1]):
         last += 1
     header = (records[first][0], records[last][1])
-    yield from table_runs(source, Table(records[0][0], (header,), records[last + 1 :]))
+    yield from table_segments(source, Table(records[0][0], (header,), records[last + 1 :]))
 
 
-def _separator(some: Sequence[str]) -> str:
-    """The one that parts most records into as many cells as each other."""
+def _separator(sample: Sequence[str]) -> str:
+    """Returns the separator that splits the most records into the same number of cells; "" if none does."""
     best, rank = "", (0, 0)
     for separator in _SEPARATORS:
-        widths = Counter(len(_cells(record, separator)) for record in some)
+        widths = Counter(len(_cells(record, separator)) for record in sample)
         width, count = max(widths.items(), key=lambda each: (each[0] > 1, each[1], each[0]), default=(0, 0))
         if width > 1 and (count, width) > rank:
             best, rank = separator, (count, width)
@@ -61,7 +61,7 @@ def _separator(some: Sequence[str]) -> str:
 
 
 def _header(text: str, records: Sequence[Stretch], cells: Sequence[list[str]], *, begin: int) -> int:
-    """The record with the names of the columns: the first, unless that is clearly something above a table."""
+    """Returns the index of the record with the column names: the first, unless that is clearly above the table."""
     width = Counter(map(len, cells[begin:])).most_common(1)[0][0]
     for at in range(begin, min(len(cells), begin + _MOST_ABOVE)):
         if len(cells[at]) == width and not is_title(cells[at]):
@@ -83,7 +83,7 @@ def _cells(record: str, separator: str) -> list[str]:
 
 
 def _records(text: str, rows: list[Stretch]) -> Iterator[Stretch]:
-    """Lines, joined where a quoted cell goes on in the next line."""
+    """Yields lines, joined where a quoted cell continues in the next line."""
     start, count = None, 0
     for first, last in rows:
         start, count = (first, 1) if start is None else (start, count + 1)

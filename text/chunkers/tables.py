@@ -1,4 +1,4 @@
-"""Tables within a text, in markdown or HTML: their headers, their rows, and chunks of rows under a repeated header."""
+"""Markdown and HTML tables within a text: their headers and rows, and segments of rows under a repeated header."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from text.chunkers.base import CHARS_PER_TOKEN, Run, Source, units_of
+from text.chunkers.base import CHARS_PER_TOKEN, Segment, Source, units_of
 from text.chunkers.borders import BLANK_LINE, PROSE, Stretch, lines, trimmed
 
 _RULE = re.compile(r"\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?\Z")
@@ -29,9 +29,9 @@ _UNITS = frozenset(_UNIT_NAMES.split())
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """*headers* are what may be repeated, the best first; *rows* all that follows the last line of a header.
+    """*headers* are the alternatives for a repeated header, best first; *rows* follow the header.
 
-    From *start* on there may be a title in front of what is repeated.
+    A title may stand between *start* and the header.
     """
 
     start: int
@@ -50,57 +50,57 @@ def is_long(source: Source, table: Table) -> bool:
     return length >= limit or source.weight(table.start, table.end) > source.max_tokens
 
 
-def table_runs(
+def table_segments(
     source: Source, table: Table, *, lead: int | None = None, section: tuple[str, ...] = ()
-) -> Iterator[Run]:
-    """The table's rows under its header, which the first chunk has in its place and the others have repeated.
+) -> Iterator[Segment]:
+    """Yields the table's rows under its header: in place in the first chunk, repeated in the others.
 
-    *lead* is where a heading stands that goes with it. A header that would take more than half of each chunk is a row
-    like the others.
+    *lead* is the offset of a heading that belongs to the table. A header that would fill more than half of a chunk is
+    treated as a row.
     """
     start = table.start if lead is None else lead
     header = _repeatable(source, table)
     if header is None:
         stretches = [(start, table.headers[0][1]), *table.rows]
-        yield Run(units_of(source, stretches, (lines, *PROSE)), section, whole_overlap=True)
+        yield Segment(units_of(source, stretches, (lines, *PROSE)), section, whole_overlap=True)
         return
     prefix = source.text[slice(*header)] + "\n"
     room = source.beside(prefix)
-    first, *others = units_of(room, table.rows, (lines, *PROSE))
+    first, *more = units_of(room, table.rows, (lines, *PROSE))
     before = trimmed(source.text, start, header[0])
     weight = first.weight + (source.weight(*before) if before[0] < before[1] else 0)
     if weight > room.max_tokens:
-        yield Run(units_of(source, [before], (lines, *PROSE)), section, whole_overlap=True)
+        yield Segment(units_of(source, [before], (lines, *PROSE)), section, whole_overlap=True)
         start, weight = header[0], first.weight
-    yield Run([replace(first, start=start, weight=weight), *others], section, prefix, header, whole_overlap=True)
+    yield Segment([replace(first, start=start, weight=weight), *more], section, prefix, header, whole_overlap=True)
 
 
-def tables_in(text: str, found: Sequence[Stretch]) -> Iterator[tuple[Table, int, int]]:
-    """Each table among the lines *found*, with its first line and the one behind its last."""
+def tables_in(text: str, text_lines: Sequence[Stretch]) -> Iterator[tuple[Table, int, int]]:
+    """Yields each table with the index of its first line, and of the line after its last."""
     at = 0
-    while at < len(found):
-        table, stop = table_at(text, found, at)
+    while at < len(text_lines):
+        table, stop = table_at(text, text_lines, at)
         if table is not None:
             yield table, at, stop
         at = stop
 
 
-def table_at(text: str, found: Sequence[Stretch], at: int) -> tuple[Table | None, int]:
-    """The table that begins with line *at*, and the line behind it; None and the next line, where none does."""
-    if _is_markdown(text, found, at):
+def table_at(text: str, text_lines: Sequence[Stretch], at: int) -> tuple[Table | None, int]:
+    """Returns the table that begins at line *at* and the index of the line after it; without one, None and *at* + 1."""
+    if _is_markdown(text, text_lines, at):
         stop = at + 2
-        while stop < len(found) and _has_bar(text, found[stop]) and _follows(text, found, stop):
+        while stop < len(text_lines) and _has_bar(text, text_lines[stop]) and _follows(text, text_lines, stop):
             stop += 1
-        return _markdown(text, found[at:stop]), stop
-    end = _html_end(text, found, at)
+        return _markdown(text, text_lines[at:stop]), stop
+    end = _html_end(text, text_lines, at)
     if end is None:
         return None, at + 1
-    stop = next(number for number in range(at, len(found)) if found[number][1] >= end) + 1
-    return _html(text, found[at][0], found[stop - 1][1]), stop
+    stop = next(number for number in range(at, len(text_lines)) if text_lines[number][1] >= end) + 1
+    return _html(text, text_lines[at][0], text_lines[stop - 1][1]), stop
 
 
-def begins_table(text: str, found: Sequence[Stretch], at: int) -> bool:
-    return _is_markdown(text, found, at) or _HTML_TABLE.match(text, *found[at]) is not None
+def begins_table(text: str, text_lines: Sequence[Stretch], at: int) -> bool:
+    return _is_markdown(text, text_lines, at) or _HTML_TABLE.match(text, *text_lines[at]) is not None
 
 
 def is_header(cells: Sequence[str]) -> bool:
@@ -113,7 +113,7 @@ def is_title(cells: Sequence[str]) -> bool:
 
 
 def are_units(cells: Sequence[str]) -> bool:
-    """Does a row say in what its columns are measured?"""
+    """Is it a row of units of measurement?"""
     filled = [cell for cell in cells if cell]
     return bool(filled) and all(map(_is_unit, filled))
 
@@ -131,30 +131,31 @@ def _repeatable(source: Source, table: Table) -> Stretch | None:
     return None
 
 
-def _is_markdown(text: str, found: Sequence[Stretch], at: int) -> bool:
-    if at + 1 >= len(found) or not _follows(text, found, at + 1):
+def _is_markdown(text: str, text_lines: Sequence[Stretch], at: int) -> bool:
+    if at + 1 >= len(text_lines) or not _follows(text, text_lines, at + 1):
         return False
-    return _has_bar(text, found[at]) and _has_bar(text, found[at + 1]) and bool(_RULE.match(text, *found[at + 1]))
+    head, rule = text_lines[at], text_lines[at + 1]
+    return _has_bar(text, head) and _has_bar(text, rule) and bool(_RULE.match(text, *rule))
 
 
 def _has_bar(text: str, row: Stretch) -> bool:
     return text.find("|", *row) >= 0
 
 
-def _follows(text: str, found: Sequence[Stretch], at: int) -> bool:
+def _follows(text: str, text_lines: Sequence[Stretch], at: int) -> bool:
     """Is there no blank line before it?"""
-    return BLANK_LINE.search(text, found[at - 1][1], found[at][0]) is None
+    return BLANK_LINE.search(text, text_lines[at - 1][1], text_lines[at][0]) is None
 
 
-def _html_end(text: str, found: Sequence[Stretch], at: int) -> int | None:
-    """Where the table that begins line *at* is closed. One that holds another is text."""
-    begin = _HTML_TABLE.match(text, *found[at])
-    after = _HTML_NEXT.search(text, begin.end(), found[-1][1]) if begin else None
+def _html_end(text: str, text_lines: Sequence[Stretch], at: int) -> int | None:
+    """Returns where the table that begins at line *at* is closed. A table that contains another is treated as text."""
+    begin = _HTML_TABLE.match(text, *text_lines[at])
+    after = _HTML_NEXT.search(text, begin.end(), text_lines[-1][1]) if begin else None
     return after.end() if after and after.group().startswith("</") else None
 
 
 def _markdown(text: str, rows: Sequence[Stretch]) -> Table:
-    """A row with a bar, the rule below it, and the rows that follow. The row above the rule may be a title."""
+    """Parses a row with a bar, the rule below it, and further rows. The row above the rule may be a title."""
     cells = [_cells(text, row) for row in rows[: _MOST_TITLE_ROWS + 3]]
     last = 1
     if is_title(cells[0]) and len(cells[0]) > 1:
@@ -176,8 +177,8 @@ def _cells(text: str, row: Stretch) -> list[str]:
 
 
 def _html(text: str, start: int, end: int) -> Table:
-    """Up to the end of its thead, or of the rows of th that it begins with; its first row, where there are none."""
-    ends = [found.end() for found in _HTML_ROW_END.finditer(text, start, end)]
+    """Parses an HTML table. Its header is its thead, else its leading rows of th, else its first row."""
+    ends = [match.end() for match in _HTML_ROW_END.finditer(text, start, end)]
     head = _HTML_HEAD_END.search(text, start, end)
     borders = [head.end(), *(at for at in ends if at > head.end())] if head else _behind_th(text, start, ends)
     if not borders:
@@ -188,7 +189,7 @@ def _html(text: str, start: int, end: int) -> Table:
 
 
 def _behind_th(text: str, start: int, ends: Sequence[int]) -> list[int]:
-    """The ends of rows, from that of the header on."""
+    """Returns the ends of rows, from the end of the header on."""
     begin = start
     for number, stop in enumerate(ends):
         if {kind.casefold() for kind in _HTML_CELL.findall(text, begin, stop)} != {"th"}:

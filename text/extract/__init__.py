@@ -1,5 +1,5 @@
-"""From a file to its text, as the chunkers understand it: a heading is ``# Title``, a page begins with a form feed,
-a table is markdown's. Each kind of file has a reader of its own, and the library of each is loaded when it is needed.
+"""Extracts the text of a file in the form that the chunkers expect: headings as ``# Title``, a form feed between pages,
+tables in markdown. Each kind of file has its own reader, whose library is loaded on demand.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from errors import Unreadable
-from text.extract.base import Bounds, Convert, ExtractedText, Ocr, Pieces, check_chars
+from text.extract.base import Bounds, Convert, ExtractedText, Ocr, TextBuilder, check_chars
 from text.extract.kinds import (
     DOCX,
     EML,
@@ -27,7 +27,7 @@ from text.extract.kinds import (
     XLSX,
     XML,
     ZIP,
-    Kind,
+    FileKind,
     charset_of,
     kind_of,
 )
@@ -39,7 +39,7 @@ LONGEST_TITLE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """What other programs do, where they are installed."""
+    """Other programs, if they are installed."""
 
     ocr: Ocr | None = None
     convert: Convert | None = None
@@ -54,28 +54,28 @@ def extract(
     ocr: Ocr | None = None,
     convert: Convert | None = None,
 ) -> ExtractedText:
-    """The text of a file. *declared* is the content type that its sender gave, "" where none was given.
+    """Extracts the text of a file. *declared* is the content type that its sender declared, or "".
 
-    Raises Unreadable, in words for whoever sent it, also where it has no text at all.
+    Raises Unreadable, with a message for the sender, also if the file has no text.
     """
     kind = kind_of(content[:HEAD_BYTES], filename, declared)
     try:
-        kind = _inside(kind, content)
-        found = _read(kind, content, charset_of(declared), bounds, Engines(ocr, convert))
+        kind = _kind_inside(kind, content)
+        extracted = _read_kind(kind, content, charset_of(declared), bounds, Engines(ocr, convert))
     except (Unreadable, MemoryError):
         raise
     except Exception as error:
-        if "memory" in str(error).lower():  # lxml has words of its own for it
+        if "memory" in str(error).lower():  # lxml raises exceptions of its own for it
             raise MemoryError from error
         raise Unreadable(f"It is damaged, or not really {kind.name}: it cannot be read.") from error
-    check_chars(len(found.text), bounds.chars)
-    if not found.text.strip():
+    check_chars(len(extracted.text), bounds.chars)
+    if not extracted.text.strip():
         raise Unreadable("It has no text: there is nothing to search for in it.")
-    return _storable(found)
+    return _storable(extracted)
 
 
-def _inside(kind: Kind, content: bytes) -> Kind:
-    """What is in a container decides, not what it is called."""
+def _kind_inside(kind: FileKind, content: bytes) -> FileKind:
+    """Determines the kind of a container by its content, whatever its name."""
     if not kind.container:
         return kind
     from text.extract.packages import kind_of_archive, kind_of_compound
@@ -83,17 +83,17 @@ def _inside(kind: Kind, content: bytes) -> Kind:
     return kind_of_archive(content) if kind.container == ZIP else kind_of_compound(content)
 
 
-def _storable(found: ExtractedText) -> ExtractedText:
-    """Without the characters that no database keeps; a title is one line and not a book."""
-    title = UNFIT_FOR_A_LINE.sub("", storable(found.title or "")).strip()[:LONGEST_TITLE]
+def _storable(extracted: ExtractedText) -> ExtractedText:
+    """Removes characters that no database stores; cuts the title to a line of LONGEST_TITLE."""
+    title = UNFIT_FOR_A_LINE.sub("", storable(extracted.title or "")).strip()[:LONGEST_TITLE]
     warnings = tuple(
-        replace(each, message=storable(each.message), part=storable(each.part) if each.part else None)
-        for each in found.warnings
+        replace(warning, message=storable(warning.message), part=storable(warning.part) if warning.part else None)
+        for warning in extracted.warnings
     )
-    return replace(found, text=storable(found.text), title=title or None, warnings=warnings)
+    return replace(extracted, text=storable(extracted.text), title=title or None, warnings=warnings)
 
 
-def _read(kind: Kind, content: bytes, charset: str | None, bounds: Bounds, engines: Engines) -> ExtractedText:
+def _read_kind(kind: FileKind, content: bytes, charset: str | None, bounds: Bounds, engines: Engines) -> ExtractedText:
     if kind is PDF:
         from text.extract.pdf import read_pdf
 
@@ -108,11 +108,11 @@ def _read(kind: Kind, content: bytes, charset: str | None, bounds: Bounds, engin
         return _converted(kind, content, bounds, engines.convert)
     if kind in (HTML, EML, JSON, NOTEBOOK, XML):
         return _read_structured(kind, content, charset, bounds)
-    found = decoded(content, charset)
-    return ExtractedText(found.text, kind.mime_type, PLAIN[kind], warnings=found.caveats)
+    plain_text = decoded(content, charset)
+    return ExtractedText(plain_text.text, kind.mime_type, PLAIN[kind], warnings=plain_text.caveats)
 
 
-def _read_archive(kind: Kind, content: bytes, bounds: Bounds) -> ExtractedText:
+def _read_archive(kind: FileKind, content: bytes, bounds: Bounds) -> ExtractedText:
     if kind is DOCX:
         from text.extract.word import read_docx
 
@@ -130,7 +130,7 @@ def _read_archive(kind: Kind, content: bytes, bounds: Bounds) -> ExtractedText:
     return read_epub(content, bounds)
 
 
-def _read_structured(kind: Kind, content: bytes, charset: str | None, bounds: Bounds) -> ExtractedText:
+def _read_structured(kind: FileKind, content: bytes, charset: str | None, bounds: Bounds) -> ExtractedText:
     if kind is HTML:
         from text.extract.markup import read_html
 
@@ -144,8 +144,8 @@ def _read_structured(kind: Kind, content: bytes, charset: str | None, bounds: Bo
     return read_xml(content, bounds, charset) if kind is XML else read_json(content, bounds, charset)
 
 
-def _converted(kind: Kind, content: bytes, bounds: Bounds, convert: Convert | None) -> ExtractedText:
-    """By a program of its own, which makes HTML of it."""
+def _converted(kind: FileKind, content: bytes, bounds: Bounds, convert: Convert | None) -> ExtractedText:
+    """Reads a file that another program converts to HTML."""
     from text.extract.archives import check_archive
     from text.extract.markup import write_html
 
@@ -157,6 +157,6 @@ def _converted(kind: Kind, content: bytes, bounds: Bounds, convert: Convert | No
         )
     if kind.container == ZIP:
         check_archive(content, bounds, may_have_doctype=True)
-    out = Pieces(bounds.chars)
+    out = TextBuilder(bounds.chars)
     title = write_html(decoded(convert(content, kind.suffixes[0][1:])).text, out)
     return out.extracted(kind.mime_type, "markdown", title)

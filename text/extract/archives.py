@@ -1,4 +1,4 @@
-"""ZIP archives, which four kinds of files are, looked at before a parser unpacks them."""
+"""Checks ZIP archives, which several kinds of files are, before a parser unpacks them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MOST_PARTS = 20_000
 
 
 def check_archive(content: bytes, bounds: Bounds, *, may_have_doctype: bool) -> None:
-    """Raises Unreadable for a bomb: parts that unpack to more than is allowed, or XML that defines entities.
+    """Raises Unreadable for a bomb (too many or too large parts, XML that defines entities) and for encrypted parts.
 
-    A part that is longer than the directory says is cut there by zipfile, and its checksum is wrong then.
+    zipfile cuts a part that is longer than the directory says; its checksum then fails.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = archive.infolist()
@@ -35,7 +35,7 @@ def check_archive(content: bytes, bounds: Bounds, *, may_have_doctype: bool) -> 
 
 
 def _check_prologue(start: bytes, *, may_have_doctype: bool) -> None:
-    """No office program writes a DTD; what defines entities is out to fill the memory or to read other files."""
+    """No office program writes a DTD; defined entities are attempts to fill the memory or to read other files."""
     plain = start.replace(b"\x00", b"")  # UTF-16 too
     if _DECLARATION in plain or (not may_have_doctype and b"<!DOCTYPE" in plain):
         raise Unreadable("Its XML defines entities, which no honest file of this kind does.")

@@ -1,4 +1,4 @@
-"""What every reader of a file gives and keeps to. Pure: bytes in, text out, no IO."""
+"""The parts that all readers of files share. Pure: bytes in, text out, no IO."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from dataclasses import dataclass, field
 from errors import Unreadable
 
 Ocr = Callable[[bytes], str]
-"""The text on a picture (PGM: 8 bits of grey per pixel)."""
+"""Returns the text on a picture (PGM, 8 bits of grey per pixel)."""
 
 Convert = Callable[[bytes, str], bytes]
-"""The HTML that another program makes of a file; the string is the usual suffix of such files."""
+"""Converts a file to HTML with another program; the string is the usual suffix of such files."""
 
 PAGE = "\f"
-"""Begins the next page for the chunkers (text/chunkers/pages.py)."""
+"""A page break for the chunkers (text/chunkers/pages.py)."""
 
 MOST_CAVEATS = 200
-_NO_TITLES = {
+_PLACEHOLDER_TITLES = {
     "", "untitled", "untitled document", "untitled presentation", "untitled spreadsheet", "untitled 1", "no title",
     "document", "document1", "new document", "word document", "microsoft word", "presentation", "presentation1",
     "powerpoint presentation", "powerpoint-pr\u00e4sentation", "pr\u00e9sentation powerpoint", "slide 1", "folie 1",
 }  # fmt: skip
-_OF_A_PROGRAM = re.compile(r"^Microsoft (?:Word|PowerPoint|Excel) - ")
+_PROGRAM_PREFIX = re.compile(r"^Microsoft (?:Word|PowerPoint|Excel) - ")
 _PAGE_MARKS = re.compile(
     r"^[ \t]*(?:\[page[ \t]+\d{1,6}\]|([-=])\1+[ \t]*page[ \t]+\d{1,6}[ \t]*\1{2,})[ \t]*$", re.I | re.M
 )
 
 EXTRACTION = 2
-"""Raised when files are read otherwise than before: what is sent again is then read again."""
+"""The version of extraction: raise it when files are read differently, and files sent again are read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one document may be, each a setting. *unpacked_bytes* is for what comes in a ZIP archive."""
+    """The limits of a document, each a setting. *unpacked_bytes* applies to ZIP archives."""
 
     pages: int
     chars: int
@@ -43,7 +43,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Caveat:
-    """What of a file is not in its text, or may be wrong in it. docs/files.md lists the codes.
+    """A warning about what is missing from the extracted text, or may be wrong in it. docs/files.md lists the codes.
 
     *part* names a sheet, a chapter, an attachment or another part of the file.
     """
@@ -56,7 +56,7 @@ class Caveat:
 
 @dataclass(frozen=True, slots=True)
 class ExtractedText:
-    """A file as text. *strategy* is the way of chunking that fits it."""
+    """The text of a file. *strategy* is the chunking strategy that suits it."""
 
     text: str
     mime_type: str
@@ -66,8 +66,8 @@ class ExtractedText:
 
 
 @dataclass(slots=True)
-class Pieces:
-    """Collects the paragraphs of a text; raises Unreadable when they become more than a document may have."""
+class TextBuilder:
+    """Collects the paragraphs of a text; raises Unreadable if they exceed *most_chars*."""
 
     most_chars: int
     has_tables: bool = False
@@ -84,8 +84,8 @@ class Pieces:
             self._put(f"{'#' * min(max(level, 1), 6)} {title}")
 
     def add_table(self, rows: Iterable[Sequence[str]], *, title_level: int = 0) -> None:
-        """A markdown table, below the rows above its header that are titles; what has one column is no table. With a
-        *title_level* a single title is a heading, so that it is known of all that stands below it.
+        """Adds a markdown table. Leading rows that are titles, and rows of a table of one column, become paragraphs;
+        with a *title_level* a single title becomes a heading, so that it applies to everything below it.
         """
         filled = [row for row in ([one_line(cell) for cell in row] for row in rows) if any(row)]
         width = max((len(row) for row in filled), default=0)
@@ -110,7 +110,7 @@ class Pieces:
         if caveat not in self._caveats and len(self._caveats) < MOST_CAVEATS:
             self._caveats.append(caveat)
 
-    def take(self, caveats: Iterable[Caveat]) -> None:
+    def add_caveats(self, caveats: Iterable[Caveat]) -> None:
         for caveat in caveats:
             self.warn(caveat.code, caveat.message, page=caveat.page, part=caveat.part)
 
@@ -119,7 +119,7 @@ class Pieces:
         return self._chars
 
     def extracted(self, mime_type: str, otherwise: str, title: str | None = None) -> ExtractedText:
-        """What was collected. *otherwise* is the way of chunking for a text without tables."""
+        """Returns the collected text. *otherwise* is the chunking strategy if it has no tables."""
         strategy = "table" if self.has_tables else otherwise
         text = "\n\n".join(self._pieces).rstrip()
         return ExtractedText(text, mime_type, strategy, real_title(title), tuple(self._caveats))
@@ -141,9 +141,9 @@ def check_pages(pages: int, bounds: Bounds) -> None:
 
 
 def real_title(title: str | None) -> str | None:
-    """None for what a program calls a file that nobody gave a title."""
-    title = _OF_A_PROGRAM.sub("", one_line(title or ""))
-    return None if title.casefold() in _NO_TITLES else title
+    """Returns the title, or None if it is a program's placeholder."""
+    title = _PROGRAM_PREFIX.sub("", one_line(title or ""))
+    return None if title.casefold() in _PLACEHOLDER_TITLES else title
 
 
 def one_line(text: str) -> str:
@@ -151,27 +151,27 @@ def one_line(text: str) -> str:
 
 
 def without_page_marks(text: str) -> str:
-    """The text of a page, without what the chunkers would take for the beginning of another one."""
+    """Removes what the chunkers would take for a page mark from the text of a page."""
     return _PAGE_MARKS.sub("", text.replace(PAGE, "\n"))
 
 
-def numbers(found: Sequence[int]) -> str:
-    """``page 3``, ``pages 3 and 4 to 6``: for whoever reads why something is missing."""
+def page_ranges(page_numbers: Sequence[int]) -> str:
+    """Formats page numbers for messages: ``page 3``, ``pages 3 and 5 to 7``."""
     runs: list[list[int]] = []
-    for number in found:
+    for number in page_numbers:
         if runs and runs[-1][-1] == number - 1:
             runs[-1][1:] = [number]
         else:
             runs.append([number])
-    shown = [f"{run[0]} to {run[1]}" if len(run) > 1 else str(run[0]) for run in runs[:10]]
+    ranges = [f"{run[0]} to {run[1]}" if len(run) > 1 else str(run[0]) for run in runs[:10]]
     if len(runs) > 10:
-        shown[9:] = ["others"]
-    told = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-    return f"page{'s' if len(found) > 1 else ''} {told}"
+        ranges[9:] = ["others"]
+    listed = ranges[0] if len(ranges) == 1 else f"{', '.join(ranges[:-1])} and {ranges[-1]}"
+    return f"page{'s' if len(page_numbers) > 1 else ''} {listed}"
 
 
 def _count_titles(rows: Sequence[Sequence[str]]) -> int:
-    """How many rows at the top have nothing but their first cell, where a row with more cells follows."""
+    """Counts the leading rows with only a first cell; 0 unless a row with more cells follows."""
     for number, row in enumerate(rows):
         if not row[0] or any(row[1:]):
             return number if sum(map(bool, row)) > 1 else 0

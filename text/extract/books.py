@@ -13,7 +13,7 @@ from lxml import etree
 
 from errors import Unreadable
 from text.extract.archives import check_archive
-from text.extract.base import Bounds, ExtractedText, Pieces
+from text.extract.base import Bounds, ExtractedText, TextBuilder
 from text.extract.kinds import EPUB
 from text.extract.markup import write_xhtml
 from text.extract.plain import declared_in_markup, decoded
@@ -24,9 +24,9 @@ _CHAPTER_SUFFIXES = (".xhtml", ".html", ".htm")
 
 
 def read_epub(content: bytes, bounds: Bounds) -> ExtractedText:
-    """The chapters of a book in the order in which they are read. One that is missing or damaged is a warning."""
+    """Reads the chapters of a book in reading order. A missing or damaged one is a warning."""
     check_archive(content, bounds, may_have_doctype=True)
-    out = Pieces(bounds.chars)
+    out = TextBuilder(bounds.chars)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = {name.lower(): name for name in archive.namelist()}
         if "meta-inf/encryption.xml" in names and "meta-inf/rights.xml" in names:
@@ -41,10 +41,10 @@ def read_epub(content: bytes, bounds: Bounds) -> ExtractedText:
 
 
 def _chapters(book: Any) -> Iterator[str]:
-    """Without the table of contents; all chapters where the book names no order."""
+    """Yields the chapters without the table of contents; all of them if the book declares no order."""
     items = {item.get("id"): item for item in book.iter("{*}item") if _is_chapter(item)}
-    referred = [reference.get("idref") for reference in book.iter("{*}itemref")]
-    for name in referred if any(name in items for name in referred) else items:
+    spine = [reference.get("idref") for reference in book.iter("{*}itemref")]
+    for name in spine if any(name in items for name in spine) else items:
         if name in items and (href := items[name].get("href")):
             yield href
 
@@ -54,7 +54,7 @@ def _is_chapter(item: Any) -> bool:
     return is_page and "nav" not in (item.get("properties") or "").split()
 
 
-def _write_chapter(archive: zipfile.ZipFile, name: str, out: Pieces) -> None:
+def _write_chapter(archive: zipfile.ZipFile, name: str, out: TextBuilder) -> None:
     try:
         content = archive.read(name)
     except KeyError:
@@ -63,10 +63,10 @@ def _write_chapter(archive: zipfile.ZipFile, name: str, out: Pieces) -> None:
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         out.warn("part_damaged", f"The chapter {name!r} is damaged ({error}).", part=name)
         return
-    found = decoded(content, declared_in_markup(content))
-    for caveat in found.caveats:
+    chapter = decoded(content, declared_in_markup(content))
+    for caveat in chapter.caveats:
         out.warn(caveat.code, f"The chapter {name!r}: {caveat.message}", part=name)
-    write_xhtml(found.text, out)
+    write_xhtml(chapter.text, out)
 
 
 def _xml(content: bytes) -> Any:

@@ -1,11 +1,11 @@
-"""The drawings of Office files: the paragraphs of shapes, the words of SmartArt, the numbers of charts."""
+"""The drawings of Office files: the text of shapes and SmartArt, the data of charts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from text.extract.base import Pieces, one_line, without_page_marks
+from text.extract.base import TextBuilder, one_line, without_page_marks
 from text.extract.formulas import linear, lowered, raised
 from text.extract.numbering import numeral
 from text.extract.packages import Package, R
@@ -17,8 +17,8 @@ _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
 _MOST_POINTS = 5000
 
 
-def write_graphics(package: Package, part: str, drawing: Any, out: Pieces) -> None:
-    """The SmartArt and the charts that *drawing*, which stands in *part*, refers to."""
+def write_graphics(package: Package, part: str, drawing: Any, out: TextBuilder) -> None:
+    """Writes the SmartArt and the charts to which *drawing*, in *part*, refers."""
     relations = package.relations(part)
     for reference in drawing.iter(_DIAGRAM, f"{_C}chart"):
         relation = relations.get(reference.get(f"{R}dm") or reference.get(f"{R}id") or "")
@@ -32,7 +32,7 @@ def write_graphics(package: Package, part: str, drawing: Any, out: Pieces) -> No
 
 
 def shape_lines(shape: Any) -> list[str]:
-    """Each paragraph below *shape* on a line, with the number that the program shows."""
+    """Returns each paragraph below *shape* as a line, with its list number."""
     counts: dict[str, tuple[str, int]] = {}
     lines = []
     for paragraph in shape.iter(f"{A}p"):
@@ -70,11 +70,11 @@ def _run(run: Any, before: str) -> str:
 
 
 def _number(paragraph: Any, counts: dict[str, tuple[str, int]]) -> str:
-    """The number of an item. What is counted goes on until a paragraph of the same level has none."""
+    """Returns an item's number. Counting continues until a paragraph of the same or a higher level has none."""
     properties = paragraph.find(f"{A}pPr")
     level = properties.get("lvl", "0") if properties is not None else "0"
     numbered = properties.find(f"{A}buAutoNum") if properties is not None else None
-    for deeper in [each for each in counts if each > level or (each == level and numbered is None)]:
+    for deeper in [key for key in counts if key > level or (key == level and numbered is None)]:
         del counts[deeper]
     if numbered is None:
         return ""
@@ -85,12 +85,12 @@ def _number(paragraph: Any, counts: dict[str, tuple[str, int]]) -> str:
     number = before[1] + 1 if before is not None and before[0] == kind else first
     counts[level] = kind, number
     form = {"alphaLc": "a", "alphaUc": "A", "romanLc": "i", "romanUc": "I"}
-    shown = numeral(number, next((form[name] for name in form if kind.startswith(name)), "decimal"))
-    return f"({shown}) " if kind.endswith("ParenBoth") else f"{shown}) " if kind.endswith("ParenR") else f"{shown}. "
+    label = numeral(number, next((form[name] for name in form if kind.startswith(name)), "decimal"))
+    return f"({label}) " if kind.endswith("ParenBoth") else f"{label}) " if kind.endswith("ParenR") else f"{label}. "
 
 
-def _write_chart(root: Any, out: Pieces) -> None:
-    """Its title, and its series as columns beside their categories."""
+def _write_chart(root: Any, out: TextBuilder) -> None:
+    """Writes a chart's title, and its series as columns beside their categories."""
     title = root.find(f"{_C}chart/{_C}title")
     out.add(" ".join(shape_lines(title)) if title is not None else "")
     series = list(root.iter(f"{_C}ser"))
@@ -105,13 +105,13 @@ def _write_chart(root: Any, out: Pieces) -> None:
 
 
 def _points(series: Any, *names: str) -> dict[int, str]:
-    found: dict[int, str] = {}
+    points: dict[int, str] = {}
     for name in names:
         for point in series.iterfind(f"{_C}{name}//{_C}pt"):
             index = point.get("idx", "0")
             if index.isdigit():
-                found[int(index)] = point.findtext(f"{_C}v") or ""
-    return found
+                points[int(index)] = point.findtext(f"{_C}v") or ""
+    return points
 
 
 def _name(series: Any) -> str:

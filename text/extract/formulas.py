@@ -1,4 +1,4 @@
-"""Formulas on one line, as people type them: MathML of pages, OMML of Office; and powers and indices of other text."""
+"""Formulas (MathML, OMML) on one line, as people type them; superscripts and subscripts of other text."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _INVISIBLE = re.compile("[\u2061-\u2064\u200b]")
 _OPERATORS = frozenset(
     "=<>+\u2212-\u2260\u2264\u2265\u2248\u2261\u221d\u00b1\u00d7\u00b7\u2192\u2208\u2282\u2227\u2228"
 )
-_NOT_SHOWN = {"annotation", "annotation-xml", "mphantom", "rPr", "ctrlPr"}
+_HIDDEN = {"annotation", "annotation-xml", "mphantom", "rPr", "ctrlPr"}
 _DEFAULT_SIGN = {"nary": "\u222b", "acc": "\u0302", "groupChr": ""}
 
 
 def raised(text: str, before: str) -> str:
-    """*text* above the line after *before*. 10⁶ would be the word 106 for a search, and ships³ the word ships3: so a
-    number is raised by ^ where it stands after a digit or a word, and by its own characters after a unit.
+    """Formats superscript *text* after *before*. A search would read 10⁶ as 106 and ships³ as ships3, so a number is
+    marked by ^ after a digit or a word; after a unit it has Unicode's superscript characters.
     """
     power = text.strip()
     if not power or (not any(map(str.isdigit, power)) and not before[-1:].isdigit()):
-        return text  # 1st, Mlle, a trade mark
+        return text  # 1st, Mlle, a trademark
     if power.isalpha():
         return text if len(power) > 1 else f"^{power}"
     word = re.search(r"[^\W\d_]*\Z", before)
@@ -37,7 +37,7 @@ def raised(text: str, before: str) -> str:
 
 
 def lowered(text: str) -> str:
-    """*text* below the line: H₂O stays one word."""
+    """Formats subscript *text*: H₂O stays one word."""
     index = text.strip()
     small = index.translate(_INDICES)
     if index and not small.isascii() and not any(each.isascii() for each in small):
@@ -46,13 +46,13 @@ def lowered(text: str) -> str:
 
 
 def linear(formula: Any) -> str:
-    """A formula's element, of MathML or OMML, on one line."""
-    return re.sub(r"\s+", " ", _INVISIBLE.sub("", _shown(formula, 0))).strip()
+    """Returns a formula, an element of MathML or OMML, on one line."""
+    return re.sub(r"\s+", " ", _INVISIBLE.sub("", _linear_node(formula, 0))).strip()
 
 
-def _shown(node: Any, depth: int) -> str:
+def _linear_node(node: Any, depth: int) -> str:
     name = _name(node)
-    if name in _NOT_SHOWN or name.endswith("Pr"):
+    if name in _HIDDEN or name.endswith("Pr"):
         return ""
     if depth > _DEEPEST:
         return " ".join(node.itertext())
@@ -63,10 +63,10 @@ def _shown(node: Any, depth: int) -> str:
 
 
 def _row(node: Any, depth: int) -> str:
-    """What stands beside each other; two names of which one is a word are parted."""
+    """Returns the children in a row; a word is separated from an adjacent name by a space."""
     line = ""
     for child in node:
-        part = _shown(child, depth)
+        part = _linear_node(child, depth)
         is_letters = line[-1:].isalpha() and part[:1].isalpha()
         line += f" {part}" if is_letters and (_ends_in_word(line) or len(part.split(" ")[0]) > 1) else part
     return line
@@ -91,12 +91,12 @@ def _run(node: Any, _depth: int) -> str:
 
 
 def _parts(node: Any, depth: int, *names: str) -> list[str]:
-    """By name in OMML, where an argument may be missing; by place in MathML."""
+    """Returns the arguments: by name in OMML, where one may be missing, by position in MathML."""
     if any(_name(child) in names for child in node):
         by_name = {_name(child): _row(child, depth) for child in node if _name(child) in names}
         return [by_name.get(name, "").strip() for name in names]
-    shown = [_shown(child, depth).strip() for child in node if isinstance(child.tag, str)]
-    return [*shown, *[""] * len(names)][: len(names)]
+    arguments = [_linear_node(child, depth).strip() for child in node if isinstance(child.tag, str)]
+    return [*arguments, *[""] * len(names)][: len(names)]
 
 
 def _scripts(base: str, below: str, above: str) -> str:
@@ -153,7 +153,7 @@ def _delimited(node: Any, depth: int) -> str:
 
 
 def _fenced(node: Any, depth: int) -> str:
-    inner = ", ".join(_shown(child, depth) for child in node)
+    inner = ", ".join(_linear_node(child, depth) for child in node)
     return f"{node.get('open', '(')}{inner}{node.get('close', ')')}"
 
 
@@ -169,7 +169,7 @@ def _accent(node: Any, depth: int) -> str:
 
 def _matrix(node: Any, depth: int) -> str:
     rows = [child for child in node if _name(child) in ("mr", "mtr", "mlabeledtr", "e")]
-    lines = [", ".join(_shown(cell, depth).strip() for cell in _cells(row)) for row in rows]
+    lines = [", ".join(_linear_node(cell, depth).strip() for cell in _cells(row)) for row in rows]
     return f"[{'; '.join(lines)}]" if _name(node) != "eqArr" else "; ".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Headers of mail and forms: names and subjects as they are meant, in whatever encoding they come."""
+"""Decodes the headers of mail and forms, such as names and subjects, in any encoding."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ _CONTINUED = re.compile(r";\s*filename\*(\d{1,2})(\*?)\s*=\s*(?:\"([^\"]*)\"|([^
 
 
 def header_text(raw: str | None) -> str:
-    """A header, its encoded words (RFC 2047) in whatever encoding they name, bytes that are no ASCII as what they may
-    be.
-    """
+    """Decodes a header: its encoded words (RFC 2047), and bytes that are not ASCII in a guessed encoding."""
     line = decode((raw or "").encode("utf-8", "surrogateescape"))
     if "=?" not in line:
         return line
@@ -30,12 +28,12 @@ def header_text(raw: str | None) -> str:
 
 
 def extended_filename(disposition: str) -> str | None:
-    """The name that a Content-Disposition has as ``filename*`` (RFC 5987) or in pieces (RFC 2231); it goes before the
-    plain one, which is there for those who do not know it.
+    """Returns the name that a Content-Disposition has as ``filename*`` (RFC 5987) or in pieces (RFC 2231). It takes
+    precedence over the plain ``filename``, which is a fallback.
     """
-    found = _EXTENDED.search(disposition)
-    if found is not None:
-        return decoded(unquote_to_bytes(found.group(2)), found.group(1) or None).text
+    extended = _EXTENDED.search(disposition)
+    if extended is not None:
+        return decoded(unquote_to_bytes(extended.group(2)), extended.group(1) or None).text
     pieces = sorted((int(number), *rest) for number, *rest in _CONTINUED.findall(disposition))
     if not pieces:
         return None

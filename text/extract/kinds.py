@@ -1,4 +1,4 @@
-"""What is a file? Its content decides; its name and what the sender calls it choose among kinds of plain text only."""
+"""Determines the kind of a file by its content. Name and declared type only choose among kinds of plain text."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _PART_OF_HTML = re.compile(
 _XML = re.compile(r"<(?:\?xml|svg|!doctype\s+(?!html)\w|rss|feed|[a-z]\w*\s[^>]{0,200}xmlns)", re.IGNORECASE)
 _HEADER = re.compile(r"[!-9;-~]{1,76}:(?:[ \t]|$)|[ \t]")
 _MBOX_LINE = re.compile(r"\s*(?:From [^\n]*\n)?")
-_OF_MAIL = re.compile(
+_MAIL_HEADER = re.compile(
     r"(?:Return-Path|Received|Delivered-To|MIME-Version|Message-ID|From|Date|Subject|To|Content-Type):", re.I
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """*suffixes* are those of file names, the usual one first. *container* says what the bytes are, from outside."""
+class FileKind:
+    """*suffixes* are those of file names, the usual one first. *container* is the format around the content, or ""."""
 
     name: str
     mime_type: str
@@ -37,43 +37,45 @@ class Kind:
     is_binary: bool = False
 
 
-PDF = Kind("PDF", "application/pdf", (".pdf",), is_binary=True)
+PDF = FileKind("PDF", "application/pdf", (".pdf",), is_binary=True)
 _OFFICE = "application/vnd.openxmlformats-officedocument"
 _ODF = "application/vnd.oasis.opendocument"
-DOCX = Kind("DOCX", f"{_OFFICE}.wordprocessingml.document", (".docx", ".docm", ".dotx", ".dotm"), ZIP, is_binary=True)
-PPTX = Kind(
+DOCX = FileKind(
+    "DOCX", f"{_OFFICE}.wordprocessingml.document", (".docx", ".docm", ".dotx", ".dotm"), ZIP, is_binary=True
+)
+PPTX = FileKind(
     "PPTX",
     f"{_OFFICE}.presentationml.presentation",
     (".pptx", ".pptm", ".ppsx", ".ppsm", ".potx", ".potm"),
     ZIP,
     is_binary=True,
 )
-XLSX = Kind("XLSX", f"{_OFFICE}.spreadsheetml.sheet", (".xlsx", ".xlsm", ".xltx", ".xltm"), ZIP, is_binary=True)
-XLSB = Kind("XLSB", "application/vnd.ms-excel.sheet.binary.macroenabled.12", (".xlsb",), ZIP, is_binary=True)
-XLS = Kind("XLS", "application/vnd.ms-excel", (".xls", ".xlt"), OLE, is_binary=True)
-ODS = Kind("ODS", f"{_ODF}.spreadsheet", (".ods",), ZIP, is_binary=True)
-ODT = Kind("ODT", f"{_ODF}.text", (".odt", ".ott"), ZIP, is_binary=True)
-EPUB = Kind("EPUB", "application/epub+zip", (".epub",), ZIP, is_binary=True)
-RTF = Kind("RTF", "application/rtf", (".rtf",))
-ARCHIVE = Kind("a ZIP archive", "application/zip", (), ZIP, is_binary=True)
-COMPOUND = Kind("an Office file of the format before 2007", "application/x-ole-storage", (), OLE, is_binary=True)
-HTML = Kind("HTML", "text/html", (".html", ".htm", ".xhtml", ".xht"))
-EML = Kind("EML", "message/rfc822", (".eml", ".mbox", ".mht", ".mhtml"))
-XML = Kind("XML", "application/xml", (".xml", ".svg"))
-MARKDOWN = Kind("Markdown", "text/markdown", (".md", ".markdown"))
-CSV = Kind("CSV", "text/csv", (".csv",))
-TSV = Kind("TSV", "text/tab-separated-values", (".tsv",))
-JSON = Kind("JSON", "application/json", (".json", ".jsonl", ".ndjson"))
-NOTEBOOK = Kind("a notebook", "application/x-ipynb+json", (".ipynb",))
-RST = Kind("reStructuredText", "text/x-rst", (".rst",))
-TEXT = Kind("text", "text/plain", (".txt", ".text", ".log"))
+XLSX = FileKind("XLSX", f"{_OFFICE}.spreadsheetml.sheet", (".xlsx", ".xlsm", ".xltx", ".xltm"), ZIP, is_binary=True)
+XLSB = FileKind("XLSB", "application/vnd.ms-excel.sheet.binary.macroenabled.12", (".xlsb",), ZIP, is_binary=True)
+XLS = FileKind("XLS", "application/vnd.ms-excel", (".xls", ".xlt"), OLE, is_binary=True)
+ODS = FileKind("ODS", f"{_ODF}.spreadsheet", (".ods",), ZIP, is_binary=True)
+ODT = FileKind("ODT", f"{_ODF}.text", (".odt", ".ott"), ZIP, is_binary=True)
+EPUB = FileKind("EPUB", "application/epub+zip", (".epub",), ZIP, is_binary=True)
+RTF = FileKind("RTF", "application/rtf", (".rtf",))
+ARCHIVE = FileKind("a ZIP archive", "application/zip", (), ZIP, is_binary=True)
+COMPOUND = FileKind("an Office file of the format before 2007", "application/x-ole-storage", (), OLE, is_binary=True)
+HTML = FileKind("HTML", "text/html", (".html", ".htm", ".xhtml", ".xht"))
+EML = FileKind("EML", "message/rfc822", (".eml", ".mbox", ".mht", ".mhtml"))
+XML = FileKind("XML", "application/xml", (".xml", ".svg"))
+MARKDOWN = FileKind("Markdown", "text/markdown", (".md", ".markdown"))
+CSV = FileKind("CSV", "text/csv", (".csv",))
+TSV = FileKind("TSV", "text/tab-separated-values", (".tsv",))
+JSON = FileKind("JSON", "application/json", (".json", ".jsonl", ".ndjson"))
+NOTEBOOK = FileKind("a notebook", "application/x-ipynb+json", (".ipynb",))
+RST = FileKind("reStructuredText", "text/x-rst", (".rst",))
+TEXT = FileKind("text", "text/plain", (".txt", ".text", ".log"))
 
 KINDS = (
     *(PDF, DOCX, PPTX, XLSX, XLSB, XLS, ODS, ODT, EPUB, RTF, HTML, EML, XML),
     *(MARKDOWN, CSV, TSV, JSON, NOTEBOOK, RST, TEXT),
 )
 PLAIN = {TEXT: "default", RST: "default", MARKDOWN: "markdown", CSV: "table", TSV: "table"}
-"""The kinds that are text as they stand, each with the strategy of chunking that fits it."""
+"""The kinds that are read as they are, each with its chunking strategy."""
 
 _ALIASES = {
     "application/xhtml+xml": HTML,
@@ -84,7 +86,7 @@ _ALIASES = {
     "application/x-ndjson": JSON,
     "application/mbox": EML,
 }
-_READ = "PDF, DOCX, PPTX, XLSX, XLS, ODS, EPUB, HTML, EML, XML, Markdown, CSV, JSON, notebooks and text"
+_SUPPORTED = "PDF, DOCX, PPTX, XLSX, XLS, ODS, EPUB, HTML, EML, XML, Markdown, CSV, JSON, notebooks and text"
 
 _CONVERT = "Save it as {0}, or convert it: soffice --headless --convert-to {0} FILE."
 WAYS_OUT = {
@@ -94,83 +96,83 @@ WAYS_OUT = {
 }
 
 
-def kind_of(head: bytes, filename: str, declared: str = "") -> Kind:
-    """What a file is, by its first HEAD_BYTES. Of a ZIP archive or an Office file before 2007 only what it is called:
-    what is in it says more (text/extract/packages.py).
+def kind_of(head: bytes, filename: str, declared: str = "") -> FileKind:
+    """Returns the kind of a file by its first HEAD_BYTES. ZIP archives and Office files before 2007 are only classified
+    by name here; text/extract/packages.py looks inside.
 
-    *declared* is a content type, with its charset or without. Raises Unreadable for what no reader is there for.
+    *declared* is a content type, with or without a charset. Raises Unreadable if there is no reader for the file.
     """
     if b"%PDF-" in head[:1024]:
         return PDF
-    called = _called(filename, declared)
+    suggested = _suggested_kind(filename, declared)
     if head.startswith(b"PK\x03\x04"):
-        return called if called.container == ZIP else ARCHIVE
+        return suggested if suggested.container == ZIP else ARCHIVE
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         for suffix, way_out in WAYS_OUT.items():
             if filename.lower().endswith(suffix):
                 raise Unreadable(way_out)
-        return called if called.container == OLE else COMPOUND
+        return suggested if suggested.container == OLE else COMPOUND
     if head.startswith(b"{\\rtf"):
         return RTF
-    return _textual(_as_text(head, declared), called)
+    return _textual(_as_text(head, declared), suggested)
 
 
 def charset_of(declared: str) -> str | None:
-    found = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", declared, re.IGNORECASE)
-    return found.group(1) if found else None
+    match = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", declared, re.IGNORECASE)
+    return match.group(1) if match else None
 
 
-def what_is_read() -> str:
-    return f"What can be read: {_READ}."
+def supported_kinds() -> str:
+    return f"What can be read: {_SUPPORTED}."
 
 
-def _textual(head: str, called: Kind) -> Kind:
+def _textual(head: str, suggested: FileKind) -> FileKind:
     start = _SPACE_OR_COMMENT.match(head)
     assert start is not None
     if _HTML.match(head, start.end()):
         return HTML
-    if called in (TEXT, XLS, XLSX) and _PART_OF_HTML.match(head, start.end()):
+    if suggested in (TEXT, XLS, XLSX) and _PART_OF_HTML.match(head, start.end()):
         return HTML
-    if called in (TEXT, XML, XLS, XLSX) and _XML.match(head.lstrip("\ufeff \t\r\n")):
+    if suggested in (TEXT, XML, XLS, XLSX) and _XML.match(head.lstrip("\ufeff \t\r\n")):
         return XML
-    if called is XLS:
+    if suggested is XLS:
         return TSV if "\t" in head else CSV
-    if called.is_binary:
-        raise Unreadable(f"It is called a {called.name} but is not one: its content is text.")
-    if called is XML:
+    if suggested.is_binary:
+        raise Unreadable(f"It is called a {suggested.name} but is not one: its content is text.")
+    if suggested is XML:
         return XML if head.lstrip("\ufeff \t\r\n").startswith("<") else TEXT
-    if called in (EML, TEXT):
-        return EML if _is_mail(head, is_called_so=called is EML) else TEXT
-    return TEXT if called is RTF else called
+    if suggested in (EML, TEXT):
+        return EML if _is_mail(head, is_suggested=suggested is EML) else TEXT
+    return TEXT if suggested is RTF else suggested
 
 
-def _is_mail(head: str, *, is_called_so: bool) -> bool:
-    """It begins with header lines alone: a file that is called otherwise with three that every mail has."""
+def _is_mail(head: str, *, is_suggested: bool) -> bool:
+    """Does it begin with header lines only? Without a mail's name or type it needs three headers of mail."""
     start = _MBOX_LINE.match(head.lstrip("\ufeff"))
     assert start is not None
     block, *rest = re.split(r"\r?\n\r?\n", head.lstrip("\ufeff")[start.end() :], maxsplit=1)
     lines = re.split(r"\r?\n", block)
     if not rest and len(lines) > 1:
-        del lines[-1]  # what was looked at may end amid it
+        del lines[-1]  # the head may end within it
     if not all(_HEADER.match(line) for line in lines):
         return False
-    known = sum(1 for line in lines if _OF_MAIL.match(line))
-    return known >= (1 if is_called_so else 3)
+    mail_headers = sum(1 for line in lines if _MAIL_HEADER.match(line))
+    return mail_headers >= (1 if is_suggested else 3)
 
 
 def _as_text(head: bytes, declared: str) -> str:
     try:
         return decode(head, charset=charset_of(declared), is_cut=len(head) >= HEAD_BYTES)
     except Unreadable as error:
-        raise Unreadable(f"It is none of the files that can be read, or damaged. {what_is_read()}") from error
+        raise Unreadable(f"It is none of the files that can be read, or damaged. {supported_kinds()}") from error
 
 
-def _called(filename: str, declared: str) -> Kind:
-    """By the name's suffix; where that says nothing, by the content type that the sender gave."""
-    return next(_suggested(filename.lower(), declared.partition(";")[0].strip().lower()), TEXT)
+def _suggested_kind(filename: str, declared: str) -> FileKind:
+    """Returns the kind by the name's suffix, else by the declared content type, else plain text."""
+    return next(_suggested_kinds(filename.lower(), declared.partition(";")[0].strip().lower()), TEXT)
 
 
-def _suggested(filename: str, mime_type: str) -> Iterator[Kind]:
+def _suggested_kinds(filename: str, mime_type: str) -> Iterator[FileKind]:
     for kind in KINDS:
         if filename.endswith(kind.suffixes):
             yield kind

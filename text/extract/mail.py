@@ -1,4 +1,4 @@
-"""Mail: the head of a message and all text of its body; what is attached is named."""
+"""Mail: the main headers of a message and the text of its body. Attachments are listed in warnings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from email.message import Message
 from typing import TypeAlias
 
 from errors import Unreadable
-from text.extract.base import Bounds, ExtractedText, Pieces, one_line
+from text.extract.base import Bounds, ExtractedText, TextBuilder, one_line
 from text.extract.headers import header_text
 from text.extract.kinds import EML
 from text.extract.markup import write_html
 from text.extract.plain import declared_in_markup, decoded
 
-_SHOWN_HEADERS = ("From", "To", "Cc", "Date")
+_HEADERS = ("From", "To", "Cc", "Date")
 _NEXT_OF_MBOX = re.compile(rb"\r?\n\r?\n(?=From [^\n]{1,200}\d\d:\d\d[^\n]{0,40}\n)")
 _ENVELOPE = re.compile(rb"\s*(?:From [^\n]*\n)?")
 _QUOTED_FROM = re.compile(r"^>(>*From )", re.MULTILINE)
@@ -23,16 +23,16 @@ _DEEPEST = 5
 _Part: TypeAlias = "Message[str, str]"
 
 
-class _Raw(policy.Compat32):
-    """The old rules, which take what others refuse; a header as it stands, for it is decoded here."""
+class _RawHeaders(policy.Compat32):
+    """The lenient policy, with raw headers: they are decoded in this module."""
 
     def header_fetch_parse(self, name: str, value: str) -> str:  # noqa: ARG002
         return value
 
 
 def read_mail(content: bytes, bounds: Bounds) -> ExtractedText:
-    """The text of a message, or of each in a mailbox; its HTML where it has no other text."""
-    out = Pieces(bounds.chars)
+    """Reads a message, or every message of a mailbox; HTML only where there is no plain text."""
+    out = TextBuilder(bounds.chars)
     is_mailbox = content.lstrip().startswith(b"From ")
     messages = _NEXT_OF_MBOX.split(content) if is_mailbox else [content]
     titles = [_write_message(_parsed(each), out, is_mailbox=is_mailbox) for each in messages]
@@ -42,16 +42,14 @@ def read_mail(content: bytes, bounds: Bounds) -> ExtractedText:
 def _parsed(content: bytes) -> _Part:
     start = _ENVELOPE.match(content.removeprefix(b"\xef\xbb\xbf"))
     assert start is not None
-    return message_from_bytes(content.removeprefix(b"\xef\xbb\xbf")[start.end() :], policy=_Raw())
+    return message_from_bytes(content.removeprefix(b"\xef\xbb\xbf")[start.end() :], policy=_RawHeaders())
 
 
-def _write_message(message: _Part, out: Pieces, *, depth: int = 0, is_mailbox: bool = False) -> str:
+def _write_message(message: _Part, out: TextBuilder, *, depth: int = 0, is_mailbox: bool = False) -> str:
     """Returns the subject."""
     subject = one_line(header_text(message.get("Subject")))
     out.add_heading(1 + depth, subject)
-    out.add(
-        "\n".join(f"{name}: {one_line(header_text(message.get(name)))}" for name in _SHOWN_HEADERS if name in message)
-    )
+    out.add("\n".join(f"{name}: {one_line(header_text(message.get(name)))}" for name in _HEADERS if name in message))
     has_text = False
     for part in _parts(message):
         if part.get_content_type() == "message/rfc822" and depth < _DEEPEST and not _is_attached(part):
@@ -69,7 +67,7 @@ def _write_message(message: _Part, out: Pieces, *, depth: int = 0, is_mailbox: b
 
 
 def _parts(message: _Part) -> Iterator[_Part]:
-    """The parts of a body in their order: one of alternatives, none of the pictures that a page shows."""
+    """Yields the parts of a body in order: one of several alternatives, and none of the inline pictures."""
     if not message.is_multipart() or message.get_content_type() == "message/rfc822":
         yield message
         return
@@ -86,7 +84,7 @@ def _parts(message: _Part) -> Iterator[_Part]:
 
 
 def _preferred(alternatives: list[_Part]) -> _Part | None:
-    """The plain text if there is any in it, else the last that has text."""
+    """Returns the plain text unless it is blank, else the last alternative with text."""
     with_text = [each for each in alternatives if any(_is_text(part) and not _is_blank(part) for part in _parts(each))]
     plain = [each for each in with_text if each.get_content_type() == "text/plain"]
     chosen = plain or with_text[-1:] or alternatives[-1:]
@@ -106,8 +104,8 @@ def _is_blank(part: _Part) -> bool:
     return not _text(part, None).strip()
 
 
-def _write_text(part: _Part, out: Pieces, *, is_mailbox: bool) -> bool:
-    """Returns whether there is any."""
+def _write_text(part: _Part, out: TextBuilder, *, is_mailbox: bool) -> bool:
+    """Writes the text of a part; returns whether there was any."""
     text, before = _text(part, out), out.chars
     if part.get_content_subtype() == "html":
         write_html(text, out)
@@ -116,8 +114,8 @@ def _write_text(part: _Part, out: Pieces, *, is_mailbox: bool) -> bool:
     return out.chars > before
 
 
-def _text(part: _Part, out: Pieces | None) -> str:
-    """Of a part without a border that was found, as it stands."""
+def _text(part: _Part, out: TextBuilder | None) -> str:
+    """Returns the text of a part; a multipart whose boundary does not occur is read as it is."""
     payload = part.get_payload(decode=True) if not part.is_multipart() else b""
     content = payload if isinstance(payload, bytes) else b""
     if part.get_content_maintype() == "multipart" and not content:
@@ -125,17 +123,17 @@ def _text(part: _Part, out: Pieces | None) -> str:
     charset = part.get_content_charset()
     label = declared_in_markup(content) if part.get_content_subtype() == "html" else None
     try:
-        found = decoded(content, charset, label)
+        decoded_text = decoded(content, charset, label)
     except Unreadable:
         if out is not None:
             _name_attachment(part, out)
         return ""
     if out is not None:
-        out.take(found.caveats)
-    return found.text
+        out.add_caveats(decoded_text.caveats)
+    return decoded_text.text
 
 
-def _name_attachment(part: _Part, out: Pieces) -> None:
+def _name_attachment(part: _Part, out: TextBuilder) -> None:
     name = one_line(_filename(part)) or part.get_content_type()
     out.warn("attachment_not_read", f"The attachment {name!r} is not read: send it by itself.", part=name)
 

@@ -1,6 +1,6 @@
-"""HTML and the chapters of books: headings, paragraphs, lists, tables and code as the chunkers know them.
+"""HTML and the chapters of books: headings, paragraphs, lists, tables and code in the chunkers' form.
 
-One walk over the tree without recursion: pages are nested as deep as somebody likes.
+The tree is walked once and without recursion: pages may be nested to any depth.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from lxml import etree
 
 from errors import Unreadable
-from text.extract.base import Bounds, ExtractedText, Pieces, one_line
+from text.extract.base import Bounds, ExtractedText, TextBuilder, one_line
 from text.extract.formulas import linear, lowered, raised
 from text.extract.kinds import HTML
 from text.extract.numbering import numeral
@@ -21,12 +21,12 @@ from text.extract.plain import declared_in_markup, decoded
 from text.extract.tables import Cell, Grid
 
 _XHTML = "http://www.w3.org/1999/xhtml"
-_XHTML_LOOKED_AT = 2000
+_XHTML_WINDOW_CHARS = 2000
 _ENTITY = re.compile(r"&(\w+);")
-_OF_XML = {"amp", "lt", "gt", "quot", "apos"}
+_XML_ENTITIES = {"amp", "lt", "gt", "quot", "apos"}
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _UNREAD = {"script", "style", "template", "svg", "noscript", "nav", "select", "textarea", "button", "iframe", "object"}
-_UNREAD |= {"rt", "rp", "rtc"}  # how a word is pronounced is no part of it
+_UNREAD |= {"rt", "rp", "rtc"}  # ruby's pronunciation is not part of the text
 _VOID = "area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr"
 _CLOSED_AT_ONCE = re.compile(rf"<(?!(?:{_VOID})\b)([a-z][\w:-]*)((?:\s[^<>]*?)?)/>", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*>")
@@ -38,24 +38,24 @@ _LARGEST_NUMBER = 1_000_000
 
 
 def read_html(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedText:
-    """A page as its headings, paragraphs, lists and tables. Scripts, forms and navigation are left out."""
-    found = decoded(content, charset, declared_in_markup(content))
-    out = Pieces(bounds.chars)
-    out.take(found.caveats)
-    title = write_html(found.text, out)
+    """Reads headings, paragraphs, lists and tables of a page. Scripts, forms and navigation are left out."""
+    page = decoded(content, charset, declared_in_markup(content))
+    out = TextBuilder(bounds.chars)
+    out.add_caveats(page.caveats)
+    title = write_html(page.text, out)
     return out.extracted(HTML.mime_type, "markdown", title)
 
 
-def write_html(text: str, out: Pieces) -> str | None:
-    """Returns the page's title."""
-    if _XHTML in text[:_XHTML_LOOKED_AT]:
+def write_html(text: str, out: TextBuilder) -> str | None:
+    """Writes a page; returns its title."""
+    if _XHTML in text[:_XHTML_WINDOW_CHARS]:
         return write_xhtml(text, out)
     return _write(_tree(text, _html_parser()), out)
 
 
-def write_xhtml(text: str, out: Pieces) -> str | None:
-    """A page or chapter as XML, if it is well-formed; else as HTML, whose parser loses nothing of what is not, but
-    would take <title/> for the beginning of one.
+def write_xhtml(text: str, out: TextBuilder) -> str | None:
+    """Writes a page or chapter, parsed as XML if it is well-formed, else as HTML. The HTML parser loses no text, but
+    takes <title/> for a start tag, so such tags are closed first.
     """
     text = _XML_DECLARATION.sub("", text, count=1)
     parser = etree.XMLParser(
@@ -72,26 +72,26 @@ def _html_parser() -> etree.HTMLParser:
     return etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
 
 
-def _as_character(found: re.Match[str]) -> str:
-    """HTML's named characters, which only its DTD would explain; one that a book defines stays as it is written."""
-    name = found.group(1)
-    if name in _OF_XML:
-        return found.group()
+def _as_character(entity: re.Match[str]) -> str:
+    """Replaces HTML's named characters, which only its DTD defines; unknown ones stay as they are written."""
+    name = entity.group(1)
+    if name in _XML_ENTITIES:
+        return entity.group()
     return chr(name2codepoint[name]) if name in name2codepoint else f"&amp;{name};"
 
 
 def _tree(text: str, parser: Any) -> etree._Element | None:
-    """Raises Unreadable where the parser gave up and would have left the rest out."""
+    """Parses a page. Raises Unreadable if the parser gave up, as it would omit the rest."""
     root: etree._Element | None = etree.fromstring(text.encode(), parser) if text.strip() else None
     if any(each.type_name == "ERR_RESOURCE_LIMIT" for each in parser.error_log):
         raise Unreadable("Its elements are nested deeper than anybody writes by hand: it cannot be read whole.")
     return root
 
 
-def _write(root: etree._Element | None, out: Pieces) -> str | None:
+def _write(root: etree._Element | None, out: TextBuilder) -> str | None:
     if root is None:
         return None
-    walk = _Walk(out, _without_tables_inside(root))
+    walk = _Walk(out, _innermost_tables(root))
     events = etree.iterwalk(root, events=("start", "end"))
     for event, element in events:
         name = _name(element)
@@ -110,25 +110,25 @@ def _write(root: etree._Element | None, out: Pieces) -> str | None:
     return walk.title
 
 
-def _without_tables_inside(root: etree._Element) -> set[etree._Element]:
-    """Tables of data. One that has tables inside it lays out a page."""
-    found: set[etree._Element] = set()
+def _innermost_tables(root: etree._Element) -> set[etree._Element]:
+    """Returns the tables of data. A table that contains tables is used for layout."""
+    innermost: set[etree._Element] = set()
     around: list[etree._Element] = []
     for event, element in etree.iterwalk(root, events=("start", "end")):
         if _name(element) != "table":
             continue
         if event == "start":
-            found.difference_update(around[-1:])
+            innermost.difference_update(around[-1:])
             around.append(element)
-            found.add(element)
+            innermost.add(element)
         else:
             around.pop()
-    return found
+    return innermost
 
 
 @dataclass(slots=True)
-class _List:
-    """*form* is that of its numbers, "" for bullets."""
+class _HtmlList:
+    """*form* is the form of its numbers, "" for bullets."""
 
     form: str = ""
     number: int = 1
@@ -144,14 +144,14 @@ class _List:
 
 @dataclass(slots=True)
 class _Walk:
-    """What was read of the block at hand, and where in lists and tables it stands."""
+    """The text of the current block, and its position in lists and tables."""
 
-    out: Pieces
+    out: TextBuilder
     tables: set[etree._Element]
     title: str | None = None
     _inline: list[str] = field(default_factory=list)
     _shifted: list[int] = field(default_factory=list)
-    _lists: list[_List] = field(default_factory=list)
+    _lists: list[_HtmlList] = field(default_factory=list)
     _items: list[str] = field(default_factory=list)
     _bullet: str = ""
     _grid: Grid | None = None
@@ -195,8 +195,8 @@ class _Walk:
         self._inline.append(linear(element))
 
     def flush(self) -> None:
-        """The end of a block: a paragraph, an item of a list, or a part of a cell."""
-        text = one_line(self._taken())
+        """Ends a block: writes a paragraph, a list item or a part of a cell."""
+        text = one_line(self._pop_inline())
         if not text:
             return
         if self._cell is not None:
@@ -219,23 +219,23 @@ class _Walk:
 
     def _leave_block(self, name: str) -> None:
         if name == "title":
-            self.title = self.title or one_line(self._taken()) or None
+            self.title = self.title or one_line(self._pop_inline()) or None
         elif name in _HEADINGS and self._grid is None:
             self._put_items()
-            self.out.add_heading(_HEADINGS[name], self._taken())
+            self.out.add_heading(_HEADINGS[name], self._pop_inline())
         elif name == "pre" and self._grid is None:
-            self._put_code(self._taken())
+            self._put_code(self._pop_inline())
         elif name not in _INLINE:
             self.flush()
 
     def _shift(self, name: str) -> None:
-        """A power or an index ends: its text is marked as one."""
+        """Ends a superscript or subscript: marks its text."""
         begin = min(self._shifted.pop(), len(self._inline)) if self._shifted else len(self._inline)
         text = "".join(self._inline[begin:])
         before = next((each for each in reversed(self._inline[:begin]) if each), "")
         self._inline[begin:] = [raised(text, before) if name == "sup" else lowered(text)]
 
-    def _taken(self) -> str:
+    def _pop_inline(self) -> str:
         text = "".join(self._inline)
         self._inline.clear()
         return text
@@ -258,18 +258,20 @@ class _Walk:
         self._items.clear()
 
 
-def _list(name: str, element: etree._Element) -> _List:
+def _list(name: str, element: etree._Element) -> _HtmlList:
     if name == "ul":
-        return _List()
+        return _HtmlList()
     is_reversed = element.get("reversed") is not None
     first = sum(1 for child in element if _name(child) == "li") if is_reversed else 1
     form = element.get("type") or "decimal"
-    return _List(form if form in "aAiI" else "decimal", _integer(element.get("start"), first), -1 if is_reversed else 1)
+    return _HtmlList(
+        form if form in "aAiI" else "decimal", _integer(element.get("start"), first), -1 if is_reversed else 1
+    )
 
 
 def _integer(text: str | None, otherwise: int) -> int:
-    found = re.match(r"\s*(-?\d{1,6})", text or "", re.ASCII)
-    return int(found.group(1)) if found else otherwise
+    match = re.match(r"\s*(-?\d{1,6})", text or "", re.ASCII)
+    return int(match.group(1)) if match else otherwise
 
 
 def _name(element: etree._Element) -> str:

@@ -1,4 +1,4 @@
-"""The numbers that programs give to the items of lists: "3.", "b)", "iv."."""
+"""The numbers of list items: "3.", "b)", "iv."."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BULLET = "-"
 
 
 def numeral(number: int, form: str) -> str:
-    """*form*: decimal, or as Word, PowerPoint and pages call letters and Roman numerals, of which others are kept."""
+    """Formats *number*. *form* is the name of letters or Roman numerals in Word or HTML; others are decimal."""
     if form in ("a", "A", "lowerLetter", "upperLetter"):
         text = _letters(number)
     elif form in ("i", "I", "lowerRoman", "upperRoman"):
@@ -28,7 +28,7 @@ def numeral(number: int, form: str) -> str:
 
 
 def _letters(number: int) -> str:
-    """a to z, then aa, bb, as Word counts on."""
+    """Counts a to z, then aa, bb, as Word does."""
     return chr(ord("a") + (number - 1) % 26) * ((number - 1) // 26 + 1) if 0 < number < 1000 else str(number)
 
 
@@ -51,8 +51,8 @@ class _Level:
 
 
 @dataclass(slots=True)
-class _List:
-    """Levels as its definition has them. *key* is what its items are counted under."""
+class _WordList:
+    """A list with the levels of its definition. Lists with the same *key* share their counts."""
 
     key: str
     levels: list[_Level]
@@ -61,7 +61,7 @@ class _List:
 
 
 class WordNumbers:
-    """Counts the numbered paragraphs of a Word document in their order."""
+    """Numbers the list items of a Word document, paragraph by paragraph."""
 
     def __init__(self, numbering: Any, styles: Any) -> None:
         self._lists = _lists(numbering) if numbering is not None else {}
@@ -70,48 +70,48 @@ class WordNumbers:
         self._begun: set[str] = set()
 
     def label(self, paragraph: Any, style: str | None) -> str | None:
-        """The number of the paragraph as Word shows it, "-" for a bullet, None where it is no item of a list."""
+        """Returns the paragraph's number as Word shows it, "-" for a bullet, None if it is not a list item."""
         of_style, level_of_style = self._of_style.get(style or "", ("0", 0))
         properties = paragraph.find(f"{W}pPr/{W}numPr")
         number = _value(properties, "numId") or of_style
         if number == "0":
             return None
-        found = self._lists.get(number)
-        if found is not None:
-            level_of_style = found.of_styles.get(style or "", level_of_style)
+        word_list = self._lists.get(number)
+        if word_list is not None:
+            level_of_style = word_list.of_styles.get(style or "", level_of_style)
         level = _int(_value(properties, "ilvl"), level_of_style)
-        if found is None or not 0 <= level < len(found.levels):
+        if word_list is None or not 0 <= level < len(word_list.levels):
             return BULLET
-        return self._counted(number, found, level)
+        return self._counted(number, word_list, level)
 
-    def _counted(self, number: str, found: _List, level: int) -> str:
-        counts = self._counts.setdefault(found.key, [None] * _LEVELS)
+    def _counted(self, number: str, word_list: _WordList, level: int) -> str:
+        counts = self._counts.setdefault(word_list.key, [None] * _LEVELS)
         if number not in self._begun:
             self._begun.add(number)
-            for each in found.starts:
+            for each in word_list.starts:
                 counts[each] = None
         before = counts[level]
-        start = found.starts.get(level, found.levels[level].start)
+        start = word_list.starts.get(level, word_list.levels[level].start)
         counts[level] = start if before is None else min(before + 1, _LARGEST)
         counts[level + 1 :] = [None] * (_LEVELS - level - 1)
-        return _label(found, counts, level)
+        return _label(word_list, counts, level)
 
 
-def _label(found: _List, counts: list[int | None], level: int) -> str:
-    own = found.levels[level]
+def _label(word_list: _WordList, counts: list[int | None], level: int) -> str:
+    own = word_list.levels[level]
     if own.form == "bullet":
         return BULLET
 
-    def shown(match: re.Match[str]) -> str:
+    def replaced(match: re.Match[str]) -> str:
         at = int(match.group(1)) - 1
-        of = found.levels[at] if at < len(found.levels) else own
+        of = word_list.levels[at] if at < len(word_list.levels) else own
         count = counts[at] if counts[at] is not None else of.start
         return numeral(count or 0, "decimal" if own.is_legal else of.form)
 
-    return re.sub(r"%([1-9])", shown, own.label if own.form != "none" else re.sub("%[1-9]", "", own.label)).strip()
+    return re.sub(r"%([1-9])", replaced, own.label if own.form != "none" else re.sub("%[1-9]", "", own.label)).strip()
 
 
-def _lists(numbering: Any) -> dict[str, _List]:
+def _lists(numbering: Any) -> dict[str, _WordList]:
     abstract = {each.get(f"{W}abstractNumId"): each for each in numbering.iter(f"{W}abstractNum")}
     of_style = {_value(each, "styleLink"): each for each in abstract.values() if _value(each, "styleLink")}
     lists = {}
@@ -120,37 +120,37 @@ def _lists(numbering: Any) -> dict[str, _List]:
         definition = abstract.get(key)
         link = _value(definition, "numStyleLink")
         definition = of_style.get(link, definition) if link else definition
-        found = _List(key or "", [_Level(form="bullet") for _ in range(_LEVELS)])
+        word_list = _WordList(key or "", [_Level(form="bullet") for _ in range(_LEVELS)])
         for level in definition.iter(f"{W}lvl") if definition is not None else ():
-            _define(found, level)
+            _define(word_list, level)
         for override in each.iter(f"{W}lvlOverride"):
             for level in override.iter(f"{W}lvl"):
-                _define(found, level)
+                _define(word_list, level)
             if start := _value(override, "startOverride"):
-                found.starts[_int(override.get(f"{W}ilvl"), 0)] = _int(start, 1)
-        lists[each.get(f"{W}numId")] = found
+                word_list.starts[_int(override.get(f"{W}ilvl"), 0)] = _int(start, 1)
+        lists[each.get(f"{W}numId")] = word_list
     return lists
 
 
-def _define(found: _List, level: Any) -> None:
+def _define(word_list: _WordList, level: Any) -> None:
     at = _int(level.get(f"{W}ilvl"), 0)
     if 0 <= at < _LEVELS:
         form, label = _value(level, "numFmt") or "decimal", _value(level, "lvlText") or ""
-        found.levels[at] = _Level(_int(_value(level, "start"), 1), form, label, level.find(f"{W}isLgl") is not None)
+        word_list.levels[at] = _Level(_int(_value(level, "start"), 1), form, label, level.find(f"{W}isLgl") is not None)
         if style := _value(level, "pStyle"):
-            found.of_styles[style] = at
+            word_list.of_styles[style] = at
 
 
 def _numbers_of_styles(styles: Any) -> dict[str, tuple[str, int]]:
-    """The list and the level that a style gives to its paragraphs, also where the style that it is based on does."""
-    by_id = {each.get(f"{W}styleId"): each for each in styles.iter(f"{W}style")}
-    return {name: found for name, each in by_id.items() if (found := _number_of(each, by_id))}
+    """Returns the list and the level of each style that sets them, itself or through the style it is based on."""
+    by_id = {style.get(f"{W}styleId"): style for style in styles.iter(f"{W}style")}
+    return {name: number for name, style in by_id.items() if (number := _number_of(style, by_id))}
 
 
 def _number_of(style: Any, by_id: dict[str, Any]) -> tuple[str, int] | None:
     level: int | None = None
-    for each in _bases(style, by_id):
-        properties = each.find(f"{W}pPr/{W}numPr")
+    for base in _bases(style, by_id):
+        properties = base.find(f"{W}pPr/{W}numPr")
         if level is None and _value(properties, "ilvl"):
             level = _int(_value(properties, "ilvl"), 0)
         if number := _value(properties, "numId"):

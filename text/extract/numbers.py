@@ -1,6 +1,6 @@
-"""Numbers as a cell of a sheet shows them, as far as nothing is lost: leading zeros, per cent, decimals, units.
+"""Formats numbers as the cells of a sheet show them, as far as nothing is lost: leading zeros, percent, units.
 
-No digit is rounded away, and no separators are put between thousands: a number is found as it is typed.
+No digit is rounded away and no thousands separator is added: a number has to match as it is typed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LONGEST_PLAIN = 25
 
 @dataclass(frozen=True, slots=True)
 class NumberFormat:
-    """*groups* are the numbers of digits that literal characters part, as in a telephone number."""
+    """*groups* are the counts of digits between literal characters, as in a telephone number."""
 
     prefix: str = ""
     suffix: str = ""
@@ -48,15 +48,15 @@ class NumberFormat:
         if value < 0 or not float(value).is_integer():
             return None
         digits = str(int(value)).zfill(sum(count for _, count in self.groups))
-        shown = self.suffix
+        text = self.suffix
         for literal, count in reversed(self.groups):
-            shown = f"{literal}{digits[-count:]}{shown}"
+            text = f"{literal}{digits[-count:]}{text}"
             digits = digits[:-count]
-        return f"{digits}{shown}"
+        return f"{digits}{text}"
 
 
 def plain(value: float) -> str:
-    """With all the digits that a program shows, and never as 1e-05."""
+    """Formats a number with all its significant digits, without an exponent."""
     if value.is_integer() and abs(value) < _LARGEST_EXACT:
         return str(int(value))
     if "e" not in (short := f"{value:.15g}"):
@@ -67,25 +67,25 @@ def plain(value: float) -> str:
 
 
 def number_format(code: str | None, number: int) -> NumberFormat | None:
-    """Of a format's *code*, or of the built-in one of that *number*; None where the number is shown as it stands."""
+    """Parses a format's *code*, or the built-in format *number*; None if numbers are shown unchanged."""
     code = code if code is not None else _BUILT_IN.get(number)
     section = _SECTION.match(code) if code else None
-    found = _parsed(section.group()) if section is not None else None
-    return None if found is None or found.is_plain else found
+    parsed = _parsed(section.group()) if section is not None else None
+    return None if parsed is None or parsed.is_plain else parsed
 
 
 def _exact(value: float) -> Decimal:
-    """Fifteen digits are what a sheet keeps of a fraction; a whole number has as many as the file says."""
+    """Returns a fraction with the fifteen digits that sheets keep, a whole number with all."""
     is_whole = float(value).is_integer() and abs(value) < _LARGEST_EXACT
     return Decimal(int(value)) if is_whole else Decimal(f"{value:.15g}")
 
 
 def _parsed(code: str) -> NumberFormat | None:
-    """None for what is no number in digits: a date, a text, a fraction, thousands left out."""
+    """Parses a format; None unless it shows plain digits: for dates, texts, fractions and scaled thousands."""
     literals, runs, signs = _tokens(code)
     if not runs or "?" in "".join(runs) or "," in signs or any(map(_DATE_OR_TEXT.match, signs)):
         return None
-    if any("/" in each for each in literals[1:-1]):
+    if any("/" in literal for literal in literals[1:-1]):
         return None
     if len(runs) > 1 and "." not in signs:
         groups = tuple((literal, len(run)) for literal, run in zip(literals, runs, strict=False))
@@ -97,7 +97,7 @@ def _parsed(code: str) -> NumberFormat | None:
 
 
 def _tokens(code: str) -> tuple[list[str], list[str], str]:
-    """The literal characters around the runs of digits, these runs, and the other signs that mean something."""
+    """Returns the literals around the runs of digits, these runs, and the other significant signs."""
     literals, runs, signs = [""], [], ""
     for quoted, escaped, currency, ignored, digits, other in _TOKEN.findall(code):
         if digits:

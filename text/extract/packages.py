@@ -1,4 +1,4 @@
-"""Packages: the ZIP archives and compound files that Office programs write, opened by what is in them."""
+"""Packages: the ZIP archives and compound files of Office programs, recognised by their content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lxml import etree
 from errors import Unreadable
 from text.extract.archives import check_archive
 from text.extract.base import Bounds
-from text.extract.kinds import DOCX, EPUB, ODS, ODT, PPTX, WAYS_OUT, XLS, XLSB, XLSX, Kind, what_is_read
+from text.extract.kinds import DOCX, EPUB, ODS, ODT, PPTX, WAYS_OUT, XLS, XLSB, XLSX, FileKind, supported_kinds
 
 _STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
 _TRANSITIONAL = rb"http://schemas.openxmlformats.org/\1/2006/"
@@ -38,8 +38,8 @@ class Relation:
 
 
 class Package:
-    """An Office Open XML file. Its parts are found by their relationships, whatever their names; what is written in
-    the Strict form is read as the Transitional one; of alternative contents one is kept.
+    """An Office Open XML file. Its parts are found by their relationships, whatever their names; the Strict form is
+    read as the Transitional one; of alternative contents one is kept.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -53,12 +53,12 @@ class Package:
         return _plain(part) in self._names
 
     def read(self, part: str) -> bytes:
-        """b"" for what is not there."""
+        """Returns the content of a part; b"" if it is missing."""
         name = self._names.get(_plain(part))
         return _STRICT.sub(_TRANSITIONAL, self._zip.read(name)) if name is not None else b""
 
     def xml(self, part: str) -> Any:
-        """The part's root, None where there is none."""
+        """Returns the part's root element, or None if there is none."""
         content = self.read(part)
         if not content.strip():
             return None
@@ -75,11 +75,11 @@ class Package:
         return self._relations[part]
 
     def related(self, part: str, kind: str) -> list[str]:
-        """The names of the parts that *part* is related to so."""
+        """Returns the names of the parts to which *part* has a relationship of that kind."""
         return [each.target for each in self.relations(part).values() if each.kind == kind and each.target]
 
     def title(self) -> str | None:
-        """The title in the properties of the file, if it has any."""
+        """Returns the title in the properties of the file, if any."""
         for part in self.related("", "core-properties"):
             root = self.xml(part)
             if root is not None:
@@ -91,13 +91,13 @@ class Package:
 
 
 def open_package(content: bytes, bounds: Bounds) -> Package:
-    """Raises Unreadable for a bomb."""
+    """Opens a package. Raises Unreadable for a ZIP bomb."""
     check_archive(content, bounds, may_have_doctype=False)
     return Package(content)
 
 
-def kind_of_archive(content: bytes) -> Kind:
-    """The kind that its parts make of a ZIP archive."""
+def kind_of_archive(content: bytes) -> FileKind:
+    """Determines the kind of a ZIP archive by its parts."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = set(archive.namelist())
         if "mimetype" in names and (kind := _KIND_OF_ODF.get(_start(archive, "mimetype").decode("latin-1").strip())):
@@ -113,11 +113,11 @@ def kind_of_archive(content: bytes) -> Kind:
         raise Unreadable(
             "It is a file of Pages, Numbers or Keynote, which is not read. Export it as PDF or for Office."
         )
-    raise Unreadable(f"It is a ZIP archive that is none of DOCX, PPTX, XLSX, ODS, ODT and EPUB. {what_is_read()}")
+    raise Unreadable(f"It is a ZIP archive that is none of DOCX, PPTX, XLSX, ODS, ODT and EPUB. {supported_kinds()}")
 
 
-def kind_of_compound(content: bytes) -> Kind:
-    """XLS. Raises Unreadable, with the way out, for the other files that are such compounds."""
+def kind_of_compound(content: bytes) -> FileKind:
+    """Returns XLS. Raises Unreadable, with a remedy, for all other compound files."""
     if _has_entry(content, "EncryptedPackage"):
         raise Unreadable("It is protected by a password: save it without one.")
     for entry, suffix in (
@@ -136,7 +136,7 @@ def kind_of_compound(content: bytes) -> Kind:
 
 
 def _has_entry(content: bytes, name: str) -> bool:
-    """Is there an entry of that name in a directory of the compound file?"""
+    """Has the compound file a directory entry of that name?"""
     written = name.encode("utf-16-le") + b"\x00\x00"
     at = content.find(written)
     while at >= 0:
@@ -166,12 +166,12 @@ def _relation(relation: Any, folder: str) -> Relation:
 
 
 def _plain(name: str) -> str:
-    """Parts are the same whichever case and stroke their names are written with."""
+    """Normalises a part's name: case and the direction of slashes make no difference."""
     return name.replace("\\", "/").lstrip("/").lower()
 
 
 def _choose_alternatives(root: Any) -> None:
-    """The first choice, unless only what is meant for older programs has text."""
+    """Keeps the first choice of alternatives, unless only the fallback has content."""
     for alternatives in list(root.iter(f"{_MC}AlternateContent")):
         branches = [each for each in alternatives if each.tag in (f"{_MC}Choice", f"{_MC}Fallback")]
         chosen = next((each for each in branches if _has_content(each)), branches[0] if branches else None)

@@ -1,8 +1,7 @@
-"""PDF: what stands on each page, large lines as headings, lines in columns as tables.
+"""PDF: the text of each page, with headings and tables inferred from the layout.
 
-A PDF says where each letter stands and nothing else. Lines that are larger than most are taken for headings, a wide
-gap between lines for the end of a paragraph, and words that stand apart in neighbouring lines, below each other, for
-a table.
+A PDF contains only the positions of characters. Lines larger than most are taken for headings, a wide gap between
+lines for the end of a paragraph, and aligned words with wide gaps in adjacent lines for a table.
 """
 
 from __future__ import annotations
@@ -18,22 +17,31 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from errors import Unreadable
-from text.extract.base import Bounds, ExtractedText, Ocr, Pieces, check_chars, check_pages, one_line, without_page_marks
+from text.extract.base import (
+    Bounds,
+    ExtractedText,
+    Ocr,
+    TextBuilder,
+    check_chars,
+    check_pages,
+    one_line,
+    without_page_marks,
+)
 from text.extract.kinds import PDF
 from text.extract.pdf_forms import annotation_lines, has_dynamic_form
 from text.extract.pdf_scans import is_picture, picture_of, warn_of_scans
 
-_HEADING_SIZE = 1.15  # of the size that most of the text has
+_HEADING_SIZE = 1.15  # times the size of most of the text
 _LONGEST_HEADING = 150
-_PARAGRAPH_GAP = 0.6  # of a line's height, between one line and the next
+_PARAGRAPH_GAP = 0.6  # times a line's height, between lines
 _LINES_BACK = 2
-_CELL_GAP = 1.0  # of a line's height, between one word and the next
-_HYPHENS = re.compile("[\x02\ufffe]")  # what the library makes of a hyphen at the end of a line
+_CELL_GAP = 1.0  # times a line's height, between words
+_HYPHENS = re.compile("[\x02\ufffe]")  # the library's characters for a hyphen at the end of a line
 
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """Words that stand close together, from *left* to *right* in points."""
+    """Adjacent words, from *left* to *right* in points."""
 
     text: str
     left: float = 0
@@ -42,7 +50,7 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """*size* is its height in points, *gap* the white above it in lines; *cells* are parted by wide white."""
+    """*size* is its height in points, *gap* the space above it in line heights; *cells* are separated by wide gaps."""
 
     cells: tuple[_Cell, ...]
     size: float
@@ -55,7 +63,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """*is_scan*: it is a picture that was not read, whatever is printed on it."""
+    """*is_scan*: it is a picture that was not read by OCR, whatever text is on it."""
 
     lines: list[_Line]
     notes: list[str]
@@ -67,12 +75,12 @@ class _Page:
 
 
 def read_pdf(content: bytes, bounds: Bounds, ocr: Ocr | None) -> ExtractedText:
-    """The text of all pages, below each what was filled in and noted there. A page that is a picture is read by *ocr*;
-    without it, its number is a warning.
+    """Reads the text of all pages, each followed by its form fields and notes. Scanned pages are read by *ocr*; without
+    it they are warnings.
 
-    Raises Unreadable for what is encrypted or damaged, and where no page has any text.
+    Raises Unreadable if the file is encrypted or damaged, or no page has any text.
     """
-    out = Pieces(bounds.chars)
+    out = TextBuilder(bounds.chars)
     pdf = _opened(content)
     try:
         check_pages(len(pdf), bounds)
@@ -128,9 +136,9 @@ def _count_chars(lines: Sequence[_Line]) -> int:
 
 
 def _lines(textpage: Any) -> Iterator[_Line]:
-    """The lines of a page from top to bottom, as the library puts them in order."""
+    """Yields the lines of a page in the library's order, from top to bottom."""
     text = textpage.get_text_range()
-    is_placed = len(text) == textpage.count_chars()  # else a letter's number is not its place in the text
+    is_placed = len(text) == textpage.count_chars()  # else a character's index is not its offset in the text
     start, bottom = 0, None
     for line in text.split("\r\n"):
         if line.strip():
@@ -146,7 +154,7 @@ def _lines(textpage: Any) -> Iterator[_Line]:
 
 
 def _cells(textpage: Any, line: str, start: int, size: float) -> Iterator[_Cell]:
-    """The line, cut where the white between two words is wider than a line is high."""
+    """Cuts the line where the gap between two words is wider than the line is high."""
     if size <= 0:
         yield _Cell(_plain(line))
         return
@@ -167,7 +175,7 @@ def _plain(cell: str) -> str:
 
 
 def _lines_of_picture(text: str) -> Iterator[_Line]:
-    """Of no size: what is large in a picture is not known."""
+    """Yields the lines of OCR; their size is unknown, so it is 0."""
     gap = 0.0
     for line in text.splitlines():
         if line.strip():
@@ -175,21 +183,21 @@ def _lines_of_picture(text: str) -> Iterator[_Line]:
         gap = 0.0 if line.strip() else 1.0
 
 
-def _write(pages: Sequence[_Page], out: Pieces) -> None:
+def _write(pages: Sequence[_Page], out: TextBuilder) -> None:
     levels = _heading_sizes([line for page in pages for line in page.lines])
     for number, page in enumerate(pages):
         if number:
             out.add_page_break()
-        for level, some in groupby(page.lines, key=lambda line: _level(line, levels)):
+        for level, group in groupby(page.lines, key=lambda line: _level(line, levels)):
             if level:
-                _write_headings(list(some), level, out)
+                _write_headings(list(group), level, out)
             else:
-                _write_body(list(some), out)
+                _write_body(list(group), out)
         out.add(without_page_marks("\n".join(page.notes)))
 
 
 def _heading_sizes(lines: Sequence[_Line]) -> list[float]:
-    """The sizes that are larger than the one that most letters have, the largest first."""
+    """Returns the sizes larger than that of most characters, largest first."""
     letters: Counter[float] = Counter()
     for line in lines:
         letters[_rounded(line.size)] += len(line.text)
@@ -207,8 +215,8 @@ def _rounded(size: float) -> float:
     return round(size * 2) / 2
 
 
-def _write_headings(lines: Sequence[_Line], level: int, out: Pieces) -> None:
-    """Lines of one size that stand close together are one heading."""
+def _write_headings(lines: Sequence[_Line], level: int, out: TextBuilder) -> None:
+    """Writes headings; adjacent lines of one size are one heading."""
     title = lines[0].text
     for line in lines[1:]:
         if line.gap > _PARAGRAPH_GAP:
@@ -219,34 +227,34 @@ def _write_headings(lines: Sequence[_Line], level: int, out: Pieces) -> None:
     out.add_heading(level, title)
 
 
-def _write_body(lines: Sequence[_Line], out: Pieces) -> None:
+def _write_body(lines: Sequence[_Line], out: TextBuilder) -> None:
     prose: list[_Line] = []
     for columns, group in groupby(lines, key=lambda line: len(line.cells)):
-        some = list(group)
-        if columns > 1 and columns * len(some) > 4 and _stand_in_columns(some):
+        rows = list(group)
+        if columns > 1 and columns * len(rows) > 4 and _are_columns(rows):
             _write_paragraphs(prose, out)
             prose = []
-            out.add_table([cell.text for cell in line.cells] for line in some)
+            out.add_table([cell.text for cell in line.cells] for line in rows)
         else:
-            prose += some
+            prose += rows
     _write_paragraphs(prose, out)
 
 
-def _stand_in_columns(lines: Sequence[_Line]) -> bool:
-    """Do the cells begin below each other, or end so? Of two columns the second one has to begin so: justified words
-    of a narrow column end below each other too.
+def _are_columns(lines: Sequence[_Line]) -> bool:
+    """Are the cells aligned on the left, or on the right? Of two columns, the second has to be aligned on the left: in
+    justified text, words are aligned on the right too.
     """
     near = lines[0].size / 2
-    _, *others = zip(*(line.cells for line in lines), strict=True)
-    for column in others:
+    _, *columns = zip(*(line.cells for line in lines), strict=True)
+    for column in columns:
         lefts, rights = [cell.left for cell in column], [cell.right for cell in column]
-        begin_so, end_so = max(lefts) - min(lefts) < near, max(rights) - min(rights) < near
-        if not begin_so and (len(others) == 1 or not end_so):
+        begin_aligned, end_aligned = max(lefts) - min(lefts) < near, max(rights) - min(rights) < near
+        if not begin_aligned and (len(columns) == 1 or not end_aligned):
             return False
     return True
 
 
-def _write_paragraphs(lines: Sequence[_Line], out: Pieces) -> None:
+def _write_paragraphs(lines: Sequence[_Line], out: TextBuilder) -> None:
     paragraph = ""
     for line in lines:
         if line.gap > _PARAGRAPH_GAP:
@@ -256,7 +264,7 @@ def _write_paragraphs(lines: Sequence[_Line], out: Pieces) -> None:
     out.add(without_page_marks(paragraph))
 
 
-def _warn_of_forms(pdf: Any, out: Pieces) -> None:
+def _warn_of_forms(pdf: Any, out: TextBuilder) -> None:
     if has_dynamic_form(pdf):
         message = "It is a dynamic form (XFA), whose fields are not read. Print it to a PDF and send that."
         out.warn("form_not_read", message)

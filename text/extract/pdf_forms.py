@@ -1,4 +1,4 @@
-"""What stands on a page of a PDF and not in it: the values of form fields, and notes."""
+"""The values of form fields and the notes on the pages of a PDF."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _YES = {"", "yes", "on", "1", "true", "ja", "oui"}
 
 
 def has_dynamic_form(pdf: Any) -> bool:
-    """Is it a form that only Adobe's programs draw? Its page says no more than that."""
+    """Is it a form that only Adobe's programs can render? Its page has no other text than a notice."""
     return bool(pdf.get_formtype() == pdfium_c.FORMTYPE_XFA_FULL)
 
 
 def annotation_lines(pdf: Any, page: Any) -> list[str]:
-    """A line for each field that was filled in and each note. The forms of *pdf* are initialised."""
+    """Returns a line for each filled-in field and each note. The forms of *pdf* must be initialised."""
     lines: dict[str, None] = {}
     for index in range(min(pdfium_c.FPDFPage_GetAnnotCount(page), _MOST_ANNOTATIONS)):
         annotation = pdfium_c.FPDFPage_GetAnnot(page, index)
@@ -76,15 +76,15 @@ def _chosen(forms: Any, annotation: Any) -> Iterator[str]:
             yield _string(lambda *to, at=index: pdfium_c.FPDFAnnot_GetOptionLabel(forms, annotation, at, *to))
 
 
-def _of_field(ask: Any, forms: Any, annotation: Any) -> str:
-    return _string(lambda *to: ask(forms, annotation, *to))
+def _of_field(call: Any, forms: Any, annotation: Any) -> str:
+    return _string(lambda *to: call(forms, annotation, *to))
 
 
-def _string(ask: Callable[..., int]) -> str:
-    """The library says how many bytes it needs, then fills them with UTF-16."""
-    size = ask(None, 0)
+def _string(call: Callable[..., int]) -> str:
+    """Reads a string: the first call returns its size in bytes, the second one fills the buffer with UTF-16."""
+    size = call(None, 0)
     if size <= 2:
         return ""
     buffer = ctypes.create_string_buffer(size)
-    ask(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ushort)), size)
+    call(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ushort)), size)
     return buffer.raw[: size - 2].decode("utf-16-le", "replace")

@@ -1,4 +1,4 @@
-"""Pages of a PDF that are pictures: which ones, as a picture to be read, and what is said of those that were not."""
+"""Scanned pages of a PDF: detects them, renders them for OCR, and warns of those that were not read."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from text.extract.base import Pieces, numbers
+from text.extract.base import TextBuilder, page_ranges
 
 _OCR_SCALE = 300 / 72
 _MOST_OCR_PIXELS = 40_000_000
-_MOST_PRINTED_ON_SCAN = 200  # letters: a stamp, a number of a page
-_LEAST_OF_PICTURE = 0.5  # of a page's area, where it is a picture of one
+_MOST_PRINTED_ON_SCAN = 200  # characters: a stamp, a page number
+_LEAST_OF_PICTURE = 0.5  # of the page's area
 _MOST_PICTURES = 1000
 
 
 def is_picture(page: Any, *, chars: int) -> bool:
-    """Is the page a picture of one, with nothing or little printed on it?"""
+    """Is the page a scan, with little or no text?"""
     if chars > _MOST_PRINTED_ON_SCAN:
         return False
     pictures = list(islice(page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE]), _MOST_PICTURES))
@@ -30,7 +30,7 @@ def is_picture(page: Any, *, chars: int) -> bool:
 
 
 def picture_of(page: Any) -> bytes:
-    """A page as a grey picture, PGM."""
+    """Renders a page as a grey picture, PGM."""
     width, height = page.get_size()
     scale = min(_OCR_SCALE, (_MOST_OCR_PIXELS / max(width * height, 1)) ** 0.5)
     bitmap = page.render(scale=scale, grayscale=True)
@@ -42,24 +42,24 @@ def picture_of(page: Any) -> bytes:
         bitmap.close()
 
 
-def warn_of_scans(scans: Sequence[tuple[int, bool]], out: Pieces, *, has_ocr: bool) -> str:
-    """*scans*: the numbers of pages that were not read, each with whether it has no text at all. Returns what is said
-    of those.
+def warn_of_scans(scans: Sequence[tuple[int, bool]], out: TextBuilder, *, has_ocr: bool) -> str:
+    """Warns of *scans*, the numbers of unread pages, each with whether it has no text at all. Returns the message about
+    those without any text.
     """
     why = "OCR found no text on it" if has_ocr else "OCR is off"
     blank = [number for number, is_blank in scans if is_blank]
     printed_on = [number for number, is_blank in scans if not is_blank]
-    without_text = f"{_are_scans(blank)} without text: {why}." if blank else ""
+    without_text = f"{_scanned_pages(blank)} without text: {why}." if blank else ""
     for number in blank:
         out.warn("scan_without_text", without_text, page=number)
     for number in printed_on:
-        message = f"{_are_scans(printed_on)}, and only what is printed on it is text: {why}."
+        message = f"{_scanned_pages(printed_on)}, and only what is printed on it is text: {why}."
         out.warn("scan_with_little_text", message, page=number)
     return without_text
 
 
-def _are_scans(pages: Sequence[int]) -> str:
-    return f"{numbers(pages)} {'are scans' if len(pages) > 1 else 'is a scan'}"
+def _scanned_pages(pages: Sequence[int]) -> str:
+    return f"{page_ranges(pages)} {'are scans' if len(pages) > 1 else 'is a scan'}"
 
 
 def _area(picture: Any) -> float:

@@ -1,6 +1,6 @@
-"""From bytes to characters: the one decoder of text, pages, mail and books.
+"""Decodes bytes to characters, for text, pages, mail and books.
 
-What a label means is what the web means by it (the Encoding Standard): iso-8859-1 is Windows-1252, gb2312 is GB18030.
+Labels have the meaning of the web's Encoding Standard: iso-8859-1 is Windows-1252, gb2312 is GB18030.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from errors import Unreadable
 from text.extract.base import Caveat
 
 _CONTROLS = re.compile("[\x00-\x07\x0e-\x1a\x1c-\x1f]")
-_LOOKED_AT = 4096
+_WINDOW_BYTES = 4096
 _DECLARATION = re.compile(rb"<\?xml[^>]{1,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})", re.IGNORECASE)
 _META = re.compile(rb"<meta[^>]{1,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _SEVEN_BITS = {
@@ -34,10 +34,10 @@ _SEVEN_BITS = {
     "utf-7": "utf-7",
     "unicode-1-1-utf-7": "utf-7",
 }
-"""Each of them is ASCII byte by byte, and so UTF-8 too: what is declared has to count first."""
+"""All their bytes are ASCII and thus valid UTF-8, so a declaration has to be tried first."""
 _SHIFTS = re.compile(rb"(\x1b(?:\$[@B]|\([BJI]|\$\(D))")
 _WIDER = {"gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs", "euc_jp": "euc_jis_2004"}
-"""What those who wrote it had, where the codec of that name knows only the standard."""
+"""The supersets that writers actually used, where Python's codec covers only the standard."""
 _NO_CHARSETS = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"}
 _WINDOWS_1252 = {n: bytes([n]).decode("cp1252", "ignore") or chr(n) for n in range(0x80, 0xA0)}
 _NOT_UTF8 = "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"
@@ -45,51 +45,55 @@ _NOT_UTF8 = "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-b
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """*caveats* say where the encoding had to be guessed, or where bytes were none of its characters."""
+    """*caveats* report a guessed encoding, or bytes that are invalid in it."""
 
     text: str
     caveats: tuple[Caveat, ...] = ()
 
 
 def decode(content: bytes, *, charset: str | None = None, is_cut: bool = False) -> str:
-    """As decoded() has it, for whoever cannot pass caveats on. *is_cut*: the end may be amid a character."""
+    """Returns the text of decoded() without caveats. *is_cut*: the content may end within a character."""
     return decoded(content, charset, is_cut=is_cut).text
 
 
 def decoded(content: bytes, *labels: str | None, is_cut: bool = False) -> Decoded:
-    """The text of *content*: by its byte order mark, by a declared seven-bit encoding, as UTF-8, by the first of the
-    declared *labels* that is known, else as Windows-1252.
+    """Decodes *content* by its byte order mark, as a declared seven-bit encoding, as UTF-8, by the first known label of
+    those declared, else as Windows-1252.
 
-    Guessing among all the old encodings was measured to spoil more texts of Western Europe than it reads others.
-    Raises Unreadable for what is no text: a NUL in it or, as every byte is a letter there, another control character.
+    Guessing among all legacy encodings was measured to break more Western European texts than it recovers of others.
+    Raises Unreadable for binary content: it has a NUL or, in single-byte encodings, another control character.
     """
     declared = [label.strip().lower() for label in labels if label and label.strip()]
-    for name in _exact(content, declared):
+    for name in _candidate_codecs(content, declared):
         text = _strictly(content, name, is_cut=is_cut)
         if text is not None and not _is_binary(text, name):
             return Decoded(text)
-    if b"\x00" not in content[:_LOOKED_AT]:
-        found = _by_force(content, declared)
-        if not _CONTROLS.search(found.text):
-            return found
+    if b"\x00" not in content[:_WINDOW_BYTES]:
+        lossy = _lossy(content, declared)
+        if not _CONTROLS.search(lossy.text):
+            return lossy
     raise Unreadable("It is a binary file, or damaged: it has bytes that no text has.")
 
 
 def declared_in_markup(content: bytes) -> str | None:
-    """The encoding that an XML declaration or a page's meta element names."""
-    said = _DECLARATION.match(content[:_LOOKED_AT].lstrip(b"\xef\xbb\xbf \t\r\n")) or _META.search(content[:_LOOKED_AT])
-    label = said.group(1).decode("ascii", "replace").lower() if said else None
-    return "utf-8" if label and codec_of(label) in _NOT_UTF8 else label  # it could be read, so it is no UTF-16
+    """Returns the encoding that an XML declaration or a page's meta element declares."""
+    match = _DECLARATION.match(content[:_WINDOW_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")) or _META.search(
+        content[:_WINDOW_BYTES]
+    )
+    label = match.group(1).decode("ascii", "replace").lower() if match else None
+    return (
+        "utf-8" if label and codec_of(label) in _NOT_UTF8 else label
+    )  # the declaration was read as ASCII, so it is not UTF-16
 
 
 def codec_of(label: str) -> str | None:
-    """Python's codec for what the web, or else Python, means by the label."""
+    """Returns Python's codec for a label of the Encoding Standard, or else of Python."""
     label = label.strip().lower()
     if label in _SEVEN_BITS:
         return _SEVEN_BITS[label]
-    known = webencodings.lookup(label)
+    encoding = webencodings.lookup(label)
     try:
-        codec = known.codec_info if known else codecs.lookup(label)
+        codec = encoding.codec_info if encoding else codecs.lookup(label)
     except (LookupError, ValueError):
         return None
     name = codec.name.replace("-", "_")
@@ -97,17 +101,17 @@ def codec_of(label: str) -> str | None:
     return _WIDER.get(name, codec.name) if is_charset else None
 
 
-def _exact(content: bytes, labels: list[str]) -> Iterator[str]:
-    """The encodings that are right if they fit at all."""
+def _candidate_codecs(content: bytes, labels: list[str]) -> Iterator[str]:
+    """Yields the encodings that are right if the content is valid in them."""
     if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         yield "utf-32"
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         yield "utf-16"
         return
     names = [codec_of(label) for label in labels]
-    if b"\x00" in content[:_LOOKED_AT]:
+    if b"\x00" in content[:_WINDOW_BYTES]:
         yield from (name for name in names if name and name in _NOT_UTF8)
-        yield from _utf16_without_mark(content[:_LOOKED_AT])
+        yield from _utf16_without_mark(content[:_WINDOW_BYTES])
         return
     yield from (name for name in names if name and name in _SEVEN_BITS.values())
     if content.isascii() and _SHIFTS.search(content):
@@ -117,12 +121,12 @@ def _exact(content: bytes, labels: list[str]) -> Iterator[str]:
 
 
 def _is_binary(text: str, name: str) -> bool:
-    """A form feed in UTF-8 is one; in an encoding of one byte every byte is a letter."""
+    """Has it control characters? In Unicode only NUL counts; in single-byte encodings every byte is some character."""
     return "\x00" in text if name in ("utf-16", "utf-32", "utf-8-sig") else _CONTROLS.search(text) is not None
 
 
 def _utf16_without_mark(start: bytes) -> Iterator[str]:
-    """Where every other byte is zero, and of the rest none, it is ASCII letters in UTF-16."""
+    """Yields UTF-16 without a mark: mostly ASCII characters, so every other byte is zero and none of the others."""
     even, odd, half = start[0::2].count(0), start[1::2].count(0), len(start) // 2
     if 2 * odd > half and even == 0:
         yield "utf-16-le"
@@ -142,7 +146,7 @@ def _strictly(content: bytes, name: str, *, is_cut: bool) -> str | None:
 
 
 def _iso_2022_jp_of_windows(content: bytes) -> str | None:
-    """With the characters that Windows adds (\u2460, \u337b), which are none of the standard."""
+    """Decodes ISO-2022-JP with the characters that Windows adds to the standard (\u2460, \u337b)."""
     text, shift = "", b"\x1b(B"
     try:
         for part in _SHIFTS.split(content):
@@ -158,7 +162,7 @@ def _iso_2022_jp_of_windows(content: bytes) -> str | None:
 
 
 def _shift_jis(pairs: bytes) -> bytes:
-    """Pairs of JIS X 0208 as Shift JIS has them."""
+    """Converts pairs of JIS X 0208 to Shift JIS."""
     out = bytearray()
     for row, cell in zip(pairs[0::2], pairs[1::2], strict=False):
         lead = (row - 0x21) // 2 + 0x81
@@ -167,8 +171,8 @@ def _shift_jis(pairs: bytes) -> bytes:
     return bytes(out)
 
 
-def _by_force(content: bytes, labels: list[str]) -> Decoded:
-    """What fits no encoding wholly: by the one that most of it fits, else as Windows-1252."""
+def _lossy(content: bytes, labels: list[str]) -> Decoded:
+    """Decodes content that is valid in no encoding: in the first in which most of it is valid, else as Windows-1252."""
     names = ["utf-8", *(name for name in map(codec_of, labels) if name and name not in _NOT_UTF8)]
     for name in names:
         text = content.decode(name, "replace")

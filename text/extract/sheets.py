@@ -1,4 +1,4 @@
-"""Sheets: each is a section, what stands between blank rows a table."""
+"""Spreadsheets: each sheet is a section, each block of rows between blank ones a table."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 
 from errors import Unreadable
 from text.extract.archives import check_archive
-from text.extract.base import Bounds, ExtractedText, Pieces
+from text.extract.base import Bounds, ExtractedText, TextBuilder
 from text.extract.drawings import shape_lines, write_graphics
-from text.extract.kinds import XLSX, ZIP, Kind
+from text.extract.kinds import XLSX, ZIP, FileKind
 from text.extract.numbers import NumberFormat, number_format, plain
 from text.extract.packages import Package, R, open_package
 
@@ -39,11 +39,11 @@ _Cells = dict[tuple[int, int], str | NumberFormat]
 
 
 def read_xlsx(content: bytes, bounds: Bounds) -> ExtractedText:
-    """The values of all sheets that hold any, hidden ones too; formulas as what they came to."""
+    """Reads the values of all sheets that are not empty, hidden ones too; of formulas the stored results."""
     package = open_package(content, bounds)
-    out = Pieces(bounds.chars)
+    out = TextBuilder(bounds.chars)
     if package.main.lower() != _USUAL_MAIN:
-        content = _under_the_usual_name(package)
+        content = _renamed_to_usual(package)
     parts, formats = _sheets(package), _formats(package)
     with _panics_as_errors():
         for sheet in _worksheets(content):
@@ -54,11 +54,11 @@ def read_xlsx(content: bytes, bounds: Bounds) -> ExtractedText:
     return out.extracted(XLSX.mime_type, "default", package.title())
 
 
-def read_sheets(kind: Kind, content: bytes, bounds: Bounds) -> ExtractedText:
-    """The sheets of other programs and times: values alone, as they were computed."""
+def read_sheets(kind: FileKind, content: bytes, bounds: Bounds) -> ExtractedText:
+    """Reads XLS, XLSB and ODS: the stored values only."""
     if kind.container == ZIP:
         check_archive(content, bounds, may_have_doctype=True)
-    out = Pieces(bounds.chars)
+    out = TextBuilder(bounds.chars)
     with _panics_as_errors():
         for sheet in _worksheets(content):
             _write_sheet(sheet, {}, out)
@@ -67,7 +67,7 @@ def read_sheets(kind: Kind, content: bytes, bounds: Bounds) -> ExtractedText:
 
 @contextmanager
 def _panics_as_errors() -> Iterator[None]:
-    """The library below panics at some damaged files, which Python takes for the end of the process."""
+    """Turns the library's panics at damaged files, which are BaseExceptions, into ValueErrors."""
     try:
         yield
     except BaseException as error:
@@ -90,9 +90,9 @@ def _worksheets(content: bytes) -> Iterator[Any]:
             yield workbook.get_sheet_by_name(sheet.name)
 
 
-def _write_sheet(sheet: Any, special: _Cells, out: Pieces) -> None:
+def _write_sheet(sheet: Any, special: _Cells, out: TextBuilder) -> None:
     merged = [each for each in sheet.merged_cell_ranges or () if each[1][0] > each[0][0]]
-    rows: Iterable[list[str]] = ([_shown(value) for value in row] for row in sheet.iter_rows())
+    rows: Iterable[list[str]] = ([_cell_text(value) for value in row] for row in sheet.iter_rows())
     if special or merged:
         first_column = sheet.start[1] if sheet.start else 0
         filled = _with_special_cells(sheet, special, first_column)
@@ -109,23 +109,23 @@ def _write_sheet(sheet: Any, special: _Cells, out: Pieces) -> None:
 
 def _with_special_cells(sheet: Any, special: _Cells, first_column: int) -> list[list[str]]:
     values = list(sheet.iter_rows())
-    rows = [[_shown(value) for value in row] for row in values]
+    rows = [[_cell_text(value) for value in row] for row in values]
     width = max((len(row) for row in rows), default=0)
-    for (row, column), shown in special.items():
+    for (row, column), content in special.items():
         at = column - first_column
-        if isinstance(shown, NumberFormat):
+        if isinstance(content, NumberFormat):
             if row < len(values) and 0 <= at < len(values[row]) and type(values[row][at]) in (float, int):
-                rows[row][at] = shown.show(values[row][at])
+                rows[row][at] = content.show(values[row][at])
         elif at >= 0:
             rows += [[""] * width for _ in range(row + 1 - len(rows))]
             rows[row] += [""] * (at + 1 - len(rows[row]))
-            rows[row][at] = shown
+            rows[row][at] = content
     widest = max((len(row) for row in rows), default=0)
     return [row + [""] * (widest - len(row)) for row in rows]
 
 
 def _repeat_tall_cells(rows: list[list[str]], merged: list[Any], first_column: int) -> None:
-    """In each row that has other text, so that a row is understood by itself."""
+    """Repeats cells that span rows in each row with other text, so that it can be understood by itself."""
     for (top, left), (bottom, _) in merged:
         at = left - first_column
         if top >= len(rows) or not 0 <= at < len(rows[top]) or len(rows[top][at]) > _LONGEST_REPEATED:
@@ -142,8 +142,8 @@ def _without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
     return [[cell for cell, is_used in zip(row, used, strict=True) if is_used] for row in rows]
 
 
-def _special_cells(sheet: bytes, formats: dict[int, NumberFormat], name: str, out: Pieces) -> _Cells:
-    """What the values alone do not say: how a number is shown, which formulas nobody computed, which ones failed."""
+def _special_cells(sheet: bytes, formats: dict[int, NumberFormat], name: str, out: TextBuilder) -> _Cells:
+    """Returns what the values lack: number formats, formulas that were never computed, and errors."""
     cells: _Cells = {}
     used = [number for number in formats if b's="%d"' % number in sheet]
     for number in used:
@@ -173,8 +173,8 @@ def _text(match: re.Match[bytes]) -> str:
 
 
 def _formats(package: Package) -> dict[int, NumberFormat]:
-    """By the number of a cell's style, those that show a number otherwise than it stands."""
-    found: dict[int, NumberFormat] = {}
+    """Returns the formats that change how a number is shown, by the number of the cell's style."""
+    formats: dict[int, NumberFormat] = {}
     for part in package.related(package.main, "styles"):
         root = package.xml(part)
         if root is None:
@@ -182,14 +182,14 @@ def _formats(package: Package) -> dict[int, NumberFormat]:
         codes = {each.get("numFmtId"): each.get("formatCode") for each in root.iterfind("{*}numFmts/{*}numFmt")}
         for number, style in enumerate(root.iterfind("{*}cellXfs/{*}xf")):
             of = style.get("numFmtId", "0")
-            shown = number_format(codes.get(of), int(of) if of.isascii() and of.isdigit() else 0)
-            if shown is not None:
-                found[number] = shown
-    return found
+            number_format_of_style = number_format(codes.get(of), int(of) if of.isascii() and of.isdigit() else 0)
+            if number_format_of_style is not None:
+                formats[number] = number_format_of_style
+    return formats
 
 
 def _sheets(package: Package) -> dict[str, str]:
-    """The parts of the sheets by their names."""
+    """Returns the part of each sheet by the sheet's name."""
     relations = package.relations(package.main)
     return {
         sheet.get("name", ""): relations[sheet.get(f"{R}id")].target
@@ -198,8 +198,8 @@ def _sheets(package: Package) -> dict[str, str]:
     }
 
 
-def _write_beside(package: Package, part: str, name: str, out: Pieces) -> None:
-    """What lies on the sheet: text boxes and charts; comments are named."""
+def _write_beside(package: Package, part: str, name: str, out: TextBuilder) -> None:
+    """Writes a sheet's text boxes and charts; warns of comments."""
     if not part:
         return
     if package.related(part, "comments"):
@@ -211,8 +211,8 @@ def _write_beside(package: Package, part: str, name: str, out: Pieces) -> None:
             write_graphics(package, drawing, root, out)
 
 
-def _under_the_usual_name(package: Package) -> bytes:
-    """The same package as the library below knows it: its parts in ``xl``, its main part ``workbook.xml``."""
+def _renamed_to_usual(package: Package) -> bytes:
+    """Renames the parts as the library expects them: all in ``xl``, the main part ``workbook.xml``."""
     folder, _, name = package.main.rpartition("/")
     prefix = f"{folder}/" if folder else ""
     names = {f"xl/{name}": _USUAL_MAIN, f"xl/_rels/{name}.rels": "xl/_rels/workbook.xml.rels"}
@@ -228,7 +228,7 @@ def _under_the_usual_name(package: Package) -> bytes:
     return target.getvalue()
 
 
-def _shown(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, float):
@@ -244,7 +244,7 @@ def _shown(value: Any) -> str:
 
 
 def _moment(value: datetime.date | datetime.time) -> str:
-    """To the second: a sheet keeps fractions of a day, which are never exact."""
+    """Formats a time, rounded to the second: sheets store inexact fractions of a day."""
     if isinstance(value, datetime.time):
         return (
             (datetime.datetime.combine(datetime.date(2000, 1, 1), value) + _HALF_A_SECOND).time().isoformat("seconds")

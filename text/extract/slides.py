@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from text.extract.base import Bounds, ExtractedText, Pieces, check_pages, one_line
+from text.extract.base import Bounds, ExtractedText, TextBuilder, check_pages, one_line
 from text.extract.drawings import A, shape_lines, write_graphics
 from text.extract.kinds import PPTX
 from text.extract.packages import Package, R, open_package
@@ -17,11 +17,11 @@ _TITLES = ("title", "ctrTitle")
 
 
 def read_pptx(content: bytes, bounds: Bounds) -> ExtractedText:
-    """Titles, texts, tables, SmartArt, charts and speaker's notes, slide by slide."""
+    """Reads titles, texts, tables, SmartArt, charts and speaker notes, slide by slide."""
     package = open_package(content, bounds)
     slides = list(_slides(package))
     check_pages(len(slides), bounds)
-    out = Pieces(bounds.chars)
+    out = TextBuilder(bounds.chars)
     for number, part in enumerate(slides, 1):
         if number > 1:
             out.add_page_break()
@@ -43,7 +43,7 @@ def _slides(package: Package) -> Iterator[str]:
             yield relation.target
 
 
-def _write_slide(package: Package, part: str, slide: Any, out: Pieces) -> None:
+def _write_slide(package: Package, part: str, slide: Any, out: TextBuilder) -> None:
     shapes = list(_shapes(slide))
     title = next((each for each in shapes if _placeholder(each) in _TITLES), None)
     if title is not None:
@@ -58,7 +58,7 @@ def _write_slide(package: Package, part: str, slide: Any, out: Pieces) -> None:
                 out.add(f"Notes: {one_line(' '.join(lines))}")
 
 
-def _write_shape(package: Package, part: str, shape: Any, out: Pieces) -> None:
+def _write_shape(package: Package, part: str, shape: Any, out: TextBuilder) -> None:
     table = next(shape.iter(f"{A}tbl"), None)
     if table is not None:
         out.add_table(_grid(table).texts())
@@ -69,7 +69,7 @@ def _write_shape(package: Package, part: str, shape: Any, out: Pieces) -> None:
 
 
 def _shapes(slide: Any) -> Iterator[Any]:
-    """Those in groups and in alternatives too, none of them inside another."""
+    """Yields the shapes, those in groups and alternatives too, but none inside another."""
     for child in slide:
         if child.tag in _SHAPES:
             yield child
@@ -78,7 +78,7 @@ def _shapes(slide: Any) -> Iterator[Any]:
 
 
 def _placeholder(shape: Any) -> str:
-    """What the shape holds the place of: "body" where it does not say, "" where of nothing."""
+    """Returns the type of the shape's placeholder, "body" by default; "" if it is none."""
     place = shape.find(f"{_P}nvSpPr/{_P}nvPr/{_P}ph")
     return place.get("type", "body") if place is not None else ""
 

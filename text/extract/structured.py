@@ -1,4 +1,4 @@
-"""JSON as lines that say where each value stands, notebooks as their cells, XML as its text."""
+"""JSON as lines of paths and values, notebooks as their cells, XML as its text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from lxml import etree
 
-from text.extract.base import Bounds, ExtractedText, Pieces, one_line
+from text.extract.base import Bounds, ExtractedText, TextBuilder, one_line
 from text.extract.kinds import JSON, NOTEBOOK, TEXT, XML
 from text.extract.markup import write_html
 from text.extract.plain import Decoded, declared_in_markup, decoded
@@ -20,13 +20,13 @@ _NOT_TEXT = {"script", "style"}
 
 
 def read_json(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedText:
-    """Each value with its path, its digits as they are written; a list of flat objects as a table; what is no JSON
-    after all as it stands.
+    """Reads each value with its path, numbers as they are written; a list of flat objects as a table; invalid JSON as
+    plain text.
     """
-    found = decoded(content, charset)
-    out = _begun(found, bounds)
+    source = decoded(content, charset)
+    out = _builder_with_caveats(source, bounds)
     try:
-        value = _parsed(found.text, out)
+        value = _parsed(source.text, out)
         if isinstance(value, dict) and isinstance(value.get("cells"), list) and "nbformat" in value:
             return _notebook(value, out)
         rows = _as_rows(value)
@@ -35,17 +35,17 @@ def read_json(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedT
         else:
             out.add("\n".join(_lines(value, "")))
     except (ValueError, RecursionError):
-        return ExtractedText(found.text, TEXT.mime_type, "default", warnings=found.caveats)
+        return ExtractedText(source.text, TEXT.mime_type, "default", warnings=source.caveats)
     return out.extracted(JSON.mime_type, "default")
 
 
 def read_xml(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedText:
-    """What stands between the tags: an element that has text of its own is a paragraph. What was escaped HTML, as in
-    feeds, is read as HTML.
+    """Reads the text between the tags: an element with text of its own is a paragraph. Escaped HTML, as in feeds, is
+    read as HTML.
     """
-    found = decoded(content, charset, declared_in_markup(content))
-    out = _begun(found, bounds)
-    text = re.sub(r"^\s*<\?xml[^>]*>", "", found.text.lstrip("\ufeff"), count=1)
+    source = decoded(content, charset, declared_in_markup(content))
+    out = _builder_with_caveats(source, bounds)
+    text = re.sub(r"^\s*<\?xml[^>]*>", "", source.text.lstrip("\ufeff"), count=1)
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, huge_tree=True, recover=True, remove_comments=True, remove_pis=True
     )
@@ -60,14 +60,14 @@ def read_xml(content: bytes, bounds: Bounds, charset: str | None) -> ExtractedTe
     return out.extracted(XML.mime_type, "default")
 
 
-def _begun(found: Decoded, bounds: Bounds) -> Pieces:
-    out = Pieces(bounds.chars)
-    out.take(found.caveats)
+def _builder_with_caveats(source: Decoded, bounds: Bounds) -> TextBuilder:
+    out = TextBuilder(bounds.chars)
+    out.add_caveats(source.caveats)
     return out
 
 
-def _parsed(text: str, out: Pieces) -> Any:
-    """One value, or one in each line. A line ends at a line feed and nowhere else: strings have other separators."""
+def _parsed(text: str, out: TextBuilder) -> Any:
+    """Parses one value, or JSON lines. Only a line feed ends a line: strings may have other separators."""
     try:
         return _value(text)
     except ValueError:
@@ -87,12 +87,12 @@ def _parsed(text: str, out: Pieces) -> Any:
 
 
 def _value(text: str) -> Any:
-    """Numbers stay text: 19.90 is not 19.9."""
+    """Parses JSON; numbers stay text: 19.90 is not 19.9."""
     return json.loads(text.lstrip("\ufeff"), parse_float=str, parse_int=str, parse_constant=str)
 
 
-def _notebook(notebook: dict[str, Any], out: Pieces) -> ExtractedText:
-    """Its cells: prose as it is, code with what it printed."""
+def _notebook(notebook: dict[str, Any], out: TextBuilder) -> ExtractedText:
+    """Reads the cells: prose unchanged, code with its output."""
     language = str(_inside(notebook, "metadata", "kernelspec", "language") or "")
     pictures = 0
     for cell in notebook["cells"]:
@@ -129,7 +129,7 @@ def _fenced(code: str, language: str) -> str:
 
 
 def _paragraphs(root: etree._Element) -> Iterator[str]:
-    """Without recursion: files are nested as deep as somebody likes."""
+    """Yields paragraphs without recursion: files may be nested to any depth."""
     events = etree.iterwalk(root, events=("start",))
     for _, element in events:
         if etree.QName(element).localname.lower() in _NOT_TEXT:
@@ -140,13 +140,13 @@ def _paragraphs(root: etree._Element) -> Iterator[str]:
 
 
 def _as_rows(value: Any) -> list[list[str]] | None:
-    """A list of objects without objects in them, under the names that any of them has."""
-    if not isinstance(value, list) or not value or not all(isinstance(each, dict) for each in value):
+    """Returns a list of flat objects as rows, under a header of all their names; None for other values."""
+    if not isinstance(value, list) or not value or not all(isinstance(record, dict) for record in value):
         return None
-    if any(isinstance(cell, dict | list) for each in value for cell in each.values()):
+    if any(isinstance(cell, dict | list) for record in value for cell in record.values()):
         return None
-    names = list(dict.fromkeys(name for each in value for name in each))
-    return [names, *([_scalar(each.get(name)) for name in names] for each in value)] if len(names) > 1 else None
+    names = list(dict.fromkeys(name for record in value for name in record))
+    return [names, *([_scalar(record.get(name)) for name in names] for record in value)] if len(names) > 1 else None
 
 
 def _lines(value: Any, path: str) -> Iterator[str]:
@@ -157,8 +157,8 @@ def _lines(value: Any, path: str) -> Iterator[str]:
         for number, each in enumerate(value):
             yield from _lines(each, f"{path}[{number}]")
     else:
-        shown = ", ".join(map(_scalar, value)) if isinstance(value, list) else _scalar(value)
-        yield f"{path}: {shown}" if path else shown
+        text = ", ".join(map(_scalar, value)) if isinstance(value, list) else _scalar(value)
+        yield f"{path}: {text}" if path else text
 
 
 def _scalar(value: Any) -> str:

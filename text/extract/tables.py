@@ -1,4 +1,4 @@
-"""Tables whose cells go over several rows and columns, brought to a form in which every cell stands in its column."""
+"""Normalises tables whose cells span rows or columns, so that every cell stands in its own column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONGEST_REPEATED = 200
 
 @dataclass(slots=True)
 class Cell:
-    """Its text is added to while it is read."""
+    """A cell, whose text grows while it is read."""
 
     text: str = ""
 
@@ -20,25 +20,25 @@ class Cell:
 
 @dataclass(slots=True)
 class Grid:
-    """A table, row by row. A tall cell is repeated in each of its rows, so that a row is understood by itself; a wide
-    one stands in its first column, and the others are empty.
+    """A table, row by row. A cell that spans rows is repeated in each, so that a row can be understood by itself; one
+    that spans columns is in the first of them, and the others are empty.
     """
 
     _rows: list[list[Cell]] = field(default_factory=list)
     _tall: dict[int, tuple[int, Cell]] = field(default_factory=dict)
-    """By column: the last row of a cell that began above, and the cell."""
+    """By column: the last row of a cell that spans rows, and the cell."""
 
     def begin_row(self) -> None:
         self._fill_to_end()
         self._rows.append([])
 
     def end_group(self) -> None:
-        """No cell goes on beyond a row group."""
+        """Ends all cells: none spans row groups."""
         self._fill_to_end()
         self._tall.clear()
 
     def add_cell(self, text: str = "", *, columns: int = 1, rows: int = 1) -> Cell:
-        """The next cell of the row, in the next column that no cell from above covers."""
+        """Adds a cell to the row, in the next column that no cell from above covers."""
         if not self._rows:
             self.begin_row()
         self._fill()
@@ -51,11 +51,11 @@ class Grid:
         return cell
 
     def skip(self, columns: int) -> None:
-        """Columns that have no cell in this row."""
+        """Skips columns that have no cell in this row."""
         self._rows[-1] += [Cell() for _ in range(min(columns, MOST_COLUMNS))]
 
     def continue_cell(self, *, columns: int = 1) -> None:
-        """A cell that is there and belongs to the one above it, as Word and PowerPoint write it."""
+        """Adds a cell that is merged into the one above it, as Word and PowerPoint write it."""
         column, above = len(self._rows[-1]), self._rows[-2] if len(self._rows) > 1 else []
         if column < len(above):
             self._rows[-1].append(above[column])
@@ -68,7 +68,7 @@ class Grid:
         return [self._texts_of(number) for number in range(len(self._rows))]
 
     def _texts_of(self, number: int) -> list[str]:
-        """A long text is not repeated."""
+        """Returns the texts of a row; long ones are not repeated."""
         above = self._rows[number - 1] if number else []
         return [
             "" if len(cell.text) > _LONGEST_REPEATED and column < len(above) and above[column] is cell else cell.text

@@ -1,4 +1,4 @@
-"""Word files: headings, paragraphs, lists, tables and notes, with the pages on which Word laid them out."""
+"""Word files: headings, paragraphs, lists, tables and notes, with Word's own page breaks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from text.extract.base import Bounds, ExtractedText, Pieces, check_pages, one_line, without_page_marks
+from text.extract.base import Bounds, ExtractedText, TextBuilder, check_pages, one_line, without_page_marks
 from text.extract.drawings import write_graphics
 from text.extract.formulas import linear, lowered, raised
 from text.extract.kinds import DOCX, HTML, RTF, TEXT, kind_of
@@ -22,7 +22,7 @@ _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _P, _TABLE, _ROW, _CELL, _ALT = (f"{W}{name}" for name in ("p", "tbl", "tr", "tc", "altChunk"))
 _WRAPPERS = tuple(f"{W}{name}" for name in ("sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"))
 _WRAPPERS += (f"{_MC}AlternateContent", f"{_MC}Choice", f"{_MC}Fallback")
-_NOT_SHOWN = {f"{W}{name}" for name in ("del", "moveFrom", "rPr", "pPr", "instrText", "delText", "rt", "sdtPr")}
+_HIDDEN = {f"{W}{name}" for name in ("del", "moveFrom", "rPr", "pPr", "instrText", "delText", "rt", "sdtPr")}
 _SPACES = {f"{W}tab": "\t", f"{W}ptab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "-"}
 _DRAWINGS = {f"{W}drawing", f"{W}pict", f"{W}object"}
 _LAID_OUT_BREAK = f"{W}lastRenderedPageBreak"
@@ -32,27 +32,27 @@ _DEEPEST_STYLE = 10
 
 
 def read_docx(content: bytes, bounds: Bounds) -> ExtractedText:
-    """A Word file. Its pages are those that Word laid out when it was saved, else they end at breaks set by hand.
+    """Reads a Word file. Its pages are those of Word's last layout, else they end at manual page breaks.
 
-    Text that was inserted under revision counts, deleted text does not. Headers, footers and comments are left out;
-    where there is nothing else, they are the text.
+    Tracked insertions are text, tracked deletions are not. Headers, footers and comments are omitted, unless the file
+    has no other text.
     """
     package = open_package(content, bounds)
     root = package.xml(package.main)
     breaks = _page_breaks(root)
     check_pages(1 + len(breaks), bounds)
-    writer = _Writer(package, Pieces(bounds.chars), breaks)
+    writer = _DocxWriter(package, TextBuilder(bounds.chars), breaks)
     for body in root.iter(f"{W}body"):
         writer.write(body)
     for kind in _NOTES:
         writer.write_notes(kind)
-    writer.write_what_is_left_out()
+    writer.write_omitted_parts()
     return writer.out.extracted(DOCX.mime_type, "markdown", package.title() or writer.title)
 
 
 @dataclass(slots=True)
-class _Line:
-    """The text of a paragraph, and the drawings that hang on it."""
+class _ParagraphText:
+    """The text of a paragraph, and the drawings anchored in it."""
 
     parts: list[str] = field(default_factory=list)
     drawings: list[Any] = field(default_factory=list)
@@ -62,8 +62,8 @@ class _Line:
         return "".join(self.parts)
 
 
-class _Writer:
-    def __init__(self, package: Package, out: Pieces, breaks: Collection[Any]) -> None:
+class _DocxWriter:
+    def __init__(self, package: Package, out: TextBuilder, breaks: Collection[Any]) -> None:
         self.out = out
         self.title: str | None = None
         self._package = package
@@ -86,11 +86,11 @@ class _Writer:
     def write_notes(self, kind: str) -> None:
         root = self._related(kind)
         for note in root if root is not None else ():
-            if note.get(f"{W}type") is None:  # else it is the line above the notes
+            if note.get(f"{W}type") is None:  # others are separators
                 self.out.add(_text_below(note, []))
 
-    def write_what_is_left_out(self) -> None:
-        """Comments are named; where the file has no other text, they and its headers and footers are read."""
+    def write_omitted_parts(self) -> None:
+        """Warns of comments; reads them, headers and footers if the file has no other text."""
         comments = self._related("comments")
         is_blank = self.out.chars == 0
         if comments is not None and len(comments):
@@ -109,7 +109,7 @@ class _Writer:
         return next((root for root in roots if root is not None), None)
 
     def _write_paragraph(self, paragraph: Any) -> None:
-        """A paragraph that goes over a border of pages is one on each of them. Text boxes follow it."""
+        """Writes a paragraph, split at page breaks; its text boxes follow it."""
         line = _line(paragraph, self._breaks)
         before, *after = line.text.split("\f")
         self._write_piece(paragraph, before, is_first=True)
@@ -140,7 +140,7 @@ class _Writer:
             write_graphics(self._package, self._package.main, drawing, self.out)
 
     def _write_foreign(self, chunk: Any) -> None:
-        """A file of another kind that stands in this one."""
+        """Writes an embedded file of another kind."""
         relation = self._package.relations(self._package.main).get(chunk.get(f"{R}id", ""))
         content = self._package.read(relation.target) if relation is not None else b""
         kind = kind_of(content, relation.target) if relation is not None and content else RTF
@@ -148,39 +148,39 @@ class _Writer:
             part = relation.target if relation is not None else None
             self.out.warn("part_not_read", f"A part of it is {kind.name}, which is not read there.", part=part)
             return
-        found = decoded(content, declared_in_markup(content))
+        html_or_text = decoded(content, declared_in_markup(content))
         if kind is HTML:
-            write_html(found.text, self.out)
+            write_html(html_or_text.text, self.out)
         else:
-            self.out.add(found.text)
+            self.out.add(html_or_text.text)
 
 
 def _heading_levels(styles: Any) -> dict[str | None, int]:
-    by_id = {each.get(f"{W}styleId"): each for each in styles.iter(f"{W}style")}
-    return {name: _level(each, by_id) for name, each in by_id.items()}
+    by_id = {style.get(f"{W}styleId"): style for style in styles.iter(f"{W}style")}
+    return {name: _level(style, by_id) for name, style in by_id.items()}
 
 
 def _level(style: Any, by_id: dict[str | None, Any]) -> int:
-    """1 to 9 for a style of headings, or one that is based on it; 0 for others."""
+    """Returns 1 to 9 for a heading style, or one based on it; 0 for others."""
     for _ in range(_DEEPEST_STYLE):
         if style is None:
             break
         name = _value(style, "name") or ""
-        found = _HEADING.fullmatch(name)
-        if found or name == "Title":
-            return int(found.group(1)) if found else 1
+        heading = _HEADING.fullmatch(name)
+        if heading or name == "Title":
+            return int(heading.group(1)) if heading else 1
         style = by_id.get(_value(style, "basedOn"))
     return 0
 
 
 def _page_breaks(body: Any) -> set[Any]:
-    """Word notes where its pages began; other programs do not, and what somebody set by hand is all there is."""
+    """Returns the breaks that Word rendered; other programs record none, so then the manual ones."""
     laid_out = set(body.iter(_LAID_OUT_BREAK))
-    return laid_out or {each for each in body.iter(f"{W}br") if each.get(f"{W}type") == "page"}
+    return laid_out or {br for br in body.iter(f"{W}br") if br.get(f"{W}type") == "page"}
 
 
 def _below(parent: Any, *tags: str) -> Iterator[Any]:
-    """The elements of those tags in *parent*, in content controls and insertions too, but not in one another."""
+    """Yields the elements with those tags in *parent*, content controls and insertions, but none inside another."""
     for child in parent:
         if child.tag in tags:
             yield child
@@ -206,15 +206,15 @@ def _grid(table: Any, drawings: list[Any]) -> Grid:
         for cell in _below(row, _CELL):
             properties = cell.find(f"{W}tcPr")
             wide = _count(properties, "gridSpan", 1)
-            if _goes_on(properties, "vMerge"):
+            if _is_merged(properties, "vMerge"):
                 grid.continue_cell(columns=wide)
             else:
-                grid.add_cell("" if _goes_on(properties, "hMerge") else _text_below(cell, drawings), columns=wide)
+                grid.add_cell("" if _is_merged(properties, "hMerge") else _text_below(cell, drawings), columns=wide)
     return grid
 
 
-def _goes_on(properties: Any, name: str) -> bool:
-    """Does the cell belong to the one above it, or to the one on its left?"""
+def _is_merged(properties: Any, name: str) -> bool:
+    """Is the cell merged into the one above it, or the one on its left?"""
     merge = properties.find(f"{W}{name}") if properties is not None else None
     return merge is not None and merge.get(f"{W}val", "continue") == "continue"
 
@@ -230,7 +230,7 @@ def _value(parent: Any, name: str) -> str | None:
 
 
 def _text_below(parent: Any, drawings: list[Any]) -> str:
-    """Of a cell or a note, on one line; a table inside it has no form any more."""
+    """Returns the text of a cell or a note on one line; a nested table is flattened."""
     parts = []
     for block in _below(parent, _P, _TABLE):
         if block.tag == _P:
@@ -242,14 +242,14 @@ def _text_below(parent: Any, drawings: list[Any]) -> str:
     return one_line(" ".join(parts))
 
 
-def _line(paragraph: Any, breaks: Collection[Any] = ()) -> _Line:
-    """With a form feed for each of *breaks*."""
-    line = _Line()
+def _line(paragraph: Any, breaks: Collection[Any] = ()) -> _ParagraphText:
+    """Reads a paragraph, with a form feed for each of *breaks*."""
+    line = _ParagraphText()
     _read_inline(paragraph, breaks, line)
     return line
 
 
-def _read_inline(parent: Any, breaks: Collection[Any], line: _Line) -> None:
+def _read_inline(parent: Any, breaks: Collection[Any], line: _ParagraphText) -> None:
     for node in parent:
         tag = node.tag
         if tag == f"{W}t":
@@ -263,11 +263,11 @@ def _read_inline(parent: Any, breaks: Collection[Any], line: _Line) -> None:
         elif tag in _DRAWINGS:
             line.drawings.append(node)
             line.parts.append(" " if next(node.iter(f"{W}txbxContent"), None) is not None else "")
-        elif tag not in _NOT_SHOWN:
+        elif tag not in _HIDDEN:
             _read_inline(node, breaks, line)
 
 
-def _read_run(run: Any, breaks: Collection[Any], line: _Line) -> None:
+def _read_run(run: Any, breaks: Collection[Any], line: _ParagraphText) -> None:
     begin = len(line.parts)
     _read_inline(run, breaks, line)
     shift = _value(run.find(f"{W}rPr"), "vertAlign")
