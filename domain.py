@@ -35,7 +35,7 @@ class Partition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built:
+class BuildResult:
     """What a rebuild left of a partition: everything up to *covered_seq*, so many vectors of that dimension."""
 
     covered_seq: int

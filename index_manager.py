@@ -21,7 +21,7 @@ from threading import Lock, RLock
 
 import numpy as np
 
-from domain import Built, Hit, Ids, Partition, Vectors
+from domain import BuildResult, Hit, Ids, Partition, Vectors
 from durable import sync_folder
 from errors import DamagedIndex, IndexStoreUnavailable, MissingIndex
 from loaded_index import LoadedIndex, built_index
@@ -32,7 +32,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint(Built):
+class Checkpoint(BuildResult):
     """What the row of a partition says of its file: *name* is relative to the folder of indices."""
 
     name: str

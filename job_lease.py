@@ -109,7 +109,7 @@ def lost(claim: Claim) -> LostLease:
 log = logging.getLogger(__name__)
 
 
-class Renewing(Protocol):
+class LeaseQueue(Protocol):
     """What a lease asks of its queue."""
 
     lease_seconds: float
@@ -125,7 +125,7 @@ class Renewing(Protocol):
 class Lease:
     """A claim that is kept alive. Whoever does the work asks it at every step whether to go on."""
 
-    def __init__(self, queue: Renewing, claim: Claim, stopping: Event) -> None:
+    def __init__(self, queue: LeaseQueue, claim: Claim, stopping: Event) -> None:
         self.queue = queue
         self.claim = claim
         self.stopping = stopping

@@ -21,7 +21,7 @@ from bench.server import Client, client, p50_and_p95, percentile, request
 from models import Chunk
 from runtime.parts import Runtime
 from services.search.passages import chunk_id
-from snapshot import live_vectors, snapshot
+from snapshot import live_vectors, read_snapshot
 
 TOP_K = 10
 WARM_UP = 20
@@ -123,7 +123,7 @@ class Truth:
     @classmethod
     def of(cls, runtime: Runtime, namespace: str) -> Truth:
         with runtime.database.read() as session:
-            seen = snapshot(session, TENANT, namespace)
+            seen = read_snapshot(session, TENANT, namespace)
             assert seen is not None
             ids, vectors = live_vectors(session, seen)
             place = (Chunk.team_id == seen.key.team_id, Chunk.project_id == seen.key.project_id)

@@ -26,7 +26,7 @@ from engines.embedders.base import Embedder
 from engines.vectors.checkpoints import checkpoint_of
 from index_manager import IndexManager
 from runtime.parts import Runtime
-from snapshot import snapshot
+from snapshot import read_snapshot
 
 TOP_K = 5
 CLIENTS = 16
@@ -64,7 +64,7 @@ class Floor:
     @classmethod
     def of(cls, runtime: Runtime, namespace: str) -> Floor:
         with runtime.database.read() as session:
-            seen = snapshot(session, TENANT, namespace)
+            seen = read_snapshot(session, TENANT, namespace)
         assert seen is not None
         checkpoint = checkpoint_of(seen.index)
         assert checkpoint is not None

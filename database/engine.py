@@ -25,7 +25,7 @@ RESERVE_BYTES = 16 << 20
 MIGRATION_LOCK = 0x0AD15EED
 
 
-class Kind(StrEnum):
+class DatabaseKind(StrEnum):
     """The databases that the service knows; which one it is, is asked by this name alone."""
 
     SQLITE = "sqlite"
@@ -38,8 +38,8 @@ class Database:
     def __init__(self, engine: Engine, *, min_free_bytes: int) -> None:
         self.engine = engine
         # On SQLite every transaction reads one snapshot; Postgres has to be asked for it.
-        self.kind = Kind.SQLITE if engine.dialect.name == "sqlite" else Kind.POSTGRES
-        is_sqlite = self.kind is Kind.SQLITE
+        self.kind = DatabaseKind.SQLITE if engine.dialect.name == "sqlite" else DatabaseKind.POSTGRES
+        is_sqlite = self.kind is DatabaseKind.SQLITE
         self._snapshots = engine if is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         self.min_free_bytes = min_free_bytes
         file = engine.url.database if is_sqlite else None
@@ -100,7 +100,7 @@ class Database:
         """
         engine = self.engine.execution_options(begin="IMMEDIATE", is_unlimited=True)
         with self._plain_errors(), self.exclusively(), engine.begin() as connection:
-            if self.kind is Kind.POSTGRES:
+            if self.kind is DatabaseKind.POSTGRES:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             yield connection
 
@@ -154,7 +154,7 @@ class Database:
         except DBAPIError as error:
             if "disk i/o error" in str(error.orig).lower():
                 self.engine.dispose()  # what the handle holds may not be what is on disk: never use it again
-            if problem := problem_of(error, is_sqlite=self.kind is Kind.SQLITE):
+            if problem := problem_of(error, is_sqlite=self.kind is DatabaseKind.SQLITE):
                 raise problem from error
             raise
         except UnicodeEncodeError as error:

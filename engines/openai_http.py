@@ -11,10 +11,10 @@ import httpx
 from tenacity import RetryCallState, wait_exponential_jitter
 
 _LATER = {408, 425, 429}
-SHOWN_CHARS = 200
+MESSAGE_CHARS = 200
 
 
-class Unready(Exception):
+class RetryLater(Exception):
     """The server may do better later; it may have said when."""
 
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
@@ -36,7 +36,7 @@ def is_for_later(status: int) -> bool:
 def pause_seconds(state: RetryCallState) -> float:
     """What the server asked for; else growing pauses with some chance in them."""
     error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after_seconds if isinstance(error, Unready) else None
+    asked = error.retry_after_seconds if isinstance(error, RetryLater) else None
     return _backoff_seconds(state) if asked is None else asked
 
 
@@ -51,7 +51,7 @@ def retry_after_seconds(headers: httpx.Headers) -> float | None:
         return None
 
 
-def said(content: bytes, *, shown_chars: int = SHOWN_CHARS) -> str:
+def server_message(content: bytes, *, max_chars: int = MESSAGE_CHARS) -> str:
     """The server's own words, shortened. OpenAI nests them, TEI and FastAPI do not."""
     try:
         body = json.loads(content)
@@ -59,7 +59,7 @@ def said(content: bytes, *, shown_chars: int = SHOWN_CHARS) -> str:
         text = told.get("message") or body.get("detail") or told if isinstance(told, dict) else told
     except (ValueError, AttributeError, RecursionError):
         text = content.decode("utf-8", "replace")
-    return " ".join(str(text).split())[:shown_chars]
+    return " ".join(str(text).split())[:max_chars]
 
 
 _backoff_seconds = wait_exponential_jitter(multiplier=0.25, max=8, jitter=0.25)

@@ -10,7 +10,7 @@ from domain import Excerpt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Prompt:
     """A question, and the passages that it is to be answered from, of which there is at least one.
 
     *embedding_version* is the one under which they were found. What is None is left to the model's server.
@@ -34,7 +34,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Ending:
     """How an answer ended. *finish_reason* is ``length`` where it was cut at max_tokens."""
 
     finish_reason: str | None = None
@@ -47,7 +47,7 @@ class Answerer(Protocol):
     @property
     def model(self) -> str: ...
 
-    def answer(self, asked: Asked) -> AsyncGenerator[str | Ended, None]:
+    def answer(self, asked: Prompt) -> AsyncGenerator[str | Ending, None]:
         """The pieces of the answer as they come, with markers such as [1], and Ended as the last.
 
         Closing the generator ends the work. Raises LlmUnavailable, LlmFailed or LlmTooSlow, also half-way.

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from domain import Excerpt
-from engines.answerers.base import Asked, Ended
+from engines.answerers.base import Ending, Prompt
 from engines.embedders.base import Embedder
 from text.chunkers.borders import sentences
 from text.citations import quotable
@@ -34,13 +34,13 @@ class ExtractiveAnswerer:
     def __init__(self, embedder_of: Callable[[str], Embedder]) -> None:
         self._embedder_of = embedder_of
 
-    async def answer(self, asked: Asked) -> AsyncGenerator[str | Ended, None]:
+    async def answer(self, asked: Prompt) -> AsyncGenerator[str | Ending, None]:
         chosen = await asyncio.to_thread(self._nearest, asked)
         for place, sentence in enumerate(chosen):
             yield ("\n" if place else "") + f"“{sentence.text}” [{sentence.number}]"
-        yield Ended("stop")
+        yield Ending("stop")
 
-    def _nearest(self, asked: Asked) -> list[_Sentence]:
+    def _nearest(self, asked: Prompt) -> list[_Sentence]:
         """The nearest sentences by cosine, in the order of the passages; none far behind the nearest."""
         found = _sentences(asked.excerpts)
         embedder = self._embedder_of(asked.embedding_version)

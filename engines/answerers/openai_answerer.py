@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from engines.answerers.base import Asked, Ended
-from engines.answerers.chat_answer import UNCUT_CHARS, reader_of
-from engines.openai_http import Unready, address, is_for_later, pause_seconds, retry_after_seconds, said
+from engines.answerers.base import Ending, Prompt
+from engines.answerers.chat_answer import UNCUT_MESSAGE_CHARS, parser_for
+from engines.openai_http import RetryLater, address, is_for_later, pause_seconds, retry_after_seconds, server_message
 from errors import LlmFailed, LlmTooSlow, LlmUnavailable, ServiceError
 from text.prompts import messages
 
@@ -45,7 +45,7 @@ class OpenAiAnswerer:
         self._timeout_seconds = timeout_seconds
         self._retries = retries
 
-    async def answer(self, asked: Asked) -> AsyncGenerator[str | Ended, None]:
+    async def answer(self, asked: Prompt) -> AsyncGenerator[str | Ending, None]:
         self._require_settings()
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         try:
@@ -77,25 +77,25 @@ class OpenAiAnswerer:
         """Read once: it takes longer than all else about a connection."""
         return httpx.create_ssl_context()
 
-    async def _opened(self, client: httpx.AsyncClient, asked: Asked, deadline: float) -> httpx.Response:
+    async def _opened(self, client: httpx.AsyncClient, asked: Prompt, deadline: float) -> httpx.Response:
         """The answer's beginning; asked for again while the server says or seems that it will do better later."""
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Unready), stop=self._must_stop, wait=pause_seconds, reraise=True
+            retry=retry_if_exception_type(RetryLater), stop=self._must_stop, wait=pause_seconds, reraise=True
         )
         try:
             async with asyncio.timeout_at(deadline):
                 return await retrying(_open, client, self._url, self._body(asked))
         except TimeoutError as error:
             raise self._too_slow() from error
-        except Unready as error:
+        except RetryLater as error:
             raise LlmUnavailable(f"The language model's server does not answer: {error}") from error
 
     def _must_stop(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        asked_for = (error.retry_after_seconds if isinstance(error, Unready) else None) or 0
+        asked_for = (error.retry_after_seconds if isinstance(error, RetryLater) else None) or 0
         return state.attempt_number > self._retries or asked_for > _LONGEST_WAIT_SECONDS
 
-    def _body(self, asked: Asked) -> dict[str, Any]:
+    def _body(self, asked: Prompt) -> dict[str, Any]:
         given = {"temperature": asked.temperature, "max_tokens": asked.max_tokens}
         body: dict[str, Any] = {
             "model": self.model,
@@ -104,17 +104,17 @@ class OpenAiAnswerer:
         }
         return body | {"stream": True, "stream_options": {"include_usage": True}} if asked.is_streamed else body
 
-    async def _pieces(self, response: httpx.Response, deadline: float) -> AsyncGenerator[str | Ended, None]:
-        reader = reader_of(response.headers.get("Content-Type", ""))
+    async def _pieces(self, response: httpx.Response, deadline: float) -> AsyncGenerator[str | Ending, None]:
+        parser = parser_for(response.headers.get("Content-Type", ""))
         async with aclosing(self._received(response, deadline)) as contents:
             async for content in contents:
-                for piece in reader.feed(content):
+                for piece in parser.feed(content):
                     yield piece
-                if reader.is_complete:  # a server may leave the connection open
+                if parser.is_complete:  # a server may leave the connection open
                     break
-        for piece in reader.end():
+        for piece in parser.end():
             yield piece
-        yield reader.ended
+        yield parser.ending
 
     async def _received(self, response: httpx.Response, deadline: float) -> AsyncGenerator[bytes, None]:
         """Not a byte after the deadline, and no more than _LONGEST_BYTES."""
@@ -159,12 +159,12 @@ async def _open(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> ht
         async with aclosing(response):
             content = await _beginning(response)
     except httpx.RequestError as error:
-        raise Unready(type(error).__name__) from error
-    status, told = response.status_code, said(content, shown_chars=UNCUT_CHARS)
+        raise RetryLater(type(error).__name__) from error
+    status, told = response.status_code, server_message(content, max_chars=UNCUT_MESSAGE_CHARS)
     if status in (401, 403):
         raise LlmFailed(f"The language model's server does not let us in (status {status}): check LLM_API_KEY.")
     if is_for_later(status):
-        raise Unready(f"status {status}. {told}", retry_after_seconds=retry_after_seconds(response.headers))
+        raise RetryLater(f"status {status}. {told}", retry_after_seconds=retry_after_seconds(response.headers))
     raise LlmFailed(f"The language model's server answered {status}: check LLM_BASE_URL and LLM_MODEL. {told}")
 
 

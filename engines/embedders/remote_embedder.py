@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from domain import Vectors
 from engines.embedders.batches import prompted
 from engines.embedders.remote_answer import Overlarge, read_vectors, require_success
-from engines.openai_http import Unready, address, pause_seconds
+from engines.openai_http import RetryLater, address, pause_seconds
 from errors import EmbeddingRefused, ModelUnavailable
 
 _BATCH_TEXTS = 64
@@ -104,7 +104,7 @@ class RemoteEmbedder:
     def _ask(self, texts: list[str]) -> Vectors:
         """One batch, tried again while the server says or seems that it will do better later."""
         retrying = Retrying(
-            retry=retry_if_exception_type(Unready),
+            retry=retry_if_exception_type(RetryLater),
             stop=stop_after_attempt(_ATTEMPTS),
             wait=pause_seconds,
             sleep=time.sleep,
@@ -112,7 +112,7 @@ class RemoteEmbedder:
         )
         try:
             return retrying(self._ask_once, texts)
-        except Unready as error:
+        except RetryLater as error:
             raise ModelUnavailable(f"The embedding server does not answer: {error}") from error
 
     def _ask_once(self, texts: list[str]) -> Vectors:
@@ -121,7 +121,7 @@ class RemoteEmbedder:
         try:
             response = self._client.post(self._url, json=body)
         except httpx.TransportError as error:
-            raise Unready(type(error).__name__) from error
+            raise RetryLater(type(error).__name__) from error
         require_success(response, longest_wait_seconds=_LONGEST_WAIT_SECONDS)
         return read_vectors(response, len(texts))
 

@@ -20,13 +20,19 @@ class KeywordStore(Follower, Protocol):
     """What takes a session works in the caller's transaction: what that commits is found from then on, and no more."""
 
     def search(
-        self, session: Session, seen: Snapshot, queries: Sequence[Counter[str]], *, k: int, allowed: Ids | None = None
+        self,
+        session: Session,
+        snapshot: Snapshot,
+        queries: Sequence[Counter[str]],
+        *,
+        k: int,
+        allowed: Ids | None = None,
     ) -> list[list[Hit]]:
         """The *k* live chunks that answer each query best, by BM25 over the namespace alone; those that hold no word
         of it are not among them. *allowed* are sorted ids: none but these, and none of them is missed."""
         ...
 
-    def is_behind(self, seen: Snapshot) -> bool:
+    def is_behind(self, snapshot: Snapshot) -> bool:
         """Searches are right, but slow, until a rebuild."""
         ...
 
@@ -37,7 +43,7 @@ class KeywordStore(Follower, Protocol):
         """
         ...
 
-    def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:
+    def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
         """Everything in which the rows differ from the database. *live* are the ids of its live chunks."""
         ...
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from domain import Hit, Ids
 from engines.keywords.lexemes import BUCKETS, ids_and_lengths
 
-Scores = NDArray[np.float64]
+Bm25Scores = NDArray[np.float64]
 
 K1 = 1.2
 B = 0.75
@@ -44,7 +44,7 @@ def bm25(
     held = np.flatnonzero(length_of)
     norms = K1 * (1 - B + B * lengths / length_of[held].mean())
     parts = np.repeat(factors, sizes) / (np.repeat(times, sizes) + norms)
-    scores: Scores = np.bincount(places, parts, len(names))[held].astype(np.float64, copy=False)
+    scores: Bm25Scores = np.bincount(places, parts, len(names))[held].astype(np.float64, copy=False)
     found = names[held]
     if allowed is not None:
         is_allowed = np.isin(found, allowed, assume_unique=True)
@@ -61,7 +61,7 @@ def _places(ids: Ids) -> tuple[Ids, Ids]:
     return np.arange(lowest, lowest + size), ids - lowest
 
 
-def _best(ids: Ids, scores: Scores, k: int) -> list[Hit]:
+def _best(ids: Ids, scores: Bm25Scores, k: int) -> list[Hit]:
     if len(ids) > k:
         is_near = scores >= np.partition(scores, -k)[-k]
         ids, scores = ids[is_near], scores[is_near]

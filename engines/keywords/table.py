@@ -21,7 +21,7 @@ from engines.keywords.base import BEHIND, InvertedFile
 from engines.keywords.lexemes import lexemes, posting, wanted
 from engines.keywords.scoring import bm25
 from models import Chunk, KeywordRow, Project
-from snapshot import Snapshot, contents, difference, ids_of, is_live
+from snapshot import Snapshot, chunk_contents, ids_of, is_live, live_difference
 from text.enrich import embedded_text
 from text.words import words
 
@@ -34,15 +34,21 @@ class KeywordTable:
         self.file = file
 
     def search(
-        self, session: Session, seen: Snapshot, queries: Sequence[Counter[str]], *, k: int, allowed: Ids | None = None
+        self,
+        session: Session,
+        snapshot: Snapshot,
+        queries: Sequence[Counter[str]],
+        *,
+        k: int,
+        allowed: Ids | None = None,
     ) -> list[list[Hit]]:
         asked = sorted({word for query in queries for word in query})
-        postings = self._postings(session, seen, asked) if asked else {}
-        chunks = seen.project.live_chunks
+        postings = self._postings(session, snapshot, asked) if asked else {}
+        chunks = snapshot.project.live_chunks
         return [bm25(query, postings, chunks=chunks, k=k, allowed=allowed) for query in queries]
 
-    def is_behind(self, seen: Snapshot) -> bool:
-        return seen.project.keywords_seq != seen.project.seq
+    def is_behind(self, snapshot: Snapshot) -> bool:
+        return snapshot.project.keywords_seq != snapshot.project.seq
 
     def follow(self, session: Session, project: Project, *, publications: int) -> None:  # noqa: ARG002
         """A row that is behind stays behind: what it missed is not told again."""
@@ -69,33 +75,33 @@ class KeywordTable:
             with self.database.write() as session:
                 locked = _locked(session, project)
                 is_still_live = and_(Chunk.faiss_id.in_(some), is_live(locked.seq))
-                self.show(session, locked, contents(session, locked, is_still_live))
+                self.show(session, locked, chunk_contents(session, locked, is_still_live))
             check()
         with self.database.write() as session:
             locked = _locked(session, project)
             came_since, extra = _difference(session, locked)
             self.hide(session, locked, extra.tolist())
             for some in batched(came_since.tolist(), ROWS_PER_STEP):
-                self.show(session, locked, contents(session, locked, Chunk.faiss_id.in_(some)))
+                self.show(session, locked, chunk_contents(session, locked, Chunk.faiss_id.in_(some)))
             locked.keywords_seq = locked.seq
         return len(missing) + len(extra)
 
-    def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:
-        if self.is_behind(seen):
+    def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
+        if self.is_behind(snapshot):
             yield BEHIND
             return
-        held = ids_of(session, _held(seen.project))
+        held = ids_of(session, _held(snapshot.project))
         lost, extra = np.setdiff1d(live, held), np.setdiff1d(held, live)
         if len(lost) or len(extra):
             yield f"The table of keywords misses {len(lost)} live chunks and holds {len(extra)} that are not live."
 
-    def _postings(self, session: Session, seen: Snapshot, asked: Sequence[str]) -> dict[str, list[Ids]]:
-        by_word = {word: wanted(seen.project, word) for word in asked}
+    def _postings(self, session: Session, snapshot: Snapshot, asked: Sequence[str]) -> dict[str, list[Ids]]:
+        by_word = {word: wanted(snapshot.project, word) for word in asked}
         every = [lexeme for some in by_word.values() for lexeme in some]
-        if self.is_behind(seen):
-            found = _read_out(session, seen.project, every)
+        if self.is_behind(snapshot):
+            found = _read_out(session, snapshot.project, every)
         else:
-            found = dict(zip(every, self.file.postings(session, seen.project, every), strict=True))
+            found = dict(zip(every, self.file.postings(session, snapshot.project, every), strict=True))
         return {word: [found[lexeme] for lexeme in some] for word, some in by_word.items()}
 
 
@@ -106,7 +112,7 @@ def _read_out(session: Session, project: Project, every: Sequence[str]) -> dict[
     """What the inverted file would say, from the texts of all live chunks."""
     found: dict[str, list[int]] = defaultdict(list)
     asked = set(every)
-    for chunk in contents(session, project, is_live(project.seq)):
+    for chunk in chunk_contents(session, project, is_live(project.seq)):
         said = words(embedded_text(chunk.text, chunk.header))
         for lexeme in asked.intersection(lexemes(project, said)):
             found[lexeme].append(posting(0, chunk.faiss_id, len(said)))
@@ -115,7 +121,7 @@ def _read_out(session: Session, project: Project, every: Sequence[str]) -> dict[
 
 def _difference(session: Session, project: Project) -> tuple[Ids, Ids]:
     """The live chunks that have no row, and the rows whose chunk is not live."""
-    return difference(session, (project.team_id, project.id), project.seq, _held(project))
+    return live_difference(session, (project.team_id, project.id), project.seq, _held(project))
 
 
 def _held(project: Project) -> Select[int]:

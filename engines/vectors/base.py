@@ -10,7 +10,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from domain import Built, Hit, Ids, Partition, Vectors
+from domain import BuildResult, Hit, Ids, Partition, Vectors
 from engines.follower import Follower
 from models import Project
 from snapshot import Snapshot
@@ -33,10 +33,10 @@ class Growth:
     changes: int
 
 
-class Opened(Protocol):
+class PartitionReader(Protocol):
     """A partition in the hands of one reader."""
 
-    def catch_up(self, session: Session, seen: Snapshot) -> str | None:
+    def catch_up(self, session: Session, snapshot: Snapshot) -> str | None:
         """Bring it to the snapshot, which later searches read. Returns a problem of the store that nobody reported yet;
         searches go on in spite of it.
         """
@@ -64,7 +64,7 @@ class VectorStore(Protocol):
         """Where it keeps files, if it does."""
         ...
 
-    def opened(self, key: Partition, dimension: int) -> AbstractContextManager[Opened]:
+    def open_partition(self, key: Partition, dimension: int) -> AbstractContextManager[PartitionReader]:
         """The partition, held from before the read transaction begins until the rows of the hits are fetched."""
         ...
 
@@ -74,24 +74,24 @@ class VectorStore(Protocol):
 
     def describe(self) -> str: ...
 
-    def is_dirty(self, seen: Snapshot) -> bool:
+    def is_dirty(self, snapshot: Snapshot) -> bool:
         """Whether a rebuild would make searches faster."""
         ...
 
     def is_rebuild_due(self, growth: Growth) -> bool: ...
 
-    def standing(self, key: Partition) -> Built | None:
+    def standing(self, key: Partition) -> BuildResult | None:
         """What the last rebuild left, if another one would have nothing to do."""
         ...
 
-    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> Built | None:
+    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> BuildResult | None:
         """The long work of a rebuild, outside of any transaction. *check* is called on the way and may raise.
 
         None: a live chunk has no vector of the partition's version yet.
         """
         ...
 
-    def take_over(self, session: Session, project: Project, built: Built) -> None:
+    def take_over(self, session: Session, project: Project, built: BuildResult) -> None:
         """Let the partition that *project* serves, whose row is locked, use what was built, unless it has better."""
         ...
 
@@ -99,10 +99,10 @@ class VectorStore(Protocol):
         """The partition does not serve any more: remove its row, and what else the database keeps of it."""
         ...
 
-    def sweep(self, key: Partition, built: Built | None = None) -> None:
+    def sweep(self, key: Partition, built: BuildResult | None = None) -> None:
         """After the commit: remove what no row names, *built* too if it was not taken over."""
         ...
 
-    def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:
+    def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
         """Everything in which the store differs from the database. *live* are the ids of its live chunks."""
         ...

@@ -12,13 +12,13 @@ from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
-from database.engine import Database, Kind
-from domain import Built, Ids, Partition, Vectors
+from database.engine import Database, DatabaseKind
+from domain import BuildResult, Ids, Partition, Vectors
 from engines.vectors.base import Growth, Hits
 from errors import DamagedIndex, MissingIndex
 from index_manager import Checkpoint, IndexManager, OpenPartition
 from models import Chunk, IndexRow, Project, utc_now
-from snapshot import Snapshot, differing, is_live, lacks_vectors, live_vectors, row_of, vectors_of
+from snapshot import Snapshot, count_differing, is_live, lacks_vectors, live_vectors, row_of, vectors_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,12 @@ class CheckpointStore:
         self.policy = policy
 
     @contextmanager
-    def opened(self, key: Partition, dimension: int) -> Iterator[OpenCheckpoint]:
+    def open_partition(self, key: Partition, dimension: int) -> Iterator[OpenCheckpoint]:
         partition = self.indexes.partition(key, dimension)
         with partition.lock:
-            yield OpenCheckpoint(self.indexes, partition, may_be_elsewhere=self.database.kind is not Kind.SQLITE)
+            yield OpenCheckpoint(
+                self.indexes, partition, may_be_elsewhere=self.database.kind is not DatabaseKind.SQLITE
+            )
 
     def require_ready(self) -> None:
         self.indexes.require_folder()
@@ -62,8 +64,8 @@ class CheckpointStore:
     def describe(self) -> str:
         return f"FAISS, {self.indexes.root} can be written"
 
-    def is_dirty(self, seen: Snapshot) -> bool:
-        return seen.index.changes > 0
+    def is_dirty(self, snapshot: Snapshot) -> bool:
+        return snapshot.index.changes > 0
 
     def is_rebuild_due(self, growth: Growth) -> bool:
         return self.policy.is_due(growth)
@@ -93,7 +95,7 @@ class CheckpointStore:
             ids, vectors = vectors_of(session, key, is_live(row.seq), dimension)
         return self.indexes.build(key, ids, vectors, covered_seq=row.seq, check=check)
 
-    def take_over(self, session: Session, project: Project, built: Built) -> None:
+    def take_over(self, session: Session, project: Project, built: BuildResult) -> None:
         """The swap: let the serving partition's row name the new file, if the one it names is older or damaged."""
         assert isinstance(built, Checkpoint)
         key = Partition(project.team_id, project.id, project.embedding_version)
@@ -124,7 +126,7 @@ class CheckpointStore:
         """Its files go with sweep(), once no row names them."""
         session.execute(delete(IndexRow).where(row_of(key)))
 
-    def sweep(self, key: Partition, built: Built | None = None) -> None:
+    def sweep(self, key: Partition, built: BuildResult | None = None) -> None:
         with self.database.read() as session:
             row = session.get(IndexRow, (key.team_id, key.project_id, key.embedding_version))
         named = checkpoint_of(row) if row is not None else None
@@ -133,22 +135,22 @@ class CheckpointStore:
         if isinstance(built, Checkpoint) and built != named:
             self.indexes.discard(built)
 
-    def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:
+    def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
         """Replays the partition from its file, as a process that just started would."""
-        opened = OpenPartition(seen.index.dimension)
-        checkpoint = checkpoint_of(seen.index)
+        opened = OpenPartition(snapshot.index.dimension)
+        checkpoint = checkpoint_of(snapshot.index)
         if checkpoint is not None:
             try:
-                opened.start_from(checkpoint, self.indexes.load(seen.key, checkpoint))
+                opened.start_from(checkpoint, self.indexes.load(snapshot.key, checkpoint))
             except DamagedIndex as error:
                 yield f"Checkpoint {checkpoint.name}: {error} Searches use the database; a rebuild writes it again."
-        replay(session, seen, opened)
+        replay(session, snapshot, opened)
         found = opened.ids()
         if len(found) != len(live) or not np.array_equal(found, live):
             lost, extra = np.setdiff1d(live, found), np.setdiff1d(found, live)
             yield f"Checkpoint and tail miss {len(lost)} live chunks and hold {len(extra)} that are not live."
-        _, vectors = live_vectors(session, seen)
-        if count := differing(opened.vectors(), vectors):
+        _, vectors = live_vectors(session, snapshot)
+        if count := count_differing(opened.vectors(), vectors):
             yield f"{count} vectors in the checkpoint differ from the database's."
 
 
@@ -160,24 +162,24 @@ class OpenCheckpoint:
         self.partition = partition
         self.may_be_elsewhere = may_be_elsewhere
 
-    def catch_up(self, session: Session, seen: Snapshot) -> str | None:
+    def catch_up(self, session: Session, snapshot: Snapshot) -> str | None:
         """Costs what changed, not what there is."""
-        problem = self._stand_on_checkpoint(seen)
-        if self.partition.seen_seq < seen.project.seq:
-            replay(session, seen, self.partition)
+        problem = self._stand_on_checkpoint(snapshot)
+        if self.partition.seen_seq < snapshot.project.seq:
+            replay(session, snapshot, self.partition)
         return problem
 
     def search(self, queries: Vectors, *, k: int, allowed: Ids | None = None) -> Hits:
         return Hits(*self.partition.search(queries, k, allowed))
 
-    def _stand_on_checkpoint(self, seen: Snapshot) -> str | None:
+    def _stand_on_checkpoint(self, snapshot: Snapshot) -> str | None:
         """Load the checkpoint that the row names, if it is another. A damaged one is reported, not opened."""
-        wanted, held = checkpoint_of(seen.index), self.partition
-        is_known_bad = wanted == held.refused and seen.index.problem is not None
+        wanted, held = checkpoint_of(snapshot.index), self.partition
+        is_known_bad = wanted == held.refused and snapshot.index.problem is not None
         if wanted is None or wanted == held.checkpoint or is_known_bad:
             return None
         try:
-            base = self.indexes.load(seen.key, wanted)
+            base = self.indexes.load(snapshot.key, wanted)
         except MissingIndex as error:
             return None if self.may_be_elsewhere else self._refuse(wanted, error)
         except DamagedIndex as error:
@@ -202,11 +204,11 @@ def checkpoint_of(index: IndexRow) -> Checkpoint | None:
     )
 
 
-def replay(session: Session, seen: Snapshot, opened: OpenPartition) -> None:
+def replay(session: Session, snapshot: Snapshot, opened: OpenPartition) -> None:
     """Read what appeared and disappeared after what *opened* has seen."""
-    key, upto, since = seen.key, seen.project.seq, opened.seen_seq
+    key, upto, since = snapshot.key, snapshot.project.seq, opened.seen_seq
     came = and_(Chunk.live_seq > since, is_live(upto))
-    ids, matrix = vectors_of(session, key, came, seen.index.dimension)
+    ids, matrix = vectors_of(session, key, came, snapshot.index.dimension)
     went: list[int] = []
     if since > 0:
         in_project = and_(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id)

@@ -21,13 +21,22 @@ from sqlalchemy.orm import Session
 from database.batching import batched
 from database.dialects import insert_or_ignore
 from database.engine import Database
-from domain import Built, ChunkContent, Hit, Ids, Partition, Vectors
+from domain import BuildResult, ChunkContent, Hit, Ids, Partition, Vectors
 from engines.vectors.base import Growth, Hits
 from engines.vectors.graphs import Graph, ensure, graph_of
 from engines.vectors.searching import among, nearest, nearest_by_graph, nearest_of
 from errors import DatabaseUnavailable
 from models import Chunk, Embedding, IndexRow, Project, VectorRow, utc_now
-from snapshot import Snapshot, difference, differing, is_live, lacks_vectors, live_vectors, row_of, stored
+from snapshot import (
+    Snapshot,
+    count_differing,
+    is_live,
+    lacks_vectors,
+    live_difference,
+    live_vectors,
+    row_of,
+    stored_vectors,
+)
 
 ROWS_PER_STEP = 1000
 SPARE_FACTOR = 2
@@ -49,7 +58,7 @@ class TableStore:
         self.prefers_half = prefers_half
 
     @contextmanager
-    def opened(self, key: Partition, dimension: int) -> Iterator[OpenTable]:
+    def open_partition(self, key: Partition, dimension: int) -> Iterator[OpenTable]:
         yield OpenTable(self, self.graph(key, dimension))
 
     def require_ready(self) -> None:
@@ -58,8 +67,8 @@ class TableStore:
     def describe(self) -> str:
         return f"pgvector {self._extension_version()}"
 
-    def is_dirty(self, seen: Snapshot) -> bool:
-        return is_behind(seen)
+    def is_dirty(self, snapshot: Snapshot) -> bool:
+        return is_behind(snapshot)
 
     def is_rebuild_due(self, growth: Growth) -> bool:
         """When the partition grew beyond what is searched exactly: the graph may have to be made."""
@@ -80,7 +89,7 @@ class TableStore:
         for some in batched(ids, ROWS_PER_STEP):
             session.execute(delete(_VECTORS).where(_of(_serving(project)), _VECTORS.c.faiss_id.in_(some)))
 
-    def standing(self, key: Partition) -> Built | None:
+    def standing(self, key: Partition) -> BuildResult | None:
         with self.database.read() as session:
             project = session.get_one(Project, (key.team_id, key.project_id))
             index = session.get(IndexRow, (key.team_id, key.project_id, key.embedding_version))
@@ -92,7 +101,7 @@ class TableStore:
                 return None
             return _built(project, index.dimension)
 
-    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> Built | None:
+    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> BuildResult | None:
         """Insert in steps what is missing, then make the graph. What changes meanwhile is for take_over()."""
         with self.database.read() as session:
             project = session.get_one(Project, (key.team_id, key.project_id))
@@ -106,13 +115,13 @@ class TableStore:
             check()
             with self.database.write() as session:
                 locked = session.get_one(Project, (key.team_id, key.project_id), with_for_update=True)
-                _insert(session, key, stored(session, key, and_(Chunk.faiss_id.in_(some), is_live(locked.seq))))
+                _insert(session, key, stored_vectors(session, key, and_(Chunk.faiss_id.in_(some), is_live(locked.seq))))
         graph = self.graph(key, dimension)
         if graph is not None and project.live_chunks > self.exact_up_to:
             ensure(self.database, graph, check=check)
         return _built(project, dimension)
 
-    def take_over(self, session: Session, project: Project, built: Built) -> None:
+    def take_over(self, session: Session, project: Project, built: BuildResult) -> None:
         """Under the lock of the project's row the table is made equal to the database, to the last row.
 
         A checkpoint's file is not named any more: it would be older than what the row says.
@@ -122,7 +131,7 @@ class TableStore:
         for some in batched(extra.tolist(), ROWS_PER_STEP):
             session.execute(delete(_VECTORS).where(_of(key), _VECTORS.c.faiss_id.in_(some)))
         for some in batched(missing.tolist(), ROWS_PER_STEP):
-            _insert(session, key, stored(session, key, Chunk.faiss_id.in_(some)))
+            _insert(session, key, stored_vectors(session, key, Chunk.faiss_id.in_(some)))
         session.execute(insert_or_ignore(session, IndexRow).values(**asdict(key), dimension=built.dimension))
         told: dict[str, Any] = {"faiss_path": None, "checksum": None, "changes": 0, "problem": None}
         numbers = {"covered_seq": project.seq, "vectors_seq": project.seq, "ntotal": project.live_chunks}
@@ -132,24 +141,24 @@ class TableStore:
         session.execute(delete(_VECTORS).where(_of(key)))
         session.execute(delete(IndexRow).where(row_of(key)))
 
-    def sweep(self, key: Partition, built: Built | None = None) -> None:
+    def sweep(self, key: Partition, built: BuildResult | None = None) -> None:
         """There are no files. Rows of a version that does not serve are not searched: its next rebuild goes on."""
 
-    def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:
-        if is_behind(seen):
+    def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
+        if is_behind(snapshot):
             yield BEHIND
-        key = seen.key
+        key = snapshot.key
         query = select(_VECTORS.c.faiss_id, _VECTORS.c.embedding).where(_of(key)).order_by(_VECTORS.c.faiss_id)
         rows = session.execute(query).all()
         found = np.fromiter((row[0] for row in rows), np.int64, len(rows))
         if not np.array_equal(found, live):
             lost, extra = np.setdiff1d(live, found), np.setdiff1d(found, live)
             yield f"The table of vectors misses {len(lost)} live chunks and holds {len(extra)} that are not live."
-        held = np.array([row[1] for row in rows], np.float32).reshape(len(rows), seen.index.dimension)
-        _, vectors = live_vectors(session, seen)
-        if count := differing(held, vectors):
+        held = np.array([row[1] for row in rows], np.float32).reshape(len(rows), snapshot.index.dimension)
+        _, vectors = live_vectors(session, snapshot)
+        if count := count_differing(held, vectors):
             yield f"{count} vectors in the table of vectors differ from the database's."
-        graph = self.graph(key, seen.index.dimension)
+        graph = self.graph(key, snapshot.index.dimension)
         if graph is not None and len(live) > self.exact_up_to and not graph.is_there(session):
             yield f"The index {graph.name} is not there, so searches read every row; a rebuild makes it."
 
@@ -185,60 +194,62 @@ class OpenTable:
         self.store = store
         self.graph = graph
 
-    def catch_up(self, session: Session, seen: Snapshot) -> str | None:
-        self.session, self.seen = session, seen
-        return BEHIND if is_behind(seen) and seen.index.problem is None else None
+    def catch_up(self, session: Session, snapshot: Snapshot) -> str | None:
+        self.session, self.snapshot = session, snapshot
+        return BEHIND if is_behind(snapshot) and snapshot.index.problem is None else None
 
     def search(self, queries: Vectors, *, k: int, allowed: Ids | None = None) -> Hits:
-        session, seen, count = self.session, self.seen, self.seen.project.live_chunks
+        session, snapshot, count = self.session, self.snapshot, self.snapshot.project.live_chunks
         k = min(k, count if allowed is None else len(allowed))
         if k == 0 or count == 0:
             return Hits([[] for _ in queries], is_exact=True)
-        if is_behind(seen):
-            return Hits(_search_truth(session, seen, queries, k, allowed), is_exact=True)
+        if is_behind(snapshot):
+            return Hits(_search_truth(session, snapshot, queries, k, allowed), is_exact=True)
         graph = self.graph
         if count <= self.store.exact_up_to or graph is None or not graph.is_there(session):
             graph = None
-        results = [_search_rows(session, seen, graph, query, k, allowed) for query in queries]
+        results = [_search_rows(session, snapshot, graph, query, k, allowed) for query in queries]
         return Hits([hits for hits, _ in results], is_exact=all(is_exact for _, is_exact in results))
 
 
-def is_behind(seen: Snapshot) -> bool:
+def is_behind(snapshot: Snapshot) -> bool:
     """The table has not followed every publication: it is not searched before a rebuild."""
-    return seen.index.vectors_seq != seen.project.seq
+    return snapshot.index.vectors_seq != snapshot.project.seq
 
 
-def _built(project: Project, dimension: int) -> Built:
-    return Built(covered_seq=project.seq, ntotal=project.live_chunks, dimension=dimension)
+def _built(project: Project, dimension: int) -> BuildResult:
+    return BuildResult(covered_seq=project.seq, ntotal=project.live_chunks, dimension=dimension)
 
 
 def _search_rows(
-    session: Session, seen: Snapshot, graph: Graph | None, query: NDArray[np.float32], k: int, allowed: Ids | None
+    session: Session, snapshot: Snapshot, graph: Graph | None, query: NDArray[np.float32], k: int, allowed: Ids | None
 ) -> tuple[list[Hit], bool]:
     """The hits, and whether that is exact. Of few allowed rows each is compared.
 
     Of many, more rows are proposed than are wanted, so that enough are allowed; else each is compared after all.
     """
-    count = seen.project.live_chunks
+    count = snapshot.project.live_chunks
     share = 1.0 if allowed is None else min(len(allowed) / count, 1.0)
     proposed = ceil(SPARE_FACTOR * k / share)
     most_compared = count / ROWS_PER_LOOKUP if graph is None else LOOKUPS_PER_PROPOSAL * proposed
     if allowed is not None and len(allowed) <= most_compared:
-        return nearest_of(session, seen.key, query, allowed, k=k), True
+        return nearest_of(session, snapshot.key, query, allowed, k=k), True
     if graph is None:
-        hits = nearest(session, seen.key, query, k=proposed)
+        hits = nearest(session, snapshot.key, query, k=proposed)
     else:
-        hits = nearest_by_graph(session, seen.key, graph, query, proposed=proposed)
+        hits = nearest_by_graph(session, snapshot.key, graph, query, proposed=proposed)
     hits = among(hits, allowed)[:k]
     if len(hits) == k:
         return hits, graph is None
     if allowed is None:
-        return nearest(session, seen.key, query, k=k), True
-    return nearest_of(session, seen.key, query, allowed, k=k), True
+        return nearest(session, snapshot.key, query, k=k), True
+    return nearest_of(session, snapshot.key, query, allowed, k=k), True
 
 
-def _search_truth(session: Session, seen: Snapshot, queries: Vectors, k: int, allowed: Ids | None) -> list[list[Hit]]:
-    ids, vectors = live_vectors(session, seen)
+def _search_truth(
+    session: Session, snapshot: Snapshot, queries: Vectors, k: int, allowed: Ids | None
+) -> list[list[Hit]]:
+    ids, vectors = live_vectors(session, snapshot)
     if allowed is not None:
         is_allowed = np.isin(ids, allowed, assume_unique=True)
         ids, vectors = ids[is_allowed], vectors[is_allowed]
@@ -281,7 +292,7 @@ def _looked_up(session: Session, key: Partition, chunks: Sequence[ChunkContent])
 
 def _difference(session: Session, key: Partition, seq: int) -> tuple[Ids, Ids]:
     """The live chunks that have no row, and the rows whose chunk is not live."""
-    return difference(session, (key.team_id, key.project_id), seq, select(_VECTORS.c.faiss_id).where(_of(key)))
+    return live_difference(session, (key.team_id, key.project_id), seq, select(_VECTORS.c.faiss_id).where(_of(key)))
 
 
 def _of(key: Partition) -> ColumnElement[bool]:

@@ -34,14 +34,14 @@ _CARRIERS = [
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class AllowedHosts:
     """What may be fetched although it is not public: *names* of hosts in lower case, and *networks*."""
 
     names: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
 
     @classmethod
-    def parse(cls, told: str) -> Allowed:
+    def parse(cls, told: str) -> AllowedHosts:
         """From names, addresses and networks with commas between them."""
         names: set[str] = set()
         networks: list[Network] = []

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import httpcore
 import httpx
 
-from engines.web.addresses import Allowed, parse_address
+from engines.web.addresses import AllowedHosts, parse_address
 from errors import FetchFailed, Invalid, TooLarge
 
 MOST_REDIRECTS = 5
@@ -30,7 +30,7 @@ _FILENAME = re.compile(r"filename\*?=(?:utf-8'')?\"?([^\";]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedFile:
     """What a server sends. *pieces* may be read once, while the connection is open."""
 
     filename: str
@@ -42,12 +42,12 @@ class Fetched:
 class Fetcher:
     """*seconds* are for everything, from the first name that is looked up to the last byte."""
 
-    allowed: Allowed
+    allowed: AllowedHosts
     seconds: float
     most_bytes: int
 
     @contextmanager
-    def open(self, url: str) -> Iterator[Fetched]:
+    def open(self, url: str) -> Iterator[FetchedFile]:
         """Raises Invalid for a URL that may not be fetched, FetchFailed and TooLarge for what its server does."""
         end = time.monotonic() + self.seconds
         try:
@@ -80,7 +80,7 @@ class Fetcher:
             event_hooks={"request": [lambda request: _check(request.url)]},
         )
 
-    def _fetched(self, answer: httpx.Response) -> Fetched:
+    def _fetched(self, answer: httpx.Response) -> FetchedFile:
         if answer.status_code != httpx.codes.OK:
             raise FetchFailed(f"The server answers {answer.status_code}, not with a document.")
         if answer.headers.get("content-encoding", "identity").lower() != "identity":
@@ -88,7 +88,7 @@ class Fetcher:
         length = answer.headers.get("content-length", "0")
         if length.isdigit() and int(length) > self.most_bytes:
             raise self._too_large()
-        return Fetched(_filename(answer), answer.headers.get("content-type", ""), self._pieces(answer))
+        return FetchedFile(_filename(answer), answer.headers.get("content-type", ""), self._pieces(answer))
 
     def _pieces(self, answer: httpx.Response) -> Iterator[bytes]:
         got = 0
@@ -139,7 +139,7 @@ class _Body(httpx.SyncByteStream):
 class _CheckedBackend(httpcore.NetworkBackend):
     """Looks a name up once, checks every address that it has, and connects to one of those."""
 
-    def __init__(self, allowed: Allowed, end: float) -> None:
+    def __init__(self, allowed: AllowedHosts, end: float) -> None:
         self._allowed = allowed
         self._end = end
         self._backend = httpcore.SyncBackend()

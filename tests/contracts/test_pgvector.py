@@ -21,7 +21,7 @@ from engines.vectors.searching import ALONG_GRAPH, question
 from errors import DatabaseUnavailable
 from migrations.upgrade import bring_up_to_date
 from models import Chunk, Doc, Embedding, EmbeddingVersion, IndexRow, Project, Revision, Team, VectorRow
-from snapshot import snapshot
+from snapshot import read_snapshot
 from tests.support.postgres import PostgresServer
 from tests.support.processes import until
 from tests.support.prose import fill, never, prose
@@ -115,9 +115,9 @@ class Filled:
         allowed: NDArray[np.int64] | None = None,
     ) -> Hits:
         with self.database.read() as session:
-            seen = snapshot(session, name, "namespace")
+            seen = read_snapshot(session, name, "namespace")
             assert seen is not None
-            with (by or self.store).opened(seen.key, DIMENSION) as opened:
+            with (by or self.store).open_partition(seen.key, DIMENSION) as opened:
                 assert opened.catch_up(session, seen) is None
                 return opened.search(queries, k=k, allowed=allowed)
 

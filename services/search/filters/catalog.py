@@ -39,17 +39,17 @@ from text.filters import (
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-FEW_RUNS = 1000
+FEW_RANGES = 1000
 _BYTES_PER_VALUE = 200  # besides the value itself
 _BYTES_IN_ORDER = 12
 
 
-class Run(NamedTuple):
+class ChunkRange(NamedTuple):
     """Chunks whose numbers follow each other and that say the same: *told* are their values of a catalog's keys."""
 
     first_id: int
     length: int
-    told: Sequence[Any]
+    values: Sequence[Any]
 
 
 class Column:
@@ -87,7 +87,7 @@ class Column:
                 is_so[1:] = True
             case OneOf(wanted) if self.key != PAGE:
                 is_so[[self._code_of[value] for value in wanted if value in self._code_of]] = True
-            case Compares(operator, limit) if self.key != PAGE and len(codes) > FEW_RUNS:
+            case Compares(operator, limit) if self.key != PAGE and len(codes) > FEW_RANGES:
                 is_so[self._in_order(kind(limit)).beyond(operator, limit)] = True
             case _:
                 is_there = np.zeros(len(self._values), np.bool_)
@@ -170,14 +170,14 @@ class Catalog:
         kept = sum(result.nbytes for result in self._results.values())
         return 17 * len(self) + kept + sum(column.nbytes for column in self.columns.values())
 
-    def add(self, runs: Iterable[Run], *, seq: int) -> None:
+    def add(self, runs: Iterable[ChunkRange], *, seq: int) -> None:
         """Take over what was published up to *seq*. Chunks that are there already have been described anew."""
         first_ids, counts = array("q"), array("q")
         codes = [(column.code, array("i")) for column in self.columns.values()]
-        for first_id, length, told in runs:
+        for first_id, length, values in runs:
             first_ids.append(first_id)
             counts.append(length)
-            for (code, some), value in zip(codes, told, strict=True):
+            for (code, some), value in zip(codes, values, strict=True):
                 some.append(code(value))
         self._is_current &= ~np.isin(self._first_ids, first_ids)
         self._first_ids = np.concatenate([self._first_ids, first_ids])

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models import Project
 from services.search.filters.catalog import Catalog, Ids
-from services.search.filters.reading import read_changes, read_runs
+from services.search.filters.reading import read_changes, read_ranges
 from text.filters import PAGE, Filter, conditions
 
 MOST_KEYS = 64
@@ -106,5 +106,5 @@ def _keys(wanted: Filter) -> list[str]:
 
 def _read(session: Session, project: Project, keys: Iterable[str]) -> Catalog:
     catalog = Catalog(keys)
-    catalog.add(read_runs(session, project, catalog.columns.keys()), seq=project.seq)
+    catalog.add(read_ranges(session, project, catalog.columns.keys()), seq=project.seq)
     return catalog

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from database.batching import batched
 from models import Chunk, Doc, Project, Revision, RevisionStatus
-from services.search.filters.catalog import Run
+from services.search.filters.catalog import ChunkRange
 from snapshot import is_live
 from text.filters import BUILT_IN, METADATA, PAGE, Fields, lookup, path_of
 
@@ -43,7 +43,7 @@ _FIRST_ID = func.coalesce(
 ).label("first_id")
 
 
-class _Specials(NamedTuple):
+class _OwnFields(NamedTuple):
     """The chunks that may say more than their documents do, by their numbers: metadata as text, and pages.
 
     Columns, as the garbage collector would walk through a million rows again and again.
@@ -54,25 +54,25 @@ class _Specials(NamedTuple):
     pages: list[range | None]
 
 
-def read_runs(session: Session, project: Project, keys: Collection[str]) -> Iterator[Run]:
+def read_ranges(session: Session, project: Project, keys: Collection[str]) -> Iterator[ChunkRange]:
     """Everything that is live at the snapshot that *project* comes from. Only what the keys need is read."""
-    specials = _specials(session, project, keys, [is_live(project.seq)])
+    own_fields = _own_fields(session, project, keys, [is_live(project.seq)])
     created = _created(session, project, None) if _CREATED in keys else {}
     rows = _streamed(session, _revisions(project, keys))
-    return _runs(rows, keys, specials, created)
+    return _ranges(rows, keys, own_fields, created)
 
 
-def read_changes(session: Session, project: Project, keys: Collection[str], *, since: int) -> Iterator[Run]:
+def read_changes(session: Session, project: Project, keys: Collection[str], *, since: int) -> Iterator[ChunkRange]:
     """What appeared, or was described anew, after the number *since*."""
     is_news = or_(_REVISIONS.published_seq > since, _REVISIONS.published_seq.is_(None))
     rows = session.execute(_revisions(project, keys).where(is_news)).all()
     numbers = sorted(first_id + place for first_id, length, *_ in rows for place in range(length))
     of_chunks = [_CHUNKS.faiss_id.in_(some) for some in batched(numbers, VALUES_PER_QUERY)]
-    specials = _specials(session, project, keys, of_chunks)
+    own_fields = _own_fields(session, project, keys, of_chunks)
     created: dict[str, datetime] = {}
     for doc_ids in batched([row.doc_id for row in rows] if _CREATED in keys else [], VALUES_PER_QUERY):
         created |= _created(session, project, doc_ids)
-    return _runs(rows, keys, specials, created)
+    return _ranges(rows, keys, own_fields, created)
 
 
 def _revisions(project: Project, keys: Collection[str]) -> Select[Any]:
@@ -85,12 +85,12 @@ def _revisions(project: Project, keys: Collection[str]) -> Select[Any]:
     return query.where(*in_project, _REVISIONS.status == RevisionStatus.LIVE)
 
 
-def _specials(
+def _own_fields(
     session: Session, project: Project, keys: Collection[str], which: Iterable[ColumnElement[bool]]
-) -> _Specials:
+) -> _OwnFields:
     """Those that have metadata of their own, or pages, if the keys ask for that. *which* are asked one by one."""
     has_metadata, has_page = any(key not in BUILT_IN for key in keys), PAGE in keys
-    found, nothing = _Specials([], [], []), cast(ColumnElement[Any], null())
+    found, nothing = _OwnFields([], [], []), cast(ColumnElement[Any], null())
     if not has_metadata and not has_page:
         return found
     metadata = sa.cast(_CHUNKS.metadata, Text) if has_metadata else nothing
@@ -120,24 +120,24 @@ def _streamed(session: Session, query: Select[Any]) -> Iterator[Any]:
         yield from some
 
 
-def _runs(
-    rows: Iterable[Any], keys: Collection[str], specials: _Specials, created: Mapping[str, datetime]
-) -> Iterator[Run]:
+def _ranges(
+    rows: Iterable[Any], keys: Collection[str], own_fields: _OwnFields, created: Mapping[str, datetime]
+) -> Iterator[ChunkRange]:
     """A run for each revision, less the chunks that say something else under the keys."""
     names = [key for key in _COLUMNS if key in keys]
-    numbers, teller = specials.numbers, _Teller(keys)
+    numbers, reader = own_fields.numbers, _ValueReader(keys)
     for first_id, length, doc_id, metadata, *columns in rows:
         fields = dict(zip(names, columns, strict=True))
         if metadata is not None:
             fields[METADATA] = _parsed(metadata)
         if created:
             fields[_CREATED] = created[doc_id]
-        run = Run(first_id, length, teller.of_doc(fields))
+        run = ChunkRange(first_id, length, reader.of_doc(fields))
         first, behind = bisect_left(numbers, first_id), bisect_left(numbers, first_id + length)
-        yield from _split(run, list(teller.of_chunks(fields, specials, first, behind))) if first < behind else [run]
+        yield from _split(run, list(reader.of_chunks(fields, own_fields, first, behind))) if first < behind else [run]
 
 
-class _Teller:
+class _ValueReader:
     """What documents and their chunks say under some keys, in the order of the keys."""
 
     def __init__(self, keys: Collection[str]) -> None:
@@ -149,13 +149,13 @@ class _Teller:
     def of_doc(self, fields: Fields) -> tuple[Any, ...]:
         return tuple([lookup(fields, key) for key in self.keys])
 
-    def of_chunks(self, fields: Fields, specials: _Specials, first: int, behind: int) -> Iterator[Run]:
+    def of_chunks(self, fields: Fields, own_fields: _OwnFields, first: int, behind: int) -> Iterator[ChunkRange]:
         """Those of the specials in these places that say something else than their document's *fields*."""
         for place in range(first, behind):
-            text, pages = specials.texts[place], specials.pages[place]
+            text, pages = own_fields.texts[place], own_fields.pages[place]
             own = self.parsed(text) if text is not None else {}
             if pages is not None or not self.names.isdisjoint(own):
-                yield Run(specials.numbers[place], 1, self.of_doc(_fields(fields, own, pages)))
+                yield ChunkRange(own_fields.numbers[place], 1, self.of_doc(_fields(fields, own, pages)))
 
 
 def _fields(of_doc: Fields, own: Mapping[str, Any], pages: range | None) -> Fields:
@@ -168,16 +168,16 @@ def _fields(of_doc: Fields, own: Mapping[str, Any], pages: range | None) -> Fiel
     return fields
 
 
-def _split(run: Run, others: Sequence[Run]) -> Iterator[Run]:
+def _split(run: ChunkRange, others: Sequence[ChunkRange]) -> Iterator[ChunkRange]:
     """The chunks that say something else, and what lies between them."""
     at, end = run.first_id, run.first_id + run.length
     for other in others:
         if at < other.first_id:
-            yield Run(at, other.first_id - at, run.told)
+            yield ChunkRange(at, other.first_id - at, run.values)
         yield other
         at = other.first_id + 1
     if at < end:
-        yield Run(at, end - at, run.told)
+        yield ChunkRange(at, end - at, run.values)
 
 
 def _parsed(text: str) -> Mapping[str, Any]:
