@@ -1,4 +1,4 @@
-"""Which store of vectors a process uses."""
+"""Opens the vector store that a configuration names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class VectorsConfig:
 
 
 def open_store(database: Database, config: VectorsConfig) -> VectorStore:
-    """Raises DatabaseUnavailable where the database cannot be what the store needs."""
+    """Raises DatabaseUnavailable if the database does not meet the store's requirements."""
     is_postgres = database.kind is DatabaseKind.POSTGRES
     if config.kind == "faiss" or (config.kind == "auto" and not is_postgres):
         indexes = IndexManager(config.index_dir, exact_up_to=config.exact_up_to, memory_bytes=config.memory_bytes)

@@ -39,9 +39,9 @@ class IndexingService:
         if lease.claim.payload.get("reembed"):
             return self._reembed(lease, project, str(lease.claim.payload["new_embedding_version"]))
         version = project.embedding_version
-        standing = self.vectors.standing(_key(project, version))
-        if standing is not None:
-            return {**_summary(version, standing), "unchanged": True}
+        current_build = self.vectors.current_build(_key(project, version))
+        if current_build is not None:
+            return {**_summary(version, current_build), "unchanged": True}
         built, _ = self._complete(lease, project, version)
         with lease.step(99, _summary(version, built)) as session:
             current, _ = self.publisher.next_numbers(session, project, publications=0)

@@ -379,7 +379,7 @@ def graph() -> tuple[LoadedIndex, NDArray[np.float32]]:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     content = np.frombuffer(built_index(vectors, is_graph=True, check=never), np.uint8)
     loaded = LoadedIndex.read(content, np.arange(NODES))
-    loaded.bury(np.arange(0, NODES, 20))
+    loaded.mark_dead(np.arange(0, NODES, 20))
     return loaded, vectors
 
 
