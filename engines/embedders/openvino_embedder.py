@@ -44,9 +44,9 @@ class OpenVinoEmbedder:
         self._document_prompt = document_prompt
         self._tokenizer = _truncating_tokenizer(exported)
         self._lanes: dict[str, _Lane] = {}
-        self._opening = threading.Lock()
+        self._lanes_lock = threading.Lock()
         special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
-        self._room = exported.manifest.max_length - special - self.count_tokens(document_prompt)
+        self._max_tokens = exported.manifest.max_length - special - self.count_tokens(document_prompt)
 
     @property
     def dimension(self) -> int:
@@ -55,7 +55,7 @@ class OpenVinoEmbedder:
     @property
     def max_tokens(self) -> int:
         """What is left of the model's length after its special tokens and the prompt for documents."""
-        return self._room
+        return self._max_tokens
 
     def count_tokens(self, text: str) -> int:
         encoding = self._tokenizer.encode(encodable(text), add_special_tokens=False)
@@ -83,7 +83,7 @@ class OpenVinoEmbedder:
         return [encoding.ids or [pad] for encoding in self._tokenizer.encode_batch_fast(texts)]
 
     def _lane(self, purpose: str) -> _Lane:
-        with self._opening:
+        with self._lanes_lock:
             if purpose not in self._lanes:
                 self._lanes[purpose] = self._open_lane()
             return self._lanes[purpose]
@@ -113,18 +113,22 @@ class _Lane:
         compiled = core.compile_model(
             exported.folder / GRAPH,
             "CPU",
-            {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": _arithmetic(core, precision)},
+            {
+                "NUM_STREAMS": 1,
+                "ENABLE_CPU_PINNING": False,
+                "INFERENCE_PRECISION_HINT": _inference_precision(core, precision),
+            },
         )
         self._request = compiled.create_infer_request()
         self._pad_id = exported.manifest.pad_id
         self._max_length = exported.manifest.max_length
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._ids = self._mask = np.zeros((0, 0), np.int64)
 
     def run(self, rows: list[list[int]]) -> Vectors:
         """Unit vectors of one batch of token ids."""
         shape = (len(rows), self._width(max(len(row) for row in rows)))
-        with self._turn:
+        with self._lock:
             self._shape(shape)
             for position, row in enumerate(rows):
                 self._ids[position, : len(row)] = row
@@ -151,7 +155,7 @@ class _Lane:
         return min(-(-longest // _TILE) * _TILE, max(longest, self._max_length))
 
 
-def _arithmetic(core: Any, precision: Precision) -> str:
+def _inference_precision(core: Any, precision: Precision) -> str:
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if has_bf16 and precision != "f32" else "f32"
 

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 
 from domain import Vectors
-from engines.openai_http import RetryLater, is_for_later, retry_after_seconds, server_message
+from engines.openai_http import RetryLater, is_retryable, retry_after_seconds, server_message
 from errors import ModelUnavailable
 
 _TOO_MUCH_OR_WRONG = {400, 413, 422}
@@ -29,7 +29,7 @@ def require_success(response: httpx.Response, *, longest_wait_seconds: float) ->
         raise ModelUnavailable(f"The embedding server does not let us in (status {status}): check EMBED_API_KEY.")
     if status in _TOO_MUCH_OR_WRONG:
         raise Overlarge(server_message(response.content))
-    if is_for_later(status):
+    if is_retryable(status):
         raise _retry_later(response, longest_wait_seconds)
     message = server_message(response.content)
     raise ModelUnavailable(

@@ -30,12 +30,12 @@ class TorchEmbedder:
         self._batch_size = batch_size
         self._query_prompt = query_prompt
         self._document_prompt = document_prompt
-        self._model = _loaded(folder)
-        self._turn = threading.Lock()
-        self._counter = _counting_tokenizer(self._model)
+        self._model = _load(folder)
+        self._lock = threading.Lock()
+        self._tokenizer = _counting_tokenizer(self._model)
         self._dimension = int(self._model.get_embedding_dimension() or self._encode([""]).shape[1])
-        special = self._counter.num_special_tokens_to_add(is_pair=False)
-        self._room = (
+        special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        self._max_tokens = (
             min(self._model.max_seq_length or _LONGEST, _LONGEST) - special - self.count_tokens(document_prompt)
         )
 
@@ -46,10 +46,10 @@ class TorchEmbedder:
     @property
     def max_tokens(self) -> int:
         """What is left of the model's length after its special tokens and the prompt for documents."""
-        return self._room
+        return self._max_tokens
 
     def count_tokens(self, text: str) -> int:
-        return len(self._counter.encode(encodable(text), add_special_tokens=False))
+        return len(self._tokenizer.encode(encodable(text), add_special_tokens=False))
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return self._embed(prompted(texts, self._document_prompt))
@@ -65,7 +65,7 @@ class TorchEmbedder:
 
     def _encode(self, texts: list[str]) -> Vectors:
         """The prompts are in the texts by now; an empty one keeps the model's default from being added."""
-        with self._turn:
+        with self._lock:
             vectors: Vectors = self._model.encode(
                 texts,
                 prompt="",
@@ -77,7 +77,7 @@ class TorchEmbedder:
         return vectors
 
 
-def _loaded(folder: Path) -> SentenceTransformer:
+def _load(folder: Path) -> SentenceTransformer:
     try:
         import torch
         from sentence_transformers import SentenceTransformer

@@ -1,4 +1,4 @@
-"""Which keyword index a process uses: what its database has."""
+"""Opens the keyword index of a database."""
 
 from __future__ import annotations
 

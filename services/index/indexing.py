@@ -35,7 +35,7 @@ class IndexingService:
     def rebuild(self, lease: Lease) -> Json:
         """Build the index of the partition as it is now, or first move it to another embedding version."""
         project = self._project(lease)
-        self.keywords.mend(project, check=lease.give_way)
+        self.keywords.repair(project, check=lease.give_way)
         if lease.claim.payload.get("reembed"):
             return self._reembed(lease, project, str(lease.claim.payload["new_embedding_version"]))
         version = project.embedding_version

@@ -83,7 +83,7 @@ class SearchService:
 
     def needs_prefetch(self, question: Question) -> bool:
         """Whether the namespace must be loaded for the question's filter first, which may take seconds."""
-        return question.filters is not None and self.filtering.lacks(question.place, question.filters)
+        return question.filters is not None and self.filtering.needs_loading(question.place, question.filters)
 
     def prefetch(self, question: Question) -> None:
         """Load it now, concurrently with other searches, for find_many() to use."""

@@ -78,7 +78,7 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
     ask()
     service.rebuild()
     with pytest.MonkeyPatch.context() as patch:  # nothing is kept for long
-        patch.setattr(filtering, "FEWEST_CHANGES", -3)
+        patch.setattr(filtering, "MIN_CHANGES", -3)
         patch.setattr(service.runtime.search.searching.filtering, "memory_bytes", 1)
         ask()
     assert service.problems() == []

@@ -79,7 +79,7 @@ def test_a_filter_costs_the_same_array_until_something_changes() -> None:
     first = kept.allowed(parsed({"a": {"$lt": 50}}))
     assert kept.allowed(parsed({"a": {"$lt": 50}})) is first
     assert kept.allowed(parsed({"a": {"$lt": 50.0}})) is first
-    kept.forget_results(0)
+    kept.evict_results(0)
     kept.add([], seq=2)
     assert np.array_equal(kept.allowed(parsed({"a": {"$lt": 50}})), first)
 
