@@ -16,11 +16,11 @@ from errors import ModelUnavailable
 _TOO_MUCH_OR_WRONG = {400, 413, 422}
 
 
-class Overlarge(Exception):
+class BatchRejected(Exception):
     """The server refuses this batch: for its size, or for one of its texts."""
 
 
-def require_success(response: httpx.Response, *, longest_wait_seconds: float) -> None:
+def require_success(response: httpx.Response, *, max_wait_seconds: float) -> None:
     """Raises Unready, Overlarge or ModelUnavailable for every status but 2xx."""
     status = response.status_code
     if response.is_success:
@@ -28,9 +28,9 @@ def require_success(response: httpx.Response, *, longest_wait_seconds: float) ->
     if status in (401, 403):
         raise ModelUnavailable(f"The embedding server does not let us in (status {status}): check EMBED_API_KEY.")
     if status in _TOO_MUCH_OR_WRONG:
-        raise Overlarge(server_message(response.content))
+        raise BatchRejected(server_message(response.content))
     if is_retryable(status):
-        raise _retry_later(response, longest_wait_seconds)
+        raise _retry_later(response, max_wait_seconds)
     message = server_message(response.content)
     raise ModelUnavailable(
         f"The embedding server answered {status}: check EMBED_BASE_URL and EMBED_MODEL_NAME. {message}"
@@ -69,9 +69,9 @@ def _numbers(embedding: list[float] | str) -> np.ndarray[Any, np.dtype[np.float6
     return np.asarray(embedding, np.float64)
 
 
-def _retry_later(response: httpx.Response, longest_wait_seconds: float) -> Exception:
+def _retry_later(response: httpx.Response, max_wait_seconds: float) -> Exception:
     wait_seconds = retry_after_seconds(response.headers)
-    if wait_seconds is not None and wait_seconds > longest_wait_seconds:
+    if wait_seconds is not None and wait_seconds > max_wait_seconds:
         return ModelUnavailable(f"The embedding server asks for a pause of {wait_seconds:.0f} seconds.")
     return RetryLater(
         f"status {response.status_code}. {server_message(response.content)}", retry_after_seconds=wait_seconds
