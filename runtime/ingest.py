@@ -92,5 +92,5 @@ def _fetcher(settings: Settings) -> Fetcher | None:
     return Fetcher(
         AllowedHosts.parse(settings.fetch_allow_hosts),
         seconds=settings.fetch_timeout_seconds,
-        most_bytes=settings.max_upload_mb << 20,
+        max_bytes=settings.max_upload_mb << 20,
     )
