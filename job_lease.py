@@ -115,7 +115,7 @@ class LeaseQueue(Protocol):
     lease_seconds: float
     slice_seconds: float
 
-    def has_other_waiting(self, claim: Claim) -> bool: ...
+    def has_waiting_others(self, claim: Claim) -> bool: ...
 
     def renew(self, claim: Claim) -> bool: ...
 
@@ -147,7 +147,7 @@ class Lease:
         in each turn.
         """
         self.check()
-        if time.monotonic() >= self._slice_ends and self.queue.has_other_waiting(self.claim):
+        if time.monotonic() >= self._slice_ends and self.queue.has_waiting_others(self.claim):
             raise GivesWay(f"Job {self.claim.job_id} gives way to another tenant's.")
 
     @contextmanager

@@ -187,7 +187,7 @@ class JobQueue:
             next_team = session.scalar(query.where(Job.team_id > self._last_team))
             return session.scalar(query) if next_team is None else next_team
 
-    def has_other_waiting(self, claim: Claim) -> bool:
+    def has_waiting_others(self, claim: Claim) -> bool:
         """Whether another tenant has a job that no worker has. Never reads the tenant's own jobs, which may be many."""
         with self.database.read() as session:
             return any(

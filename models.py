@@ -11,7 +11,7 @@ Documents
     docs                a document: its newest and its live revision, and its status
     revisions           an accepted content of a document
     files               the raw file of a revision
-    pending_blobs       a raw file that no revision has taken yet
+    pending_blobs       a raw file that no revision has adopted yet
     chunks              a piece of a revision, and between which seqs it is visible
 Indexes
     embedding_versions  a way of turning text into vectors
@@ -126,8 +126,8 @@ class Project(Base):
 
     *seq* counts publications: a chunk is visible at S when live_seq <= S and dead_seq is null or > S.
     *next_faiss_id* numbers chunks densely. Both are incremented by UPDATE ... RETURNING, whose row lock makes the
-    numbers follow the order of commits. *keywords_seq* is the seq up to which the table of keywords is complete; unless it
-    equals *seq*, the table must not be used. *keywords_number* is the project's number in that table.
+    numbers follow the order of commits. *keywords_seq* is the seq up to which the table of keywords is complete;
+    unless it equals *seq*, the table must not be used. *keywords_number* is the project's number in that table.
     """
 
     __tablename__ = "projects"
@@ -167,7 +167,7 @@ class ApiKey(Base):
 
 
 class DocStatus(StrEnum):
-    """uploaded -> processing -> ready | failed: how the newest accepted revision of a doc is doing."""
+    """uploaded -> processing -> ready | failed: the status of the newest accepted revision."""
 
     UPLOADED = "uploaded"
     PROCESSING = "processing"
@@ -176,7 +176,7 @@ class DocStatus(StrEnum):
 
 
 class RevisionStatus(StrEnum):
-    """pending -> live -> retired; or, never seen by a search, superseded, failed or cancelled."""
+    """pending -> live -> retired; or superseded, failed or cancelled, without ever being live."""
 
     PENDING = "pending"
     LIVE = "live"
@@ -187,7 +187,7 @@ class RevisionStatus(StrEnum):
 
 
 class Doc(Base):
-    """One document of a namespace. *revision* counts what was accepted, deletions included."""
+    """A document of a namespace. *revision* counts accepted changes, deletions included."""
 
     __tablename__ = "docs"
     __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
@@ -205,10 +205,10 @@ class Doc(Base):
 
 
 class Revision(Base):
-    """One accepted content of a doc, and how far it got. The text is kept as it was sent.
+    """An accepted content of a document, and its status. The text is stored as received.
 
-    Its chunks have the numbers from *first_id* on. *published_seq* and *published_at* say when it appeared, or was
-    described anew since. *text* stands last in the row: reading the metadata of a hit does not walk through it.
+    Its chunks have consecutive ids from *first_id* on. *published_seq* and *published_at* are those of its publication,
+    or of a later change of its description. *text* is the last column, so that reading metadata does not read it.
     """
 
     __tablename__ = "revisions"

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Timeout
 from sqlalchemy.orm import Session
 
 from database.postgres import POOL_TIMEOUT_SECONDS, open_postgres
-from database.problems import interrupted_when_broken, problem_of, unstorable
+from database.problems import problem_of, raising_interrupted, unstorable
 from database.sqlite import WAL_BYTES_BEFORE_CHECKPOINT, locked, move_log, open_sqlite, size_of
 from errors import DatabaseUnavailable, StorageFull
 
@@ -78,7 +78,7 @@ class Database:
         with (
             self._translated_errors(),
             Session(self._snapshots, expire_on_commit=False) as session,
-            interrupted_when_broken(),
+            raising_interrupted(),
         ):
             yield session
 
@@ -91,7 +91,7 @@ class Database:
         """
         with self._translated_errors(), self.exclusively(), self.engine.connect() as connection:
             connection = connection.execution_options(begin="IMMEDIATE")
-            with Session(connection, expire_on_commit=False) as session, session.begin(), interrupted_when_broken():
+            with Session(connection, expire_on_commit=False) as session, session.begin(), raising_interrupted():
                 yield session
                 session.flush()  # so that only the commit remains
             self._checkpoint_when_due(connection)

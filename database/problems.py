@@ -23,7 +23,7 @@ def unstorable(reason: str) -> Unstorable:
 
 
 @contextmanager
-def interrupted_when_broken() -> Iterator[None]:
+def raising_interrupted() -> Iterator[None]:
     """Raises Interrupted for a connection that breaks before the commit, which undoes the whole transaction."""
     try:
         yield

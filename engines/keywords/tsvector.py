@@ -49,7 +49,7 @@ _BY_LEXEME = text(
 _RESET = text("SELECT set_config('enable_seqscan', 'on', true), set_config('enable_indexscan', 'on', true)")
 _POSTINGS = text(
     "SELECT lexeme.number, string_agg(int8send(keywords.posting), CAST('' AS bytea)) "
-    "FROM unnest(CAST(:lexemes AS text[])) WITH ORDINALITY AS lexeme (name, number) "
-    "JOIN keywords ON keywords.lexemes @@ CAST(lexeme.name AS tsquery) AND keywords.team_id = :team_id "
+    "FROM unnest(CAST(:lexemes AS text[])) WITH ORDINALITY AS lexeme (value, number) "
+    "JOIN keywords ON keywords.lexemes @@ CAST(lexeme.value AS tsquery) AND keywords.team_id = :team_id "
     "GROUP BY lexeme.number"
 )

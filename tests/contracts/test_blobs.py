@@ -96,7 +96,7 @@ def test_a_folder_on_a_nearly_full_disk_takes_nothing_new_and_gives_back_what_it
 
 @pytest.mark.parametrize("url", ["", "raw_files", "file://", "s3://", "http://host/raw", "s3:bucket"])
 def test_a_url_of_another_kind_is_refused_in_words(url: str) -> None:
-    with pytest.raises(BlobStoreUnavailable, match="BLOB_STORE_URL is not a place"):
+    with pytest.raises(BlobStoreUnavailable, match="BLOB_STORE_URL is not a location"):
         open_blob_store(url, min_free_bytes=0)
 
 
