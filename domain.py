@@ -1,4 +1,4 @@
-"""The nouns of the service that are not rows: small, frozen, and free of IO."""
+"""The domain's values that are not rows: small, frozen, and free of IO."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 Json = dict[str, Any]
 
 Ids = NDArray[np.int64]
-"""Numbers of chunks within their project, shape ``(n,)``."""
+"""Chunk ids within their project (faiss_id), shape ``(n,)``."""
 
 Vectors = NDArray[np.float32]
 """Unit vectors, shape ``(n, dimension)``."""
 
 Mode = Literal["dense", "keyword", "hybrid"]
-"""How a search looks: by meaning, by words, or by both."""
+"""Search by embeddings, by keywords, or by both."""
 
 CountTokens = Callable[[str], int]
-"""How many tokens of the embedding model a text has, without the special ones."""
+"""Counts the tokens of a text as the embedding model sees them, without special tokens."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,8 +35,8 @@ class Partition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built:
-    """What a rebuild left of a partition: everything up to *covered_seq*, so many vectors of that dimension."""
+class BuildResult:
+    """The result of a rebuild: an index of *ntotal* vectors that covers the partition up to *covered_seq*."""
 
     covered_seq: int
     ntotal: int
@@ -45,10 +45,10 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of a document, as a chunker cut it. Offsets count code points of the stored text.
+    """A part of a document, as a chunker cut it. Offsets count code points of the stored text.
 
-    *text* is what is stored and shown: ``document[start:end]``, after *prefix* where a table repeats its
-    header. *section* is the path of headings above the stretch. Pages count from 1.
+    *text* is stored and returned: ``document[start:end]``, prefixed with the header where a table repeats it. *section*
+    is the path of headings above the part. Pages count from 1.
     """
 
     start: int
@@ -61,7 +61,7 @@ class Span:
 
 
 class ChunkContent(NamedTuple):
-    """What is indexed of a chunk: its vector under *embed_hash*, the words of *header* and *text*."""
+    """The indexed content of a chunk: its vector, stored under *embed_hash*, and the words of *header* and *text*."""
 
     faiss_id: int
     embed_hash: bytes
@@ -71,8 +71,8 @@ class ChunkContent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """A file as it was received and stored. *blob* is its name in the store, *sha256* in hex; *mime_type* is what its
-    first bytes look like, *declared* the content type that its sender gave, "" where none was given.
+    """A file as received and stored. *blob* is its name in the blob store, *sha256* is in hex. *mime_type* is detected
+    from its first bytes; *declared* is the content type that the sender declared, or "".
     """
 
     blob: str
@@ -85,7 +85,7 @@ class RawFile:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that an index found. *score* is cosine similarity: higher is nearer, 1.0 is the same."""
+    """A chunk in a result of an index. *score*: higher is better; of cosine similarity, 1.0 is identical."""
 
     faiss_id: int
     score: float
@@ -102,7 +102,7 @@ class JobStatus(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a key may do: find and read, put in and take out, look after its team, look after all teams."""
+    """A right of an API key: search and read, write and delete, administer the team, operate all teams."""
 
     SEARCH = "search"
     INGEST = "ingest"
@@ -111,20 +111,20 @@ class Scope(StrEnum):
 
 
 def with_included(scopes: Iterable[Scope]) -> frozenset[Scope]:
-    """Who looks after a team may do what its members may, and an operator what each team's admin may."""
-    given = set(scopes)
-    if Scope.OPERATOR in given:
-        given.add(Scope.ADMIN)
-    if Scope.ADMIN in given:
-        given |= {Scope.SEARCH, Scope.INGEST}
-    return frozenset(given)
+    """The scopes with those that they imply: operator implies admin, admin implies search and ingest."""
+    granted = set(scopes)
+    if Scope.OPERATOR in granted:
+        granted.add(Scope.ADMIN)
+    if Scope.ADMIN in granted:
+        granted |= {Scope.SEARCH, Scope.INGEST}
+    return frozenset(granted)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. *tenant_id* is the one tenant that exists for them; None: every tenant does (AUTH_MODE=open).
+    """Who makes a request. *tenant_id* is the only tenant that exists for them; None: all tenants (AUTH_MODE=open).
 
-    *team_id* and *key_id* say the same in the database's numbers, and which key was shown.
+    *team_id* is the tenant's number in the database, *key_id* identifies the API key.
     """
 
     scopes: frozenset[Scope]
@@ -142,7 +142,7 @@ STRANGER = Principal(frozenset(), tenant_id="")
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A passage as an answerer is given it. *number* counts from 1 and is what a marker, [1], names."""
+    """A passage as input for an answerer. *number* counts from 1; the marker [1] refers to it."""
 
     number: int
     title: str | None

@@ -1,4 +1,4 @@
-"""How a file's name reaches the disk, so that a power cut keeps it."""
+"""Syncs folders, so that the names of files survive a power cut."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sync_folder(folder: Path) -> None:
-    """Names are the folder's content: a file that was synced can still be lost with its name."""
+    """Names are content of the folder: without this, a synced file can still be lost with its name."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

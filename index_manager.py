@@ -1,9 +1,9 @@
-"""The owner of faiss_indices/: nothing else reads or writes that folder.
+"""Owns faiss_indices/: nothing else reads or writes that folder.
 
-A file in it is a checkpoint: a partition as it was at one sequence number. It is written once under a name of
-its own and never changed, only unlinked. The commit of the row that names it is the swap; a crash at any point
-leaves either the old name or the new, and a whole file under each. A file is never trusted unread: a flipped
-byte can crash FAISS or, worse, give wrong neighbours silently.
+Each file is a checkpoint: a partition at one seq. It is written once under a unique name and never changed, only
+unlinked. The commit of the row that names it is the swap; a crash at any point leaves either the old name or the new,
+and a complete file under each. Every file is verified before FAISS reads it: a flipped byte can crash FAISS or, worse,
+silently give wrong neighbours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from threading import Lock, RLock
 
 import numpy as np
 
-from domain import Built, Hit, Ids, Partition, Vectors
+from domain import BuildResult, Hit, Ids, Partition, Vectors
 from durable import sync_folder
 from errors import DamagedIndex, IndexStoreUnavailable, MissingIndex
 from loaded_index import LoadedIndex, built_index
@@ -32,26 +32,26 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint(Built):
-    """What the row of a partition says of its file: *name* is relative to the folder of indices."""
+class Checkpoint(BuildResult):
+    """A partition's file, as its row describes it. *name* is relative to the index folder."""
 
     name: str
     checksum: str
 
 
 class OpenPartition:
-    """A partition in memory: its checkpoint, what came since (the tail), and what went (the dead).
+    """A partition in memory: its checkpoint, the chunks published since (the tail), and tombstones for deleted ones.
 
-    Whoever uses it holds *lock* from before the read transaction begins until the rows of the hits are
-    fetched: then what is in memory is never ahead of the transaction's snapshot.
+    Readers hold *lock* from before the read transaction begins until the rows of the hits are fetched, so that the
+    partition is never ahead of the transaction's snapshot.
     """
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
         self.lock = RLock()
         self.checkpoint: Checkpoint | None = None
-        self.refused: Checkpoint | None = None  # the one that was damaged when somebody last looked
-        self.seen_seq = 0
+        self.damaged: Checkpoint | None = None  # a checkpoint that failed to load
+        self.applied_seq = 0
         self._base = LoadedIndex.empty(dimension)
         self._tail_ids: Ids = np.empty(0, np.int64)
         self._tail_vectors: Vectors = np.empty((0, dimension), np.float32)
@@ -70,36 +70,36 @@ class OpenPartition:
         return self._base.nbytes + self._tail_vectors.nbytes
 
     def ids(self) -> Ids:
-        """The numbers of all chunks that a search can find, ascending."""
+        """The ids of all searchable chunks, ascending."""
         return np.sort(self._unsorted_ids())
 
     def vectors(self) -> Vectors:
-        """The vectors of ids(), in that order: what is really searched, for whoever compares."""
+        """The vectors of ids(), in that order, as searches use them; for verification."""
         vectors = np.concatenate([self._base.vectors(), self._tail_vectors[: self._tail_size]])
         return vectors[np.argsort(self._unsorted_ids())]
 
     def start_from(self, checkpoint: Checkpoint, base: LoadedIndex) -> None:
-        """Forget everything and stand where the checkpoint, whose content *base* is, stands."""
+        """Reset to the checkpoint, whose content is *base*."""
         self.checkpoint, self._base = checkpoint, base
-        self.seen_seq = checkpoint.covered_seq
+        self.applied_seq = checkpoint.covered_seq
         self._tail_ids, self._tail_size = np.empty(0, np.int64), 0
         self._tail_vectors = np.empty((0, self.dimension), np.float32)
 
     def apply(self, *, appeared: Ids, vectors: Vectors, disappeared: Ids, seq: int) -> None:
-        """Take over what was published after *seen_seq*, up to *seq*.
+        """Apply the publications after *applied_seq*, up to *seq*.
 
-        *vectors* are those of *appeared*, row by row. An id that is in both came and went: it is not kept.
+        *vectors* belong to *appeared*, row by row. An id in both appeared and disappeared again: it is skipped.
         """
         is_kept = ~np.isin(appeared, disappeared)
         self._append(appeared[is_kept], vectors[is_kept])
-        self._bury(disappeared)
-        self.seen_seq = seq
+        self._remove(disappeared)
+        self.applied_seq = seq
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[list[list[Hit]], bool]:
         """The *k* nearest live chunks of each query, nearest first; fewer only if fewer are live and *allowed*.
 
-        *queries* are unit vectors, shape ``(n, dimension)``; *allowed* are ids, ascending. Also returns whether
-        nothing nearer can have been missed.
+        *queries* are unit vectors, shape ``(n, dimension)``; *allowed* are ids, ascending. Also returns whether the
+        result is exact.
         """
         base_scores, base_ids, is_exact = self._base.search(queries, k, allowed)
         tail_scores, tail_ids = self._search_tail(queries, k, allowed)
@@ -127,16 +127,16 @@ class OpenPartition:
         self._tail_vectors[self._tail_size : end] = vectors
         self._tail_size = end
 
-    def _bury(self, dead: Ids) -> None:
+    def _remove(self, dead: Ids) -> None:
         if not len(dead):
             return
         is_kept = ~np.isin(self._tail_ids[: self._tail_size], dead)
-        kept = int(is_kept.sum())
-        if kept < self._tail_size:
-            self._tail_vectors[:kept] = self._tail_vectors[: self._tail_size][is_kept]
-            self._tail_ids[:kept] = self._tail_ids[: self._tail_size][is_kept]
-            self._tail_size = kept
-        self._base.bury(np.sort(dead))
+        kept_count = int(is_kept.sum())
+        if kept_count < self._tail_size:
+            self._tail_vectors[:kept_count] = self._tail_vectors[: self._tail_size][is_kept]
+            self._tail_ids[:kept_count] = self._tail_ids[: self._tail_size][is_kept]
+            self._tail_size = kept_count
+        self._base.mark_dead(np.sort(dead))
 
     def _search_tail(self, queries: Vectors, k: int, allowed: Ids | None) -> tuple[Vectors, Ids]:
         ids, vectors = self._tail_ids[: self._tail_size], self._tail_vectors[: self._tail_size]
@@ -147,15 +147,15 @@ class OpenPartition:
         ids = np.broadcast_to(ids, scores.shape)
         if scores.shape[1] > k:
             best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-            least = np.take_along_axis(scores, best, 1).min(axis=1, keepdims=True)
-            if ((scores >= least).sum(axis=1) > k).any():  # more are level than there is room for: the first come
+            kth_score = np.take_along_axis(scores, best, 1).min(axis=1, keepdims=True)
+            if ((scores >= kth_score).sum(axis=1) > k).any():  # a tie at the cut: lower ids win
                 best = np.lexsort((ids, -scores), axis=-1)[:, :k]
             scores, ids = np.take_along_axis(scores, best, 1), np.take_along_axis(ids, best, 1)
         return scores, ids
 
 
 class IndexManager:
-    """Builds, loads and sweeps checkpoints, and keeps the partitions open that were used last."""
+    """Builds, loads and sweeps checkpoints; caches open partitions, least recently used out first."""
 
     def __init__(self, root: Path, *, exact_up_to: int, memory_bytes: int) -> None:
         self.root = root
@@ -165,7 +165,7 @@ class IndexManager:
         self._lock = Lock()
 
     def require_folder(self) -> None:
-        """Make the folder if there is none. Raises IndexStoreUnavailable."""
+        """Create the folder if it does not exist. Raises IndexStoreUnavailable."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -174,23 +174,23 @@ class IndexManager:
             raise IndexStoreUnavailable("INDEX_DIR cannot be written: check its owner and mode.")
 
     def partition(self, key: Partition, dimension: int) -> OpenPartition:
-        """The partition in memory, empty if it was not open. The ones used longest ago make room."""
+        """The partition in memory, empty if it was not open. Evicts the least recently used."""
         with self._lock:
-            opened = self._open.setdefault(key, OpenPartition(dimension))
-            if opened.dimension != dimension:  # the version's name was given to another model
-                opened = self._open[key] = OpenPartition(dimension)
+            partition = self._open.setdefault(key, OpenPartition(dimension))
+            if partition.dimension != dimension:  # the version's name now stands for another model
+                partition = self._open[key] = OpenPartition(dimension)
             self._open.move_to_end(key)
             total = sum(each.nbytes for each in self._open.values())
             while total > self.memory_bytes and len(self._open) > 1:
                 total -= self._open.popitem(last=False)[1].nbytes
-            return opened
+            return partition
 
     def build(
         self, partition: Partition, ids: Ids, vectors: Vectors, *, covered_seq: int, check: Callable[[], None]
     ) -> Checkpoint:
-        """Write a new file, durably, and return what its row must say. *check* is called on the way and may raise.
+        """Write a new file, durably, and return what its row must say. *check* is called repeatedly and may raise.
 
-        *ids* ascend; *vectors* are theirs, unit length, shape ``(len(ids), dimension)``.
+        *ids* ascend; *vectors* belong to them: unit length, shape ``(len(ids), dimension)``.
         """
         count, dimension = vectors.shape
         index = built_index(vectors, is_graph=count > self.exact_up_to, check=check)
@@ -213,15 +213,15 @@ class IndexManager:
         try:
             content = (self.root / checkpoint.name).read_bytes()
         except OSError as error:
-            kind = MissingIndex if isinstance(error, FileNotFoundError) else DamagedIndex
-            raise kind(f"The file cannot be read: {error.strerror}.") from error
+            error_type = MissingIndex if isinstance(error, FileNotFoundError) else DamagedIndex
+            raise error_type(f"The file cannot be read: {error.strerror}.") from error
         digest = bytes.fromhex(checkpoint.checksum)
         body = memoryview(content)[HEADER.size :]
-        told = (MAGIC, _key(partition), FORMAT, checkpoint.dimension, checkpoint.ntotal, len(body), digest)
-        if len(content) < HEADER.size or HEADER.unpack_from(content) != told:
-            raise DamagedIndex("The file is short, or its header is not what the row says.")
+        expected = (MAGIC, _key(partition), FORMAT, checkpoint.dimension, checkpoint.ntotal, len(body), digest)
+        if len(content) < HEADER.size or HEADER.unpack_from(content) != expected:
+            raise DamagedIndex("The file is truncated, or its header does not match its row.")
         if hashlib.sha256(body).digest() != digest:
-            raise DamagedIndex("The file's checksum is not the one in its row.")
+            raise DamagedIndex("The file's checksum does not match its row.")
         ids = np.frombuffer(body, "<i8", checkpoint.ntotal).astype(np.int64)
         try:
             return LoadedIndex.read(np.frombuffer(body, np.uint8, offset=ids.nbytes), ids)
@@ -229,13 +229,13 @@ class IndexManager:
             raise DamagedIndex("FAISS does not read the file: was it written by a newer version?") from error
 
     def sweep(self, partition: Partition, keep: Checkpoint | None) -> None:
-        """Unlink the partition's files that are older than *keep*; without it all: the partition is no more.
+        """Unlink the partition's files that are older than *keep*; all of them without it, as the partition is gone.
 
-        A younger file stays: another worker may be about to commit its name.
+        Newer files stay: another worker may be about to commit their names.
         """
-        kept = _written_at(self.root / keep.name) if keep else math.inf
+        oldest_kept = _written_at(self.root / keep.name) if keep else math.inf
         for path in (self.root / _key(partition).hex()).glob("*.*"):
-            if _written_at(path) < kept:
+            if _written_at(path) < oldest_kept:
                 path.unlink(missing_ok=True)
 
     def discard(self, checkpoint: Checkpoint) -> None:
@@ -244,13 +244,13 @@ class IndexManager:
 
 
 def _key(partition: Partition) -> bytes:
-    """32 bytes that no tenant can steer: their words never become a path."""
+    """A 32-byte digest, so that no path contains text from a tenant."""
     words = (str(partition.team_id), str(partition.project_id), partition.embedding_version)
     return hashlib.sha256("\x00".join(words).encode()).digest()
 
 
 def _written_at(path: Path) -> float:
-    """Seconds since 1970; of a file that is gone, before all others."""
+    """Seconds since 1970; 0 for a file that is gone."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
@@ -262,7 +262,7 @@ def _unusable(error: OSError) -> IndexStoreUnavailable:
 
 
 def _write_durably(path: Path, *parts: bytes | memoryview) -> None:
-    """All or nothing under *path*, also when the power goes: file, then name, then folder reach the disk."""
+    """Atomic even on power loss: the file, then its name, then its folder are synced."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(path.parent.parent)

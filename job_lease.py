@@ -1,4 +1,4 @@
-"""A job in the hands of a worker: how one is claimed, the writes that count while it is held, its heartbeat."""
+"""A worker's hold on a job: the claim, writes conditional on it, and the heartbeat that renews it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CANCELLED = "Cancelled on request."
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job in the hands of one worker, for one attempt. *result* is what earlier attempts left."""
+    """A job held by one worker, for one attempt. *result* is that of earlier attempts."""
 
     team_id: int
     job_id: str
@@ -36,7 +36,7 @@ class Claim:
     cancel_requested: bool
 
 
-def waits() -> ColumnElement[bool]:
+def is_due() -> ColumnElement[bool]:
     return and_(Job.status == JobStatus.PENDING, Job.run_after <= epoch_now())
 
 
@@ -44,11 +44,11 @@ def is_abandoned() -> ColumnElement[bool]:
     return and_(Job.status == JobStatus.RUNNING, Job.lease_until < epoch_now())
 
 
-def take(session: Session, which: ColumnElement[bool], worker: str, lease_seconds: float) -> Job | None:
-    """One conditional statement: of two workers that see the same job, one gets it."""
+def claim_oldest(session: Session, condition: ColumnElement[bool], worker: str, lease_seconds: float) -> Job | None:
+    """One conditional statement: if two workers see the same job, only one gets it."""
     oldest = (
         select(Job.job_id)
-        .where(which)
+        .where(condition)
         .order_by(Job.created_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -62,12 +62,12 @@ def take(session: Session, which: ColumnElement[bool], worker: str, lease_second
         "started_at": func.coalesce(Job.started_at, utc_now()),
         "updated_at": utc_now(),
     }
-    query = update(Job).where(Job.job_id == oldest, which).values(**change).returning(Job)
+    query = update(Job).where(Job.job_id == oldest, condition).values(**change).returning(Job)
     return session.scalar(query, execution_options={"synchronize_session": False})
 
 
-def held(claim: Claim) -> Any:
-    """The start of every write: of the job, on the condition that it is still that worker's, in that attempt."""
+def update_held(claim: Claim) -> Any:
+    """An UPDATE of the job, conditional on that worker and attempt still holding it."""
     return update(Job).where(
         Job.team_id == claim.team_id,
         Job.job_id == claim.job_id,
@@ -78,18 +78,18 @@ def held(claim: Claim) -> Any:
 
 
 def write(session: Session, claim: Claim, values: Mapping[str, Any], *, is_last: bool = False) -> None:
-    """Raises LostLease; and JobCancelled, unless this is how the job ends."""
-    query = held(claim).values(updated_at=utc_now(), **values).returning(Job.cancel_requested)
+    """Raises LostLease, and JobCancelled unless *is_last*."""
+    query = update_held(claim).values(updated_at=utc_now(), **values).returning(Job.cancel_requested)
     cancel_requested = session.scalar(query, execution_options={"synchronize_session": False})
     if cancel_requested is None:
-        raise lost(claim)
+        raise lost_lease(claim)
     if cancel_requested and not is_last:
         raise JobCancelled(CANCELLED)
 
 
 def release(session: Session, claim: Claim, values: Mapping[str, Any]) -> None:
-    """Back to waiting. Where a newer job waits under the same key, that one does the work and this one ends."""
-    waiting: dict[str, Any] = {"status": JobStatus.PENDING, "worker": None, "lease_until": None}
+    """Make the job pending again; cancel it if a newer one with the same key is already pending."""
+    change: dict[str, Any] = {"status": JobStatus.PENDING, "worker": None, "lease_until": None}
     own = aliased(Job)
     newer = session.scalar(
         select(Job.job_id)
@@ -97,25 +97,25 @@ def release(session: Session, claim: Claim, values: Mapping[str, Any]) -> None:
         .where(own.team_id == claim.team_id, own.job_id == claim.job_id, Job.status == JobStatus.PENDING)
     )
     if newer is not None:
-        told = f"Job {newer} waits to do the same."
-        waiting |= {"status": JobStatus.CANCELLED, "completed_at": utc_now(), "error": told}
-    write(session, claim, {**values, **waiting})
+        reason = f"Job {newer} is pending for the same work."
+        change |= {"status": JobStatus.CANCELLED, "completed_at": utc_now(), "error": reason}
+    write(session, claim, {**values, **change})
 
 
-def lost(claim: Claim) -> LostLease:
-    return LostLease(f"Job {claim.job_id} belongs to another worker now.")
+def lost_lease(claim: Claim) -> LostLease:
+    return LostLease(f"Job {claim.job_id} now belongs to another worker.")
 
 
 log = logging.getLogger(__name__)
 
 
-class Renewing(Protocol):
-    """What a lease asks of its queue."""
+class LeaseQueue(Protocol):
+    """The part of the queue that a lease needs."""
 
     lease_seconds: float
     slice_seconds: float
 
-    def others_wait(self, claim: Claim) -> bool: ...
+    def has_waiting_others(self, claim: Claim) -> bool: ...
 
     def renew(self, claim: Claim) -> bool: ...
 
@@ -123,32 +123,32 @@ class Renewing(Protocol):
 
 
 class Lease:
-    """A claim that is kept alive. Whoever does the work asks it at every step whether to go on."""
+    """A claim that a heartbeat renews. The job calls check() at every step."""
 
-    def __init__(self, queue: Renewing, claim: Claim, stopping: Event) -> None:
+    def __init__(self, queue: LeaseQueue, claim: Claim, stopping: Event) -> None:
         self.queue = queue
         self.claim = claim
         self.stopping = stopping
         self.is_over = Event()
         self._slice_ends = time.monotonic() + queue.slice_seconds
-        self._why_not: ServiceError | None = None
+        self._end_error: ServiceError | None = None
 
     def check(self) -> None:
-        """Raise LostLease, JobCancelled or WorkerStopping when the work should end here."""
-        if self._why_not is not None:
-            raise self._why_not
+        """Raise LostLease, JobCancelled or WorkerStopping if the work should end here."""
+        if self._end_error is not None:
+            raise self._end_error
         if self.stopping.is_set():
-            raise WorkerStopping(f"The worker stops; job {self.claim.job_id} goes back to the queue.")
+            raise WorkerStopping(f"The worker stops; job {self.claim.job_id} returns to the queue.")
 
     def give_way(self) -> None:
-        """As check(); and raise GivesWay when the job has had its slice of the worker and another tenant's job waits.
+        """As check(); also raises GivesWay if the job has used up its time slice while another tenant's job waits.
 
-        To be called behind a step and before the next, where all that was done is committed: the job begins again
-        from there, and gets at least one step further in each of its turns.
+        Call it between steps, when all work is committed: the job resumes from there, and completes at least one step
+        in each turn.
         """
         self.check()
-        if time.monotonic() >= self._slice_ends and self.queue.others_wait(self.claim):
-            raise GivesWay(f"Job {self.claim.job_id} lets another tenant's go first.")
+        if time.monotonic() >= self._slice_ends and self.queue.has_waiting_others(self.claim):
+            raise GivesWay(f"Job {self.claim.job_id} gives way to another tenant's.")
 
     @contextmanager
     def step(self, progress: int, result: Json) -> Iterator[Session]:
@@ -158,20 +158,20 @@ class Lease:
             yield session
 
     def beat(self) -> None:
-        """Renew at a third of the lease, until the work is over or the job is lost.
+        """Renew after each third of the lease, until the work is over or the lease is lost.
 
-        A lease that could not be renewed for its whole length is as good as lost: another worker may have it.
+        A lease that could not be renewed for its whole duration counts as lost: another worker may hold the job.
         """
         renewed_at = time.monotonic()
         while not self.is_over.wait(self.queue.lease_seconds / 3):
             try:
                 if self.queue.renew(self.claim):
-                    self._why_not = JobCancelled(CANCELLED)
+                    self._end_error = JobCancelled(CANCELLED)
                 renewed_at = time.monotonic()
             except LostLease as error:
-                self._why_not = error
+                self._end_error = error
                 return
             except Exception:
                 log.exception("could not renew the lease of job %s", self.claim.job_id)
                 if time.monotonic() - renewed_at > self.queue.lease_seconds:
-                    self._why_not = lost(self.claim)
+                    self._end_error = lost_lease(self.claim)

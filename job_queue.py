@@ -1,8 +1,8 @@
-"""The job queue: a table, a lease, and few verbs.
+"""The job queue: a table, a lease, and a few verbs.
 
-create_job and cancel join the caller's transaction. Every write of a worker is one statement on the condition
-that the job is still that worker's, in that attempt (job_lease.py): one that was only slow cannot overwrite its
-successor. A worker that dies holds nothing but a lease, which runs out.
+create_job and cancel join the caller's transaction. Every write of a worker is one statement, conditional on the job
+still belonging to that worker and attempt (job_lease.py), so a slow worker cannot overwrite its successor. A worker
+that dies holds nothing but a lease, which expires.
 """
 
 from __future__ import annotations
@@ -23,7 +23,17 @@ from database.engine import Database
 from database.repeating import repeatable
 from domain import JobStatus, Json
 from errors import NotFound
-from job_lease import Claim, Lease, held, is_abandoned, lost, release, take, waits, write
+from job_lease import (
+    Claim,
+    Lease,
+    claim_oldest,
+    is_abandoned,
+    is_due,
+    lost_lease,
+    release,
+    update_held,
+    write,
+)
 from models import Job, Project, Team, WorkerRow, utc_now
 from times import shifted
 
@@ -32,7 +42,7 @@ LONGEST_PAUSE_SECONDS = 300.0
 
 
 class JobQueue:
-    """Hands each job to one worker at a time, for as long as the lease lasts."""
+    """Gives each job to one worker at a time, for the duration of its lease."""
 
     def __init__(
         self,
@@ -50,7 +60,7 @@ class JobQueue:
         self.retry_seconds = retry_seconds
         self._last_team = -1
 
-    # Asking for work
+    # Creating and cancelling
 
     def create_job(
         self,
@@ -61,9 +71,9 @@ class JobQueue:
         project: Project,
         dedupe_key: str | None = None,
     ) -> str:
-        """Ask for work in the caller's transaction. Returns the id of the job, or of the one that already waits.
+        """Create a job in the caller's transaction. Returns its id, or that of the pending job with the same key.
 
-        Jobs with the same *dedupe_key* in a project are one job for as long as it is waiting.
+        A project has at most one pending job per *dedupe_key*.
         """
         values = {
             "team_id": project.team_id,
@@ -74,15 +84,15 @@ class JobQueue:
             "dedupe_key": dedupe_key,
             "run_after": epoch_now(),
         }
-        session.flush()  # the project may be new: its row goes first
+        session.flush()  # a new project's row must be inserted first
         if dedupe_key is None:
             return session.scalars(insert(Job).values(**values).returning(Job.job_id)).one()
-        return _the_one_that_waits(session, values)
+        return _insert_or_get_pending(session, values)
 
     def cancel(self, session: Session, job_id: str, *, tenant_id: str | None = None) -> Job:
-        """A waiting job is cancelled at once, a running one at its next step, a finished one stays as it is.
+        """Cancels a pending job at once and a running one at its next step; a finished one stays unchanged.
 
-        With *tenant_id*, here and below, jobs of others do not exist.
+        With *tenant_id*, here and below, jobs of other tenants do not exist.
         """
         is_waiting = Job.status == JobStatus.PENDING
         change = {
@@ -91,23 +101,23 @@ class JobQueue:
             "cancel_requested": True,
             "updated_at": utc_now(),
         }
-        wanted = and_(Job.job_id == job_id, _is_of(tenant_id))
-        session.execute(update(Job).where(wanted, Job.status.not_in(FINISHED)).values(**change))
-        job = session.scalar(select(Job).where(wanted))
+        is_job = and_(Job.job_id == job_id, _belongs_to(tenant_id))
+        session.execute(update(Job).where(is_job, Job.status.not_in(FINISHED)).values(**change))
+        job = session.scalar(select(Job).where(is_job))
         if job is None:
             raise _no_such_job(job_id)
         return job
 
-    # Looking at it
+    # Reading
 
     @repeatable
     def get(self, job_id: str, *, tenant_id: str | None = None) -> tuple[Job, Project, Team]:
         with self.database.read() as session:
-            wanted = and_(Job.job_id == job_id, _is_of(tenant_id))
-            found = session.execute(_with_place().where(wanted)).one_or_none()
-        if found is None:
+            is_job = and_(Job.job_id == job_id, _belongs_to(tenant_id))
+            row = session.execute(_jobs_with_namespace().where(is_job)).one_or_none()
+        if row is None:
             raise _no_such_job(job_id)
-        return tuple(found)
+        return tuple(row)
 
     @repeatable
     def page(
@@ -120,39 +130,41 @@ class JobQueue:
         tenant_id: str | None = None,
         namespace: str | None = None,
     ) -> list[tuple[Job, Project, Team]]:
-        """The newest jobs first, from behind the job *after* on; at most *limit* of them."""
-        wanted = {Job.status: status, Job.type: type, Team.name: tenant_id, Project.name: namespace}
-        query = _with_place().where(*(column == value for column, value in wanted.items() if value is not None))
+        """At most *limit* jobs, newest first, starting behind the job *after*."""
+        filters = {Job.status: status, Job.type: type, Team.name: tenant_id, Project.name: namespace}
+        query = _jobs_with_namespace().where(
+            *(column == value for column, value in filters.items() if value is not None)
+        )
         with self.database.read() as session:
             if after is not None:
-                last = session.scalar(select(Job).where(Job.job_id == after, _is_of(tenant_id)))
+                last = session.scalar(select(Job).where(Job.job_id == after, _belongs_to(tenant_id)))
                 if last is None:
-                    raise NotFound(f"The cursor {after!r} is no job any more: start again without it.", param="after")
-                older = and_(Job.created_at == last.created_at, Job.job_id < last.job_id)
-                query = query.where(or_(Job.created_at < last.created_at, older))
+                    raise NotFound(f"The cursor {after!r} is no longer a job: start again without it.", param="after")
+                is_older_sibling = and_(Job.created_at == last.created_at, Job.job_id < last.job_id)
+                query = query.where(or_(Job.created_at < last.created_at, is_older_sibling))
             newest_first = query.order_by(Job.created_at.desc(), Job.job_id.desc()).limit(limit)
             return [tuple(row) for row in session.execute(newest_first)]
 
     @repeatable
     def stats(self, *, tenant_id: str | None = None) -> dict[str, int]:
         with self.database.read() as session:
-            query = select(Job.status, func.count()).where(_is_of(tenant_id))
+            query = select(Job.status, func.count()).where(_belongs_to(tenant_id))
             rows = session.execute(query.group_by(Job.status))
-            counted: dict[str, int] = {status: count for status, count in rows}
-        return {status.value: counted.get(status.value, 0) for status in JobStatus}
+            counts: dict[str, int] = {status: count for status, count in rows}
+        return {status.value: counts.get(status.value, 0) for status in JobStatus}
 
-    # Doing it
+    # Working
 
     def claim(self, worker: str) -> Claim | None:
-        """Take the oldest job that can run, of the tenant whose turn it is; or one whose worker fell silent.
+        """Claim an abandoned job, or the oldest due job of the tenant whose turn it is.
 
-        Turns go round the tenants that have jobs waiting, so that a long queue of one does not starve another.
-        An idle poll reads one index and writes nothing.
+        Tenants with pending jobs take turns (round-robin), so that a long queue does not starve other tenants. An idle
+        poll reads one index and writes nothing.
         """
         with self.database.read() as session:
-            if session.scalar(select(Job.job_id).where(or_(waits(), is_abandoned())).limit(1)) is None:
+            if session.scalar(select(Job.job_id).where(or_(is_due(), is_abandoned())).limit(1)) is None:
                 return None
-        job = self._claim_one(is_abandoned(), worker) or self._claim_one(waits(), worker)
+        job = self._claim_one(is_abandoned(), worker) or self._claim_one(is_due(), worker)
         if job is None:
             return None
         self._last_team = job.team_id
@@ -168,58 +180,58 @@ class JobQueue:
             cancel_requested=job.cancel_requested,
         )
 
-    def _claim_one(self, which: ColumnElement[bool], worker: str) -> Job | None:
-        """Of one tenant at a time: where tenants are spread over servers, one of them can lock it."""
-        tried: list[int] = []  # others were quicker there
-        while (team_id := self._whose_turn(which, tried)) is not None:
+    def _claim_one(self, condition: ColumnElement[bool], worker: str) -> Job | None:
+        """Tries one tenant at a time: with tenants sharded over servers, one server can lock the row."""
+        skipped: list[int] = []  # tenants whose jobs other workers claimed first
+        while (team_id := self._whose_turn(condition, skipped)) is not None:
             with self.database.write() as session:
-                job = take(session, and_(Job.team_id == team_id, which), worker, self.lease_seconds)
+                job = claim_oldest(session, and_(Job.team_id == team_id, condition), worker, self.lease_seconds)
             if job is not None:
                 return job
-            tried.append(team_id)
+            skipped.append(team_id)
         return None
 
-    def _whose_turn(self, which: ColumnElement[bool], tried: list[int]) -> int | None:
-        query = select(Job.team_id).where(which, Job.team_id.not_in(tried)).order_by(Job.team_id).limit(1)
+    def _whose_turn(self, condition: ColumnElement[bool], skipped: list[int]) -> int | None:
+        query = select(Job.team_id).where(condition, Job.team_id.not_in(skipped)).order_by(Job.team_id).limit(1)
         with self.database.read() as session:
-            following = session.scalar(query.where(Job.team_id > self._last_team))
-            return session.scalar(query) if following is None else following
+            next_team = session.scalar(query.where(Job.team_id > self._last_team))
+            return session.scalar(query) if next_team is None else next_team
 
-    def others_wait(self, claim: Claim) -> bool:
-        """Is there a job of another tenant that nobody works on? The tenant's own may be many: they are not read."""
+    def has_waiting_others(self, claim: Claim) -> bool:
+        """Whether another tenant has a job that no worker has. Never reads the tenant's own jobs, which may be many."""
         with self.database.read() as session:
             return any(
-                session.scalar(select(Job.job_id).where(which, is_other).limit(1)) is not None
-                for which in (waits(), is_abandoned())
+                session.scalar(select(Job.job_id).where(condition, is_other).limit(1)) is not None
+                for condition in (is_due(), is_abandoned())
                 for is_other in (Job.team_id > claim.team_id, Job.team_id < claim.team_id)
             )
 
     def renew(self, claim: Claim) -> bool:
-        """Hold the job for another lease. Returns whether somebody wants it cancelled; raises LostLease."""
+        """Extend the lease. Returns whether cancellation was requested. Raises LostLease."""
         with self.database.write() as session:
-            query = held(claim).values(lease_until=epoch_now() + self.lease_seconds)
+            query = update_held(claim).values(lease_until=epoch_now() + self.lease_seconds)
             cancel_requested: bool | None = session.scalar(query.returning(Job.cancel_requested))
             session.execute(update(WorkerRow).where(WorkerRow.name == claim.worker).values(seen_at=utc_now()))
         if cancel_requested is None:
-            raise lost(claim)
+            raise lost_lease(claim)
         return cancel_requested
 
     @contextmanager
     def step(self, claim: Claim, *, progress: int, result: Json) -> Iterator[Session]:
-        """A transaction of the job's work, kept only if the job is still this worker's.
+        """A transaction of the job's work, committed only if this worker still holds the job.
 
-        *progress* (0 to 100, never falling) and *result* so far are kept with it.
+        Stores *progress* (0 to 100, never decreasing) and the *result* so far.
         """
         with self.database.write() as session:
-            shown = case((Job.progress < progress, progress), else_=Job.progress)
-            write(session, claim, {"progress": shown, "result_json": result})
+            new_progress = case((Job.progress < progress, progress), else_=Job.progress)
+            write(session, claim, {"progress": new_progress, "result_json": result})
             yield session
 
     @contextmanager
     def finish(
         self, claim: Claim, status: JobStatus, *, result: Json | None = None, error: str | None = None
     ) -> Iterator[Session]:
-        """The job's last transaction: what it does is committed together with how the job ended."""
+        """The job's last transaction: commits its work together with the job's status."""
         values: dict[str, Any] = {"status": status, "error": error, "lease_until": None, "completed_at": utc_now()}
         if result is not None:
             values["result_json"] = result
@@ -230,23 +242,23 @@ class JobQueue:
             yield session
 
     def retry(self, claim: Claim, error: str) -> float:
-        """Give the job back for another try. Returns the pause before it, in seconds: it doubles each time."""
+        """Return the job to the queue for another attempt. Returns the backoff in seconds, which doubles each time."""
         pause = min(self.retry_seconds * 2.0 ** (claim.attempt - 1), LONGEST_PAUSE_SECONDS)
         with self.database.write() as session:
             release(session, claim, {"error": error, "run_after": epoch_now() + pause})
         return pause
 
     def give_back(self, claim: Claim) -> None:
-        """Let any worker go on at once where this one leaves off. It does not count as a try.
+        """Return the job to the queue, for any worker to continue at once. Does not count as an attempt.
 
-        The job keeps its place among its tenant's; between tenants, others have their turn first.
+        The job keeps its position among its tenant's jobs; other tenants take their turn first.
         """
         with self.database.write() as session:
             release(session, claim, {"attempts": Job.attempts - 1})
 
     @contextmanager
     def lease(self, claim: Claim, stopping: Event) -> Iterator[Lease]:
-        """Keep the claim alive by a thread of its own for as long as the body runs."""
+        """Renew the claim in a heartbeat thread while the body runs."""
         lease = Lease(self, claim, stopping)
         heart = Thread(target=lease.beat, name=f"heartbeat-{claim.job_id}", daemon=True)
         heart.start()
@@ -256,18 +268,18 @@ class JobQueue:
             lease.is_over.set()
             heart.join()
 
-    # Keeping the house
+    # Maintenance
 
     def prune(self, keep_days: float) -> int:
-        """Forget jobs that were finished longer ago than that. Returns how many."""
+        """Delete jobs that finished more than *keep_days* ago. Returns their number."""
         before = shifted(utc_now(), days=-keep_days)
         with self.database.write() as session:
-            done = session.execute(delete(Job).where(Job.status.in_(FINISHED), Job.completed_at < before))
-        assert isinstance(done, CursorResult)
-        return done.rowcount
+            result = session.execute(delete(Job).where(Job.status.in_(FINISHED), Job.completed_at < before))
+        assert isinstance(result, CursorResult)
+        return result.rowcount
 
     def report_worker(self, name: str) -> None:
-        """Note that a worker is alive, for whoever asks why jobs wait."""
+        """Record that a worker is alive, to diagnose why jobs wait."""
         with self.database.write() as session:
             row = session.get(WorkerRow, name) or WorkerRow(name=name, started_at=utc_now())
             row.seen_at = utc_now()
@@ -279,34 +291,34 @@ class JobQueue:
             session.execute(delete(WorkerRow).where(WorkerRow.name == name))
 
     def workers(self) -> list[WorkerRow]:
-        """The workers that were seen in the last day and did not say goodbye, the one seen last first."""
+        """The workers seen within the last day that did not shut down, most recently seen first."""
         with self.database.read() as session:
             return list(session.scalars(select(WorkerRow).order_by(WorkerRow.seen_at.desc())))
 
 
-def _the_one_that_waits(session: Session, values: Mapping[str, Any]) -> str:
+def _insert_or_get_pending(session: Session, values: Mapping[str, Any]) -> str:
     same = and_(
         Job.team_id == values["team_id"],
         Job.project_id == values["project_id"],
         Job.dedupe_key == values["dedupe_key"],
     )
-    waiting: str | None = None
-    while waiting is None:  # the one that waited may have been claimed before it could be read
-        waiting = session.scalar(insert_or_ignore(session, Job).values(**values).returning(Job.job_id))
-        waiting = waiting or session.scalar(select(Job.job_id).where(same, Job.status == JobStatus.PENDING))
-    return waiting
+    job_id: str | None = None
+    while job_id is None:  # the pending job may be claimed before it is read
+        job_id = session.scalar(insert_or_ignore(session, Job).values(**values).returning(Job.job_id))
+        job_id = job_id or session.scalar(select(Job.job_id).where(same, Job.status == JobStatus.PENDING))
+    return job_id
 
 
-def _with_place() -> Any:
-    place = and_(Project.team_id == Job.team_id, Project.id == Job.project_id)
-    return select(Job, Project, Team).join(Project, place).join(Team, Team.id == Job.team_id)
+def _jobs_with_namespace() -> Any:
+    in_project = and_(Project.team_id == Job.team_id, Project.id == Job.project_id)
+    return select(Job, Project, Team).join(Project, in_project).join(Team, Team.id == Job.team_id)
 
 
-def _is_of(tenant_id: str | None) -> ColumnElement[bool]:
+def _belongs_to(tenant_id: str | None) -> ColumnElement[bool]:
     if tenant_id is None:
         return true()
     return Job.team_id == select(Team.id).where(Team.name == tenant_id).scalar_subquery()
 
 
 def _no_such_job(job_id: str) -> NotFound:
-    return NotFound(f"There is no job {job_id!r}. Finished jobs are forgotten after a while.", param="job_id")
+    return NotFound(f"There is no job {job_id!r}. Finished jobs are deleted after a while.", param="job_id")

@@ -1,31 +1,31 @@
-"""Every table, on one page: the schema's one source of truth. Declarations only.
+"""All tables, on one page: the schema's source of truth. Declarations only.
 
-Keys of what a tenant owns start with the team, so that one statement per table shards by tenant. Numbers
-of projects and of chunks are handed out by the parent's row, never by a sequence of the database.
+Primary keys of a tenant's rows start with the team, so that one statement per table shards by tenant. Projects and
+chunks get their numbers from the parent's row, never from a sequence of the database.
 
-Who owns data
+Tenants
     teams               a tenant
     projects            a namespace of a tenant, and the counters of everything in it
     api_keys            a key of a team, as its hash
 Documents
-    docs                a document: its newest revision, the live one, and its status
+    docs                a document: its newest and its live revision, and its status
     revisions           an accepted content of a document
     files               the raw file of a revision
-    pending_blobs       a raw file that no revision has taken yet
-    chunks              a piece of a revision, and from when to when it is visible
-What chunks are found by
+    pending_blobs       a raw file that no revision has adopted yet
+    chunks              a piece of a revision, and between which seqs it is visible
+Indexes
     embedding_versions  a way of turning text into vectors
     embeddings          a vector, once per tenant, version and embedded text
     indices             the checkpoint of a partition
     vectors             the vector of a live chunk, where pgvector searches it
     keywords            the words of a live chunk
-Long work
-    jobs                a unit of it
+Jobs
+    jobs                a unit of work in the queue
     workers             a worker process that was seen
-What is kept of requests
+Requests
     query_logs          a question, and how it was answered
     query_citations     a chunk that a search returned, or that an answer cited
-    ingest_usage        what a project took in on one day
+    ingest_usage        what a project ingested on one day
     idempotency_keys    the answer to a keyed request
 """
 
@@ -66,9 +66,9 @@ def utc_now() -> datetime:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time in UTC on every database: SQLite forgets the zone, Postgres answers in its own.
+    """An aware time in UTC on every database: SQLite drops the zone, Postgres returns its own.
 
-    One without a zone, or that no driver could read again, is refused, as a value and in a comparison alike.
+    Times without a zone, or out of the drivers' range, are refused, as values and in comparisons.
     """
 
     impl = DateTime(timezone=True)
@@ -96,19 +96,19 @@ class Base(DeclarativeBase):
 
 
 def partial_index(name: str, condition: str, *columns: str) -> Index:
-    """Of the rows alone that meet the condition."""
+    """An index of only the rows that meet the condition."""
     return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
-# An integer that SQLite can count up by itself as a primary key, and that is 64 bits wide elsewhere.
+# An integer primary key that SQLite increments by itself; 64 bits wide elsewhere.
 TeamId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Team(Base):
     """A tenant. In the data API it is the string ``tenant_id``, which is the *name* here.
 
-    *system_prompt* is what a language model is told first when this team asks; null: the service's default. A request
-    may put its own in that place only where *allow_system_prompt* says so.
+    *system_prompt* is the language model's system prompt for this team; null: the service's default. Requests may
+    override it only with *allow_system_prompt*.
     """
 
     __tablename__ = "teams"
@@ -125,9 +125,9 @@ class Project(Base):
     """A namespace of a tenant, and the counters of everything in it.
 
     *seq* counts publications: a chunk is visible at S when live_seq <= S and dead_seq is null or > S.
-    *next_faiss_id* numbers chunks densely. Both are taken by UPDATE ... RETURNING, whose row lock makes the
-    numbers follow the order of commits. *keywords_seq* is the number up to which the table of keywords follows the
-    project; it is *seq*, or the table is not to be used. *keywords_number* is the project's own in that table.
+    *next_faiss_id* numbers chunks densely. Both are incremented by UPDATE ... RETURNING, whose row lock makes the
+    numbers follow the order of commits. *keywords_seq* is the seq up to which the table of keywords is complete;
+    unless it equals *seq*, the table must not be used. *keywords_number* is the project's number in that table.
     """
 
     __tablename__ = "projects"
@@ -147,9 +147,9 @@ class Project(Base):
 
 
 class ApiKey(Base):
-    """A key of a team. *id* is its public part, *key_hash* the SHA-256 of the whole; the key itself is nowhere.
+    """A key of a team. *id* is its public part, *key_hash* the SHA-256 of the whole; the key itself is not stored.
 
-    *scopes* are words with a space between them. A key is active until it has been revoked or has expired.
+    *scopes* are separated by spaces. A key is active until it has been revoked or has expired.
     """
 
     __tablename__ = "api_keys"
@@ -167,7 +167,7 @@ class ApiKey(Base):
 
 
 class DocStatus(StrEnum):
-    """uploaded -> processing -> ready | failed: how the newest accepted revision of a doc is doing."""
+    """uploaded -> processing -> ready | failed: the status of the newest accepted revision."""
 
     UPLOADED = "uploaded"
     PROCESSING = "processing"
@@ -176,7 +176,7 @@ class DocStatus(StrEnum):
 
 
 class RevisionStatus(StrEnum):
-    """pending -> live -> retired; or, never seen by a search, superseded, failed or cancelled."""
+    """pending -> live -> retired; or superseded, failed or cancelled, without ever being live."""
 
     PENDING = "pending"
     LIVE = "live"
@@ -187,7 +187,7 @@ class RevisionStatus(StrEnum):
 
 
 class Doc(Base):
-    """One document of a namespace. *revision* counts what was accepted, deletions included."""
+    """A document of a namespace. *revision* counts accepted changes, deletions included."""
 
     __tablename__ = "docs"
     __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
@@ -205,10 +205,10 @@ class Doc(Base):
 
 
 class Revision(Base):
-    """One accepted content of a doc, and how far it got. The text is kept as it was sent.
+    """An accepted content of a document, and its status. The text is stored as received.
 
-    Its chunks have the numbers from *first_id* on. *published_seq* and *published_at* say when it appeared, or was
-    described anew since. *text* stands last in the row: reading the metadata of a hit does not walk through it.
+    Its chunks have consecutive ids from *first_id* on. *published_seq* and *published_at* are those of its publication,
+    or of a later change of its description. *text* is the last column, so that reading metadata does not read it.
     """
 
     __tablename__ = "revisions"
@@ -241,10 +241,10 @@ class Revision(Base):
 
 
 class File(Base):
-    """The raw file that a revision came as; *revisions.blob_uri* is its name in the store of raw files.
+    """The raw file of a revision; *revisions.blob_uri* is its name in the blob store.
 
-    *asked* is how its sender wants it read and cut, for the worker that turns it into text. *warnings* say what of it
-    is not in the text, each as a text/extract/base.py Caveat; what was read by earlier versions has strings there.
+    *read_options* (column *asked*) are the upload's options for extraction and chunking, for the worker. *warnings*
+    name content that is missing from the text, each as a text/extract/base.py Caveat; earlier versions wrote strings.
     """
 
     __tablename__ = "files"
@@ -261,24 +261,24 @@ class File(Base):
     revision: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     filename: Mapped[str]
     byte_count: Mapped[int] = mapped_column(BigInteger)
-    asked: Mapped[Json]
+    read_options: Mapped[Json] = mapped_column("asked")
     warnings: Mapped[list[Json | str]] = mapped_column(JSON, default=list)
 
     @property
     def caveats(self) -> list[Json]:
-        """The warnings as objects, whichever version wrote them."""
+        """The warnings as objects, whatever version wrote them."""
         return [{"code": "other", "message": each} if isinstance(each, str) else each for each in self.warnings]
 
     @property
     def messages(self) -> list[str]:
-        """What the warnings say, each once: of many pages one may say the same."""
+        """The distinct messages of the warnings, which may repeat for many pages."""
         return list(dict.fromkeys(str(each["message"]) for each in self.caveats))
 
 
 class PendingBlob(Base):
-    """A raw file that is being stored and that no revision has taken yet. Taking it deletes the row.
+    """A raw file that is stored, or being stored, and that no revision has adopted yet. Adoption deletes the row.
 
-    *is_doomed*: it was given up, nobody may take it any more, and its blob is being deleted.
+    *is_doomed*: it was abandoned; no revision may adopt it any more, and its blob is being deleted.
     """
 
     __tablename__ = "pending_blobs"
@@ -291,8 +291,8 @@ class PendingBlob(Base):
 class Chunk(Base):
     """A piece of a revision. *faiss_id* is its number in its project and in every index of it.
 
-    *header* is the context that was put before the text when it was embedded, and *embed_hash* the hash of
-    both: the key under which the vector is found. *chunk_metadata* is the chunk's own, beside the document's.
+    *header* is the context that was embedded before the text, and *embed_hash* the hash of both, which is the vector's
+    key. *chunk_metadata* is the chunk's own, in addition to the document's.
     """
 
     __tablename__ = "chunks"
@@ -332,9 +332,9 @@ class Chunk(Base):
 
 
 class EmbeddingVersion(Base):
-    """What a version's name stands for. Written once, at its first use; the same for every tenant.
+    """The definition of an embedding version. Written once, at its first use; the same for every tenant.
 
-    *is_external*: its vectors come from whoever sends the chunks; no model stands behind it.
+    *is_external*: its vectors come with the chunks, not from a model.
     """
 
     __tablename__ = "embedding_versions"
@@ -364,9 +364,9 @@ class Embedding(Base):
 class IndexRow(Base):
     """A partition's checkpoint. The commit that names a file is the swap to it.
 
-    *faiss_path* is relative to the folder of indices; null: there is no checkpoint, the tail is everything.
-    *problem* is what was wrong with the file when somebody last tried to read it. *vectors_seq* is the number
-    up to which the table of vectors follows the partition; it is the project's, or the table is not to be used.
+    *faiss_path* is relative to the index folder; null: there is no checkpoint, and everything is in the tail.
+    *problem* describes why the file could not be loaded. *vectors_seq* is the seq up to which the table of vectors is
+    complete; unless it equals the project's, the table must not be used.
     """
 
     __tablename__ = "indices"
@@ -387,9 +387,9 @@ class IndexRow(Base):
 
 
 class VectorRow(Base):
-    """The vector of a live chunk where pgvector searches it. Postgres alone has this table.
+    """The vector of a live chunk, for pgvector. Only Postgres has this table.
 
-    The column has no dimension, so that versions of every dimension live here; each has an index of its own.
+    The column has no fixed dimension, so that it holds versions of any dimension; each has its own index.
     """
 
     __tablename__ = "vectors"
@@ -406,16 +406,16 @@ class VectorRow(Base):
 
 
 class KeywordRow(Base):
-    """The words of a live chunk, as engines/keywords writes them.
+    """The words of a live chunk, as engines/keywords encodes them.
 
-    The database finds rows by a lexeme: Postgres through the index below, SQLite through an FTS5 table that triggers
-    keep in step (migration 0006), whose rows are numbered by *posting*.
+    The database looks rows up by lexeme: Postgres with the index below, SQLite with an FTS5 table that triggers keep
+    in step (migration 0006), whose rowid is *posting*.
     """
 
     __tablename__ = "keywords"
     __table_args__ = (
         ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
-        # Without fastupdate: a search would read every insertion that still waits to be sorted in.
+        # Without fastupdate, because searches would scan all insertions that are not merged yet.
         Index(
             None,
             "lexemes",
@@ -433,10 +433,10 @@ class KeywordRow(Base):
 
 
 class Job(Base):
-    """A unit of long work, written in the transaction of the change that asks for it.
+    """A unit of work, written in the transaction of the change that needs it.
 
-    So a document is never stored without the job that indexes it, nor a job left for a document that was
-    rolled back. *dedupe_key*: at most one waiting job of a project per key.
+    So a document is never stored without the job that indexes it, and no job is left for a document that was rolled
+    back. *dedupe_key*: a project has at most one pending job per key.
     """
 
     __tablename__ = "jobs"
@@ -478,7 +478,7 @@ class Job(Base):
 
 
 class WorkerRow(Base):
-    """A worker process that was seen: for whoever asks why jobs wait."""
+    """A worker process that was seen alive, to diagnose why jobs wait."""
 
     __tablename__ = "workers"
 
@@ -488,10 +488,10 @@ class WorkerRow(Base):
 
 
 class LoggedQuery(Base):
-    """A question that was answered, or that could not be: then *error* is the code of what went wrong.
+    """A question and its outcome; *error* is the error code if it failed.
 
-    Written some time after the answer. *question* is null unless the operator wants texts; *model* is null where no
-    answer was made of what was found. *day* is that of created_at in UTC, as 2026-11-21.
+    Written some time after the answer. *question* is null unless the operator logs texts; *model* is null if no answer
+    was generated. *day* is that of created_at in UTC, as 2026-11-21.
     """
 
     __tablename__ = "query_logs"
@@ -520,7 +520,7 @@ class LoggedQuery(Base):
 
 
 class QueryCitation(Base):
-    """A chunk that a search gave, or that an answer cited. A log outlives what it tells of: no chunk is referred to."""
+    """A chunk that a search returned or an answer cited. No foreign key: the log outlives the chunk."""
 
     __tablename__ = "query_citations"
     __table_args__ = (
@@ -537,10 +537,9 @@ class QueryCitation(Base):
 
 
 class IngestUsage(Base):
-    """What a project took in on one day, in UTC. Counted in the transactions that store it, so it is exact.
+    """What a project ingested on one day, in UTC. Exact, as the storing transactions count it.
 
-    *chunks* got their vectors by being published or moved to another version; *chunks_embedded* of the vectors had
-    to be made.
+    *chunks* counts chunks that were published or re-embedded, *chunks_embedded* the vectors computed for them.
     """
 
     __tablename__ = "ingest_usage"
@@ -555,7 +554,7 @@ class IngestUsage(Base):
 
 
 class IdempotencyKey(Base):
-    """The answer that was given to a keyed request; null while the first one is still at work."""
+    """The answer to a request with an idempotency key; null while the first request is in progress."""
 
     __tablename__ = "idempotency_keys"
 

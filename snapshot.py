@@ -1,4 +1,4 @@
-"""What the database says of a partition: its rows at one snapshot, its live chunks, their vectors."""
+"""Reads a partition from the database: its rows at one snapshot, its live chunks, their vectors."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Snapshot:
         return Partition(self.project.team_id, self.project.id, self.project.embedding_version)
 
 
-def snapshot(session: Session, tenant_id: str, namespace: str) -> Snapshot | None:
-    """One row: where the namespace stands, and which checkpoint it has."""
-    found = session.execute(_SNAPSHOT, {"tenant_id": tenant_id, "namespace": namespace}).one_or_none()
-    return Snapshot(*found) if found else None
+def read_snapshot(session: Session, tenant_id: str, namespace: str) -> Snapshot | None:
+    """The rows of the namespace and its index, by one query; None if it does not exist."""
+    row = session.execute(_SNAPSHOT, {"tenant_id": tenant_id, "namespace": namespace}).one_or_none()
+    return Snapshot(*row) if row else None
 
 
-# Built once: every search asks it twice, and building it takes as long as running it.
+# Built once: every search runs it twice, and building it takes as long as running it.
 _SNAPSHOT = (
     select(Project, IndexRow)
     .join(Team, Team.id == Project.team_id)
@@ -47,20 +47,20 @@ _SNAPSHOT = (
 )
 
 
-def live_vectors(session: Session, seen: Snapshot) -> tuple[Ids, Vectors]:
+def live_vectors(session: Session, snapshot: Snapshot) -> tuple[Ids, Vectors]:
     """The ids of all live chunks at the snapshot, ascending, and their vectors."""
-    return vectors_of(session, seen.key, is_live(seen.project.seq), seen.index.dimension)
+    return vectors_of(session, snapshot.key, is_live(snapshot.project.seq), snapshot.index.dimension)
 
 
-def vectors_of(session: Session, key: Partition, which: ColumnElement[bool], dimension: int) -> tuple[Ids, Vectors]:
-    """The ids of some chunks of the partition, ascending, and their vectors, shape ``(n, dimension)``."""
-    rows = stored(session, key, which)
+def vectors_of(session: Session, key: Partition, condition: ColumnElement[bool], dimension: int) -> tuple[Ids, Vectors]:
+    """The ids of the selected chunks of the partition, ascending, and their vectors, shape ``(n, dimension)``."""
+    rows = stored_vectors(session, key, condition)
     ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
     return ids, to_matrix((row[1] for row in rows), dimension)
 
 
-def stored(session: Session, key: Partition, which: ColumnElement[bool]) -> list[tuple[int, bytes]]:
-    """The ids of some chunks of the partition, ascending, and their vectors as they are kept."""
+def stored_vectors(session: Session, key: Partition, condition: ColumnElement[bool]) -> list[tuple[int, bytes]]:
+    """As vectors_of(), with the vectors as the database stores them."""
     same = and_(
         Embedding.team_id == Chunk.team_id,
         Embedding.embedding_version == key.embedding_version,
@@ -69,7 +69,7 @@ def stored(session: Session, key: Partition, which: ColumnElement[bool]) -> list
     query = (
         select(Chunk.faiss_id, Embedding.vector)
         .join(Embedding, same)
-        .where(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id, which)
+        .where(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id, condition)
         .order_by(Chunk.faiss_id)
     )
     return [(row[0], row[1]) for row in session.execute(query)]
@@ -80,37 +80,37 @@ def to_matrix(vectors: Iterable[bytes], dimension: int) -> Vectors:
     return np.frombuffer(b"".join(vectors), "<f4").astype(np.float32, copy=False).reshape(-1, dimension)
 
 
-def differing(held: Vectors, vectors: Vectors) -> int:
-    """How many rows are not the same; 0 where the shapes are not, which is another problem."""
-    return int((held != vectors).any(axis=1).sum()) if held.shape == vectors.shape else 0
+def count_differing(actual: Vectors, expected: Vectors) -> int:
+    """The number of rows that differ; 0 for different shapes, which are a problem of their own."""
+    return int((actual != expected).any(axis=1).sum()) if actual.shape == expected.shape else 0
 
 
-def contents(session: Session, project: Project, which: ColumnElement[bool]) -> list[ChunkContent]:
-    """What is indexed of some chunks of the project, chosen by their numbers."""
+def chunk_contents(session: Session, project: Project, condition: ColumnElement[bool]) -> list[ChunkContent]:
+    """The indexed content of the selected chunks of the project, ordered by id."""
     in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
-    query = select(Chunk.faiss_id, Chunk.embed_hash, Chunk.text, Chunk.header).where(in_project, which)
+    query = select(Chunk.faiss_id, Chunk.embed_hash, Chunk.text, Chunk.header).where(in_project, condition)
     return [ChunkContent(*row) for row in session.execute(query.order_by(Chunk.faiss_id))]
 
 
 def ids_of(session: Session, query: Select[int]) -> Ids:
-    """The query's only column."""
+    """The only column of the query."""
     return np.fromiter(session.scalars(query), np.int64)
 
 
-def difference(session: Session, project: tuple[int, int], seq: int, held: Select[int]) -> tuple[Ids, Ids]:
-    """The live chunks of a project, by its key, that have no row, and the rows whose chunk is not live.
+def live_difference(session: Session, project: tuple[int, int], seq: int, row_ids: Select[int]) -> tuple[Ids, Ids]:
+    """The live chunks of a project (by its key) that have no row, and the rows whose chunk is not live.
 
-    *held* gives the ids of the rows. Compared here: Postgres would go through one table for each row of the other
-    while it has no statistics.
+    *row_ids* selects the ids of the rows. Compared here: without statistics, Postgres would scan one table for each
+    row of the other.
     """
     in_project = (Chunk.team_id == project[0], Chunk.project_id == project[1])
-    live = ids_of(session, select(Chunk.faiss_id).where(*in_project, is_live(seq)))
-    there = ids_of(session, held)
-    return np.setdiff1d(live, there, assume_unique=True), np.setdiff1d(there, live, assume_unique=True)
+    live_ids = ids_of(session, select(Chunk.faiss_id).where(*in_project, is_live(seq)))
+    with_row = ids_of(session, row_ids)
+    return np.setdiff1d(live_ids, with_row, assume_unique=True), np.setdiff1d(with_row, live_ids, assume_unique=True)
 
 
 def is_live(at_seq: int | BindParameter[int]) -> ColumnElement[bool]:
-    """Visible at that number. The sum keeps SQLite from walking the index of live_seq through the whole project."""
+    """Visible at that seq. The sum keeps SQLite from walking the index of live_seq through the whole project."""
     return and_(Chunk.live_seq + 0 <= at_seq, or_(Chunk.dead_seq.is_(None), Chunk.dead_seq > at_seq))
 
 
@@ -122,7 +122,7 @@ def has_vector(version: str) -> ColumnElement[bool]:
     )
 
 
-def without_vector(key: Partition) -> Select[int, bytes, str, str]:
+def chunks_without_vector(key: Partition) -> Select[int, bytes, str, str]:
     """The partition's live chunks that have no vector of its version yet, as one transaction sees them now."""
     in_project = and_(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id)
     is_visible = and_((Chunk.live_seq + 0).is_not(None), (Chunk.dead_seq + 0).is_(None))  # in the order of faiss_id
@@ -131,7 +131,7 @@ def without_vector(key: Partition) -> Select[int, bytes, str, str]:
 
 
 def lacks_vectors(session: Session, key: Partition) -> bool:
-    return session.execute(without_vector(key).limit(1)).first() is not None
+    return session.execute(chunks_without_vector(key).limit(1)).first() is not None
 
 
 def row_of(key: Partition) -> ColumnElement[bool]:

@@ -21,7 +21,7 @@ from bench.server import KeepAliveClient, client, p50_and_p95, percentile, reque
 from domain import chunk_id
 from models import Chunk
 from runtime.parts import Runtime
-from snapshot import live_vectors, snapshot
+from snapshot import live_vectors, read_snapshot
 
 TOP_K = 10
 WARM_UP = 20
@@ -125,13 +125,10 @@ class ExactNeighbours:
     @classmethod
     def of(cls, runtime: Runtime, namespace: str) -> ExactNeighbours:
         with runtime.database.read() as session:
-            namespace_snapshot = snapshot(session, TENANT, namespace)
-            assert namespace_snapshot is not None
-            ids, vectors = live_vectors(session, namespace_snapshot)
-            place = (
-                Chunk.team_id == namespace_snapshot.key.team_id,
-                Chunk.project_id == namespace_snapshot.key.project_id,
-            )
+            snapshot = read_snapshot(session, TENANT, namespace)
+            assert snapshot is not None
+            ids, vectors = live_vectors(session, snapshot)
+            place = (Chunk.team_id == snapshot.key.team_id, Chunk.project_id == snapshot.key.project_id)
             query = select(Chunk.faiss_id, Chunk.doc_id, Chunk.chunk_index).where(*place)
             names = {row.faiss_id: (row.doc_id, row.chunk_index) for row in session.execute(query)}
         chunks = [names[number] for number in ids.tolist()]

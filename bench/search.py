@@ -26,7 +26,7 @@ from engines.embedders.base import Embedder
 from engines.vectors.checkpoints import checkpoint_of
 from index_manager import IndexManager
 from runtime.parts import Runtime
-from snapshot import snapshot
+from snapshot import read_snapshot
 
 TOP_K = 5
 CLIENTS = 16
@@ -64,14 +64,14 @@ class Floor:
     @classmethod
     def of(cls, runtime: Runtime, namespace: str) -> Floor:
         with runtime.database.read() as session:
-            namespace_snapshot = snapshot(session, TENANT, namespace)
-        assert namespace_snapshot is not None
-        checkpoint = checkpoint_of(namespace_snapshot.index)
+            snapshot = read_snapshot(session, TENANT, namespace)
+        assert snapshot is not None
+        checkpoint = checkpoint_of(snapshot.index)
         assert checkpoint is not None
         settings = runtime.settings
         indexes = IndexManager(settings.index_dir, exact_up_to=settings.index_exact_up_to, memory_bytes=1)
-        index = indexes.load(namespace_snapshot.key, checkpoint).index
-        return cls(runtime.index.embedding.embedder(namespace_snapshot.key.embedding_version), index)
+        index = indexes.load(snapshot.key, checkpoint).index
+        return cls(runtime.index.embedding.embedder(snapshot.key.embedding_version), index)
 
     def search(self, questions: Sequence[str]) -> None:
         faiss.omp_set_num_threads(1)

@@ -22,7 +22,7 @@ from database.engine import RESERVE_BYTES
 from database.postgres import POOL_TIMEOUT_SECONDS
 from engines.keywords.lexemes import MOST_BYTES as MOST_WORD_BYTES
 from engines.vectors.graphs import MOST_HALF_DIMENSIONS
-from engines.web.fetcher import MOST_REDIRECTS
+from engines.web.fetcher import MAX_REDIRECTS
 from job_queue import LONGEST_PAUSE_SECONDS
 from services.answers.query_log import MOST_ROWS_WAITING
 from services.answers.usage import MOST_DAYS
@@ -32,7 +32,7 @@ from services.ingest.checking import DEEPEST_METADATA
 from services.ingest.ingesting import ERRORS_KEPT
 from services.ingest.uploading import LONGEST_FILENAME
 from services.operations.idempotency import KEPT, UNFINISHED_KEPT
-from services.search.executor import MOST_WAITING
+from services.search.executor import MAX_WAITING
 from text.extract.base import MOST_CAVEATS
 from text.filter_spellings import DEEPEST, MOST_BYTES, MOST_CONDITIONS
 from text.words import MOST_QUERY_WORDS
@@ -169,7 +169,7 @@ FILES = Section(
         Bound("A stored file that belongs to no document", "blob_grace_hours", "Removed"),
         Bound("A fetched file", "max_upload_mb", "413"),
         Bound("Time for fetching a URL, redirects included", "fetch_timeout_seconds", "502 `fetch_failed`"),
-        Bound("Redirects of a fetched URL", MOST_REDIRECTS, "502 `fetch_failed`"),
+        Bound("Redirects of a fetched URL", MAX_REDIRECTS, "502 `fetch_failed`"),
     ),
 )
 
@@ -188,7 +188,7 @@ SEARCH = Section(
         Bound("Conditions in `filters`", MOST_CONDITIONS, "422; `$in` takes many values in one"),
         Bound("Nesting of `filters`", DEEPEST, "422", "levels"),
         Bound("`filters` as JSON", MOST_BYTES >> 20, "422", _MB),
-        Bound("Searches that wait in a process", MOST_WAITING, _RETRY),
+        Bound("Searches that wait in a process", MAX_WAITING, _RETRY),
         Bound("Candidates that are reranked", "rerank_depth", "Keep their order, behind the others"),
         Bound("Time for reranking", "rerank_timeout_seconds", "The original order; `reranked` is false"),
         Bound("Vectors of an index that is searched exactly", "index_exact_up_to", "An HNSW graph"),

@@ -1,10 +1,10 @@
-"""One engine per process, and the two ways to use it: read() and write(). And how SQLite and Postgres differ.
+"""One engine per process, used through read() and write(); and the differences of SQLite and Postgres.
 
-engine.py      Database: units of work, migrations, room on the disk
-sqlite.py      what SQLite must be taught
-postgres.py    what a Postgres is told
-dialects.py    what is said in other words to each
-batching.py    long lists of parameters, some at a time
-problems.py    what a driver says, in words that an operator can act on
-repeating.py   what may be tried again
+engine.py      Database: units of work, migrations, disk space
+sqlite.py      configuration and locking of SQLite
+postgres.py    configuration of Postgres connections and transactions
+dialects.py    SQL that differs between the databases
+batching.py    long lists of parameters, in batches
+problems.py    translates driver errors into messages for operators
+repeating.py   retries of interrupted transactions
 """

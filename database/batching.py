@@ -1,4 +1,4 @@
-"""Long lists of parameters, some at a time."""
+"""Splits long lists of parameters into batches."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ Item = TypeVar("Item")
 
 
 def batched(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """Slices of *size* items, the last one maybe shorter."""
+    """Slices of *size* items; the last may be shorter."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

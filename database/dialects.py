@@ -1,4 +1,4 @@
-"""What is said in other words to SQLite and to Postgres."""
+"""SQL that differs between SQLite and Postgres."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def _epoch_now_sqlite(element: epoch_now, compiler: Any, **_: Any) -> str:  # no
 
 
 def insert_or_ignore(session: Session, table: type[Any]) -> Any:
-    """INSERT ... ON CONFLICT DO NOTHING, in the words of the session's database."""
+    """INSERT ... ON CONFLICT DO NOTHING, in the session's dialect."""
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     return (sqlite.insert if is_sqlite else postgresql.insert)(table).on_conflict_do_nothing()
 
 
 def insert_or_add(session: Session, table: type[Any], *, key: Mapping[str, Any], amounts: Mapping[str, int]) -> None:
-    """Count: a row of its own for a *key* that is new, else *amounts* on top of what is there."""
+    """Add *amounts* to the counters of the row with this *key*; insert it if it does not exist."""
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     inserted = (sqlite.insert if is_sqlite else postgresql.insert)(table).values(**key, **amounts)
     added = {name: getattr(table, name) + amount for name, amount in amounts.items()}

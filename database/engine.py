@@ -1,4 +1,4 @@
-"""The owner of the engine. A transaction is a unit of work; what goes wrong in it is told in plain words."""
+"""Owns the engine. A transaction is a unit of work; its errors are translated into messages for operators."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Timeout
 from sqlalchemy.orm import Session
 
 from database.postgres import POOL_TIMEOUT_SECONDS, open_postgres
-from database.problems import nothing_kept, problem_of, unstorable
+from database.problems import problem_of, raising_interrupted, unstorable
 from database.sqlite import WAL_BYTES_BEFORE_CHECKPOINT, locked, move_log, open_sqlite, size_of
 from errors import DatabaseUnavailable, StorageFull
 
@@ -25,8 +25,8 @@ RESERVE_BYTES = 16 << 20
 MIGRATION_LOCK = 0x0AD15EED
 
 
-class Kind(StrEnum):
-    """The databases that the service knows; which one it is, is asked by this name alone."""
+class DatabaseKind(StrEnum):
+    """The supported databases; code that depends on the database checks only this."""
 
     SQLITE = "sqlite"
     POSTGRES = "postgres"
@@ -37,9 +37,9 @@ class Database:
 
     def __init__(self, engine: Engine, *, min_free_bytes: int) -> None:
         self.engine = engine
-        # On SQLite every transaction reads one snapshot; Postgres has to be asked for it.
-        self.kind = Kind.SQLITE if engine.dialect.name == "sqlite" else Kind.POSTGRES
-        is_sqlite = self.kind is Kind.SQLITE
+        # On SQLite every transaction reads one snapshot; Postgres needs this isolation level for it.
+        self.kind = DatabaseKind.SQLITE if engine.dialect.name == "sqlite" else DatabaseKind.POSTGRES
+        is_sqlite = self.kind is DatabaseKind.SQLITE
         self._snapshots = engine if is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         self.min_free_bytes = min_free_bytes
         file = engine.url.database if is_sqlite else None
@@ -57,9 +57,9 @@ class Database:
         statement_timeout_seconds: float = 0.0,
         lock_timeout_seconds: float = 0.0,
     ) -> Iterator[Database]:
-        """*pool_size* counts the connections that a process keeps to a Postgres; under load it takes as many again.
+        """*pool_size* is the number of Postgres connections that a process keeps; under load it opens as many again.
 
-        The timeouts are for a Postgres, in every transaction but those that migrate; 0 is none.
+        The timeouts apply to Postgres, in all transactions except migrations; 0 is none.
         """
         engine = _create_engine(
             url,
@@ -74,38 +74,42 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """One snapshot of the database. Changes made in it are never kept."""
-        with self._plain_errors(), Session(self._snapshots, expire_on_commit=False) as session, nothing_kept():
+        """One snapshot of the database. Changes are never committed."""
+        with (
+            self._translated_errors(),
+            Session(self._snapshots, expire_on_commit=False) as session,
+            raising_interrupted(),
+        ):
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that commits when the body ends well, and rolls back when it does not.
+        """A session that commits if the body succeeds, and rolls back if it raises.
 
-        On SQLite the write lock is taken here, at the start: a reader that
-        turns into a writer half-way is refused at once, whatever the timeout.
+        On SQLite it takes the write lock at the start: upgrading a reader to a writer would fail at once, whatever
+        the timeout.
         """
-        with self._plain_errors(), self.exclusively(), self.engine.connect() as connection:
+        with self._translated_errors(), self.exclusively(), self.engine.connect() as connection:
             connection = connection.execution_options(begin="IMMEDIATE")
-            with Session(connection, expire_on_commit=False) as session, session.begin(), nothing_kept():
+            with Session(connection, expire_on_commit=False) as session, session.begin(), raising_interrupted():
                 yield session
-                session.flush()  # so that what is left to the end is the commit alone
+                session.flush()  # so that only the commit remains
             self._checkpoint_when_due(connection)
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """A transaction in which the schema may be changed: one at a time, across processes.
+        """A transaction that may change the schema: one at a time, across processes.
 
-        The lock of Postgres goes with the transaction: a pooler in between hands sessions around.
+        The Postgres lock belongs to the transaction, because a connection pooler shares sessions.
         """
         engine = self.engine.execution_options(begin="IMMEDIATE", is_unlimited=True)
-        with self._plain_errors(), self.exclusively(), engine.begin() as connection:
-            if self.kind is Kind.POSTGRES:
+        with self._translated_errors(), self.exclusively(), engine.begin() as connection:
+            if self.kind is DatabaseKind.POSTGRES:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             yield connection
 
     def refuse_when_nearly_full(self) -> None:
-        """Raise StorageFull below the low-water mark. Deleting does not ask: it must go on working."""
+        """Raise StorageFull below the low-water mark. Deletions do not check it: they must keep working."""
         if self.file is None or not self.min_free_bytes:
             return
         free = shutil.disk_usage(self.file.parent).free
@@ -116,7 +120,7 @@ class Database:
             )
 
     def keep_reserve(self) -> None:
-        """Hold some disk back in a file of its own, for make_room_to_delete(). A start goes on without it."""
+        """Reserve disk space in a file, for make_room_to_delete(). A failure does not prevent the start."""
         reserve = Path(f"{self.file}-reserve")
         if self.file is None or not self.min_free_bytes or size_of(reserve) >= RESERVE_BYTES:
             return
@@ -125,21 +129,21 @@ class Database:
                 with open(reserve, "wb") as file:
                     os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
         except OSError as error:
-            log.warning("%s could not be held back for deletions on a full disk: %s", reserve, error)
+            log.warning("%s could not be reserved for deletions on a full disk: %s", reserve, error)
 
     def make_room_to_delete(self) -> None:
-        """Even a deletion writes to the log first, so on a full disk it needs what was held back."""
+        """Release the reserve: even a deletion first writes to the log, so on a full disk it needs space."""
         if self.file is not None and shutil.disk_usage(self.file.parent).free < RESERVE_BYTES:
             Path(f"{self.file}-reserve").unlink(missing_ok=True)
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """The one writer of this SQLite file, across threads and processes; elsewhere nothing."""
+        """Exclude all other writers of this SQLite file, across threads and processes; a no-op elsewhere."""
         with nullcontext() if self.file is None else locked(self.file):
             yield
 
     def _checkpoint_when_due(self, connection: Connection) -> None:
-        """The size of the log tells when, since a whole checkpoint cuts it to nothing."""
+        """Decides by the size of the log, which a complete checkpoint truncates to zero."""
         wal = Path(f"{self.file}-wal")
         if self.file is None or size_of(wal) < self._checkpoint_at:
             return
@@ -147,14 +151,14 @@ class Database:
         self._checkpoint_at = size_of(wal) + WAL_BYTES_BEFORE_CHECKPOINT
 
     @contextmanager
-    def _plain_errors(self) -> Iterator[None]:
-        """What the driver says, in words that an operator can act on."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Translates driver errors into messages that an operator can act on."""
         try:
             yield
         except DBAPIError as error:
             if "disk i/o error" in str(error.orig).lower():
-                self.engine.dispose()  # what the handle holds may not be what is on disk: never use it again
-            if problem := problem_of(error, is_sqlite=self.kind is Kind.SQLITE):
+                self.engine.dispose()  # the handle's cache may differ from the disk: never use it again
+            if problem := problem_of(error, is_sqlite=self.kind is DatabaseKind.SQLITE):
                 raise problem from error
             raise
         except UnicodeEncodeError as error:
@@ -186,6 +190,6 @@ def _create_engine(url: str, *, pool_size: int, statement_seconds: float, lock_s
         raise DatabaseUnavailable(f"This kind of database needs the Python package {error.name}.") from error
     except (ArgumentError, NoSuchModuleError) as error:
         raise DatabaseUnavailable(
-            "DATABASE_URL is not a database URL that this service knows: sqlite:///./ai3_rag.db (the default, a file "
-            "in the current folder) or postgresql://user:password@host/database."
+            "DATABASE_URL is not a database URL that this service supports: sqlite:///./ai3_rag.db (the default, a "
+            "file in the current folder) or postgresql://user:password@host/database."
         ) from error

@@ -1,4 +1,4 @@
-"""What a Postgres is told: by each connection, and by each transaction."""
+"""Settings of Postgres, per connection and per transaction."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 POOL_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 5
 
-# A host that vanishes says nothing: without these a query would wait for it for hours. And prepared statements belong
-# to a session, which a pooler in between hands around.
+# Without keepalives, a query would wait for hours for a host that vanished. Prepared statements are off because they
+# belong to a session, and a connection pooler shares sessions.
 CONNECT_ARGS = {
     "prepare_threshold": None,
     "connect_timeout": CONNECT_TIMEOUT_SECONDS,
@@ -20,7 +20,7 @@ CONNECT_ARGS = {
 
 
 def open_postgres(url: URL, *, pool_size: int, statement_seconds: float, lock_seconds: float) -> Engine:
-    """Nothing is opened before the first use."""
+    """Opens no connection before the first use."""
     engine = create_engine(
         url,
         pool_size=pool_size,
@@ -34,9 +34,9 @@ def open_postgres(url: URL, *, pool_size: int, statement_seconds: float, lock_se
 
 
 def _limit(engine: Engine, *, statement_seconds: float, lock_seconds: float) -> None:
-    """For one transaction at a time: a pooler hands sessions around, and what is said to one must not bind the next."""
-    wanted = {"statement_timeout": statement_seconds, "lock_timeout": lock_seconds}
-    limits = "; ".join(f"SET LOCAL {name} = {seconds * 1000:.0f}" for name, seconds in wanted.items() if seconds)
+    """Per transaction, because a connection pooler shares sessions and settings of one must not affect the next."""
+    timeouts = {"statement_timeout": statement_seconds, "lock_timeout": lock_seconds}
+    limits = "; ".join(f"SET LOCAL {name} = {seconds * 1000:.0f}" for name, seconds in timeouts.items() if seconds)
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:

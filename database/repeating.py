@@ -1,4 +1,4 @@
-"""What may be tried again when the database broke it off."""
+"""Retries what the database interrupted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PAUSES_SECONDS = (0.05, 0.5)
 
 
 def repeatable(verb: Callable[P, R]) -> Callable[P, R]:
-    """A verb that may be run again after Interrupted, twice at the most.
+    """Decorates a function to be retried after Interrupted, at most twice.
 
-    The database kept nothing of the interrupted transaction, so that one is never done twice. What else the verb has
-    committed before it must do no harm when it is committed again. A commit whose answer was lost is not Interrupted:
-    nobody knows whether it was kept, and who asked is told so.
+    The database kept nothing of the interrupted transaction, so it is never applied twice. Earlier commits of the
+    function must be idempotent. A commit whose answer was lost is not Interrupted: its outcome is unknown, and the
+    caller gets an error that says so.
     """
 
     @wraps(verb)
@@ -33,8 +33,8 @@ def repeatable(verb: Callable[P, R]) -> Callable[P, R]:
             try:
                 return verb(*args, **kwargs)
             except Interrupted as error:
-                log.warning("%s is tried again: %s", verb.__qualname__, error)
-                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
+                log.warning("retrying %s: %s", verb.__qualname__, error)
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, so that two do not collide again
         return verb(*args, **kwargs)
 
     return run

@@ -1,8 +1,8 @@
-"""What SQLite must be taught.
+"""Configures SQLite and serializes its writers.
 
-SQLite before 3.51.3 can corrupt a write-ahead log when a commit meets a checkpoint of another connection, and
-Python links older ones. So one lock file is held around every write transaction and every checkpoint, and
-automatic checkpoints are off. The lock also makes writers queue in the kernel instead of polling.
+SQLite before 3.51.3 can corrupt a write-ahead log when a commit coincides with a checkpoint of another connection, and
+Python links older versions. So a lock file is held during every write transaction and every checkpoint, and automatic
+checkpoints are off. The lock also makes writers queue in the kernel instead of polling.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ BUSY_TIMEOUT_MS = 10_000
 
 
 def open_sqlite(url: URL) -> Engine:
-    """Raises DatabaseUnavailable where there is no place for the file. Nothing is opened before the first use."""
-    _require_a_place(url.database)
+    """Raises DatabaseUnavailable if the file's folder does not exist. Opens no connection before the first use."""
+    _require_folder(url.database)
     engine = create_engine(url)
-    _teach(engine)
+    _configure(engine)
     return engine
 
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Alone with the database's file, across threads and processes."""
+    """Exclusive access to the database file, across threads and processes."""
     try:
         lock = open(f"{file}-lock", "wb")  # noqa: SIM115  # the with below closes it
     except OSError as error:
         raise DatabaseUnavailable(f"The lock file beside the database cannot be opened: {error.strerror}.") from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # let go of by the close
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the close
         yield
 
 
 def move_log(connection: Connection) -> None:
-    """Move a long log into the file, under the lock. A reader in its way is not waited for."""
+    """Checkpoint a long log into the file, under the lock. Does not wait for readers."""
     driver = connection.connection.driver_connection
     assert driver is not None
     try:
         driver.execute("PRAGMA busy_timeout = 0")
         driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.Error as error:  # the commit before it stands all the same
+    except sqlite3.Error as error:  # the preceding commit is valid all the same
         log.error("the log could not be moved into the database file: %s", error)
     finally:
         driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
@@ -65,17 +65,17 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def _require_a_place(file: str | None) -> None:
+def _require_folder(file: str | None) -> None:
     if not file or file == ":memory:":
         raise DatabaseUnavailable("DATABASE_URL must name a file: API and worker are two processes and share it.")
     if not Path(file).absolute().parent.is_dir():
-        raise DatabaseUnavailable(f"The folder of the database file {file} does not exist: make it first.")
+        raise DatabaseUnavailable(f"The folder of the database file {file} does not exist: create it first.")
 
 
-def _teach(engine: Engine) -> None:
+def _configure(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy says BEGIN itself, below
+        connection.isolation_level = None  # on_begin() below sends BEGIN instead
         for pragma in (
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
             "journal_mode = WAL",

@@ -1,4 +1,4 @@
-"""What follows the publications of a project, in their transaction."""
+"""The interface of stores that take part in the publications of a project."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from models import Project
 
 
 class Follower(Protocol):
-    """Keeps a row for each live chunk, or something like it. It commits and rolls back with the publication."""
+    """Keeps derived data, such as a row per live chunk, that commits and rolls back with the publication."""
 
     def follow(self, session: Session, project: Project, *, publications: int) -> None:
-        """The project, whose row is locked, took that many numbers. show() and hide() say what changes under them."""
+        """The project, whose row is locked, advanced by that many seqs. show() and hide() report the changes."""
         ...
 
     def show(self, session: Session, project: Project, chunks: Sequence[ChunkContent]) -> None:
-        """These chunks of the project appear."""
+        """These chunks become visible."""
         ...
 
     def hide(self, session: Session, project: Project, ids: Sequence[int]) -> None:
-        """These chunks of the project disappear."""
+        """These chunks become invisible."""
         ...

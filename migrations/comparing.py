@@ -1,4 +1,4 @@
-"""What of a database is compared with the models, when somebody asks whether they are the same."""
+"""Selects the objects of a database that are compared with the models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INVERTED = "keyword_lexemes"
 
 
 def is_compared(dialect_name: str) -> Callable[..., bool]:
-    """For Alembic's include_object: not what belongs to another database, nor what workers and SQLite make."""
+    """For Alembic's include_object: excludes objects of the other database, and those that workers or SQLite create."""
 
     def include(item: Any, name: str | None, kind: str, *_: Any) -> bool:
         if (name or "").startswith({"index": GRAPH, "table": INVERTED}.get(kind, " ")):

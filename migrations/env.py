@@ -1,4 +1,4 @@
-"""What Alembic runs: on the connection that it is handed, else on the database that DATABASE_URL names."""
+"""Alembic's entry point: migrates the given connection, else the database that DATABASE_URL names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from settings import Settings
 
 
 def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
-    """A migration stands for itself: the project's own column type is written as what it is in the database."""
+    """Migrations must not depend on the models: the project's column type is rendered as its database type."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 
@@ -32,9 +32,9 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-handed: Connection | None = context.config.attributes.get("connection")
-if handed is not None:
-    migrate(handed)
+given_connection: Connection | None = context.config.attributes.get("connection")
+if given_connection is not None:
+    migrate(given_connection)
 else:
     with Database.open(Settings().database_url) as database, database.migrating() as connection:
         migrate(connection)

@@ -1,4 +1,4 @@
-"""What a migration leaves to the workers."""
+"""Work that a migration leaves to the workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from alembic import op
 
-_NOT_ASKED = sa.text(
+_WITHOUT_PENDING_REBUILD = sa.text(
     "SELECT team_id, id FROM projects WHERE live_chunks > 0 AND NOT EXISTS (SELECT 1 FROM jobs "
     "WHERE jobs.team_id = projects.team_id AND jobs.project_id = projects.id "
     "AND status = 'pending' AND dedupe_key = 'rebuild_index')"
@@ -16,7 +16,7 @@ _NOT_ASKED = sa.text(
 
 
 def ask_for_rebuilds() -> None:
-    """A worker writes the rows of what is there; until then keyword searches read the chunks themselves."""
+    """Queue rebuilds, which write the rows of existing chunks; until then keyword searches read the chunks' texts."""
     connection = op.get_bind()
     jobs = sa.table(
         "jobs",
@@ -28,7 +28,7 @@ def ask_for_rebuilds() -> None:
         sa.column("updated_at", sa.DateTime(timezone=True)),
     )
     now = datetime.now(UTC)
-    for team_id, project_id in connection.execute(_NOT_ASKED).all():
+    for team_id, project_id in connection.execute(_WITHOUT_PENDING_REBUILD).all():
         connection.execute(
             sa.insert(jobs).values(
                 team_id=team_id,

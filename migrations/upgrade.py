@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this code, at start. Alembic is imported only when there is something to do."""
+"""Migrates a database to the schema of this code, at start. Imports Alembic only if there is something to do."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from errors import DatabaseUnavailable
 
 HEAD = "0009"
 MOVING = f"move-{HEAD}"
-"""What a database says instead of HEAD while it is the target of a move: nobody is to work on half of it."""
+"""The revision of a database while it is the target of a move, so that no process uses it incomplete."""
 
 
 def bring_up_to_date(database: Database) -> None:
-    """Run what is missing, once, however many processes start together. Raises DatabaseUnavailable."""
+    """Run missing migrations, once even if several processes start together. Raises DatabaseUnavailable."""
     if current_revision(database) == HEAD:
         return
     with database.migrating() as connection:
-        found = _revision(connection)
-        if found != HEAD:
-            _run(connection, found)
+        revision = _revision(connection)
+        if revision != HEAD:
+            _upgrade(connection, revision)
 
 
 def current_revision(database: Database) -> str | None:
@@ -37,17 +37,17 @@ def set_revision(connection: Connection, revision: str) -> None:
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
-    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return found
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
-def _run(connection: Connection, found: str | None) -> None:
-    if found is not None and found.startswith("move-"):
+def _upgrade(connection: Connection, revision: str | None) -> None:
+    if revision is not None and revision.startswith("move-"):
         raise DatabaseUnavailable(
-            "A move into this database has not ended, so it is not complete: run the same manage.py move again, "
-            "or take an empty database."
+            "A move into this database did not finish, so it is incomplete: run the same manage.py move again, "
+            "or use an empty database."
         )
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its plugins when it is imported
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its import logs its plugins
 
     from alembic import command
     from alembic.config import Config
@@ -60,6 +60,6 @@ def _run(connection: Connection, found: str | None) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise DatabaseUnavailable(
-            f"The database has schema {found}, which this code does not know (it knows up to {HEAD}): it was used by "
-            "a newer version. Start that version, or restore a backup from before."
+            f"The database has schema {revision}, which this code does not know (it knows up to {HEAD}): it was used "
+            "by a newer version. Start that version, or restore a backup from before."
         ) from error

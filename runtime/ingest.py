@@ -9,7 +9,7 @@ from database.engine import Database
 from engines.blobs.base import BlobStore
 from engines.blobs.opening import open_blob_store
 from engines.extraction.extractor import ExtractionLimits, Extractor
-from engines.web.addresses import Allowed
+from engines.web.addresses import AllowedHosts
 from engines.web.fetcher import Fetcher
 from job_queue import JobQueue
 from services.index.embedding import EmbeddingService
@@ -47,7 +47,7 @@ def open_ingest(
     chunk_tokens = settings.chunk_tokens
     blobs = open_blob_store(settings.blob_store_url, min_free_bytes=settings.min_free_disk_mb << 20)
     extractor = Extractor(_extraction_limits(settings))
-    cut = partial(draft, chunk_tokens=chunk_tokens, most_chunks=settings.max_chunks_per_document)
+    cut = partial(draft, chunk_tokens=chunk_tokens, max_chunks=settings.max_chunks_per_document)
     extracting = ExtractingService(database, blobs, extractor, embedding, publisher, cut)
     makes_namespaces = settings.auth_mode == "open"
     preparing = Preparing(database, embedding, _limits(settings), chunk_tokens, cut, makes_namespaces)
@@ -93,7 +93,7 @@ def _fetcher(settings: Settings) -> Fetcher | None:
     if not settings.fetch_enabled:
         return None
     return Fetcher(
-        Allowed.parse(settings.fetch_allow_hosts),
+        AllowedHosts.parse(settings.fetch_allow_hosts),
         seconds=settings.fetch_timeout_seconds,
-        most_bytes=settings.max_upload_mb << 20,
+        max_bytes=settings.max_upload_mb << 20,
     )

@@ -1,4 +1,4 @@
-"""What every answerer promises."""
+"""The interface of answerers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from domain import Excerpt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A question, and the passages that it is to be answered from, of which there is at least one.
+class Prompt:
+    """A question and at least one passage to answer it from.
 
-    *embedding_version* is the one under which they were found. What is None is left to the model's server.
+    *embedding_version* is that of the search. Options that are None are left to the model's server.
     """
 
     question: str
@@ -34,22 +34,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How an answer ended. *finish_reason* is ``length`` where it was cut at max_tokens."""
+class Ending:
+    """The end of an answer. *finish_reason* is ``length`` if it was cut off at max_tokens."""
 
     finish_reason: str | None = None
     usage: Usage | None = None
 
 
 class Answerer(Protocol):
-    """One way of answering a question from passages. Safe to use from several tasks at once."""
+    """Answers a question from passages. Safe to use from several tasks at once."""
 
     @property
     def model(self) -> str: ...
 
-    def answer(self, asked: Asked) -> AsyncGenerator[str | Ended, None]:
+    def answer(self, prompt: Prompt) -> AsyncGenerator[str | Ending, None]:
         """The pieces of the answer as they come, with markers such as [1], and Ended as the last.
 
-        Closing the generator ends the work. Raises LlmUnavailable, LlmFailed or LlmTooSlow, also half-way.
+        Closing the generator cancels the work. Raises LlmUnavailable, LlmFailed or LlmTooSlow, possibly mid-answer.
         """
         ...

@@ -1,4 +1,4 @@
-"""Reads what a chat server answers, whole or as a stream of events, and believes none of it unread. No IO."""
+"""Parses and validates the answers of a chat server, whole or as a stream of events. No IO."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from engines.answerers.base import Ended, Usage
+from engines.answerers.base import Ending, Usage
 from engines.embedders.batches import encodable
-from engines.openai_http import said
+from engines.openai_http import server_message
 from errors import LlmFailed
 
-UNCUT_CHARS = 4000
-"""What a server says is cut short only when its secrets are out: half a key would not be recognised."""
+UNCUT_MESSAGE_CHARS = 4000
+"""Messages of a server are shortened only after secrets are removed: half a key would not be recognised."""
 
 
-class Reader(Protocol):
-    """Is fed an answer's bytes. Raises LlmFailed for what is no answer."""
+class AnswerParser(Protocol):
+    """Takes the bytes of an answer. Raises LlmFailed for invalid ones."""
 
     def feed(self, content: bytes) -> Iterable[str]:
-        """The text that can be told now. What came before an error comes before it is raised."""
+        """The text that is complete so far. Text before an error is yielded before the error is raised."""
         ...
 
     def end(self) -> Iterable[str]:
@@ -28,61 +28,61 @@ class Reader(Protocol):
 
     @property
     def is_complete(self) -> bool:
-        """Whatever bytes there may be more."""
+        """Whether the answer has ended, even if more bytes follow."""
         ...
 
     @property
-    def ended(self) -> Ended: ...
+    def ending(self) -> Ending: ...
 
 
-def reader_of(content_type: str) -> Reader:
-    """By what the server says that it sends: some answer whole although a stream was asked for."""
-    return StreamReader() if content_type.startswith("text/event-stream") else WholeReader()
+def parser_for(content_type: str) -> AnswerParser:
+    """Chosen by content type, since some servers answer whole although a stream was requested."""
+    return StreamParser() if content_type.startswith("text/event-stream") else WholeAnswerParser()
 
 
-class WholeReader:
+class WholeAnswerParser:
     """One JSON object."""
 
     is_complete = False
 
     def __init__(self) -> None:
         self._content = bytearray()
-        self.ended = Ended()
+        self.ending = Ending()
 
     def feed(self, content: bytes) -> list[str]:
         self._content += content
         return []
 
     def end(self) -> list[str]:
-        told = _object(bytes(self._content))
-        [choice, *_] = _choices(told) or [{}]
+        payload = _payload(bytes(self._content))
+        [choice, *_] = _choices(payload) or [{}]
         text = _text(choice.get("message"))
-        self.ended = Ended(_reason(choice), _usage(told))
-        _require_words(self.ended, has_words=bool(text.strip()))
+        self.ending = Ending(_reason(choice), _usage(payload))
+        _require_text(self.ending, has_text=bool(text.strip()))
         return [text]
 
 
-class StreamReader:
+class StreamParser:
     """Server-sent events, each one JSON object on a line that begins with ``data:``, and ``[DONE]`` at the end."""
 
     def __init__(self) -> None:
         self._line = b""
         self.is_complete = False
-        self._has_words = False
-        self.ended = Ended()
+        self._has_text = False
+        self.ending = Ending()
 
     def feed(self, content: bytes) -> Iterator[str]:
         *lines, self._line = (self._line + content).split(b"\n")
         for line in lines:
             if piece := self._read(line.strip()):
-                self._has_words = self._has_words or not piece.isspace()
+                self._has_text = self._has_text or not piece.isspace()
                 yield piece
 
     def end(self) -> Iterator[str]:
         yield from self.feed(b"\n")
-        if not self.is_complete and self.ended.finish_reason is None:
+        if not self.is_complete and self.ending.finish_reason is None:
             raise LlmFailed("The language model's server broke off in the middle of its answer.")
-        _require_words(self.ended, has_words=self._has_words)
+        _require_text(self.ending, has_text=self._has_text)
 
     def _read(self, line: bytes) -> str:
         data = line.removeprefix(b"data:").strip()
@@ -91,31 +91,32 @@ class StreamReader:
         if data == b"[DONE]":
             self.is_complete = True
             return ""
-        told = _object(data)
-        text, reason = "", self.ended.finish_reason
-        for choice in _choices(told)[:1]:
+        payload = _payload(data)
+        text, reason = "", self.ending.finish_reason
+        for choice in _choices(payload)[:1]:
             text, reason = _text(choice.get("delta")), _reason(choice) or reason
-        self.ended = Ended(reason, _usage(told) or self.ended.usage)
+        self.ending = Ending(reason, _usage(payload) or self.ending.usage)
         return text
 
 
-def _object(content: bytes) -> dict[str, Any]:
-    """A server may also tell of an error in the middle of a stream, or with status 200."""
+def _payload(content: bytes) -> dict[str, Any]:
+    """The JSON object. Servers may also report an error in the middle of a stream, or with status 200."""
     try:
-        told = json.loads(content)
+        payload = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise LlmFailed("The language model's server answered with something that is not JSON.") from error
-    if not isinstance(told, dict):
-        raise LlmFailed("The language model's server answered with JSON that is no completion.")
-    if told.get("error"):
-        raise LlmFailed(f"The language model's server answered with an error: {said(content, shown_chars=UNCUT_CHARS)}")
-    return told
+    if not isinstance(payload, dict):
+        raise LlmFailed("The language model's server answered with JSON that is not a completion.")
+    if payload.get("error"):
+        message = server_message(content, max_chars=UNCUT_MESSAGE_CHARS)
+        raise LlmFailed(f"The language model's server answered with an error: {message}")
+    return payload
 
 
-def _choices(told: dict[str, Any]) -> list[dict[str, Any]]:
-    choices = told.get("choices") or []
+def _choices(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    choices = payload.get("choices") or []
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-        raise LlmFailed("The language model's server answered with JSON that is no completion.")
+        raise LlmFailed("The language model's server answered with JSON that is not a completion.")
     return choices
 
 
@@ -129,8 +130,8 @@ def _reason(choice: dict[str, Any]) -> str | None:
     return encodable(reason)[:40] if isinstance(reason, str) else None
 
 
-def _usage(told: dict[str, Any]) -> Usage | None:
-    usage = told.get("usage")
+def _usage(payload: dict[str, Any]) -> Usage | None:
+    usage = payload.get("usage")
     if not isinstance(usage, dict):
         return None
     counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
@@ -138,7 +139,7 @@ def _usage(told: dict[str, Any]) -> Usage | None:
     return None if prompt is None or completion is None else Usage(prompt, completion)
 
 
-def _require_words(ended: Ended, *, has_words: bool) -> None:
-    if not has_words:
-        why = " before max_tokens were used up" if ended.finish_reason == "length" else ""
-        raise LlmFailed(f"The language model said nothing{why}.")
+def _require_text(ending: Ending, *, has_text: bool) -> None:
+    if not has_text:
+        reason = " before max_tokens were used up" if ending.finish_reason == "length" else ""
+        raise LlmFailed(f"The language model said nothing{reason}.")

@@ -1,4 +1,4 @@
-"""The answerer that needs no language model: it quotes the sentences that are nearest to the question."""
+"""An answerer without a language model: it quotes the sentences nearest to the question."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from domain import Excerpt
-from engines.answerers.base import Asked, Ended
+from engines.answerers.base import Ending, Prompt
 from engines.embedders.base import Embedder
 from text.chunkers.borders import sentences
 from text.citations import quotable
@@ -27,36 +27,38 @@ class _Sentence:
 
 
 class ExtractiveAnswerer:
-    """*embedder_of* opens the model of an embedding version: sentences are compared as chunks are."""
+    """*embedder_of* opens the model of an embedding version, so that sentences are compared as chunks are."""
 
     model = "extractive"
 
     def __init__(self, embedder_of: Callable[[str], Embedder]) -> None:
         self._embedder_of = embedder_of
 
-    async def answer(self, asked: Asked) -> AsyncGenerator[str | Ended, None]:
-        chosen = await asyncio.to_thread(self._nearest, asked)
-        for place, sentence in enumerate(chosen):
-            yield ("\n" if place else "") + f"“{sentence.text}” [{sentence.number}]"
-        yield Ended("stop")
+    async def answer(self, prompt: Prompt) -> AsyncGenerator[str | Ending, None]:
+        chosen = await asyncio.to_thread(self._nearest, prompt)
+        for position, sentence in enumerate(chosen):
+            yield ("\n" if position else "") + f"“{sentence.text}” [{sentence.number}]"
+        yield Ending("stop")
 
-    def _nearest(self, asked: Asked) -> list[_Sentence]:
-        """The nearest sentences by cosine, in the order of the passages; none far behind the nearest."""
-        found = _sentences(asked.excerpts)
-        embedder = self._embedder_of(asked.embedding_version)
-        question = embedder.embed_queries([asked.question])[0]
-        scores = embedder.embed_documents([each.text for each in found]) @ question
-        best = sorted(range(len(found)), key=lambda position: -scores[position])[:_QUOTED]
-        return [found[position] for position in sorted(best) if scores[position] >= scores[best[0]] - _FARTHEST_BEHIND]
+    def _nearest(self, prompt: Prompt) -> list[_Sentence]:
+        """The nearest sentences by cosine, in passage order, without any far behind the best."""
+        candidates = _sentences(prompt.excerpts)
+        embedder = self._embedder_of(prompt.embedding_version)
+        question = embedder.embed_queries([prompt.question])[0]
+        scores = embedder.embed_documents([each.text for each in candidates]) @ question
+        best = sorted(range(len(candidates)), key=lambda position: -scores[position])[:_QUOTED]
+        return [
+            candidates[position] for position in sorted(best) if scores[position] >= scores[best[0]] - _FARTHEST_BEHIND
+        ]
 
 
 def _sentences(excerpts: Sequence[Excerpt]) -> list[_Sentence]:
-    """The first of them, each once; what looks like a heading only where there is nothing else."""
-    found: dict[str, _Sentence] = {}
+    """Distinct sentences, up to a limit; heading-like ones only if there is nothing else."""
+    unique: dict[str, _Sentence] = {}
     for each in _all_sentences(excerpts):
-        found.setdefault(each.text.casefold(), each)
-    whole = [each for each in found.values() if len(each.text) >= _SHORTEST_CHARS or each.text[-1] in _STOPS]
-    return (whole or list(found.values()))[:_MOST_SENTENCES]
+        unique.setdefault(each.text.casefold(), each)
+    whole = [each for each in unique.values() if len(each.text) >= _SHORTEST_CHARS or each.text[-1] in _STOPS]
+    return (whole or list(unique.values()))[:_MOST_SENTENCES]
 
 
 def _all_sentences(excerpts: Sequence[Excerpt]) -> Iterator[_Sentence]:

@@ -1,4 +1,4 @@
-"""Opens the answerer that a configuration asks for."""
+"""Opens the answerer that a configuration names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engines.embedders.base import Embedder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswererConfig:
-    """Without *base_url* there is no language model: passages are quoted."""
+    """Without *base_url* there is no language model, and answers quote the passages."""
 
     base_url: str = field(default="", repr=False)  # it may hold a password
     model: str = ""
@@ -23,7 +23,7 @@ class AnswererConfig:
 
 
 def open_answerer(config: AnswererConfig, embedder_of: Callable[[str], Embedder]) -> Answerer:
-    """Asks nobody. Settings that are wrong are told by the first answer, with LlmUnavailable."""
+    """Opens no connection. Wrong settings make the first answer raise LlmUnavailable."""
     if not config.base_url:
         return ExtractiveAnswerer(embedder_of)
     return OpenAiAnswerer(

@@ -1,4 +1,4 @@
-"""Where raw files are kept: what every kind of store promises."""
+"""The interface of blob stores, which keep raw files."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ class BlobWriter(Protocol):
 
 
 class BlobStore(Protocol):
-    """Keeps blobs under names of new_name(). A blob is written once, never changed, and there whole or not at all.
+    """Keeps blobs under names from new_name(). A blob is written once, never changed, and exists whole or not at all.
 
-    Every method raises BlobStoreUnavailable, and writing StorageFull, in words that name no path and no secret.
+    Every method raises BlobStoreUnavailable, and writing also StorageFull; messages contain no path and no secret.
     """
 
-    def writing(self, name: str) -> AbstractContextManager[BlobWriter]:
-        """The blob is durable when the body has ended well, and gone when it has not."""
+    def open_writer(self, name: str) -> AbstractContextManager[BlobWriter]:
+        """The blob is durable if the body ends without an error, and removed otherwise."""
 
     def read(self, name: str) -> Iterator[bytes]:
-        """The blob in pieces. What is missing is said here, not at the first piece."""
+        """The blob in pieces. A missing blob raises here, not at the first piece."""
 
     def delete(self, name: str) -> None:
-        """Remove the blob and whatever a crash left of it; to delete what is not there is no error."""
+        """Remove the blob and remains of an interrupted write; a missing blob is no error."""
 
     def check(self) -> str:
-        """Ask the store for something. Returns in a few words what it is."""
+        """Make a request to the store. Returns a short description of it."""
 
 
 def new_name() -> str:
-    """A name that nobody chose and nobody can guess, in one of 256 folders."""
+    """A random, unguessable name in one of 256 folders."""
     name = secrets.token_hex(16)
     return f"{name[:2]}/{name}"

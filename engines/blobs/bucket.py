@@ -1,6 +1,6 @@
-"""Raw files in an object store, s3:// or gs://, over obstore: Rust's object_store, which the clouds' own variables set.
+"""Raw files in an object store, s3:// or gs://, via obstore (Rust's object_store), set by the clouds' own variables.
 
-obstore sends a file in parts while it is written, and completes it at the end: before, nobody sees it.
+obstore uploads parts while a file is written and completes it at the end; until then it is invisible.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 class BucketStore:
     def __init__(self, url: str, environment: Mapping[str, str]) -> None:
-        """Opens no connection. Raises BlobStoreUnavailable for a URL or variables that cannot be right."""
+        """Opens no connection. Raises BlobStoreUnavailable for an invalid URL or invalid variables."""
         from obstore.store import from_url
 
         options: Any = {"connect_timeout": f"{CONNECT_SECONDS}s", "timeout": f"{REQUEST_SECONDS}s"}
@@ -39,47 +39,47 @@ class BucketStore:
             options["allow_http"] = True
         retries: Any = {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_SECONDS)}
         self.url = url
-        with _plain_errors():
+        with _translated_errors():
             self._store = from_url(url, client_options=options, retry_config=retries)
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[BlobWriter]:
+    def open_writer(self, name: str) -> Iterator[BlobWriter]:
         import obstore
 
-        with _plain_errors():
+        with _translated_errors():
             file = obstore.open_writer(self._store, name, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
         try:
             yield _Writer(file)
-            with _plain_errors():
+            with _translated_errors():
                 file.close()
         except BaseException:
-            self._take_back(file, name)
+            self._abort(file, name)
             raise
 
     def read(self, name: str) -> Iterator[bytes]:
         import obstore
 
-        with _plain_errors():
-            found = obstore.get(self._store, name)
-        return _pieces(found)
+        with _translated_errors():
+            result = obstore.get(self._store, name)
+        return _pieces(result)
 
     def delete(self, name: str) -> None:
         import obstore
 
-        with _plain_errors(), _missing_is_fine():
+        with _translated_errors(), _ignore_missing():
             obstore.delete(self._store, name)
 
     def check(self) -> str:
-        """A file that is not there is a good answer, if it comes from the store."""
+        """A missing file is a good answer, if it comes from the store."""
         import obstore
 
-        with _plain_errors(), _missing_is_fine():
+        with _translated_errors(), _ignore_missing():
             obstore.get(self._store, "check")
         return f"{self.url} answers"
 
-    def _take_back(self, file: Any, name: str) -> None:
-        """Parts that are never completed are kept by the store, and charged for: complete and delete them."""
-        with suppress(BlobStoreUnavailable), _plain_errors():
+    def _abort(self, file: Any, name: str) -> None:
+        """Stores keep and charge for incomplete uploads, so complete and delete this one."""
+        with suppress(BlobStoreUnavailable), _translated_errors():
             if not file.closed():
                 file.close()
             self.delete(name)
@@ -90,19 +90,19 @@ class _Writer:
         self._file = file
 
     def write(self, data: bytes, /) -> int:
-        with _plain_errors():
+        with _translated_errors():
             self._file.write(data)
         return len(data)
 
 
-def _pieces(found: Any) -> Iterator[bytes]:
-    with _plain_errors():
-        for piece in found.stream(min_chunk_size=READ_BYTES):
+def _pieces(result: Any) -> Iterator[bytes]:
+    with _translated_errors():
+        for piece in result.stream(min_chunk_size=READ_BYTES):
             yield bytes(piece)
 
 
 def _is_on_this_machine(environment: Mapping[str, str]) -> bool:
-    """Only what never leaves the machine may go unencrypted; for the rest there is AWS_ALLOW_HTTP."""
+    """Plain HTTP is allowed by default only within this machine; for the rest there is AWS_ALLOW_HTTP."""
     endpoint = urlsplit(next((environment[name] for name in _ENDPOINTS if environment.get(name)), ""))
     try:
         return endpoint.hostname == "localhost" or ipaddress.ip_address(endpoint.hostname or "").is_loopback
@@ -111,8 +111,8 @@ def _is_on_this_machine(environment: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
-    """What the store says goes to the log: it names hosts and buckets."""
+def _translated_errors() -> Iterator[None]:
+    """The store's own message, which names hosts and buckets, goes to the log only."""
     from obstore.exceptions import BaseError
 
     try:
@@ -122,13 +122,13 @@ def _plain_errors() -> Iterator[None]:
             raise BlobStoreUnavailable(_MISSING) from error
         log.error("%s", _first_line(error))
         raise BlobStoreUnavailable(
-            "The object store of raw files cannot be reached, or refuses: nothing of this was kept. Try again; if it "
-            "stays so, the log says why, and BLOB_STORE_URL and the store's own variables what to correct."
+            "The object store for raw files cannot be reached or refuses the request: nothing was kept. Try again; if "
+            "the error persists, see the log for the reason, and check BLOB_STORE_URL and the store's own variables."
         ) from error
 
 
 @contextmanager
-def _missing_is_fine() -> Iterator[None]:
+def _ignore_missing() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
@@ -137,7 +137,7 @@ def _missing_is_fine() -> Iterator[None]:
 
 
 def _is_missing(error: Exception) -> bool:
-    """The store answers, and has no such blob."""
+    """Whether the store answered that it has no such blob."""
     return isinstance(error, FileNotFoundError) and _NO_BUCKET not in str(error)
 
 

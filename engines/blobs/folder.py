@@ -1,4 +1,4 @@
-"""Raw files in a folder of this machine, written as durably as the database is."""
+"""Raw files in a folder of this machine, as durable as the database."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ _MISSING = (
 
 
 class FolderStore:
-    """A file is written beside its place, synced and renamed; the folders that name it are synced too."""
+    """A file is written under a temporary name, synced and renamed; its folders are synced too."""
 
     def __init__(self, root: Path, *, min_free_bytes: int) -> None:
         self.root = root
         self.min_free_bytes = min_free_bytes
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[BlobWriter]:
+    def open_writer(self, name: str) -> Iterator[BlobWriter]:
         path = self._path(name)
-        with _plain_errors():
+        with _translated_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._refuse_when_nearly_full()
+            self._require_free_space()
         temporary = _temporary(path)
         try:
-            with _plain_errors():
+            with _translated_errors():
                 file = open(temporary, "xb")  # noqa: SIM115  # the next line closes it
             with file:
                 yield _Writer(file)
-                with _plain_errors():
+                with _translated_errors():
                     file.flush()
                     os.fsync(file.fileno())
-            with _plain_errors():
+            with _translated_errors():
                 temporary.replace(path)
                 for folder in (path.parent, self.root, self.root.parent):
                     sync_folder(folder)
@@ -60,25 +60,27 @@ class FolderStore:
 
     def delete(self, name: str) -> None:
         path = self._path(name)
-        with _plain_errors():
+        with _translated_errors():
             path.unlink(missing_ok=True)
             _temporary(path).unlink(missing_ok=True)
 
     def check(self) -> str:
-        with _plain_errors():
+        with _translated_errors():
             self.root.mkdir(parents=True, exist_ok=True)
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise BlobStoreUnavailable(f"The folder {self.root} (BLOB_STORE_URL) cannot be written.")
         return f"folder {self.root} can be written"
 
     def _path(self, name: str) -> Path:
-        """Names are ours, but rows may be another's, by a move: none of them leads out of the folder."""
+        """Rows may come from another database by a move, so a name must not lead out of the folder."""
         path = self.root / name
         if not path.is_relative_to(self.root) or ".." in path.parts[len(self.root.parts) :]:
-            raise BlobStoreUnavailable(f"{name!r} is no raw file's name: it leads out of the folder (BLOB_STORE_URL).")
+            raise BlobStoreUnavailable(
+                f"{name!r} is not the name of a raw file: it leads out of the folder (BLOB_STORE_URL)."
+            )
         return path
 
-    def _refuse_when_nearly_full(self) -> None:
+    def _require_free_space(self) -> None:
         if shutil.disk_usage(self.root).free < self.min_free_bytes:
             raise StorageFull(
                 f"Less than {self.min_free_bytes >> 20} MB of disk are free for raw files (MIN_FREE_DISK_MB): nothing "
@@ -91,7 +93,7 @@ class _Writer:
         self._file = file
 
     def write(self, data: bytes, /) -> int:
-        with _plain_errors():
+        with _translated_errors():
             return self._file.write(data)
 
 
@@ -100,18 +102,18 @@ def _temporary(path: Path) -> Path:
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    with file, _plain_errors():
+    with file, _translated_errors():
         while piece := file.read(READ_BYTES):
             yield piece
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("The disk for raw files is full: free some space. Nothing of this was kept.") from error
+            raise StorageFull("The disk for raw files is full: free some space. Nothing was kept.") from error
         raise _unavailable(error) from error
 
 

@@ -1,4 +1,4 @@
-"""What every embedder promises."""
+"""The interface of embedders."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from domain import Vectors
 
 
 class Embedder(Protocol):
-    """One way of turning text into vectors. Safe to use from several threads at once."""
+    """Turns text into vectors. Safe to use from several threads at once."""
 
     @property
     def dimension(self) -> int: ...
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of a text beyond this number do not reach its vector."""
+        """The number of tokens after which a text is cut off."""
         ...
 
     def count_tokens(self, text: str) -> int:
@@ -26,10 +26,10 @@ class Embedder(Protocol):
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, one row per text, in order: float32, shape ``(len(texts), dimension)``.
 
-        Raises ModelUnavailable where asking later may help, EmbeddingRefused where it never will.
+        Raises ModelUnavailable if a later attempt may succeed, EmbeddingRefused if none will.
         """
         ...
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        """The same for questions, with the prompt that the model wants before a question."""
+        """The same for queries, with the model's query prompt."""
         ...

@@ -1,6 +1,6 @@
-"""Owns the folder of exported models: each is made once, by one process at a time, and read by all.
+"""Owns the folder of exported models: each is exported once, by one process, and used by all.
 
-The export runs in a process of its own, so that torch never enters the serving one.
+The export runs in a child process, so that the serving process never loads torch.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class CannotExport(ModelUnavailable):
-    """The model itself is there, but only torch can run it."""
+    """The model exists, but only torch can run it."""
 
 
 def exported(folder: Path, cache_dir: Path) -> ExportedModel:
-    """The export of the model in *folder*, made now if *cache_dir* has none that is whole.
+    """The export of the model in *folder*; creates it if *cache_dir* has no intact one.
 
-    Blocks while another process makes one. Raises CannotExport, or ModelUnavailable.
+    Blocks while another process exports. Raises CannotExport, or ModelUnavailable.
     """
     target = cache_dir.expanduser() / f"{_slug(folder)}-{_key(folder)}"
-    if found := read_export(target):
-        return found
+    if export := read_export(target):
+        return export
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / "export.lock"):
-            return read_export(target) or _make(folder, target)
+            return read_export(target) or _export(folder, target)
     except OSError as error:
         raise ModelUnavailable(
             f"The exported model cannot be kept: MODEL_CACHE_DIR is not writable or full ({error.strerror})."
         ) from error
 
 
-def _make(folder: Path, target: Path) -> ExportedModel:
-    """Under the lock, so whatever unfinished lies there belongs to nobody."""
-    for left_behind in target.parent.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(left_behind, ignore_errors=True)
+def _export(folder: Path, target: Path) -> ExportedModel:
+    """Called under the lock, so unfinished folders belong to no living process."""
+    for leftover in target.parent.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=target.parent))
     try:
         _run_exporter(folder, unfinished)
@@ -63,18 +63,18 @@ def _make(folder: Path, target: Path) -> ExportedModel:
         unfinished.replace(target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    found = read_export(target)
-    if found is None:
+    export = read_export(target)
+    if export is None:
         raise ModelUnavailable(
             "The exported model was damaged while it was written: check the disk of MODEL_CACHE_DIR."
         )
-    return found
+    return export
 
 
 def _run_exporter(folder: Path, target: Path) -> None:
-    # CI is the one switch by which OpenVINO's converter reports nothing to its makers.
+    # CI is the only switch that turns off telemetry in OpenVINO's converter.
     environment = {**os.environ, "CI": "true", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(  # noqa: S603 - our own module, with paths that we made
+    process = subprocess.run(  # noqa: S603 - our own module, with paths that we made
         [sys.executable, "-W", "ignore", "-m", "engines.embedders.export_model", folder.resolve(), target.resolve()],
         cwd=_ROOT,
         env=environment,
@@ -83,32 +83,34 @@ def _run_exporter(folder: Path, target: Path) -> None:
         text=True,
         check=False,
     )
-    if done.returncode == UNFIT:
-        raise CannotExport(f"OpenVINO cannot run this model ({_last_line(done.stdout)}): set EMBED_BACKEND=torch.")
-    if done.returncode < 0:
+    if process.returncode == UNFIT:
+        raise CannotExport(f"OpenVINO cannot run this model ({_last_line(process.stdout)}): set EMBED_BACKEND=torch.")
+    if process.returncode < 0:
         raise ModelUnavailable(
-            f"The model's export was killed by signal {-done.returncode}, most likely for want of memory:"
+            f"The model's export was killed by signal {-process.returncode}, most likely for lack of memory:"
             " export it on a larger machine and share MODEL_CACHE_DIR, or set EMBED_BACKEND=remote."
         )
-    if done.returncode:
-        raise ModelUnavailable(f"The model could not be loaded for export: {_last_line(done.stderr)}")
+    if process.returncode:
+        raise ModelUnavailable(f"The model could not be loaded for export: {_last_line(process.stderr)}")
 
 
 def _last_line(output: str) -> str:
-    """Paths are left out: the message is shown to whoever asked."""
+    """Without paths, because clients see the message."""
     lines = output.strip().splitlines()
     return re.sub(r"(/[\w.@+-]+){2,}", "…", lines[-1])[:300] if lines else "no reason was given"
 
 
 def _slug(folder: Path) -> str:
-    """For the operator's eye alone; the key tells models apart. Snapshots of the hub are named by a hash."""
+    """For operators to read; the key identifies the model. The hub names snapshots by a hash."""
     parts = [part for part in folder.parts if part.startswith("models--")] or [folder.name]
     return re.sub(r"[^A-Za-z0-9.]+", "-", parts[-1].removeprefix("models--"))[:60]
 
 
 def _key(folder: Path) -> str:
-    made_by = [f"{name}={_version(name)}" for name in _LIBRARIES]
-    return hashlib.sha256("\n".join([identity(folder), str(exported_model.FORMAT), *made_by]).encode()).hexdigest()[:16]
+    libraries = [f"{name}={_version(name)}" for name in _LIBRARIES]
+    return hashlib.sha256("\n".join([identity(folder), str(exported_model.FORMAT), *libraries]).encode()).hexdigest()[
+        :16
+    ]
 
 
 def _version(library: str) -> str:

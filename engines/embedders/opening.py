@@ -1,4 +1,4 @@
-"""Opens the embedder that a configuration asks for."""
+"""Opens the embedder that a configuration names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Backend = Literal["auto", "openvino", "torch", "remote"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedderConfig:
-    """A prompt of None is the model's own; an empty one is none at all."""
+    """A prompt of None means the model's own; an empty one means no prompt."""
 
     model_name: str
     backend: Backend = "auto"
@@ -35,10 +35,10 @@ class EmbedderConfig:
 
 
 def open_embedder(config: EmbedderConfig) -> Embedder:
-    """Blocks while weights are fetched and, once per machine, exported. Raises ModelUnavailable.
+    """Blocks while weights are downloaded and, once per machine, exported. Raises ModelUnavailable.
 
-    Auto is torch where torch can use a GPU, else OpenVINO, else (a model that OpenVINO cannot run) torch again:
-    the same model with the same vectors in any case.
+    *auto* means torch with a GPU, else OpenVINO, else torch for models that OpenVINO cannot run: the same vectors in
+    any case.
     """
     if config.backend == "remote":
         return _open_remote(config)
@@ -90,7 +90,7 @@ def _prompts(config: EmbedderConfig, own: Prompts) -> Prompts:
 
 
 def _torch_has_a_gpu() -> bool:
-    """Told without importing torch. A torch built for the CPU would be slower beside a GPU than OpenVINO."""
+    """Determined without importing torch. A CPU build of torch is slower than OpenVINO, GPU or not."""
     try:
         is_cpu_build = "+cpu" in version("torch")
     except PackageNotFoundError:

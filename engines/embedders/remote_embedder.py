@@ -1,4 +1,4 @@
-"""The embedder that asks a server: anything that answers OpenAI's ``POST /embeddings`` (TEI, vLLM, Ollama, …)."""
+"""An embedder behind a server with OpenAI's ``POST /embeddings`` (TEI, vLLM, Ollama, …)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from domain import Vectors
-from engines.embedders.batches import prompted
-from engines.embedders.remote_answer import Overlarge, read_vectors, require_success
-from engines.openai_http import Unready, address, pause_seconds
+from engines.embedders.batches import with_prompt
+from engines.embedders.remote_answer import BatchRejected, read_vectors, require_success
+from engines.openai_http import RetryLater, address, pause_seconds
 from errors import EmbeddingRefused, ModelUnavailable
 
 _BATCH_TEXTS = 64
 _BATCH_CHARS = 100_000
 _ATTEMPTS = 4
-_LONGEST_WAIT_SECONDS = 30.0
+_MAX_WAIT_SECONDS = 30.0
 _MAX_TOKENS = 8192
 _BYTES_PER_TOKEN = 4
 
 
 class RemoteEmbedder:
-    """Asks once when made, to learn the dimension. The server's own tokenizer is not known here.
+    """The constructor makes one request, to learn the dimension. The server's tokenizer is unknown.
 
-    A batch that the server calls wrong is halved until the text that it means stands alone.
+    A batch that the server rejects is bisected until the rejected text is alone.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RemoteEmbedder:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, auth=auth, timeout=timeout_seconds)
         try:
-            self._dimension = int(self._ask(["dimension"]).shape[1])
+            self._dimension = int(self._request(["dimension"]).shape[1])
         except BaseException:
             self._client.close()
             raise
@@ -63,66 +63,68 @@ class RemoteEmbedder:
 
     @property
     def max_tokens(self) -> int:
-        """What most servers take. One that takes less cuts the text or refuses it, with a clear error."""
+        """The limit of most servers. One with a lower limit truncates the text or rejects it with a clear error."""
         return _MAX_TOKENS
 
     def count_tokens(self, text: str) -> int:
-        """An estimate, four bytes of UTF-8 to a token: right within a quarter for prose in most scripts."""
+        """Estimates four bytes of UTF-8 per token: within 25% for prose in most scripts."""
         return ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        return self._embed(prompted(texts, self._document_prompt))
+        return self._embed(with_prompt(texts, self._document_prompt))
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._embed(prompted(texts, self._query_prompt))
+        return self._embed(with_prompt(texts, self._query_prompt))
 
     def close(self) -> None:
-        """Let go of the connections to the server."""
+        """Close the connections to the server."""
         self._client.close()
 
     def _embed(self, texts: list[str]) -> Vectors:
         vectors = np.empty((len(texts), self._dimension), np.float32)
         for start, end in _batches(texts):
-            vectors[start:end] = self._halving(texts[start:end], start)
+            vectors[start:end] = self._embed_or_bisect(texts[start:end], start)
         return vectors
 
-    def _halving(self, texts: list[str], start: int) -> Vectors:
-        """*start* is where *texts* begin in the caller's list, so that an error can name one of its texts."""
+    def _embed_or_bisect(self, texts: list[str], start: int) -> Vectors:
+        """*start* is the position of *texts* in the caller's list, for error messages."""
         try:
-            vectors = self._ask(texts)
-        except Overlarge as refusal:
+            vectors = self._request(texts)
+        except BatchRejected as rejection:
             if len(texts) == 1:
-                raise EmbeddingRefused(f"The embedding server refuses text {start}: {refusal}") from refusal
+                raise EmbeddingRefused(f"The embedding server refuses text {start}: {rejection}") from rejection
             middle = len(texts) // 2
-            return np.concatenate([self._halving(texts[:middle], start), self._halving(texts[middle:], start + middle)])
+            return np.concatenate(
+                [self._embed_or_bisect(texts[:middle], start), self._embed_or_bisect(texts[middle:], start + middle)]
+            )
         if vectors.shape[1] != self._dimension:
             raise ModelUnavailable(
                 f"The embedding server answered with {vectors.shape[1]} dimensions after {self._dimension} before."
             )
         return vectors
 
-    def _ask(self, texts: list[str]) -> Vectors:
-        """One batch, tried again while the server says or seems that it will do better later."""
+    def _request(self, texts: list[str]) -> Vectors:
+        """One batch, with retries while the error is temporary."""
         retrying = Retrying(
-            retry=retry_if_exception_type(Unready),
+            retry=retry_if_exception_type(RetryLater),
             stop=stop_after_attempt(_ATTEMPTS),
             wait=pause_seconds,
             sleep=time.sleep,
             reraise=True,
         )
         try:
-            return retrying(self._ask_once, texts)
-        except Unready as error:
+            return retrying(self._request_once, texts)
+        except RetryLater as error:
             raise ModelUnavailable(f"The embedding server does not answer: {error}") from error
 
-    def _ask_once(self, texts: list[str]) -> Vectors:
-        # Several servers refuse an empty text. A space has the same tokens, namely none.
+    def _request_once(self, texts: list[str]) -> Vectors:
+        # Several servers reject an empty text. A space has the same tokens: none.
         body = {"model": self._model, "input": [text or " " for text in texts], "encoding_format": "float"}
         try:
             response = self._client.post(self._url, json=body)
         except httpx.TransportError as error:
-            raise Unready(type(error).__name__) from error
-        require_success(response, longest_wait_seconds=_LONGEST_WAIT_SECONDS)
+            raise RetryLater(type(error).__name__) from error
+        require_success(response, max_wait_seconds=_MAX_WAIT_SECONDS)
         return read_vectors(response, len(texts))
 
 

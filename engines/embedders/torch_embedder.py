@@ -1,6 +1,6 @@
-"""The embedder of machines with a GPU, and of models that OpenVINO cannot run: SentenceTransformers itself.
+"""The embedder for machines with a GPU, and for models that OpenVINO cannot run: SentenceTransformers itself.
 
-Torch is imported when one is made, not with this module: it costs seconds and 300 MB.
+Torch is imported by the constructor, not with this module: it costs seconds and 300 MB.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from domain import Vectors
-from engines.embedders.batches import by_length, encodable, prompted
+from engines.embedders.batches import by_length, encodable, with_prompt
 from errors import ModelUnavailable
 
 if TYPE_CHECKING:
@@ -24,18 +24,18 @@ _LONGEST = 32_768
 
 
 class TorchEmbedder:
-    """One batch at a time, from whatever thread: a query waits for one batch, not for a whole upsert."""
+    """Runs one batch at a time for all threads: a query waits for one batch, not for a whole upsert."""
 
     def __init__(self, folder: Path, *, batch_size: int, query_prompt: str = "", document_prompt: str = "") -> None:
         self._batch_size = batch_size
         self._query_prompt = query_prompt
         self._document_prompt = document_prompt
-        self._model = _loaded(folder)
-        self._turn = threading.Lock()
-        self._counter = _counting_tokenizer(self._model)
+        self._model = _load(folder)
+        self._lock = threading.Lock()
+        self._tokenizer = _counting_tokenizer(self._model)
         self._dimension = int(self._model.get_embedding_dimension() or self._encode([""]).shape[1])
-        special = self._counter.num_special_tokens_to_add(is_pair=False)
-        self._room = (
+        special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        self._max_tokens = (
             min(self._model.max_seq_length or _LONGEST, _LONGEST) - special - self.count_tokens(document_prompt)
         )
 
@@ -45,17 +45,17 @@ class TorchEmbedder:
 
     @property
     def max_tokens(self) -> int:
-        """What is left of the model's length after its special tokens and the prompt for documents."""
-        return self._room
+        """The model's length without special tokens and the document prompt."""
+        return self._max_tokens
 
     def count_tokens(self, text: str) -> int:
-        return len(self._counter.encode(encodable(text), add_special_tokens=False))
+        return len(self._tokenizer.encode(encodable(text), add_special_tokens=False))
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        return self._embed(prompted(texts, self._document_prompt))
+        return self._embed(with_prompt(texts, self._document_prompt))
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._embed(prompted(texts, self._query_prompt))
+        return self._embed(with_prompt(texts, self._query_prompt))
 
     def _embed(self, texts: list[str]) -> Vectors:
         vectors = np.empty((len(texts), self.dimension), np.float32)
@@ -64,8 +64,8 @@ class TorchEmbedder:
         return vectors
 
     def _encode(self, texts: list[str]) -> Vectors:
-        """The prompts are in the texts by now; an empty one keeps the model's default from being added."""
-        with self._turn:
+        """The texts already contain the prompt; an empty one here suppresses the model's default."""
+        with self._lock:
             vectors: Vectors = self._model.encode(
                 texts,
                 prompt="",
@@ -77,7 +77,7 @@ class TorchEmbedder:
         return vectors
 
 
-def _loaded(folder: Path) -> SentenceTransformer:
+def _load(folder: Path) -> SentenceTransformer:
     try:
         import torch
         from sentence_transformers import SentenceTransformer
@@ -93,7 +93,7 @@ def _loaded(folder: Path) -> SentenceTransformer:
 
 
 def _counting_tokenizer(model: SentenceTransformer) -> Tokenizer:
-    """A copy: the library changes the settings of its own with every call, which no other thread may meet."""
+    """A copy, because the library changes the settings of its own tokenizer with every call, unsafe for threads."""
     if not model.tokenizer.is_fast:
         raise ModelUnavailable("The embedding model's tokenizer has no fast form, so its tokens cannot be counted.")
     tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())

@@ -1,9 +1,9 @@
-"""The process in which one file is read: it limits itself first, and then runs parsers on what anybody sent.
+"""The process that extracts one file: it limits itself first, then runs parsers on untrusted content.
 
     python -P -m engines.extraction.child < task.json > answer.json
 
-It has read the file before it closes itself off (sandbox.py), has no secret in its environment, and dies with its
-parent. Its current folder is the only one that it can write.
+It reads the file before it enters the sandbox (sandbox.py), has no secrets in its environment, and dies with its
+parent. It can write only to its current folder.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def main() -> None:
     _limit(task)
     try:
         content = Path(task["path"]).read_bytes() if "path" in task else b""
-        held = confine([Path.cwd()])
-        answer = _extract(task, content) if "path" in task else {"held": held}
+        protections = confine([Path.cwd()])
+        answer = _extract(task, content) if "path" in task else {"protections": protections}
     except MemoryError:
         megabytes = task["memory_bytes"] >> 20
         answer = {"refused": f"Reading it takes more than {megabytes} MB of memory (EXTRACT_MEMORY_MB)."}
@@ -41,18 +41,18 @@ def main() -> None:
 
 
 def _limit(task: dict[str, Any]) -> None:
-    """Before any parser is imported. A limit on processor time that is ignored is followed by a kill."""
+    """Applied before any parser is imported. The hard limit on processor time kills a process past the soft one."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("1000")  # rather this process than any other
+            Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel should kill this process before any other
     if os.getppid() != task["parent"]:
         sys.exit("the parent is gone")
-    most_output = _BYTES_PER_CHAR * task["chars"] + _SPARE_BYTES
+    max_output = _BYTES_PER_CHAR * task["chars"] + _SPARE_BYTES
     for limit, soft, hard in (
         (resource.RLIMIT_AS, task["memory_bytes"], task["memory_bytes"]),
         (resource.RLIMIT_CPU, task["cpu_seconds"], task["cpu_seconds"] + _GRACE_SECONDS),
-        (resource.RLIMIT_FSIZE, most_output, most_output),
+        (resource.RLIMIT_FSIZE, max_output, max_output),
         (resource.RLIMIT_CORE, 0, 0),
     ):
         resource.setrlimit(limit, (soft, hard))
@@ -68,15 +68,17 @@ def _extract(task: dict[str, Any], content: bytes) -> dict[str, Any]:
     bounds = Bounds(pages=task["pages"], chars=task["chars"], unpacked_bytes=task["memory_bytes"])
     ocr = tesseract(task["ocr_languages"]) if task["ocr_languages"] else None
     try:
-        found = extract(content, task["filename"], bounds=bounds, declared=task["declared"], ocr=ocr, convert=pandoc())
+        extracted = extract(
+            content, task["filename"], bounds=bounds, declared=task["declared"], ocr=ocr, convert=pandoc()
+        )
     except Unreadable as error:
         return {"refused": str(error)}
     return {
-        "text": found.text,
-        "mime_type": found.mime_type,
-        "strategy": found.strategy,
-        "title": found.title,
-        "warnings": [asdict(each) for each in found.warnings],
+        "text": extracted.text,
+        "mime_type": extracted.mime_type,
+        "strategy": extracted.strategy,
+        "title": extracted.title,
+        "warnings": [asdict(each) for each in extracted.warnings],
     }
 
 

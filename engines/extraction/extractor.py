@@ -1,4 +1,4 @@
-"""Reads a file in a child process, so that a bomb or a crash of a parser costs one document and not the worker."""
+"""Extracts a file in a child process, so that a decompression bomb or a parser crash costs only one document."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOGGED_BYTES = 2000
 
 @dataclass(frozen=True, slots=True)
 class ExtractionLimits:
-    """What one file may cost, each a setting. No *ocr_languages*: pictures are not read."""
+    """The limits for one file, each a setting. Without *ocr_languages*, images are not read."""
 
     memory_bytes: int
     cpu_seconds: int
@@ -45,30 +45,30 @@ class Extractor:
     def extract(
         self, path: Path, filename: str, *, declared: str = "", check: Callable[[], None] = lambda: None
     ) -> ExtractedText:
-        """The text of the file at *path*. *check* is called every half a second and may raise to end the work.
+        """The text of the file at *path*. *check* is called every half second and may raise to stop the work.
 
-        Raises Unreadable, in words for whoever sent the file.
+        Raises Unreadable, with a message for the sender of the file.
         """
-        sent = {"path": str(path), "filename": filename, "declared": declared}
-        return _found(self._answer({**self._task(), **sent}, check))
+        file = {"path": str(path), "filename": filename, "declared": declared}
+        return _to_extracted_text(self._answer({**self._task(), **file}, check))
 
     def protections(self) -> list[str]:
-        """Which of sandbox.py's hold on this machine, as a child of the real kind finds out. Raises Unreadable."""
-        held: list[str] = self._answer(self._task(), lambda: None)["held"]
-        return held
+        """The protections of sandbox.py that work on this machine, determined by a real child. Raises Unreadable."""
+        protections: list[str] = self._answer(self._task(), lambda: None)["protections"]
+        return protections
 
-    def _answer(self, told: dict[str, Any], check: Callable[[], None]) -> dict[str, Any]:
-        with tempfile.TemporaryFile() as task, tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
-            task.write(json.dumps(told).encode())
+    def _answer(self, request: dict[str, Any], check: Callable[[], None]) -> dict[str, Any]:
+        with tempfile.TemporaryFile() as task, tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as stderr:
+            task.write(json.dumps(request).encode())
             task.seek(0)
-            code = self._run(task, answer, said, check)
+            code = self._run(task, answer, stderr, check)
             if code != 0:
-                said.seek(0)
-                log.warning("the process that read a file ended with %s: %s", code, said.read(_LOGGED_BYTES).decode())
-                raise Unreadable(self._why(code))
+                stderr.seek(0)
+                log.warning("the process that read a file ended with %s: %s", code, stderr.read(_LOGGED_BYTES).decode())
+                raise Unreadable(self._failure_reason(code))
             answer.seek(0)
-            said_back: dict[str, Any] = json.load(answer)
-            return said_back
+            result: dict[str, Any] = json.load(answer)
+            return result
 
     def _task(self) -> dict[str, Any]:
         return {
@@ -80,14 +80,14 @@ class Extractor:
             "ocr_languages": self.limits.ocr_languages,
         }
 
-    def _run(self, task: IO[bytes], answer: IO[bytes], said: IO[bytes], check: Callable[[], None]) -> int:
-        """The exit code of the child; negative: the signal that ended it."""
+    def _run(self, task: IO[bytes], answer: IO[bytes], stderr: IO[bytes], check: Callable[[], None]) -> int:
+        """The exit code of the child; negative if a signal ended it."""
         with tempfile.TemporaryDirectory() as folder:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "engines.extraction.child"],
                 stdin=task,
                 stdout=answer,
-                stderr=said,
+                stderr=stderr,
                 cwd=folder,
                 env={
                     "PYTHONPATH": str(_ROOT),
@@ -95,14 +95,14 @@ class Extractor:
                     "LANG": "C.UTF-8",
                     "TMPDIR": folder,
                 },
-                start_new_session=True,  # a program that the child runs ends with it
+                start_new_session=True,  # programs that the child starts end with it
             )
             return self._wait(process, check)
 
     def _wait(self, process: subprocess.Popen[bytes], check: Callable[[], None]) -> int:
-        end = time.monotonic() + self.limits.wall_seconds
+        deadline = time.monotonic() + self.limits.wall_seconds
         try:
-            while time.monotonic() < end:
+            while time.monotonic() < deadline:
                 with suppress(subprocess.TimeoutExpired):
                     return process.wait(_POLL_SECONDS)
                 check()
@@ -112,14 +112,14 @@ class Extractor:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _why(self, code: int) -> str:
+    def _failure_reason(self, code: int) -> str:
         if code == -signal.SIGXCPU:
             return f"Reading it takes more than {self.limits.cpu_seconds} s of processor time (EXTRACT_CPU_SECONDS)."
         megabytes = self.limits.memory_bytes >> 20
         return f"Its parser died: it is damaged, or takes more than {megabytes} MB of memory (EXTRACT_MEMORY_MB)."
 
 
-def _found(answer: dict[str, Any]) -> ExtractedText:
+def _to_extracted_text(answer: dict[str, Any]) -> ExtractedText:
     if "refused" in answer:
         raise Unreadable(answer["refused"])
     return ExtractedText(**{**answer, "warnings": tuple(Caveat(**each) for each in answer["warnings"])})

@@ -1,4 +1,4 @@
-"""Reading pictures with the program tesseract, where it is installed."""
+"""OCR with the program tesseract, if it is installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def has_tesseract() -> bool:
 
 
 def tesseract(languages: str) -> Ocr:
-    """Raises Unreadable, at the first page that needs it, where the program or a language is missing."""
+    """Raises Unreadable, at the first page that needs it, if the program or a language is missing."""
 
     def read(picture: bytes) -> str:
         program = shutil.which("tesseract")
@@ -23,10 +23,10 @@ def tesseract(languages: str) -> Ocr:
             raise Unreadable("It has scans, and OCR is on, but the program tesseract is not installed on this machine.")
         command = [program, "stdin", "stdout", "-l", languages]
         one_thread = {**os.environ, "OMP_THREAD_LIMIT": "1"}
-        done = subprocess.run(command, input=picture, capture_output=True, env=one_thread, check=False)  # noqa: S603
-        if done.returncode:
-            told = done.stderr.decode("utf-8", "replace").strip().splitlines()[:1]
-            raise Unreadable(f"Its scans cannot be read by tesseract: {' '.join(told)[:200]} (OCR_LANGUAGES).")
-        return done.stdout.decode("utf-8", "replace")
+        process = subprocess.run(command, input=picture, capture_output=True, env=one_thread, check=False)  # noqa: S603
+        if process.returncode:
+            message = process.stderr.decode("utf-8", "replace").strip().splitlines()[:1]
+            raise Unreadable(f"Its scans cannot be read by tesseract: {' '.join(message)[:200]} (OCR_LANGUAGES).")
+        return process.stdout.decode("utf-8", "replace")
 
     return read

@@ -1,4 +1,4 @@
-"""Turning files of other word processors into HTML with the program pandoc, where it is installed."""
+"""Converts files of other word processors to HTML with the program pandoc, if it is installed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from text.extract.base import Convert
 
 
 def pandoc() -> Convert | None:
-    """None where it is not installed. It runs within the limits of the process that starts it, and reads no file."""
+    """None if it is not installed. It inherits the limits of its parent process and reads no other file."""
     program = shutil.which("pandoc")
     if program is None:
         return None
 
     def convert(content: bytes, suffix: str) -> bytes:
         command = [program, "--sandbox", "--from", suffix, "--to", "html"]
-        done = subprocess.run(command, input=content, capture_output=True, check=False)  # noqa: S603
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()[:1]
-            raise Unreadable(f"It is damaged, or pandoc cannot read it: {' '.join(said)[:200]}")
-        return done.stdout
+        process = subprocess.run(command, input=content, capture_output=True, check=False)  # noqa: S603
+        if process.returncode:
+            message = process.stderr.decode("utf-8", "replace").strip().splitlines()[:1]
+            raise Unreadable(f"It is damaged, or pandoc cannot read it: {' '.join(message)[:200]}")
+        return process.stdout
 
     return convert

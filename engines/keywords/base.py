@@ -1,4 +1,4 @@
-"""What the keyword index promises. The database is the truth; the index only makes searching it fast."""
+"""The interface of the keyword index. The database is the truth; the index only makes searching it fast."""
 
 from __future__ import annotations
 
@@ -17,36 +17,42 @@ BEHIND = "The table of keywords is behind the database: keyword searches read th
 
 
 class KeywordStore(Follower, Protocol):
-    """What takes a session works in the caller's transaction: what that commits is found from then on, and no more."""
+    """Methods that take a session work in the caller's transaction: searches find exactly what is committed."""
 
     def search(
-        self, session: Session, seen: Snapshot, queries: Sequence[Counter[str]], *, k: int, allowed: Ids | None = None
+        self,
+        session: Session,
+        snapshot: Snapshot,
+        queries: Sequence[Counter[str]],
+        *,
+        k: int,
+        allowed: Ids | None = None,
     ) -> list[list[Hit]]:
-        """The *k* live chunks that answer each query best, by BM25 over the namespace alone; those that hold no word
-        of it are not among them. *allowed* are sorted ids: none but these, and none of them is missed."""
+        """The *k* best live chunks for each query, by BM25 over the namespace alone, without chunks that hold none of
+        its words. *allowed* are the ids to choose from, ascending; None: all."""
         ...
 
-    def is_behind(self, seen: Snapshot) -> bool:
-        """Searches are right, but slow, until a rebuild."""
+    def is_behind(self, snapshot: Snapshot) -> bool:
+        """Whether searches must read the chunks' texts, correctly but slowly, until a rebuild."""
         ...
 
-    def mend(self, project: Project, *, check: Callable[[], None]) -> int:
-        """Make the rows what the database says, in steps of their own. Returns how many were not.
+    def repair(self, project: Project, *, check: Callable[[], None]) -> int:
+        """Make the rows equal to the database, in several transactions. Returns how many were wrong.
 
-        *check* is called on the way and may raise.
+        *check* is called repeatedly and may raise.
         """
         ...
 
-    def problems(self, session: Session, seen: Snapshot, live: Ids) -> Iterator[str]:
-        """Everything in which the rows differ from the database. *live* are the ids of its live chunks."""
+    def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
+        """Every difference between the rows and the database, whose live chunks have the ids *live*."""
         ...
 
 
 class InvertedFile(Protocol):
-    """How one kind of database looks rows of *keywords* up by a lexeme. It follows the rows by itself."""
+    """Looks up rows of *keywords* by lexeme in one kind of database, which keeps it in step with the rows."""
 
     def number(self, session: Session, project: Project) -> int:
-        """What tells the project's postings from those of others, where one file holds all; else 0."""
+        """The number that distinguishes the project's postings where one file holds all projects; else 0."""
         ...
 
     def insert(self, session: Session, project: Project, rows: Sequence[tuple[int, int, list[str]]]) -> None:
@@ -54,5 +60,5 @@ class InvertedFile(Protocol):
         ...
 
     def postings(self, session: Session, project: Project, lexemes: Sequence[str]) -> list[Ids]:
-        """For each lexeme the postings of its rows, in any order."""
+        """The postings of each lexeme, in any order."""
         ...

@@ -1,7 +1,7 @@
-"""How a chunk's words are written so that any inverted file can hold what BM25 asks for, for each namespace apart.
+"""Encodes a chunk's words so that any inverted file provides the input of BM25, separately for each namespace.
 
-A *lexeme* is the namespace, a word, and how often the chunk has it: a file that only knows which rows hold a lexeme
-tells all of these. Rows are numbered by a *posting*: the chunk's id, and how many words it has.
+A *lexeme* encodes the namespace, a word, and its frequency in the chunk, so a file that only knows which rows hold a
+lexeme provides all three. A *posting* numbers a row: the chunk's id and its length in words.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from domain import Ids
 from models import Project
 
 BUCKETS = (1, 2, 3, 4, 6, 8)
-"""How often a chunk has a word, as far as it is told apart: 5 times counts as 4, 20 times as 8."""
+"""Frequencies of a word in a chunk that are distinguished: 5 counts as 4, 20 as 8."""
 
 MOST_BYTES = 1_000_000
-"""Of a chunk's lexemes together: a tsvector points into 1 MiB, and array_to_tsvector() does not look."""
+"""Total size of a chunk's lexemes: a tsvector addresses 1 MiB, and array_to_tsvector() does not check."""
 
 _LENGTH_BITS = 10
 _ID_BITS = 32
@@ -29,21 +29,21 @@ _IN_PROJECT = (1 << (_ID_BITS + _LENGTH_BITS)) - 1
 
 
 def lexemes(project: Project, words: Sequence[str]) -> list[str]:
-    """The first of them, where a row cannot hold all."""
-    scope = _scope(project)
-    written = [f"{scope}{word}_{bisect_right(BUCKETS, count)}" for word, count in Counter(words).items()]
-    ends = list(accumulate(len(lexeme.encode()) for lexeme in written))
-    return written[: bisect_right(ends, MOST_BYTES)]
+    """The lexemes of a chunk, truncated to what a row can hold."""
+    scope = _prefix(project)
+    names = [f"{scope}{word}_{bisect_right(BUCKETS, count)}" for word, count in Counter(words).items()]
+    ends = list(accumulate(len(lexeme.encode()) for lexeme in names))
+    return names[: bisect_right(ends, MOST_BYTES)]
 
 
-def wanted(project: Project, word: str) -> list[str]:
+def lexemes_of(project: Project, word: str) -> list[str]:
     """The lexemes of a word, one per bucket."""
-    return [f"{_scope(project)}{word}_{number}" for number in range(1, len(BUCKETS) + 1)]
+    return [f"{_prefix(project)}{word}_{number}" for number in range(1, len(BUCKETS) + 1)]
 
 
 def posting(number: int, faiss_id: int, length: int) -> int:
     if faiss_id >> _ID_BITS:
-        raise OverflowError(f"chunk {faiss_id} is beyond what the keyword index can number")
+        raise OverflowError(f"chunk {faiss_id} exceeds the ids that the keyword index can encode")
     return (number << _ID_BITS | faiss_id) << _LENGTH_BITS | min(length, _LONGEST)
 
 
@@ -52,5 +52,5 @@ def ids_and_lengths(postings: Ids) -> tuple[Ids, Ids]:
     return own >> _LENGTH_BITS, own & _LONGEST
 
 
-def _scope(project: Project) -> str:
+def _prefix(project: Project) -> str:
     return f"{project.team_id}_{project.id}_"

@@ -1,8 +1,8 @@
-"""Which keyword index a process uses: what its database has."""
+"""Opens the keyword index of a database."""
 
 from __future__ import annotations
 
-from database.engine import Database, Kind
+from database.engine import Database, DatabaseKind
 from engines.keywords.base import KeywordStore
 from engines.keywords.fts5 import Fts5File
 from engines.keywords.table import KeywordTable
@@ -10,4 +10,4 @@ from engines.keywords.tsvector import TsvectorFile
 
 
 def open_keywords(database: Database) -> KeywordStore:
-    return KeywordTable(database, Fts5File() if database.kind is Kind.SQLITE else TsvectorFile())
+    return KeywordTable(database, Fts5File() if database.kind is DatabaseKind.SQLITE else TsvectorFile())

@@ -1,6 +1,6 @@
 """Postgres: the lexemes are a tsvector, found through a GIN index.
 
-Its own parsing and ranking are not used: ts_rank does not know how rare a word is, and reads every row that it ranks.
+Postgres' own parser and ranking are not used: ts_rank ignores how rare a word is, and reads every row that it ranks.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ class TsvectorFile:
         return 0
 
     def insert(self, session: Session, project: Project, rows: Sequence[tuple[int, int, list[str]]]) -> None:
-        """One statement for all."""
+        """One statement for all rows."""
         ids, postings, lexemes = zip(*rows, strict=True)
-        told = {"ids": list(ids), "postings": list(postings), "lexemes": [" ".join(each) for each in lexemes]}
-        session.execute(_INSERT, {"team_id": project.team_id, "project_id": project.id, **told})
+        columns = {"ids": list(ids), "postings": list(postings), "lexemes": [" ".join(each) for each in lexemes]}
+        session.execute(_INSERT, {"team_id": project.team_id, "project_id": project.id, **columns})
 
     def postings(self, session: Session, project: Project, lexemes: Sequence[str]) -> list[Ids]:
-        found = [np.empty(0, np.int64)] * len(lexemes)
+        result = [np.empty(0, np.int64)] * len(lexemes)
         session.execute(_BY_LEXEME)
         quoted = [f"'{lexeme}'" for lexeme in lexemes]
         for number, postings in session.execute(_POSTINGS, {"lexemes": quoted, "team_id": project.team_id}):
-            found[number - 1] = np.frombuffer(postings, ">i8").astype(np.int64)
-        session.execute(_AS_BEFORE)
-        return found
+            result[number - 1] = np.frombuffer(postings, ">i8").astype(np.int64)
+        session.execute(_RESET)
+        return result
 
 
 _INSERT = text(
@@ -41,15 +41,15 @@ _INSERT = text(
     "FROM unnest(CAST(:ids AS bigint[]), CAST(:postings AS bigint[]), CAST(:lexemes AS text[])) "
     "AS rows (id, posting, words) ON CONFLICT DO NOTHING"
 )
-# While Postgres has no statistics of the rows it may think that reading all of a tenant's costs less.
+# Without statistics, Postgres may prefer reading all rows of a tenant.
 _BY_LEXEME = text(
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true), "
     "set_config('jit', 'off', true)"
 )
-_AS_BEFORE = text("SELECT set_config('enable_seqscan', 'on', true), set_config('enable_indexscan', 'on', true)")
+_RESET = text("SELECT set_config('enable_seqscan', 'on', true), set_config('enable_indexscan', 'on', true)")
 _POSTINGS = text(
-    "SELECT wanted.number, string_agg(int8send(keywords.posting), CAST('' AS bytea)) "
-    "FROM unnest(CAST(:lexemes AS text[])) WITH ORDINALITY AS wanted (lexeme, number) "
-    "JOIN keywords ON keywords.lexemes @@ CAST(wanted.lexeme AS tsquery) AND keywords.team_id = :team_id "
-    "GROUP BY wanted.number"
+    "SELECT lexeme.number, string_agg(int8send(keywords.posting), CAST('' AS bytea)) "
+    "FROM unnest(CAST(:lexemes AS text[])) WITH ORDINALITY AS lexeme (value, number) "
+    "JOIN keywords ON keywords.lexemes @@ CAST(lexeme.value AS tsquery) AND keywords.team_id = :team_id "
+    "GROUP BY lexeme.number"
 )

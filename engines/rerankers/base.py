@@ -1,4 +1,4 @@
-"""What every reranker promises: a score for a question and a passage that were read together."""
+"""The interface of rerankers, which score a question and a passage together."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ class Reranker(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...

@@ -1,6 +1,6 @@
 """The reranker in this process: a SentenceTransformers cross-encoder from a folder or the hub.
 
-Torch is imported when one is made, not with this module: it costs seconds and 300 MB.
+Torch is imported by the constructor, not with this module: it costs seconds and 300 MB.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ _BATCH_TEXTS = 16
 
 
 class CrossEncoderReranker:
-    """One question at a time, from whatever thread."""
+    """Scores one question at a time; safe from any thread."""
 
     def __init__(self, model_name: str) -> None:
-        self._model = _loaded(model_name)
-        self._turn = threading.Lock()
+        self._model = _load(model_name)
+        self._lock = threading.Lock()
 
     def scores(self, query: str, texts: Sequence[str]) -> list[float]:
-        with self._turn:
-            found = self._model.predict(
+        with self._lock:
+            predictions = self._model.predict(
                 [(query, text) for text in texts], batch_size=_BATCH_TEXTS, show_progress_bar=False
             )
-        scores = np.asarray(found, np.float64)
+        scores = np.asarray(predictions, np.float64)
         if scores.shape != (len(texts),) or not np.isfinite(scores).all():
-            raise RerankerUnavailable("RERANK_MODEL_NAME is no reranker: it gives more, or less, than a number a pair.")
-        told: list[float] = scores.tolist()
-        return told
+            raise RerankerUnavailable("RERANK_MODEL_NAME is not a reranker: it does not return one number per pair.")
+        result: list[float] = scores.tolist()
+        return result
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to release."""
 
 
-def _loaded(model_name: str) -> CrossEncoder:
+def _load(model_name: str) -> CrossEncoder:
     try:
         folder = find_model(model_name)
     except ModelUnavailable as error:
-        told = str(error).replace("EMBED_MODEL_NAME", "RERANK_MODEL_NAME").replace("embedding model", "reranker")
-        raise RerankerUnavailable(told) from error
+        message = str(error).replace("EMBED_MODEL_NAME", "RERANK_MODEL_NAME").replace("embedding model", "reranker")
+        raise RerankerUnavailable(message) from error
     try:
         from sentence_transformers import CrossEncoder
     except ImportError as error:

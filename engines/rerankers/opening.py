@@ -1,4 +1,4 @@
-"""Opens the reranker that a configuration asks for."""
+"""Opens the reranker that a configuration names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engines.rerankers.remote_reranker import RemoteReranker, Shape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankerConfig:
-    """With a *base_url* the model runs there. *depth* candidates are reranked, in *timeout_seconds* or not at all."""
+    """With a *base_url* the model runs there. *depth* candidates are reranked within *timeout_seconds*, or none."""
 
     model_name: str = ""
     base_url: str = ""
@@ -26,7 +26,7 @@ class RerankerConfig:
 
 
 def open_reranker(config: RerankerConfig) -> Reranker:
-    """Blocks while weights are fetched and loaded. Raises RerankerUnavailable."""
+    """Blocks while weights are downloaded and loaded. Raises RerankerUnavailable."""
     if config.base_url:
         return RemoteReranker(
             config.base_url,

@@ -1,4 +1,4 @@
-"""The reranker that asks a server's ``POST /rerank``, in the shape of TEI or of Cohere (vLLM, Jina, Infinity, …)."""
+"""A reranker behind a server's ``POST /rerank``, in the format of TEI or of Cohere (vLLM, Jina, Infinity, …)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from errors import RerankerUnavailable
 
 Shape = Literal["tei", "cohere"]
 
-_BATCH_TEXTS = 32  # what TEI takes at once unless it is told otherwise
+_BATCH_TEXTS = 32  # TEI's default limit
 
 
 class RemoteReranker:
-    """Asks once and believes no answer unread: whoever searches would rather have the order of the fusion now."""
+    """Validates every answer and never retries: a search would rather return the fused order now."""
 
     def __init__(self, base_url: str, *, shape: Shape, model: str, api_key: str, timeout_seconds: float) -> None:
         self._url = f"{base_url.rstrip('/')}/rerank"
@@ -28,14 +28,14 @@ class RemoteReranker:
     def scores(self, query: str, texts: Sequence[str]) -> list[float]:
         scores: list[float] = []
         for start in range(0, len(texts), _BATCH_TEXTS):
-            some = texts[start : start + _BATCH_TEXTS]
-            scores += _read(self._ask(query, some), len(some))
+            batch = texts[start : start + _BATCH_TEXTS]
+            scores += _parse_scores(self._request(query, batch), len(batch))
         return scores
 
     def close(self) -> None:
         self._client.close()
 
-    def _ask(self, query: str, texts: Sequence[str]) -> Any:
+    def _request(self, query: str, texts: Sequence[str]) -> Any:
         if self._shape == "tei":
             body: dict[str, Any] = {"query": query, "texts": list(texts), "truncate": True}
         else:
@@ -51,16 +51,16 @@ class RemoteReranker:
             raise RerankerUnavailable(f"The reranking server does not answer: {type(error).__name__}.") from error
 
 
-def _read(answer: Any, count: int) -> list[float]:
-    """TEI answers with the list itself and calls the number score, Cohere with results and relevance_score."""
+def _parse_scores(answer: Any, count: int) -> list[float]:
+    """TEI returns a list with score, Cohere an object with results and relevance_score."""
     try:
         items = answer["results"] if isinstance(answer, dict) else answer
-        named = {int(item["index"]): float(item.get("relevance_score", item.get("score"))) for item in items}
+        score_of = {int(item["index"]): float(item.get("relevance_score", item.get("score"))) for item in items}
         if len(items) != count:
-            raise ValueError("it is an answer to something else")
-        scores = [named[number] for number in range(count)]
+            raise ValueError("the number of scores differs")
+        scores = [score_of[index] for index in range(count)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RerankerUnavailable("The reranking server answered with something else than a score per text.") from error
+        raise RerankerUnavailable("The reranking server did not answer with one score per text.") from error
     if not all(map(math.isfinite, scores)):
         raise RerankerUnavailable("The reranking server answered with scores that are not finite.")
     return scores

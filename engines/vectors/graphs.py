@@ -1,7 +1,7 @@
-"""The HNSW indexes of the table of vectors: one for each embedding version, over all tenants' rows of it.
+"""HNSW indexes on the table of vectors: one per embedding version, over the rows of all tenants.
 
-They are made by workers, outside of any transaction, without locking anybody out. A creation that was cut off
-leaves an invalid index under the name; the next one drops it first.
+Workers create them concurrently, outside any transaction. An interrupted creation leaves an invalid index; the next
+one drops it first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOCK_POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """*type* is what vectors are cast to: pgvector's graphs hold 2000 dimensions, 4000 of half precision."""
+    """*type* is the type that vectors are cast to: pgvector indexes up to 2000 dimensions, 4000 in half precision."""
 
     name: str
     version: str
@@ -42,36 +42,36 @@ class Graph:
     def condition(self) -> str:
         return f"embedding_version = {_quoted(self.version)}"
 
-    def is_there(self, session: Session | Connection) -> bool:
+    def exists(self, session: Session | Connection) -> bool:
         return _is_valid(session, self.name) is True
 
 
 def graph_of(version: str, dimension: int, *, prefers_half: bool = False) -> Graph | None:
-    """The graph of a version; none where pgvector has no graph for so many dimensions: search is exact then."""
+    """The graph of a version; None beyond pgvector's dimensions: search is exact then."""
     if dimension > MOST_HALF_DIMENSIONS:
         return None
     is_half = prefers_half or dimension > MOST_DIMENSIONS
-    kind = f"{'halfvec' if is_half else 'vector'}({dimension})"
-    digest = hashlib.sha256(f"{version}\x00{kind}".encode()).hexdigest()
-    return Graph(f"hnsw__{digest[:24]}", version, kind, is_half)
+    vector_type = f"{'halfvec' if is_half else 'vector'}({dimension})"
+    digest = hashlib.sha256(f"{version}\x00{vector_type}".encode()).hexdigest()
+    return Graph(f"hnsw__{digest[:24]}", version, vector_type, is_half)
 
 
-def ensure(database: Database, graph: Graph, *, check: Callable[[], None]) -> None:
-    """Make the graph if it is not there. It takes minutes for millions of rows; others read and write meanwhile."""
+def ensure_graph(database: Database, graph: Graph, *, check: Callable[[], None]) -> None:
+    """Create the graph if it does not exist. Takes minutes for millions of rows, without blocking reads or writes."""
     with database.engine.connect() as connection:
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        if graph.is_there(connection):
+        if graph.exists(connection):
             return
-        with _alone(database, check):
-            found = _is_valid(connection, graph.name)
-            if found is False:
+        with _exclusive(database, check):
+            is_valid = _is_valid(connection, graph.name)
+            if is_valid is False:
                 connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {graph.name}"))
-            if not found:
-                connection.execute(text(_creation(graph)))
+            if not is_valid:
+                connection.execute(text(_create_statement(graph)))
 
 
 def drop(database: Database, version: str, dimension: int) -> None:
-    """Remove whatever graph there is of a version that nobody uses any more."""
+    """Remove the graphs of a version that is no longer used."""
     graphs = {graph_of(version, dimension, prefers_half=is_half) for is_half in (False, True)}
     with database.engine.connect() as connection:
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -79,7 +79,7 @@ def drop(database: Database, version: str, dimension: int) -> None:
             connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {graph.name}"))
 
 
-def _creation(graph: Graph) -> str:
+def _create_statement(graph: Graph) -> str:
     operators = "halfvec_cosine_ops" if graph.is_half else "vector_cosine_ops"
     return (
         f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {graph.name} ON vectors USING hnsw ({graph.expression} {operators}) "
@@ -88,16 +88,16 @@ def _creation(graph: Graph) -> str:
 
 
 @contextmanager
-def _alone(database: Database, check: Callable[[], None]) -> Iterator[None]:
-    """One creation at a time. The lock is an idle transaction's, which a pooler in between leaves in peace.
+def _exclusive(database: Database, check: Callable[[], None]) -> Iterator[None]:
+    """One creation at a time. The lock belongs to an idle transaction, which survives a connection pooler.
 
-    Polled for: one that waited inside of Postgres would hold a snapshot, which the creation waits for.
+    It is polled: waiting inside Postgres would hold a snapshot, and the creation waits for all snapshots.
     """
     with database.engine.connect() as connection:
         while True:
             with connection.begin():
                 if connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": GRAPHS_LOCK}):
-                    connection.begin_nested()  # ends the statement before it, whose snapshot would stay open
+                    connection.begin_nested()  # ends the previous statement, whose snapshot would stay open
                     yield
                     return
             check()
@@ -106,11 +106,11 @@ def _alone(database: Database, check: Callable[[], None]) -> Iterator[None]:
 
 def _is_valid(session: Session | Connection, name: str) -> bool | None:
     query = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
-    found: bool | None = session.scalar(query, {"name": name})
-    return found
+    is_valid: bool | None = session.scalar(query, {"name": name})
+    return is_valid
 
 
 def _quoted(value: str) -> str:
-    """A literal of SQL for a partial index, where no parameter can stand. Nothing but letters and digits is left."""
-    escaped = (each if each.isascii() and each.isalnum() else rf"\+{ord(each):06x}" for each in value)
+    """An SQL literal, as the condition of an index takes no parameters. Only letters and digits stay unescaped."""
+    escaped = (char if char.isascii() and char.isalnum() else rf"\+{ord(char):06x}" for char in value)
     return f"U&'{''.join(escaped)}'"

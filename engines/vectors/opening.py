@@ -1,11 +1,11 @@
-"""Which store of vectors a process uses."""
+"""Opens the vector store that a configuration names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from database.engine import Database, Kind
+from database.engine import Database, DatabaseKind
 from engines.vectors.base import VectorStore
 from engines.vectors.checkpoints import CheckpointStore, RebuildPolicy
 from engines.vectors.table import TableStore
@@ -27,8 +27,8 @@ class VectorsConfig:
 
 
 def open_store(database: Database, config: VectorsConfig) -> VectorStore:
-    """Raises DatabaseUnavailable where the database cannot be what the store needs."""
-    is_postgres = database.kind is Kind.POSTGRES
+    """Raises DatabaseUnavailable if the database does not meet the store's requirements."""
+    is_postgres = database.kind is DatabaseKind.POSTGRES
     if config.kind == "faiss" or (config.kind == "auto" and not is_postgres):
         indexes = IndexManager(config.index_dir, exact_up_to=config.exact_up_to, memory_bytes=config.memory_bytes)
         policy = RebuildPolicy(min_changes=config.rebuild_min_changes, share=config.rebuild_share)

@@ -1,4 +1,4 @@
-"""The questions to the table of vectors: row by row, some rows alone, and along a graph."""
+"""Queries on the table of vectors: over all rows of a partition, over some of them, and along a graph."""
 
 from __future__ import annotations
 
@@ -11,69 +11,71 @@ from domain import Hit, Ids, Partition
 from engines.vectors.graphs import Graph
 
 SEARCH_DEPTH = 200
-MOST_DEPTH = 1000  # pgvector's own limit
+MAX_DEPTH = 1000  # pgvector's own limit
 
 _IN_PARTITION = "team_id = :team_id AND project_id = :project_id AND embedding_version = :version"
 _SELECT = "SELECT faiss_id, embedding <=> CAST(:query AS vector) AS distance FROM vectors"
 _IN_ORDER = "ORDER BY distance, faiss_id LIMIT :k"
 _NEAREST = text(f"{_SELECT} WHERE {_IN_PARTITION} {_IN_ORDER}")
 _NEAREST_OF = text(f"{_SELECT} WHERE {_IN_PARTITION} AND faiss_id = ANY(CAST(:allowed AS bigint[])) {_IN_ORDER}")
-# The strict order throws away what it finds late, which under a filter are near ones: here they are sorted after.
-# Without the last setting Postgres may think that sorting the partition costs less, at any price of the graph.
+# Strict order would discard rows that the scan finds late, even near ones under a filter; results are sorted here.
+# Without the last setting, Postgres may prefer sorting the whole partition, however cheap the graph is.
 ALONG_GRAPH = text(
     "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), "
     "set_config('hnsw.ef_search', CAST(:depth AS text), true), set_config('enable_sort', 'off', true)"
 )
-_AS_BEFORE = text("SELECT set_config('enable_sort', 'on', true)")
+_RESET = text("SELECT set_config('enable_sort', 'on', true)")
 
 
 def nearest(session: Session, key: Partition, query: NDArray[np.float32], *, k: int) -> list[Hit]:
-    """Exact: no index has this expression, so the partition's rows are found by their key and sorted."""
-    rows = session.execute(_NEAREST, {**_place(key), "query": _written(query), "k": k})
+    """Exact: no index covers this expression, so Postgres reads the partition's rows by key and sorts them."""
+    rows = session.execute(_NEAREST, {**_key_parameters(key), "query": _literal(query), "k": k})
     return [Hit(row.faiss_id, 1 - row.distance) for row in rows]
 
 
 def nearest_of(session: Session, key: Partition, query: NDArray[np.float32], allowed: Ids, *, k: int) -> list[Hit]:
-    """Exact: each of the *allowed* rows is found by its key."""
-    told = {"query": _written(query), "allowed": allowed.tolist(), "k": k}
-    rows = session.execute(_NEAREST_OF, {**_place(key), **told})
+    """Exact: looks up each *allowed* row by its key."""
+    parameters = {"query": _literal(query), "allowed": allowed.tolist(), "k": k}
+    rows = session.execute(_NEAREST_OF, {**_key_parameters(key), **parameters})
     return [Hit(row.faiss_id, 1 - row.distance) for row in rows]
 
 
 def nearest_by_graph(
-    session: Session, key: Partition, graph: Graph, query: NDArray[np.float32], *, proposed: int
+    session: Session, key: Partition, graph: Graph, query: NDArray[np.float32], *, limit: int
 ) -> list[Hit]:
-    """Goes on along the graph until so many rows of the partition are *proposed*, or pgvector's limit of a scan is met.
+    """Scans the graph for *limit* rows of the partition, or until pgvector's scan limit.
 
-    The whole vectors decide their order: the graph's is another one, and not always as precise.
+    They are reordered by the full vectors: the graph's own order may be less precise.
     """
-    session.execute(ALONG_GRAPH, {"depth": min(max(SEARCH_DEPTH, 2 * proposed), MOST_DEPTH)})
-    rows = session.execute(text(question(graph)), {**_place(key), "query": _written(query), "k": proposed}).all()
-    session.execute(_AS_BEFORE)
+    session.execute(ALONG_GRAPH, {"depth": min(max(SEARCH_DEPTH, 2 * limit), MAX_DEPTH)})
+    rows = session.execute(
+        text(graph_query(graph)), {**_key_parameters(key), "query": _literal(query), "k": limit}
+    ).all()
+    session.execute(_RESET)
     hits = [Hit(row.faiss_id, 1 - row.distance) for row in rows]
     return sorted(hits, key=lambda hit: (-hit.score, hit.faiss_id))
 
 
-def among(hits: list[Hit], allowed: Ids | None) -> list[Hit]:
-    """Those that are *allowed*."""
+def keep_allowed(hits: list[Hit], allowed: Ids | None) -> list[Hit]:
+    """Removes hits that are not *allowed*."""
     if allowed is None or not hits:
         return hits
     ids = np.array([hit.faiss_id for hit in hits], np.int64)
     is_allowed = allowed[np.minimum(np.searchsorted(allowed, ids), len(allowed) - 1)] == ids
-    return [hits[place] for place in np.flatnonzero(is_allowed)]
+    return [hits[position] for position in np.flatnonzero(is_allowed)]
 
 
-def question(graph: Graph) -> str:
-    """The statement, in whose words Postgres recognizes the graph's index."""
+def graph_query(graph: Graph) -> str:
+    """The statement; its expression must match the index, or Postgres does not use it."""
     return (
         f"{_SELECT} WHERE {_IN_PARTITION} AND {graph.condition} "
         f"ORDER BY {graph.expression} <=> CAST(:query AS {graph.type}) LIMIT :k"
     ).replace("::", r"\:\:")
 
 
-def _place(key: Partition) -> dict[str, object]:
+def _key_parameters(key: Partition) -> dict[str, object]:
     return {"team_id": key.team_id, "project_id": key.project_id, "version": key.embedding_version}
 
 
-def _written(vector: NDArray[np.float32]) -> str:
+def _literal(vector: NDArray[np.float32]) -> str:
     return str(vector.tolist())

@@ -1,4 +1,4 @@
-"""Which addresses of the internet are anybody's, and which lead into a network of the operator's own."""
+"""Distinguishes public internet addresses from those that lead into the operator's own networks."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ _NOT_PUBLIC = [
         *("2001::/23", "2001:db8::/32", "3fff::/20"),  # protocols of the IETF (Teredo is one), documentation
     )
 ]
-"""IANA's special-purpose registries: all of that for IPv4, that for IPv6 within the block below; multicast, reserved.
+"""IANA's special-purpose registries: the whole one for IPv4, that for IPv6 within the block below; multicast, reserved.
 
-Written out, because what Python calls global changes from version to version.
+Listed here because Python's is_global changes between versions.
 """
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-"""The one block of IPv6 that is given out; all else is special or unused, as fc00::/7, fec0::/10 and 5f00::/16 are."""
+"""The only block of IPv6 in public use; the rest is special or unused, such as fc00::/7, fec0::/10 and 5f00::/16."""
 
-_CARRIERS = [
+_EMBEDDING_NETWORKS = [
     (IPv6Network("::ffff:0:0/96"), 0),  # IPv4-mapped
     (IPv6Network("64:ff9b::/96"), 0),  # NAT64, RFC 6052
     (IPv6Network("2002::/16"), 80),  # 6to4, RFC 3056
 ]
-"""Networks whose addresses stand for one of IPv4, which they hold that many bits above the lowest."""
+"""IPv6 networks whose addresses embed an IPv4 address, and its offset in bits from the lowest."""
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
-    """What may be fetched although it is not public: *names* of hosts in lower case, and *networks*."""
+class AllowedHosts:
+    """Hosts that may be fetched although they are not public: *names* in lower case, and *networks*."""
 
     names: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
 
     @classmethod
-    def parse(cls, told: str) -> Allowed:
-        """From names, addresses and networks with commas between them."""
+    def parse(cls, setting: str) -> AllowedHosts:
+        """From names, addresses and networks, separated by commas."""
         names: set[str] = set()
         networks: list[Network] = []
-        for each in filter(None, (part.strip().lower() for part in told.split(","))):
+        for entry in filter(None, (part.strip().lower() for part in setting.split(","))):
             try:
-                networks.append(ip_network(each, strict=False))
+                networks.append(ip_network(entry, strict=False))
             except ValueError:
-                names.add(each.rstrip("."))
+                names.add(entry.rstrip("."))
         return cls(frozenset(names), tuple(networks))
 
     def permits(self, host: str, address: Address) -> bool:
-        """May *host*, which is at *address*, be connected to?"""
+        """Whether connecting to *host* at *address* is allowed."""
         if host.lower().rstrip(".") in self.names:
             return True
         return any(_is_in(address, network) for network in self.networks) or is_public(address)
 
 
 def parse_address(text: str) -> Address:
-    """Without the scope of a link-local one. Raises ValueError."""
+    """The address without the scope of a link-local one. Raises ValueError."""
     return ip_address(text.partition("%")[0])
 
 
 def is_public(address: Address) -> bool:
-    """Is it routed everywhere, and nowhere else? An address of IPv6 that stands for one of IPv4 counts as that."""
-    inner = carried(address)
+    """Whether the address is globally routed. An embedded IPv4 address decides for its IPv6 address."""
+    inner = embedded_ipv4(address)
     if inner is not None:
         return is_public(inner)
     if address.version == 6 and address not in _GLOBAL_UNICAST:
@@ -74,9 +74,9 @@ def is_public(address: Address) -> bool:
     return not any(_is_in(address, network) for network in _NOT_PUBLIC)
 
 
-def carried(address: Address) -> IPv4Address | None:
-    """The address of IPv4 that it stands for, None where it stands for itself."""
-    for network, bits in _CARRIERS:
+def embedded_ipv4(address: Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address embeds, if any."""
+    for network, bits in _EMBEDDING_NETWORKS:
         if _is_in(address, network):
             return IPv4Address((int(address) >> bits) & 0xFFFFFFFF)
     return None

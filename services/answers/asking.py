@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from database.engine import Database
 from domain import Excerpt
-from engines.answerers.base import Answerer, Asked, Ended, Usage
+from engines.answerers.base import Answerer, Ending, Prompt, Usage
 from errors import Forbidden, ServiceError, TooLarge
 from models import Team
 from services.answers.query_log import ASK, QueryLog, QueryRecord
@@ -149,16 +149,16 @@ class AskingService:
         asked = await asyncio.to_thread(self._asked, asking)
         async with aclosing(self.answerer.answer(asked)) as pieces:
             async for piece in pieces:
-                if isinstance(piece, Ended):
+                if isinstance(piece, Ending):
                     asking.ended = piece
                 elif text := asking.checker.feed(piece):
                     yield text
         if rest := asking.checker.end():
             yield rest
 
-    def _asked(self, asking: _Asking) -> Asked:
+    def _asked(self, asking: _Asking) -> Prompt:
         ask = asking.ask
-        return Asked(
+        return Prompt(
             question=ask.question.query or "",
             excerpts=[Excerpt(each.rank, each.title, each.text) for each in asking.given],
             embedding_version=asking.found.embedding_version or "",
@@ -209,7 +209,7 @@ class _Asking:
         self.given: list[Passage] = []
         self.checker = CitationChecker(0)
         self.texts: list[str] = []
-        self.ended = Ended()
+        self.ended = Ending()
         self.model: str | None = None
         self.error: str | None = CLIENT_LEFT
         self._started = started

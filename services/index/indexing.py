@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from database.engine import Database
-from domain import Built, Json, Partition
+from domain import BuildResult, Json, Partition
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from job_lease import Lease
@@ -16,7 +16,7 @@ from models import Chunk, EmbeddingVersion, Project
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
-from snapshot import without_vector
+from snapshot import chunks_without_vector
 from text.enrich import embedded_text
 
 log = logging.getLogger(__name__)
@@ -35,13 +35,13 @@ class IndexingService:
     def rebuild(self, lease: Lease) -> Json:
         """Build the index of the partition as it is now, or first move it to another embedding version."""
         project = self._project(lease)
-        self.keywords.mend(project, check=lease.give_way)
+        self.keywords.repair(project, check=lease.give_way)
         if lease.claim.payload.get("reembed"):
             return self._reembed(lease, project, str(lease.claim.payload["new_embedding_version"]))
         version = project.embedding_version
-        standing = self.vectors.standing(_key(project, version))
-        if standing is not None:
-            return {**_summary(version, standing), "unchanged": True}
+        current_build = self.vectors.current_build(_key(project, version))
+        if current_build is not None:
+            return {**_summary(version, current_build), "unchanged": True}
         built, _ = self._complete(lease, project, version)
         with lease.step(99, _summary(version, built)) as session:
             current, _ = self.publisher.next_numbers(session, project, publications=0)
@@ -69,7 +69,7 @@ class IndexingService:
             self.vectors.sweep(_key(project, left))
         return told
 
-    def _complete(self, lease: Lease, project: Project, version: str) -> tuple[Built, int]:
+    def _complete(self, lease: Lease, project: Project, version: str) -> tuple[BuildResult, int]:
         """A checkpoint of *version* that lacks no live chunk, and how many texts were embedded for it."""
         embedded = int(lease.claim.result.get("chunks_embedded", 0))
         while True:
@@ -82,14 +82,14 @@ class IndexingService:
         with self.database.read() as session:
             return session.get_one(Project, (lease.claim.team_id, lease.claim.project_id))
 
-    def _build(self, lease: Lease, project: Project, version: str) -> Built | None:
+    def _build(self, lease: Lease, project: Project, version: str) -> BuildResult | None:
         with self.database.read() as session:
             dimension = session.get_one(EmbeddingVersion, version).dimension
         return self.vectors.build(_key(project, version), dimension, check=lease.check)
 
     def _embed_missing(self, lease: Lease, project: Project, version: str, embedded: int) -> int:
         """Embed, step by step, what is live and has no vector of *version*. Returns how many in all."""
-        lacking = without_vector(_key(project, version))
+        lacking = chunks_without_vector(_key(project, version))
         with self.database.read() as session:
             left = session.scalar(select(func.count()).select_from(lacking.subquery())) or 0
         last_id, done = -1, max(project.live_chunks - left, 0)
@@ -108,14 +108,14 @@ class IndexingService:
                 count_ingest(session, project, embedded=len(vectors))
             lease.give_way()
 
-    def _switch(self, lease: Lease, project: Project, version: str, built: Built, told: Json) -> str | None:
+    def _switch(self, lease: Lease, project: Project, version: str, built: BuildResult, told: Json) -> str | None:
         """Let *version* serve; the old index goes in the same commit. Returns the version that served before.
 
         None: something was published after *built* whose vectors are not there yet.
         """
         with lease.step(99, told) as session:
             current, _ = self.publisher.next_numbers(session, project)
-            came_later = without_vector(_key(current, version)).where(Chunk.live_seq > built.covered_seq)
+            came_later = chunks_without_vector(_key(current, version)).where(Chunk.live_seq > built.covered_seq)
             if session.execute(came_later.limit(1)).first() is not None:
                 return None
             left = current.embedding_version
@@ -131,7 +131,7 @@ def _key(project: Project, version: str) -> Partition:
     return Partition(project.team_id, project.id, version)
 
 
-def _summary(version: str, built: Built) -> Json:
+def _summary(version: str, built: BuildResult) -> Json:
     return {
         "embedding_version": version,
         "ntotal": built.ntotal,

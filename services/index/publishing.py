@@ -19,7 +19,7 @@ from engines.follower import Follower
 from engines.vectors.base import Growth, VectorStore
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, EmbeddingVersion, IndexRow, Project, Revision, RevisionStatus, utc_now
-from snapshot import contents
+from snapshot import chunk_contents
 
 REBUILD = "rebuild_index"
 DOCS_PER_QUERY = 128
@@ -148,7 +148,7 @@ def _made_visible(session: Session, project: Project, revisions: Sequence[Revisi
     for which in _numbered(revisions):
         appearing = update(Chunk).where(_in_project(Chunk, project), which).values(live_seq=project.seq)
         session.execute(appearing, execution_options=_UNSEEN)
-        chunks += contents(session, project, which)
+        chunks += chunk_contents(session, project, which)
     return chunks
 
 

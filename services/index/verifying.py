@@ -14,7 +14,7 @@ from database.engine import Database
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from models import Chunk, Doc, Project, Team
-from snapshot import Snapshot, has_vector, is_live, live_vectors, snapshot
+from snapshot import Snapshot, has_vector, is_live, live_vectors, read_snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class VerifyingService:
             places = session.execute(query.order_by(Team.name, Project.name)).all()
         for tenant_id, namespace in places:
             with self.database.read() as session:
-                seen = snapshot(session, tenant_id, namespace)
+                seen = read_snapshot(session, tenant_id, namespace)
                 if seen is None:
                     yield Verdict(tenant_id, namespace, "?", 0, 0, 0, 0, ["There is no index row for this namespace."])
                 else:

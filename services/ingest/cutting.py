@@ -14,7 +14,7 @@ from text.enrich import LONGEST_HEADER, embedded_text, header
 from text.extract.base import Caveat
 
 
-def draft(doc: NewDoc, model: Embedder | None, *, chunk_tokens: int, most_chunks: int) -> Draft:
+def draft(doc: NewDoc, model: Embedder | None, *, chunk_tokens: int, max_chunks: int) -> Draft:
     """The document, cut; a file is not cut before a worker has read it.
 
     *model* will embed the chunks; None: their vectors came with them, and their tokens are not counted. Raises
@@ -24,7 +24,7 @@ def draft(doc: NewDoc, model: Embedder | None, *, chunk_tokens: int, most_chunks
     if doc.file is not None:
         return Draft(doc, doc.content_hash, recipe, (), (), ())
     spans = _spans(doc, chunk_tokens, model)
-    _check_count(doc, len(spans), most_chunks)
+    _check_count(doc, len(spans), max_chunks)
     headers = [_header(doc, span.section, model, beside=span.token_count) for span in spans]
     texts = [embedded_text(span.text, head) for span, head in zip(spans, headers, strict=True)]
     warnings = _check_tokens(doc, spans, texts, model) if model is not None else ()

@@ -61,11 +61,13 @@ class ExtractingService:
                 for piece in self.blobs.read(waiting.blob_uri):
                     copy.write(piece)
                     lease.check()
-            return self.extractor.extract(path, file.filename, declared=file.asked["declared"], check=lease.check)
+            return self.extractor.extract(
+                path, file.filename, declared=file.read_options["declared"], check=lease.check
+            )
 
     def _cut(self, waiting: Revision, file: File, found: ExtractedText, project: Project) -> Draft:
         """By the model of the namespace. What the sender asked for goes before what fits the file."""
-        asked = file.asked
+        asked = file.read_options
         doc = NewDoc(
             tenant_id="",
             namespace="",

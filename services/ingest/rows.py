@@ -127,7 +127,7 @@ def file_row(doc: NewDoc, file: RawFile, revision: Revision) -> File:
         revision=revision.revision,
         filename=file.filename,
         byte_count=file.byte_count,
-        asked={
+        read_options={
             "declared": file.declared,
             "chunk_strategy": doc.chunk_strategy,
             "chunk_overlap": doc.chunk_overlap,

@@ -92,7 +92,7 @@ class IncomingFile:
         self._head = b""
         self._size = 0
         self._writing = ExitStack()
-        self._writer: BlobWriter = self._writing.enter_context(blobs.writing(blob))
+        self._writer: BlobWriter = self._writing.enter_context(blobs.open_writer(blob))
 
     def write(self, data: bytes) -> None:
         self._head += data[: HEAD_BYTES - len(self._head)]

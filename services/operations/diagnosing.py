@@ -13,7 +13,7 @@ from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from database.engine import Database, Kind
+from database.engine import Database, DatabaseKind
 from engines.blobs.base import BlobStore
 from engines.embedders.opening import open_embedder
 from engines.extraction.extractor import Extractor
@@ -79,7 +79,7 @@ class DiagnosingService:
 
     def _database(self) -> str:
         revision = current_revision(self.database)
-        if self.database.kind is not Kind.SQLITE or self.database.file is None:
+        if self.database.kind is not DatabaseKind.SQLITE or self.database.file is None:
             return f"{self.database.engine.dialect.name}, schema {revision}"
         files = (self.database.file, Path(f"{self.database.file}-wal"))
         size = sum(file.stat().st_size for file in files if file.exists())

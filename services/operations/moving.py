@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from database.dialects import epoch_now
-from database.engine import Database, Kind
+from database.engine import Database, DatabaseKind
 from domain import JobStatus
 from errors import Conflict, Invalid, ServiceError, Unstorable
 from job_queue import JobQueue
@@ -149,7 +149,7 @@ class MovingService:
             projects = session.scalars(select(Project).where(Project.live_chunks > 0)).all()
             for project in projects:
                 ask_for_rebuild(self.queue, session, project)
-            if self.target.kind is Kind.POSTGRES:
+            if self.target.kind is DatabaseKind.POSTGRES:
                 _settle_postgres(session)
             _MARKER.drop(session.connection())
             set_revision(session.connection(), HEAD)

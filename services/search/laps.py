@@ -1,4 +1,4 @@
-"""How long each step of a search took."""
+"""Timing of the steps of a search."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 
 
 class Laps:
-    """Milliseconds by the step's name; what is ended twice counts twice."""
+    """A stopwatch: milliseconds by step. A step that ends twice counts both times."""
 
     def __init__(self) -> None:
-        self.ended: dict[str, float] = {}
+        self.milliseconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
     def end(self, name: str) -> None:
         now = time.perf_counter()
-        self.ended[name] = self.ended.get(name, 0.0) + 1000 * (now - self._since)
+        self.milliseconds[name] = self.milliseconds.get(name, 0.0) + 1000 * (now - self._since)
         self._since = now

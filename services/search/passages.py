@@ -1,4 +1,4 @@
-"""The rows of what was found, in the same snapshot that it was found in."""
+"""Fetches the rows of the hits, in the snapshot of the search."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from text.joining import Piece, joined
 IDS_PER_QUERY = 1000
 
 
-def rows_of(session: Session, seen: Snapshot, wanted: Iterable[int]) -> dict[int, Any]:
-    """By id; one that is not visible in the snapshot is not there."""
-    place = {"team_id": seen.project.team_id, "project_id": seen.project.id, "seq": seen.project.seq}
+def rows_of(session: Session, snapshot: Snapshot, faiss_ids: Iterable[int]) -> dict[int, Any]:
+    """Rows by chunk id, without those that are not visible in the snapshot."""
+    parameters = {"team_id": snapshot.project.team_id, "project_id": snapshot.project.id, "seq": snapshot.project.seq}
     rows: dict[int, Any] = {}
-    for ids in batched(list(wanted), IDS_PER_QUERY):
-        rows.update({row.faiss_id: row for row in session.execute(_ROWS, {**place, "wanted": ids})})
+    for ids in batched(list(faiss_ids), IDS_PER_QUERY):
+        rows.update({row.faiss_id: row for row in session.execute(_ROWS, {**parameters, "faiss_ids": ids})})
     return rows
 
 
-def docs_of(session: Session, seen: Snapshot, wanted: Sequence[int]) -> dict[int, str]:
-    """Whose chunks they are."""
-    in_project = and_(Chunk.team_id == seen.project.team_id, Chunk.project_id == seen.project.id)
+def docs_of(session: Session, snapshot: Snapshot, faiss_ids: Sequence[int]) -> dict[int, str]:
+    """The document of each chunk."""
+    in_project = and_(Chunk.team_id == snapshot.project.team_id, Chunk.project_id == snapshot.project.id)
     docs: dict[int, str] = {}
-    for ids in batched(wanted, IDS_PER_QUERY):
+    for ids in batched(faiss_ids, IDS_PER_QUERY):
         query = select(Chunk.faiss_id, Chunk.doc_id).where(in_project, Chunk.faiss_id.in_(ids))
         docs.update((row[0], row[1]) for row in session.execute(query))
     return docs
@@ -45,17 +45,17 @@ def passages_of(candidates: Sequence[Candidate], rows: Mapping[int, Any]) -> lis
     return [_passage(rows[each.faiss_id], each) for each in candidates if each.faiss_id in rows]
 
 
-def own_vectors(session: Session, seen: Snapshot, wanted: Sequence[int]) -> Vectors:
-    """Those of the chunks, row by row."""
-    ids, vectors = vectors_of(session, seen.key, Chunk.faiss_id.in_(wanted), seen.index.dimension)
-    return vectors[np.searchsorted(ids, wanted)]
+def own_vectors(session: Session, snapshot: Snapshot, faiss_ids: Sequence[int]) -> Vectors:
+    """The vectors of the chunks, in their order."""
+    ids, vectors = vectors_of(session, snapshot.key, Chunk.faiss_id.in_(faiss_ids), snapshot.index.dimension)
+    return vectors[np.searchsorted(ids, faiss_ids)]
 
 
-def with_context(session: Session, seen: Snapshot, passages: Sequence[Passage], reach: int) -> list[Passage]:
-    """Each with up to *reach* chunks before it and after it, of its own revision, as one text."""
+def with_context(session: Session, snapshot: Snapshot, passages: Sequence[Passage], reach: int) -> list[Passage]:
+    """Joins each passage with up to *reach* chunks of its revision before and after it, as one text."""
     pieces: dict[tuple[str, int], dict[int, Piece]] = defaultdict(dict)
-    in_project = and_(Chunk.team_id == seen.project.team_id, Chunk.project_id == seen.project.id)
-    for ids in batched(_near(passages, reach), IDS_PER_QUERY):
+    in_project = and_(Chunk.team_id == snapshot.project.team_id, Chunk.project_id == snapshot.project.id)
+    for ids in batched(_neighbours(passages, reach), IDS_PER_QUERY):
         for row in session.execute(_PIECES.where(in_project, Chunk.faiss_id.in_(ids))):
             pieces[row.doc_id, row.revision][row.chunk_index] = Piece(row.char_start, row.char_end, row.text)
     return [_joined(passage, pieces[passage.doc_id, passage.revision], reach) for passage in passages]
@@ -80,7 +80,7 @@ _ROWS = (
     .where(
         Chunk.team_id == bindparam("team_id"),
         Chunk.project_id == bindparam("project_id"),
-        Chunk.faiss_id.in_(bindparam("wanted", expanding=True)),
+        Chunk.faiss_id.in_(bindparam("faiss_ids", expanding=True)),
         Chunk.deleted_at.is_(None),
         is_live(bindparam("seq")),
     )
@@ -110,12 +110,12 @@ def _passage(row: Any, candidate: Candidate) -> Passage:
     )
 
 
-def _near(passages: Sequence[Passage], reach: int) -> list[int]:
-    """The numbers around each: those of one revision have no gap. Some are of other revisions, and not looked up."""
-    return sorted({each.faiss_id + step for each in passages for step in range(-reach, reach + 1)})
+def _neighbours(passages: Sequence[Passage], reach: int) -> list[int]:
+    """The ids around each passage: ids have no gap within a revision. Rows of other revisions are ignored later."""
+    return sorted({passage.faiss_id + step for passage in passages for step in range(-reach, reach + 1)})
 
 
 def _joined(passage: Passage, pieces: Mapping[int, Piece], reach: int) -> Passage:
     index = passage.chunk_index
-    near = [pieces[number] for number in range(index - reach, index + reach + 1) if number in pieces]
-    return replace(passage, context=joined(near))
+    neighbours = [pieces[position] for position in range(index - reach, index + reach + 1) if position in pieces]
+    return replace(passage, context=joined(neighbours))

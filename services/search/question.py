@@ -1,4 +1,4 @@
-"""What can be asked of a namespace, and what comes back."""
+"""A search request and its answer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ Fusion = Literal["min_max", "reciprocal_rank"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """*query* is None where a *vector* or *queries* stand alone.
+    """*query* is None if *vector* or *queries* stand alone. With *by_doc*, top_k counts documents, each with
+    *group_size* chunks.
 
-    With *by_doc* top_k counts documents, of *group_size* chunks each. *vector*, as own_chunks.unit() gives it, replaces
-    the words on the dense side.
-
-    *mmr_lambda* from 0, all diversity, to 1, all relevance. *context* counts the chunks to each side that are joined.
+    *vector*, from own_chunks.unit(), replaces the embedded texts on the dense side. *mmr_lambda* runs from 0 (all
+    diversity) to 1 (all relevance). *context* is the number of chunks joined on each side of a passage.
     """
 
     tenant_id: str
@@ -47,11 +46,11 @@ class Question:
 
     @property
     def texts(self) -> list[str]:
-        """Every question that is asked at once."""
+        """The query and the further queries, without empty ones."""
         return [text for text in (self.query, *self.queries) if text]
 
-    def asked_of(self, side: Side) -> Sequence[str | bytes]:
-        """What is looked for on a side."""
+    def inputs_for(self, side: Side) -> Sequence[str | bytes]:
+        """The queries of one side: texts, or the external vector."""
         return [self.vector] if side == "dense" and self.vector is not None else self.texts
 
     @property
@@ -59,18 +58,18 @@ class Question:
         return ("dense", "keyword") if self.mode == "hybrid" else (self.mode,)
 
     @property
-    def most_chunks(self) -> int:
-        """In the answer."""
+    def max_chunks(self) -> int:
+        """Upper limit of chunks in the answer."""
         return self.top_k * self.group_size if self.by_doc else self.top_k
 
     @property
     def is_fused(self) -> bool:
-        """More than one list is found, so that its score is a share of them."""
-        return sum(len(self.asked_of(side)) for side in self.sides) > 1
+        """Whether more than one ranked list is fused, so that scores are shares of all lists."""
+        return sum(len(self.inputs_for(side)) for side in self.sides) > 1
 
     @property
     def highest_score(self) -> float:
-        """What nothing scores more than: BM25 alone has no upper end."""
+        """The upper bound of scores; BM25 alone has none."""
         return math.inf if self.mode == "keyword" and not self.is_fused else 1.0
 
     def is_good_enough(self, score: float) -> bool:
@@ -78,13 +77,13 @@ class Question:
 
     @property
     def is_arranged(self) -> bool:
-        """Not simply the best: more candidates than *top_k* have to be looked at."""
+        """Whether more candidates than *top_k* are needed, because the best scores alone do not decide."""
         return self.rerank or self.by_doc or self.mmr_lambda is not None
 
 
 @dataclass(frozen=True, slots=True)
 class FoundBy:
-    """One list that had the chunk: of which side, for which of the questions (counted from 0), where (from 1)."""
+    """A ranked list that contains the chunk: its side, its query (counted from 0), and the rank there (from 1)."""
 
     side: Side
     query: int
@@ -94,12 +93,11 @@ class FoundBy:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A chunk as it is shown to whoever asked.
+    """A chunk as an answer presents it.
 
-    *score* is, where one list was found, that list's: cosine similarity (dense) or BM25 (keyword). Where lists were
-    fused it is their share: 1.0 is the best of every list. Reranking and diversity change the order, not the score.
-    *context* is the chunk with its neighbours, where that was asked for. *rank* counts from 1 among the passages of an
-    answer and is what a marker, [1], names.
+    *score* is the cosine similarity (dense) or BM25 (keyword) of a single list, or the fused score of several, where
+    1.0 is the best of every list. Reranking and MMR change the order, not the score. *context* is the chunk joined
+    with its neighbours, if requested. *rank* counts from 1 among the passages; a marker, [1], refers to it.
     """
 
     doc_id: str
@@ -127,8 +125,8 @@ class Passage:
 class Answer:
     """The passages of one snapshot, best first. *seq* is the snapshot's; *timings* are milliseconds.
 
-    *partition* is None where there is no such namespace. *reranked* is None where that was not asked for, False where
-    it was and failed.
+    *partition* is None if the namespace does not exist. *reranked* is None if reranking was not requested, False if
+    it failed.
     """
 
     passages: list[Passage]

@@ -1,4 +1,4 @@
-"""One namespace at one snapshot: what each side finds there for some questions, fused and fetched."""
+"""Reads one namespace at one snapshot: ranked lists of each side for a group of questions, then fused candidates."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from sqlalchemy.orm import Session
 
 from domain import Hit, Ids, Vectors
 from engines.keywords.base import BEHIND, KeywordStore
-from engines.vectors.base import Opened
-from services.search.arranging import Scored, best_of_each
-from services.search.fusing import CANDIDATES, Ranked, explained, fused
+from engines.vectors.base import PartitionReader
+from services.search.arranging import ScoredIds, best_per_document
+from services.search.fusing import CANDIDATES, RankedList, explain, fuse
 from services.search.laps import Laps
 from services.search.passages import docs_of, passages_of, rows_of
 from services.search.question import Passage, Question, Side
 from snapshot import Snapshot
 from text.words import query_words
 
-GROWTH = 4
+DEPTH_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question with the vectors of its texts, if it has a dense side, and how many hits are wanted of each list.
+class Prepared:
+    """A question, with the vectors of its texts if it has a dense side. *depth* is the number of hits per ranked list.
 
-    *allowed* are the chunks that its filter leaves, where it has one.
+    *allowed* are the chunks that its filter matches; None without a filter.
     """
 
     question: Question
@@ -37,93 +37,93 @@ class Asked:
     allowed: Ids | None = None
 
     @classmethod
-    def of(cls, question: Question, vectors: Vectors | None) -> Asked:
+    def of(cls, question: Question, vectors: Vectors | None) -> Prepared:
         needs_more = question.is_fused or question.is_arranged
         return cls(question, vectors, max(CANDIDATES, question.top_k) if needs_more else question.top_k)
 
 
 @dataclass
-class Reader:
-    """*opened* is there if any question has a dense side."""
+class SnapshotReader:
+    """*partition* is None if no question has a dense side."""
 
     session: Session
-    seen: Snapshot
-    opened: Opened | None
+    snapshot: Snapshot
+    partition: PartitionReader | None
     keywords: KeywordStore
     laps: Laps
 
-    def catch_up(self, asked: Sequence[Asked]) -> Iterator[str]:
-        """Yields what is wrong with an index, where that is news."""
-        if self.opened is not None:
-            problem = self.opened.catch_up(self.session, self.seen)
+    def catch_up(self, questions: Sequence[Prepared]) -> Iterator[str]:
+        """Brings the index up to the snapshot. Yields problems of the indexes that nobody has reported yet."""
+        if self.partition is not None:
+            problem = self.partition.catch_up(self.session, self.snapshot)
             if problem is not None:
                 yield problem
-        needs_keywords = any("keyword" in each.question.sides for each in asked)
-        if needs_keywords and self.keywords.is_behind(self.seen) and self.seen.index.problem is None:
+        needs_keywords = any("keyword" in each.question.sides for each in questions)
+        if needs_keywords and self.keywords.is_behind(self.snapshot) and self.snapshot.index.problem is None:
             yield BEHIND
 
-    def ranked(self, asked: Sequence[Asked]) -> tuple[list[list[Ranked]], bool]:
-        """For each question, all of which have one filter, its lists; and whether nothing can have been missed."""
-        found: dict[Side, Iterator[list[Hit]]] = {}
+    def ranked(self, questions: Sequence[Prepared]) -> tuple[list[list[RankedList]], bool]:
+        """The ranked lists of each question, and whether they are exact. All questions have the same filter."""
+        hits_of: dict[Side, Iterator[list[Hit]]] = {}
         is_exact = True
-        if dense := [each for each in asked if each.vectors is not None]:
-            found["dense"], is_exact = self._dense(dense)
+        if dense_questions := [each for each in questions if each.vectors is not None]:
+            hits_of["dense"], is_exact = self._dense_hits(dense_questions)
             self.laps.end("index_ms")
-        if by_words := [each for each in asked if "keyword" in each.question.sides]:
-            found["keyword"] = self._keyword(by_words)
+        if keyword_questions := [each for each in questions if "keyword" in each.question.sides]:
+            hits_of["keyword"] = self._keyword_hits(keyword_questions)
             self.laps.end("keywords_ms")
         lists = [
             [
-                Ranked(side, query, hits[: each.depth])
+                RankedList(side, query, hits[: each.depth])
                 for side in each.question.sides
-                for query, hits in enumerate(islice(found[side], len(each.question.asked_of(side))))
+                for query, hits in enumerate(islice(hits_of[side], len(each.question.inputs_for(side))))
             ]
-            for each in asked
+            for each in questions
         ]
         return lists, is_exact
 
-    def passages(self, each: Asked, lists: list[Ranked]) -> list[Passage]:
-        """Best first: *top_k*, or where they are still to be arranged as many candidates as one list has."""
-        question = each.question
+    def passages(self, prepared: Prepared, lists: list[RankedList]) -> list[Passage]:
+        """The best *top_k*, or as many candidates as a list has if they are still to be arranged."""
+        question = prepared.question
         if question.by_doc:
-            lists, good = self._of_documents(each, lists)
+            lists, good = self._grouped_candidates(prepared, lists)
         else:
-            good = _good(question, fused(lists, question.fusion))
-        most = max(CANDIDATES, question.most_chunks) if question.is_arranged else question.top_k
-        chosen = explained(lists, good[:most])
-        return passages_of(chosen, rows_of(self.session, self.seen, [each.faiss_id for each in chosen]))
+            good = _good_enough(question, fuse(lists, question.fusion))
+        limit = max(CANDIDATES, question.max_chunks) if question.is_arranged else question.top_k
+        candidates = explain(lists, good[:limit])
+        return passages_of(candidates, rows_of(self.session, self.snapshot, [each.faiss_id for each in candidates]))
 
-    def _of_documents(self, each: Asked, lists: list[Ranked]) -> tuple[list[Ranked], Scored]:
-        """The best candidates of each document. If they come from too few documents, more are looked at."""
-        question = each.question
-        wanted = min(question.top_k, self.seen.project.live_docs)
+    def _grouped_candidates(self, prepared: Prepared, lists: list[RankedList]) -> tuple[list[RankedList], ScoredIds]:
+        """The best candidates of each document. Searches deeper while they belong to too few documents."""
+        question = prepared.question
+        doc_count = min(question.top_k, self.snapshot.project.live_docs)
         while True:
-            best = fused(lists, question.fusion)
-            good = _good(question, best)
-            docs = docs_of(self.session, self.seen, [faiss_id for faiss_id, _ in good])
-            is_all = len(good) < len(best) or all(len(ranked.hits) < each.depth for ranked in lists)
-            if len(set(docs.values())) >= wanted or is_all:
-                most = None if question.rerank or question.mmr_lambda is not None else question.top_k
-                return lists, best_of_each(good, docs, size=question.group_size, most_docs=most)
-            each = replace(each, depth=GROWTH * each.depth)
-            [lists], _ = self.ranked([each])
+            best = fuse(lists, question.fusion)
+            good = _good_enough(question, best)
+            docs = docs_of(self.session, self.snapshot, [faiss_id for faiss_id, _ in good])
+            is_exhausted = len(good) < len(best) or all(len(ranked.hits) < prepared.depth for ranked in lists)
+            if len(set(docs.values())) >= doc_count or is_exhausted:
+                max_docs = None if question.rerank or question.mmr_lambda is not None else question.top_k
+                return lists, best_per_document(good, docs, size=question.group_size, max_docs=max_docs)
+            prepared = replace(prepared, depth=DEPTH_FACTOR * prepared.depth)
+            [lists], _ = self.ranked([prepared])
 
-    def _dense(self, asked: Sequence[Asked]) -> tuple[Iterator[list[Hit]], bool]:
-        assert self.opened is not None
-        vectors = np.concatenate([each.vectors for each in asked if each.vectors is not None])
-        k = max(each.depth for each in asked)
-        found = self.opened.search(vectors, k=k, allowed=asked[0].allowed)
-        return iter(found.per_query), found.is_exact
+    def _dense_hits(self, questions: Sequence[Prepared]) -> tuple[Iterator[list[Hit]], bool]:
+        assert self.partition is not None
+        vectors = np.concatenate([each.vectors for each in questions if each.vectors is not None])
+        k = max(each.depth for each in questions)
+        hits = self.partition.search(vectors, k=k, allowed=questions[0].allowed)
+        return iter(hits.per_query), hits.is_exact
 
-    def _keyword(self, asked: Sequence[Asked]) -> Iterator[list[Hit]]:
-        queries: list[Counter[str]] = [query_words(text) for each in asked for text in each.question.texts]
-        k = max(each.depth for each in asked)
-        return iter(self.keywords.search(self.session, self.seen, queries, k=k, allowed=asked[0].allowed))
+    def _keyword_hits(self, questions: Sequence[Prepared]) -> Iterator[list[Hit]]:
+        queries: list[Counter[str]] = [query_words(text) for each in questions for text in each.question.texts]
+        k = max(each.depth for each in questions)
+        return iter(self.keywords.search(self.session, self.snapshot, queries, k=k, allowed=questions[0].allowed))
 
 
-def why_nothing(question: Question, lists: Sequence[Ranked]) -> str | None:
-    """What whoever asked can do about it, where that is known."""
-    best = fused(lists, question.fusion)
+def empty_result_hint(question: Question, lists: Sequence[RankedList]) -> str | None:
+    """Explains why nothing was found, if the reason is known."""
+    best = fuse(lists, question.fusion)
     if best and question.min_score is not None:
         return f"The best chunk has score {best[0][1]:.3f}, below min_score {question.min_score:g}."
     if question.mode == "keyword" and not any(map(query_words, question.texts)):
@@ -131,5 +131,5 @@ def why_nothing(question: Question, lists: Sequence[Ranked]) -> str | None:
     return None
 
 
-def _good(question: Question, best: Scored) -> Scored:
+def _good_enough(question: Question, best: ScoredIds) -> ScoredIds:
     return [(faiss_id, score) for faiss_id, score in best if question.is_good_enough(score)]

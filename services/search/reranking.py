@@ -1,4 +1,4 @@
-"""Ask the reranker about the best candidates, but never wait for it longer than the operator allows."""
+"""Reranks the best candidates, within the time limit that the operator set."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from services.search.question import Passage
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8
+MAX_CONCURRENT = 8
 
 
 class RerankingService:
-    """Opens the reranker in the background, when it is first needed or when start_loading() says so."""
+    """Loads the reranker in the background, at first use or by start_loading()."""
 
     def __init__(self, config: RerankerConfig) -> None:
         self.config = config
         self._reranker: Reranker | None = None
-        self._opening = Lock()
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="reranker")
+        self._load_lock = Lock()
+        self._pool = ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="reranker")
 
     @property
     def is_set(self) -> bool:
@@ -41,39 +41,39 @@ class RerankingService:
             self._reranker.close()
 
     def rerank(self, query: str, passages: Sequence[Passage], *, since: float) -> tuple[list[int], list[Passage], bool]:
-        """The places that the passages had, the passages, and whether it worked; if it did not they stay in order.
+        """The passages' old positions, the passages in their new order (unchanged on failure), and whether it worked.
 
-        Those beyond the depth stay behind the others, as they were. Whoever asks has been waiting *since* then on the
-        monotonic clock, perhaps for others that were reranked first: that counts.
+        Passages beyond the depth follow in their previous order. The time limit starts at *since*, on the monotonic
+        clock, so that it includes the time in the queue.
         """
         best = passages[: self.config.depth]
         unchanged = list(range(len(passages)))
         if not best:
             return unchanged, [], True
-        patience = self.config.timeout_seconds - (time.monotonic() - since)
+        seconds_left = self.config.timeout_seconds - (time.monotonic() - since)
         try:
-            scores = self._scores_within(patience, query, [passage.text for passage in best])
+            scores = self._scores_within(seconds_left, query, [passage.text for passage in best])
         except TimeoutError:
             log.warning("the reranker took longer than %s seconds", self.config.timeout_seconds)
             return unchanged, list(passages), False
         except Exception as error:
             log.warning("the reranker failed: %s", error)
             return unchanged, list(passages), False
-        order = sorted(range(len(best)), key=lambda number: (-scores[number], number))
-        reranked = [replace(best[number], rerank_score=scores[number]) for number in order]
+        order = sorted(range(len(best)), key=lambda position: (-scores[position], position))
+        reranked = [replace(best[position], rerank_score=scores[position]) for position in order]
         return [*order, *unchanged[len(best) :]], [*reranked, *passages[len(best) :]], True
 
     def _scores_within(self, seconds: float, query: str, texts: list[str]) -> list[float]:
         if seconds <= 0:
             raise TimeoutError
-        waiting = self._pool.submit(self._scores, query, texts)
+        pending = self._pool.submit(self._scores, query, texts)
         try:
-            return waiting.result(seconds)
+            return pending.result(seconds)
         finally:
-            waiting.cancel()
+            pending.cancel()
 
     def _scores(self, query: str, texts: list[str]) -> list[float]:
         if self._reranker is None:
-            with self._opening:
+            with self._load_lock:
                 self._reranker = self._reranker or open_reranker(self.config)
         return self._reranker.scores(query, texts)

@@ -1,6 +1,6 @@
-"""Find passages: candidates of each side, fused, fetched, reranked, arranged. The database says what exists.
+"""Searches namespaces: candidates of each side are fused, fetched, reranked and arranged. The database is the truth.
 
-find_many() does what needs the snapshot; finish() does what does not, and may take long: it asks the reranker.
+find_many() does the work that needs the snapshot. finish() does the rest and may take long: it calls the reranker.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from errors import EmbeddingRefused, Interrupted, Invalid, ServiceError, Version
 from models import IndexRow, Project
 from services.index.embedding import EmbeddingService
 from services.index.namespaces import missing
-from services.search.arranging import arranged
+from services.search.arranging import arrange
 from services.search.filters.filtering import FilterService
-from services.search.fusing import Ranked
+from services.search.fusing import RankedList
 from services.search.laps import Laps
 from services.search.passages import own_vectors, with_context
 from services.search.question import Answer, Question
-from services.search.reading import Asked, Reader, why_nothing
+from services.search.reading import Prepared, SnapshotReader, empty_result_hint
 from services.search.reranking import RerankingService
-from snapshot import Snapshot, row_of, snapshot
+from snapshot import Snapshot, read_snapshot, row_of
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +41,10 @@ AskForRebuild = Callable[[Session, Project], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An answer before its passages are reranked and arranged; *vectors* are theirs, where diversity is asked for.
+class RawAnswer:
+    """An answer before reranking and arranging. *vectors* are those of its passages, if MMR is requested.
 
-    *since* is when it was found, on the monotonic clock.
+    *since* is the time of the search, on the monotonic clock.
     """
 
     answer: Answer
@@ -64,15 +64,15 @@ class SearchService:
 
     @repeatable
     def search(self, question: Question) -> Answer:
-        """Try again what the database interrupted, with pauses: not for the query thread."""
-        [found] = self.find_many([question])
-        if isinstance(found, Exception):
-            raise found
-        return self.finish(question, found)
+        """Retries with pauses when the database interrupts it: not for the query thread."""
+        [raw] = self.find_many([question])
+        if isinstance(raw, Exception):
+            raise raw
+        return self.finish(question, raw)
 
     @repeatable
     def search_many(self, questions: Sequence[Question]) -> list[Answer | Exception]:
-        """As search(), for all of them together."""
+        """As search(), for several questions that share the work."""
         results = self.find_many(questions)
         for result in results:
             if isinstance(result, Interrupted):
@@ -82,128 +82,134 @@ class SearchService:
             for question, result in zip(questions, results, strict=True)
         ]
 
-    def needs_reading(self, question: Question) -> bool:
-        """Before its filter can be answered what the namespace says has to be read, which may take seconds."""
-        return question.filters is not None and self.filtering.lacks(question.place, question.filters)
+    def needs_prefetch(self, question: Question) -> bool:
+        """Whether the namespace must be loaded for the question's filter first, which may take seconds."""
+        return question.filters is not None and self.filtering.needs_loading(question.place, question.filters)
 
-    def read_ahead(self, question: Question) -> None:
-        """Read it now, beside other searches, so that find_many() finds it there."""
+    def prefetch(self, question: Question) -> None:
+        """Load it now, concurrently with other searches, for find_many() to use."""
         with self.database.read() as session:
-            seen = snapshot(session, *question.place)
-            if seen is not None and question.filters is not None:
-                self.filtering.read(session, seen.project, question.place, question.filters)
+            snapshot = read_snapshot(session, *question.place)
+            if snapshot is not None and question.filters is not None:
+                self.filtering.read(session, snapshot.project, question.place, question.filters)
 
-    def find_many(self, questions: Sequence[Question]) -> list[Found | Exception]:
-        """What was found, or the error, per question, in order. Questions of one namespace share the work."""
-        answers: dict[int, Found | Exception] = {}
+    def find_many(self, questions: Sequence[Question]) -> list[RawAnswer | Exception]:
+        """The raw answer or the error of each question, in order. Questions of one namespace share the work."""
+        by_number: dict[int, RawAnswer | Exception] = {}
         by_place: dict[tuple[str, str], list[int]] = defaultdict(list)
         for number, question in enumerate(questions):
             by_place[question.place].append(number)
         for place, numbers in by_place.items():
-            found = self._found(place, [questions[number] for number in numbers])
-            answers.update(zip(numbers, found, strict=True))
-        return [answers[number] for number in range(len(questions))]
+            results = self._search_place(place, [questions[number] for number in numbers])
+            by_number.update(zip(numbers, results, strict=True))
+        return [by_number[number] for number in range(len(questions))]
 
-    def finish(self, question: Question, found: Found) -> Answer:
-        if not question.rerank or found.answer.partition is None:
-            return found.answer
+    def finish(self, question: Question, raw: RawAnswer) -> Answer:
+        if not question.rerank or raw.answer.partition is None:
+            return raw.answer
         laps = Laps()
-        texts, passages = question.texts, found.answer.passages
-        order, passages, reranked = self.reranking.rerank(texts[0], passages, since=found.since)
-        vectors = None if found.vectors is None else found.vectors[order]
-        shown = arranged(question, passages, vectors)
+        texts, passages = question.texts, raw.answer.passages
+        order, passages, reranked = self.reranking.rerank(texts[0], passages, since=raw.since)
+        vectors = None if raw.vectors is None else raw.vectors[order]
+        chosen = arrange(question, passages, vectors)
         laps.end("rerank_ms")
-        return replace(found.answer, passages=shown, reranked=reranked, timings={**found.answer.timings, **laps.ended})
+        return replace(
+            raw.answer, passages=chosen, reranked=reranked, timings={**raw.answer.timings, **laps.milliseconds}
+        )
 
-    def _found(self, place: tuple[str, str], asked: list[Question]) -> Sequence[Found | Exception]:
-        """What is wrong with one namespace is not another's trouble, nor one question's that of those beside it."""
+    def _search_place(self, place: tuple[str, str], questions: list[Question]) -> Sequence[RawAnswer | Exception]:
+        """Isolates errors: one namespace's error fails no other, and one invalid question fails none beside it."""
         try:
-            return self._search_namespace(*place, asked)
+            return self._search_namespace(*place, questions)
         except (VersionMismatch, EmbeddingRefused, Invalid) as error:
-            if len(asked) == 1:
+            if len(questions) == 1:
                 return [error]
-            return [answer for question in asked for answer in self._found(place, [question])]
+            return [result for question in questions for result in self._search_place(place, [question])]
         except Exception as error:
-            return [error] * len(asked)
+            return [error] * len(questions)
 
-    def _search_namespace(self, tenant_id: str, namespace: str, questions: list[Question]) -> list[Found]:
+    def _search_namespace(self, tenant_id: str, namespace: str, questions: list[Question]) -> list[RawAnswer]:
         with self.database.read() as session:
-            seen = snapshot(session, tenant_id, namespace)
-        if seen is None:
-            return [Found(Answer([], hint=missing(namespace))) for _ in questions]
+            snapshot = read_snapshot(session, tenant_id, namespace)
+        if snapshot is None:
+            return [RawAnswer(Answer([], hint=missing(namespace))) for _ in questions]
         laps = Laps()
         while True:
-            version = seen.key.embedding_version
+            version = snapshot.key.embedding_version
             _check_version(questions, version)
-            if not seen.project.next_faiss_id:
-                return [Found(_nothing_yet(seen)) for _ in questions]
-            asked = self._embedded(questions, version, seen.index.dimension)
+            if not snapshot.project.next_faiss_id:
+                return [RawAnswer(_empty_answer(snapshot)) for _ in questions]
+            prepared = self._prepare(questions, version, snapshot.index.dimension)
             laps.end("embed_ms")
             with ExitStack() as stack:
-                opened = None
-                if any(each.vectors is not None for each in asked):
-                    opened = stack.enter_context(self.vectors.opened(seen.key, seen.index.dimension))
+                partition = None
+                if any(each.vectors is not None for each in prepared):
+                    partition = stack.enter_context(self.vectors.open_partition(snapshot.key, snapshot.index.dimension))
                 session = stack.enter_context(self.database.read())
-                current = snapshot(session, tenant_id, namespace) or seen
-                if current.key == seen.key:
-                    return self._search_snapshot(Reader(session, current, opened, self.keywords, laps), asked)
-            seen = current  # the namespace moved to another version in between
+                current = read_snapshot(session, tenant_id, namespace) or snapshot
+                if current.key == snapshot.key:
+                    return self._search_snapshot(
+                        SnapshotReader(session, current, partition, self.keywords, laps), prepared
+                    )
+            snapshot = current  # the namespace moved to another version in between
 
-    def _embedded(self, questions: Sequence[Question], version: str, dimension: int) -> list[Asked]:
-        """All texts at once. A question of words alone needs no model."""
-        told = [each for question in questions if "dense" in question.sides for each in question.asked_of("dense")]
-        if not told:
-            return [Asked.of(question, None) for question in questions]
-        vectors = self.embedding.of_questions(version, dimension, told)
-        asked, start = [], 0
+    def _prepare(self, questions: Sequence[Question], version: str, dimension: int) -> list[Prepared]:
+        """Embeds all texts in one batch. Questions without a dense side need no model."""
+        inputs = [each for question in questions if "dense" in question.sides for each in question.inputs_for("dense")]
+        if not inputs:
+            return [Prepared.of(question, None) for question in questions]
+        vectors = self.embedding.of_questions(version, dimension, inputs)
+        prepared, start = [], 0
         for question in questions:
-            end = start + (len(question.asked_of("dense")) if "dense" in question.sides else 0)
-            asked.append(Asked.of(question, vectors[start:end] if end > start else None))
+            end = start + (len(question.inputs_for("dense")) if "dense" in question.sides else 0)
+            prepared.append(Prepared.of(question, vectors[start:end] if end > start else None))
             start = end
-        return asked
+        return prepared
 
-    def _search_snapshot(self, reader: Reader, asked: Sequence[Asked]) -> list[Found]:
-        for problem in reader.catch_up(asked):
-            self._report(reader.seen, problem)
+    def _search_snapshot(self, reader: SnapshotReader, questions: Sequence[Prepared]) -> list[RawAnswer]:
+        for problem in reader.catch_up(questions):
+            self._report(reader.snapshot, problem)
         reader.laps.end("catch_up_ms")
-        place, filters = asked[0].question.place, [each.question.filters for each in asked]
-        groups = self.filtering.groups(reader.session, reader.seen.project, place, filters)
+        place, filters = questions[0].question.place, [each.question.filters for each in questions]
+        groups = self.filtering.groups(reader.session, reader.snapshot.project, place, filters)
         if any(filters):
             reader.laps.end("filter_ms")
-        found: dict[int, Found] = {}
+        answers: dict[int, RawAnswer] = {}
         for group in groups:
-            some = [replace(asked[number], allowed=group.allowed) for number in group.numbers]
-            ranked, is_exact = reader.ranked(some)
-            for number, each, lists in zip(group.numbers, some, ranked, strict=True):
-                found[number] = self._told(reader, each, lists, is_exact=is_exact)
+            group_questions = [replace(questions[number], allowed=group.allowed) for number in group.numbers]
+            ranked, is_exact = reader.ranked(group_questions)
+            for number, each, lists in zip(group.numbers, group_questions, ranked, strict=True):
+                answers[number] = self._raw_answer(reader, each, lists, is_exact=is_exact)
         reader.laps.end("fetch_ms")
-        return [found[number] for number in range(len(asked))]
+        return [answers[number] for number in range(len(questions))]
 
-    def _told(self, reader: Reader, each: Asked, lists: list[Ranked], *, is_exact: bool) -> Found:
-        """What is shown, unless it is still to be reranked: then all candidates, in the order that they have."""
-        question, passages = each.question, reader.passages(each, lists)
+    def _raw_answer(
+        self, reader: SnapshotReader, prepared: Prepared, lists: list[RankedList], *, is_exact: bool
+    ) -> RawAnswer:
+        """The final passages, or all candidates in order if they are still to be reranked."""
+        question, passages = prepared.question, reader.passages(prepared, lists)
         vectors = None
         if question.mmr_lambda is not None and passages:
-            vectors = own_vectors(reader.session, reader.seen, [passage.faiss_id for passage in passages])
+            vectors = own_vectors(reader.session, reader.snapshot, [passage.faiss_id for passage in passages])
         if question.is_arranged and not question.rerank:
-            passages = arranged(question, passages, vectors)
+            passages = arrange(question, passages, vectors)
         if question.context:
-            passages = with_context(reader.session, reader.seen, passages, question.context)
-        seq, key = reader.seen.project.seq, reader.seen.key
-        hint = None if passages else why_nothing(question, lists)
-        answer = Answer(passages, seq, key.embedding_version, is_exact, hint, reader.laps.ended, key)
-        return Found(answer, vectors)
+            passages = with_context(reader.session, reader.snapshot, passages, question.context)
+        seq, key = reader.snapshot.project.seq, reader.snapshot.key
+        hint = None if passages else empty_result_hint(question, lists)
+        answer = Answer(passages, seq, key.embedding_version, is_exact, hint, reader.laps.milliseconds, key)
+        return RawAnswer(answer, vectors)
 
-    def _report(self, seen: Snapshot, problem: str) -> None:
-        """Note it in the row and queue a rebuild, unless one has come to its end meanwhile.
+    def _report(self, snapshot: Snapshot, problem: str) -> None:
+        """Record the problem in the index row and queue a rebuild, unless a rebuild has finished meanwhile.
 
-        The search that found it goes on in any case; if this fails, the next one reports it.
+        The search goes on in any case; if this fails, the next search reports the problem.
         """
-        project, index = seen.project, seen.index
+        project, index = snapshot.project, snapshot.index
         log.error("index of %s/%s, %s: %s", project.team_id, project.id, index.faiss_path or "no file", problem)
         try:
             with self.database.write() as session:
-                row = session.scalar(select(IndexRow).where(row_of(seen.key)))
+                row = session.scalar(select(IndexRow).where(row_of(snapshot.key)))
                 if row is not None and row.updated_at == index.updated_at:
                     row.problem = problem
                     self.ask_for_rebuild(session, project)
@@ -211,14 +217,14 @@ class SearchService:
             log.error("could not queue its rebuild: %s", error)
 
 
-def _nothing_yet(seen: Snapshot) -> Answer:
-    """Of a namespace that never had a chunk: which vectors it takes may not be decided yet."""
-    version, hint = seen.key.embedding_version, "Nothing was published in this namespace yet."
-    return Answer([], seen.project.seq, version, hint=hint, partition=seen.key)
+def _empty_answer(snapshot: Snapshot) -> Answer:
+    """For a namespace that never had a chunk, so that its dimension may not be known yet."""
+    version, hint = snapshot.key.embedding_version, "Nothing was published in this namespace yet."
+    return Answer([], snapshot.project.seq, version, hint=hint, partition=snapshot.key)
 
 
-def _check_version(asked: Sequence[Question], version: str) -> None:
-    for question in asked:
+def _check_version(questions: Sequence[Question], version: str) -> None:
+    for question in questions:
         if question.embedding_version not in (None, version):
             raise VersionMismatch(
                 f"This namespace is served under embedding version {version!r}, not {question.embedding_version!r}. "

@@ -264,7 +264,7 @@ def test_a_move_that_is_killed_goes_on_where_it_was(home: Settings, tmp_path: Pa
         with Database.open(empty_url) as target, subprocess.Popen(cut_up, env=environment(home)) as process:
             until(partial(has_copied, target, table), pause=0.01)
             process.kill()
-        closed = pytest.raises(DatabaseUnavailable, match="A move into this database has not ended")
+        closed = pytest.raises(DatabaseUnavailable, match="A move into this database did not finish")
         with closed, open_service(home.model_copy(update={"database_url": empty_url})):
             pass
     copied = scalar(empty_url, select(func.count()).select_from(Chunk))
@@ -405,7 +405,7 @@ def test_a_row_that_postgres_cannot_hold_is_named(
     [
         ({"port": 1}, "Postgres does not answer: see that it runs and that --to names its host and port."),
         ({"username": STRANGER, "password": "wrong"}, "Postgres refuses the user or the password in --to."),
-        ({"database": "nowhere"}, "Postgres has no such database or user: make it first, or correct --to."),
+        ({"database": "nowhere"}, "Postgres has no such database or user: create it first, or correct --to."),
     ],
 )
 def test_a_target_that_cannot_be_reached_is_told_in_a_line(

@@ -28,7 +28,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 def put(store: BlobStore, content: bytes) -> str:
     name = new_name()
-    with store.writing(name) as writer:
+    with store.open_writer(name) as writer:
         for start in range(0, len(content), 1 << 20):
             writer.write(content[start : start + (1 << 20)])
     return name
@@ -47,7 +47,7 @@ def test_what_is_written_is_read_until_it_is_deleted(store: BlobStore) -> None:
 
 def test_what_is_broken_off_is_not_there(store: BlobStore) -> None:
     name = new_name()
-    with pytest.raises(ZeroDivisionError), store.writing(name) as writer:
+    with pytest.raises(ZeroDivisionError), store.open_writer(name) as writer:
         writer.write(LARGE)
         raise ZeroDivisionError
     with pytest.raises(BlobStoreUnavailable):
@@ -58,7 +58,7 @@ def test_what_is_broken_off_is_not_there(store: BlobStore) -> None:
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_bytes(b"swordfish")
     store = FolderStore(tmp_path / "raw", min_free_bytes=0)
-    for verb in (store.read, store.delete, lambda name: store.writing(name).__enter__()):
+    for verb in (store.read, store.delete, lambda name: store.open_writer(name).__enter__()):
         with pytest.raises(BlobStoreUnavailable, match="leads out"):
             verb(name.format(folder=tmp_path))
     assert (tmp_path / "secret").read_bytes() == b"swordfish"
@@ -96,7 +96,7 @@ def test_a_folder_on_a_nearly_full_disk_takes_nothing_new_and_gives_back_what_it
 
 @pytest.mark.parametrize("url", ["", "raw_files", "file://", "s3://", "http://host/raw", "s3:bucket"])
 def test_a_url_of_another_kind_is_refused_in_words(url: str) -> None:
-    with pytest.raises(BlobStoreUnavailable, match="BLOB_STORE_URL is not a place"):
+    with pytest.raises(BlobStoreUnavailable, match="BLOB_STORE_URL is not a location"):
         open_blob_store(url, min_free_bytes=0)
 
 

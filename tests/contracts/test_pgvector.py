@@ -17,11 +17,11 @@ from domain import Partition
 from engines.vectors.base import Hits, VectorStore
 from engines.vectors.graphs import graph_of
 from engines.vectors.opening import VectorsConfig, open_store
-from engines.vectors.searching import ALONG_GRAPH, question
+from engines.vectors.searching import ALONG_GRAPH, graph_query
 from errors import DatabaseUnavailable
 from migrations.upgrade import bring_up_to_date
 from models import Chunk, Doc, Embedding, EmbeddingVersion, IndexRow, Project, Revision, Team, VectorRow
-from snapshot import snapshot
+from snapshot import read_snapshot
 from tests.support.postgres import PostgresServer
 from tests.support.processes import until
 from tests.support.prose import fill, never, prose
@@ -115,9 +115,9 @@ class Filled:
         allowed: NDArray[np.int64] | None = None,
     ) -> Hits:
         with self.database.read() as session:
-            seen = snapshot(session, name, "namespace")
+            seen = read_snapshot(session, name, "namespace")
             assert seen is not None
-            with (by or self.store).opened(seen.key, DIMENSION) as opened:
+            with (by or self.store).open_partition(seen.key, DIMENSION) as opened:
                 assert opened.catch_up(session, seen) is None
                 return opened.search(queries, k=k, allowed=allowed)
 
@@ -199,7 +199,7 @@ def test_the_plan_walks_the_graph_of_the_version(filled: Filled) -> None:
     told = {"team_id": 1, "project_id": 1, "version": VERSION, "query": query, "k": 10}
     with filled.database.read() as session:
         session.execute(ALONG_GRAPH, {"depth": 200})
-        plan = "\n".join(session.scalars(text(f"EXPLAIN {question(graph)}"), told))
+        plan = "\n".join(session.scalars(text(f"EXPLAIN {graph_query(graph)}"), told))
     assert f"Index Scan using {graph.name}" in plan
 
 
@@ -224,10 +224,10 @@ def test_a_creation_that_was_cut_off_is_made_again(postgres: PostgresServer) -> 
         with few.database.write() as session:
             session.execute(cut_off, {"name": graph.name})
         assert few.search("few", unit(1, seed=5), k=10).is_exact is True
-        assert few.store.standing(key) is None
+        assert few.store.current_build(key) is None
         few.rebuild(key)
         assert few.search("few", unit(1, seed=5), k=10).is_exact is False
-        assert few.store.standing(key) is not None
+        assert few.store.current_build(key) is not None
 
 
 def test_a_graph_has_a_limit_of_dimensions() -> None:

@@ -209,7 +209,7 @@ def test_a_commit_whose_answer_is_lost_is_not_done_again_and_who_asked_is_told(u
         answer = service.client.post("/v1/docs/upsert", json=sent)
         assert line.is_cut
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-        assert "whether the change was kept is not known" in answer.json()["detail"]
+        assert "whether the change was kept is unknown" in answer.json()["detail"]
         assert service.upsert("doc", "Cats sleep.")["skipped_docs"] == 1  # it was, and once
         assert service.doc("doc")["revision"] == 1
         assert service.problems() == []

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from engines.web.addresses import Allowed, is_public
+from engines.web.addresses import AllowedHosts, is_public
 from services.ingest.uploading import doc_id_of
 from tests.support import files
 from tests.support.service import PLACE, Service, open_service, settings_in
@@ -155,13 +155,13 @@ def test_an_address_of_everybodys_is_public(address: str) -> None:
 
 
 def test_names_addresses_and_networks_can_be_allowed() -> None:
-    allowed = Allowed.parse("Wiki.intern, 10.1.0.0/16,192.168.1.7")
+    allowed = AllowedHosts.parse("Wiki.intern, 10.1.0.0/16,192.168.1.7")
     assert allowed.permits("wiki.intern.", ip_address("10.9.9.9"))
     assert allowed.permits("other", ip_address("10.1.2.3"))
     assert allowed.permits("other", ip_address("192.168.1.7"))
     assert not allowed.permits("other", ip_address("10.9.9.9"))
     assert not allowed.permits("not-wiki.intern", ip_address("192.168.1.8"))
-    assert not Allowed.parse("").permits("localhost", ip_address("127.0.0.1"))
+    assert not AllowedHosts.parse("").permits("localhost", ip_address("127.0.0.1"))
 
 
 HOSTS = "127.0.0.1 localhost 127.1 0x7f.1 2130706433 0177.0.0.1 [::ffff:127.0.0.1] 0.0.0.0 [::] 169.254.169.254 [::1]"

@@ -26,10 +26,10 @@ from loaded_index import LoadedIndex, built_index
 from migrations.upgrade import bring_up_to_date
 from models import Chunk, Doc, Embedding, EmbeddingVersion, IndexRow, Project, Revision, Team
 from services.search.filters import filtering, reading
-from services.search.filters.catalog import Run
+from services.search.filters.catalog import ChunkRange
 from services.search.filters.filtering import FilterService
 from services.search.question import Answer, Question
-from snapshot import snapshot
+from snapshot import read_snapshot
 from tests.support.examples import examples
 from tests.support.filter_oracle import expressions, in_mongo, in_objects, is_match, metadata
 from tests.support.prose import never
@@ -82,7 +82,7 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
     ask()
     service.rebuild()
     with pytest.MonkeyPatch.context() as patch:  # nothing is kept for long
-        patch.setattr(filtering, "FEWEST_CHANGES", -3)
+        patch.setattr(filtering, "MIN_CHANGES", -3)
         patch.setattr(service.runtime.search.searching.filtering, "memory_bytes", 1)
         ask()
     assert service.problems() == []
@@ -209,12 +209,12 @@ def test_others_are_answered_while_a_namespace_is_read_for_its_first_filter(
     service.upsert("cats", "Cats sleep.", metadata={"n": 1})
     has_begun, may_end = Event(), Event()
 
-    def slow(*args: Any) -> Iterator[Run]:
+    def slow(*args: Any) -> Iterator[ChunkRange]:
         has_begun.set()
         assert may_end.wait(60)
-        yield from reading.read_runs(*args)
+        yield from reading.read_ranges(*args)
 
-    monkeypatch.setattr(filtering, "read_runs", slow)
+    monkeypatch.setattr(filtering, "read_ranges", slow)
     with ThreadPoolExecutor() as pool:
         filtered = [pool.submit(service.hit_ids, "cats", filters={"n": n}) for n in (1, 1, 2)]
         assert has_begun.wait(60)
@@ -230,11 +230,11 @@ def test_others_are_answered_while_a_namespace_is_read_for_its_first_filter(
 def test_a_namespace_that_cannot_be_read_is_told_to_who_asked(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: Any) -> Iterator[Run]:
+    def away(*_: Any) -> Iterator[ChunkRange]:
         raise DatabaseUnavailable("The database is away.")
 
     service.upsert("cats", "Cats sleep.", metadata={"n": 1})
-    monkeypatch.setattr(filtering, "read_runs", away)
+    monkeypatch.setattr(filtering, "read_ranges", away)
     assert "away" in service.search("cats", filters={"n": 1}, expect=503)["detail"]
     monkeypatch.undo()
     assert service.hit_ids("cats", filters={"n": 1}) == ["cats"]
@@ -286,10 +286,10 @@ class Filled:
 
     def search(self, filters: dict[str, Any] | None, queries: NDArray[np.float32], *, k: int) -> Hits:
         with self.database.read() as session:
-            seen = snapshot(session, "t", "n")
+            seen = read_snapshot(session, "t", "n")
             assert seen is not None
             [group] = self.filtering.groups(session, seen.project, ("a", "b"), [parse(filters)])
-            with self.store.opened(seen.key, DIMENSION) as opened:
+            with self.store.open_partition(seen.key, DIMENSION) as opened:
                 assert opened.catch_up(session, seen) is None
                 return opened.search(queries, k=k, allowed=group.allowed)
 
@@ -383,7 +383,7 @@ def graph() -> tuple[LoadedIndex, NDArray[np.float32]]:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     content = np.frombuffer(built_index(vectors, is_graph=True, check=never), np.uint8)
     loaded = LoadedIndex.read(content, np.arange(NODES))
-    loaded.bury(np.arange(0, NODES, 20))
+    loaded.mark_dead(np.arange(0, NODES, 20))
     return loaded, vectors
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.search.question import Answer, Question
-from services.search.searching import Found
+from services.search.searching import RawAnswer
 from tests.support.prose import prose
 from tests.support.service import PLACE, Service
 
@@ -168,7 +168,7 @@ def test_what_is_rearranged_is_not_more_than_one_list_has_however_many_are_fused
     )
     for question in (asked, replace(asked, mode="hybrid"), replace(asked, mode="hybrid", by_doc=True)):
         [found] = searching.find_many([question])
-        assert isinstance(found, Found)
+        assert isinstance(found, RawAnswer)
         assert len(found.answer.passages) == 200
         best = searching.search(replace(question, top_k=200, rerank=False)).passages
         assert [each.faiss_id for each in best] == [each.faiss_id for each in found.answer.passages]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from domain import Built, Json
+from domain import BuildResult, Json
 from handlers import HANDLERS
 from job_lease import Lease
 from runtime.parts import Runtime
@@ -74,7 +74,7 @@ def test_what_is_published_between_embedding_and_switch_is_embedded_too(service:
     def interrupted(runtime: Runtime, lease: Lease) -> Json:
         build, upserts = runtime.index.indexing.vectors.build, iter(["two", "three"])
 
-        def build_and_upsert(*args: Any, **kwargs: Any) -> Built | None:
+        def build_and_upsert(*args: Any, **kwargs: Any) -> BuildResult | None:
             if (doc_id := next(upserts, None)) is not None:
                 service.upsert(doc_id, f"{doc_id} came in between.")
             return build(*args, **kwargs)
@@ -169,7 +169,7 @@ def test_steady_writes_do_not_keep_a_reembedding_from_ending(service: Service) -
     build = service.runtime.index.indexing.vectors.build
     builds: list[Any] = []
 
-    def build_while_others_write(*args: Any, **kwargs: Any) -> Built | None:
+    def build_while_others_write(*args: Any, **kwargs: Any) -> BuildResult | None:
         built = build(*args, **kwargs)
         builds.append(service.upsert(f"doc-{len(builds)}", f"Number {len(builds)} came in between."))
         return built

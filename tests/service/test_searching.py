@@ -29,7 +29,7 @@ def test_a_question_for_another_version_is_refused_alone(service: Service) -> No
 def test_what_breaks_in_one_namespace_is_not_another_tenants_trouble(service: Service) -> None:
     service.upsert("doc", "Cats sleep.")
     service.post("/v1/docs/upsert", {**PLACE, "tenant_id": "other", "doc_id": "doc", "text": "Cats run."})
-    opened = service.runtime.search.searching.vectors.opened
+    opened = service.runtime.search.searching.vectors.open_partition
 
     def break_for_acme(key: Any, dimension: int) -> Any:
         if key.team_id == 1:
@@ -37,7 +37,7 @@ def test_what_breaks_in_one_namespace_is_not_another_tenants_trouble(service: Se
         return opened(key, dimension)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.runtime.search.searching.vectors, "opened", break_for_acme)
+        patch.setattr(service.runtime.search.searching.vectors, "open_partition", break_for_acme)
         broken, fine = service.runtime.search.searching.search_many([question(), question(tenant_id="other")])
     assert isinstance(broken, RuntimeError)
     assert isinstance(fine, Answer) and len(fine.passages) == 1

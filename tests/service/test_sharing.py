@@ -117,7 +117,7 @@ def test_each_turn_of_the_mending_of_words_gets_a_step_further(service: Service)
         raise GivesWay("Another's turn.")
 
     with pytest.raises(GivesWay):
-        runtime.index.indexing.keywords.mend(project, check=give_way)
+        runtime.index.indexing.keywords.repair(project, check=give_way)
     with runtime.database.read() as session:
         assert session.scalar(select(func.count()).select_from(KeywordRow)) == 1
 

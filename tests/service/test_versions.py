@@ -123,10 +123,10 @@ def test_a_freed_name_leaves_no_graph_and_no_row_behind(service: Service) -> Non
         graph = graph_of(NAME, 384)
         assert graph is not None
         with exact.runtime.database.read() as session:
-            assert graph.is_there(session)
+            assert graph.exists(session)
         assert exact.runtime.index.versions.free(NAME) == 2
         with exact.runtime.database.read() as session:
-            assert not graph.is_there(session)
+            assert not graph.exists(session)
 
 
 def test_names_of_vectors_from_outside_are_kept_for_them(tmp_path: Path) -> None:

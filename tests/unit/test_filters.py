@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from errors import Invalid
 from services.search.filters import catalog
-from services.search.filters.catalog import Catalog, Run
+from services.search.filters.catalog import Catalog, ChunkRange
 from tests.support.examples import examples
 from tests.support.filter_oracle import Expression, expressions, in_mongo, in_objects, is_match, metadata
 from text.filter_spellings import DEEPEST, MOST_BYTES, MOST_CONDITIONS, parse
@@ -25,8 +25,8 @@ def parsed(sent: dict[str, Any]) -> Filter:
     return found
 
 
-def run(into: Catalog, first_id: int, length: int, said: dict[str, Any]) -> Run:
-    return Run(first_id, length, [lookup({METADATA: said}, key) for key in into.columns])
+def run(into: Catalog, first_id: int, length: int, said: dict[str, Any]) -> ChunkRange:
+    return ChunkRange(first_id, length, [lookup({METADATA: said}, key) for key in into.columns])
 
 
 @examples(1500)
@@ -42,13 +42,13 @@ def test_both_spellings_mean_what_the_oracle_says(expression: Expression, said: 
     st.lists(expressions, min_size=1, max_size=3),
     st.lists(metadata, max_size=8),
     st.integers(0, 8),
-    st.sampled_from([0, catalog.FEW_RUNS]),
+    st.sampled_from([0, catalog.FEW_RANGES]),
 )
 def test_a_catalog_finds_what_the_oracle_finds_also_where_it_grew(
     asked: list[Expression], said: list[dict[str, Any]], first: int, few: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:  # many runs are looked up otherwise than few
-        patch.setattr(catalog, "FEW_RUNS", few)
+        patch.setattr(catalog, "FEW_RANGES", few)
         compare(asked, said, first)
 
 
@@ -66,20 +66,20 @@ def compare(asked: list[Expression], said: list[dict[str, Any]], first: int) -> 
 
 def test_chunks_that_are_described_anew_are_found_by_what_they_say_now() -> None:
     kept = Catalog(["a"])
-    kept.add([Run(0, 2, [1]), Run(2, 2, [1])], seq=1)
+    kept.add([ChunkRange(0, 2, [1]), ChunkRange(2, 2, [1])], seq=1)
     assert kept.allowed(parsed({"a": 1})).tolist() == [0, 1, 2, 3]
-    kept.add([Run(0, 2, [True])], seq=2)
+    kept.add([ChunkRange(0, 2, [True])], seq=2)
     assert kept.allowed(parsed({"a": 1})).tolist() == [2, 3]
     assert kept.allowed(parsed({"a": True})).tolist() == [0, 1]
 
 
 def test_a_filter_costs_the_same_array_until_something_changes() -> None:
     kept = Catalog(["a"])
-    kept.add([Run(n, 1, [n]) for n in range(100)], seq=1)
+    kept.add([ChunkRange(n, 1, [n]) for n in range(100)], seq=1)
     first = kept.allowed(parsed({"a": {"$lt": 50}}))
     assert kept.allowed(parsed({"a": {"$lt": 50}})) is first
     assert kept.allowed(parsed({"a": {"$lt": 50.0}})) is first
-    kept.forget_results(0)
+    kept.evict_results(0)
     kept.add([], seq=2)
     assert np.array_equal(kept.allowed(parsed({"a": {"$lt": 50}})), first)
 
@@ -89,7 +89,7 @@ def test_a_limit_is_looked_up_and_no_value_compared_with_it_in_turn(monkeypatch:
         raise AssertionError("Every one of a million values would be.")
 
     kept = Catalog(["at"])
-    kept.add([Run(n, 1, [n]) for n in range(5000)], seq=1)
+    kept.add([ChunkRange(n, 1, [n]) for n in range(5000)], seq=1)
     monkeypatch.setattr(catalog, "holds", compared)
     for limit in (0, 7, 4999, 5000):
         assert len(kept.allowed(parsed({"at": {"$gte": limit}}))) == 5000 - limit
@@ -138,11 +138,11 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("sent", "param", "told"), WRONG, ids=[param for _, param, _ in WRONG])
-def test_what_is_wrong_is_named_with_its_place(sent: dict[str, Any], param: str, told: str) -> None:
+def test_what_is_wrong_is_named_with_its_place(sent: dict[str, Any], param: str, values: str) -> None:
     with pytest.raises(Invalid) as caught:
         parse(sent)
     assert caught.value.param == param
-    assert told in str(caught.value)
+    assert values in str(caught.value)
 
 
 def test_a_time_is_the_same_however_it_is_written() -> None:

@@ -1,7 +1,7 @@
-"""What filters ask about a namespace, in memory: column by column, each value kept once.
+"""The filterable fields of a namespace in memory, as dictionary-encoded columns.
 
-A condition is tested on the values that there are, not on the chunks, and its result looked up for each of them. So a
-filter costs what its fields have of different values, plus some milliseconds for a million chunks.
+A condition is tested on distinct values, not on chunks, and the result is looked up by code. So a filter costs as much
+as its fields have distinct values, plus some milliseconds per million chunks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from domain import Ids
 from text.filters import (
     MISSING,
     PAGE,
@@ -36,24 +37,23 @@ from text.filters import (
     kind,
 )
 
-Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-FEW_RUNS = 1000
+FEW_RANGES = 1000
 _BYTES_PER_VALUE = 200  # besides the value itself
-_BYTES_IN_ORDER = 12
+_BYTES_PER_SORTED_VALUE = 12
 
 
-class Run(NamedTuple):
-    """Chunks whose numbers follow each other and that say the same: *told* are their values of a catalog's keys."""
+class ChunkRange(NamedTuple):
+    """Chunks with consecutive ids and the same *values*, in the order of a catalog's keys."""
 
     first_id: int
     length: int
-    told: Sequence[Any]
+    values: Sequence[Any]
 
 
 class Column:
-    """The values of one key. A code is a value's place in them, from 1 on; 0 stands for a key that is not there."""
+    """The values of one key. A value's code is its position among the distinct values, from 1; 0: no such key."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -61,10 +61,10 @@ class Column:
         self._values: list[Any] = [MISSING]
         self._code_of: dict[Hashable, int] = {}
         self._codes = np.empty(0, np.int32)
-        self._orders: dict[str, _InOrder] = {}
+        self._sorted: dict[str, _SortedValues] = {}
 
     def extend(self, codes: array[int]) -> None:
-        """By what the next runs say: what code() gave for it."""
+        """Append the codes of the next ranges."""
         self._codes = np.concatenate([self._codes, np.array(codes, np.int32)])
         self.nbytes += 4 * len(codes)
 
@@ -79,63 +79,69 @@ class Column:
         return code
 
     def holds(self, test: Test, since: int) -> Mask:
-        """Of each run from number *since* on, whether the test holds."""
+        """Whether the test holds, for each range from number *since* on."""
         codes = self._codes[since:]
-        is_so = np.zeros(len(self._values), np.bool_)
+        is_match = np.zeros(len(self._values), np.bool_)
         match test:
             case Exists():
-                is_so[1:] = True
-            case OneOf(wanted) if self.key != PAGE:
-                is_so[[self._code_of[value] for value in wanted if value in self._code_of]] = True
-            case Compares(operator, limit) if self.key != PAGE and len(codes) > FEW_RUNS:
-                is_so[self._in_order(kind(limit)).beyond(operator, limit)] = True
+                is_match[1:] = True
+            case OneOf(options) if self.key != PAGE:
+                is_match[[self._code_of[value] for value in options if value in self._code_of]] = True
+            case Compares(operator, limit) if self.key != PAGE and len(codes) > FEW_RANGES:
+                is_match[self._sorted_values(kind(limit)).codes_beyond(operator, limit)] = True
             case _:
-                is_there = np.zeros(len(self._values), np.bool_)
-                is_there[codes] = True
-                for code in np.flatnonzero(is_there[1:]).tolist():
-                    is_so[code + 1] = holds(test, self._values[code + 1])
-        return is_so[codes]
+                is_used = np.zeros(len(self._values), np.bool_)
+                is_used[codes] = True
+                for code in np.flatnonzero(is_used[1:]).tolist():
+                    is_match[code + 1] = holds(test, self._values[code + 1])
+        return is_match[codes]
 
-    def _in_order(self, wanted: str) -> _InOrder:
-        """The values of that kind."""
-        kept = self._orders.setdefault(wanted, _InOrder())
-        came = self._values[kept.seen :]
-        kept.add([(value, code) for code, value in enumerate(came, kept.seen) if kind(value) == wanted])
-        self.nbytes += _BYTES_IN_ORDER * len(came)
-        kept.seen = len(self._values)
-        return kept
+    def _sorted_values(self, value_kind: str) -> _SortedValues:
+        """The values of one kind, updated with those that are new."""
+        sorted_values = self._sorted.setdefault(value_kind, _SortedValues())
+        new_values = self._values[sorted_values.value_count :]
+        sorted_values.add(
+            [
+                (value, code)
+                for code, value in enumerate(new_values, sorted_values.value_count)
+                if kind(value) == value_kind
+            ]
+        )
+        self.nbytes += _BYTES_PER_SORTED_VALUE * len(new_values)
+        sorted_values.value_count = len(self._values)
+        return sorted_values
 
 
-class _InOrder:
-    """Values of one kind, ascending, with their codes: a limit is looked up, and no value compared with it in turn."""
+class _SortedValues:
+    """Values of one kind, ascending, with their codes: limits are found by bisection."""
 
     def __init__(self) -> None:
-        self.seen = 0
+        self.value_count = 0
         self._values: list[Any] = []
         self._codes = np.empty(0, np.int32)
 
-    def add(self, came: list[tuple[Any, int]]) -> None:
-        if not came:
+    def add(self, pairs: list[tuple[Any, int]]) -> None:
+        if not pairs:
             return
-        came = sorted(came, key=itemgetter(0))
-        places = [bisect_left(self._values, value) for value, _ in came]
+        pairs = sorted(pairs, key=itemgetter(0))
+        positions = [bisect_left(self._values, value) for value, _ in pairs]
         values: list[Any] = []
-        for start, end, (value, _) in zip([0, *places], places, came, strict=False):
+        for start, end, (value, _) in zip([0, *positions], positions, pairs, strict=False):
             values += self._values[start:end]
             values.append(value)
-        self._values = values + self._values[places[-1] :]
-        self._codes = np.insert(self._codes, places, [code for _, code in came])
+        self._values = values + self._values[positions[-1] :]
+        self._codes = np.insert(self._codes, positions, [code for _, code in pairs])
 
-    def beyond(self, operator: str, limit: Any) -> NDArray[np.int32]:
-        """The codes of the values on that side of the limit."""
-        find = bisect_left if operator in ("gte", "lt") else bisect_right
-        place = find(self._values, limit)
-        return self._codes[place:] if operator in ("gt", "gte") else self._codes[:place]
+    def codes_beyond(self, operator: str, limit: Any) -> NDArray[np.int32]:
+        """The codes of the values that satisfy *operator* with *limit*."""
+        bisect = bisect_left if operator in ("gte", "lt") else bisect_right
+        position = bisect(self._values, limit)
+        return self._codes[position:] if operator in ("gt", "gte") else self._codes[:position]
 
 
 @dataclass(slots=True)
 class _Result:
-    """Which of the first runs a filter matches, and the chunks of those at the catalog's *seq*."""
+    """Which of the first ranges a filter matches, and their chunks at *seq*."""
 
     mask: Mask
     ids: Ids
@@ -147,19 +153,19 @@ class _Result:
 
 
 class Catalog:
-    """The runs of a namespace's live chunks at *seq*, and what they say under some keys.
+    """The ranges of a namespace's live chunks at *seq*, and their values of some keys.
 
-    Runs are only ever added: a result is kept, and goes on where it ended. Chunks that died stay until the catalog is
-    read anew; whoever searches passes over them.
+    Ranges are only ever appended, so a cached result is extended, not recomputed. Dead chunks stay until the catalog
+    is loaded anew; searches skip them.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
         self.columns = {key: Column(key) for key in keys}
         self.seq = 0
-        self.first_size = 0
+        self.initial_size = 0
         self._first_ids: Ids = np.empty(0, np.int64)
         self._counts: Ids = np.empty(0, np.int64)
-        self._is_current: Mask = np.empty(0, np.bool_)
+        self._is_latest: Mask = np.empty(0, np.bool_)
         self._results: OrderedDict[Filter, _Result] = OrderedDict()
 
     def __len__(self) -> int:
@@ -167,45 +173,45 @@ class Catalog:
 
     @property
     def nbytes(self) -> int:
-        kept = sum(result.nbytes for result in self._results.values())
-        return 17 * len(self) + kept + sum(column.nbytes for column in self.columns.values())
+        result_bytes = sum(result.nbytes for result in self._results.values())
+        return 17 * len(self) + result_bytes + sum(column.nbytes for column in self.columns.values())
 
-    def add(self, runs: Iterable[Run], *, seq: int) -> None:
-        """Take over what was published up to *seq*. Chunks that are there already have been described anew."""
+    def add(self, ranges: Iterable[ChunkRange], *, seq: int) -> None:
+        """Append what was published up to *seq*. Ranges with a known first id replace earlier ones."""
         first_ids, counts = array("q"), array("q")
         codes = [(column.code, array("i")) for column in self.columns.values()]
-        for first_id, length, told in runs:
+        for first_id, length, values in ranges:
             first_ids.append(first_id)
             counts.append(length)
-            for (code, some), value in zip(codes, told, strict=True):
-                some.append(code(value))
-        self._is_current &= ~np.isin(self._first_ids, first_ids)
+            for (code, column_codes), value in zip(codes, values, strict=True):
+                column_codes.append(code(value))
+        self._is_latest &= ~np.isin(self._first_ids, first_ids)
         self._first_ids = np.concatenate([self._first_ids, first_ids])
         self._counts = np.concatenate([self._counts, counts])
-        self._is_current = np.concatenate([self._is_current, np.ones(len(first_ids), np.bool_)])
-        for column, (_, some) in zip(self.columns.values(), codes, strict=True):
-            column.extend(some)
-        self.first_size = self.first_size or len(self)
+        self._is_latest = np.concatenate([self._is_latest, np.ones(len(first_ids), np.bool_)])
+        for column, (_, column_codes) in zip(self.columns.values(), codes, strict=True):
+            column.extend(column_codes)
+        self.initial_size = self.initial_size or len(self)
         self.seq = seq
 
-    def allowed(self, wanted: Filter) -> Ids:
-        """The numbers of the chunks that a filter matches, ascending: the same array until something changes."""
-        kept = self._results.get(wanted)
-        if kept is None or kept.seq != self.seq:
-            mask = np.empty(0, np.bool_) if kept is None else kept.mask
-            mask = np.concatenate([mask, self._mask(wanted, len(mask))])
-            kept = self._results[wanted] = _Result(mask, self._ids(mask & self._is_current), self.seq)
-        self._results.move_to_end(wanted)
-        return kept.ids
+    def allowed(self, chunk_filter: Filter) -> Ids:
+        """The ids of the chunks that a filter matches, ascending; the same array until something changes."""
+        result = self._results.get(chunk_filter)
+        if result is None or result.seq != self.seq:
+            mask = np.empty(0, np.bool_) if result is None else result.mask
+            mask = np.concatenate([mask, self._mask(chunk_filter, len(mask))])
+            result = self._results[chunk_filter] = _Result(mask, self._ids(mask & self._is_latest), self.seq)
+        self._results.move_to_end(chunk_filter)
+        return result.ids
 
-    def forget_results(self, most_bytes: int) -> None:
-        """Those asked for longest ago, until the others take no more than that."""
+    def evict_results(self, max_bytes: int) -> None:
+        """Evict least recently used results until the others fit into *max_bytes*."""
         total = sum(result.nbytes for result in self._results.values())
-        while total > most_bytes and len(self._results) > 1:
+        while total > max_bytes and len(self._results) > 1:
             total -= self._results.popitem(last=False)[1].nbytes
 
-    def _mask(self, wanted: Filter, since: int) -> Mask:
-        match wanted:
+    def _mask(self, chunk_filter: Filter, since: int) -> Mask:
+        match chunk_filter:
             case Condition(key, test):
                 return self.columns[key].holds(test, since)
             case All(parts):

@@ -1,4 +1,4 @@
-"""Which chunks a filter allows at a snapshot. What was read of a namespace is kept: only what changed is read again."""
+"""The chunks that a filter matches at a snapshot. Catalogs are cached: only changes are read again."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from threading import Lock
 
 from sqlalchemy.orm import Session
 
+from domain import Ids
 from models import Project
-from services.search.filters.catalog import Catalog, Ids
-from services.search.filters.reading import read_changes, read_runs
+from services.search.filters.catalog import Catalog
+from services.search.filters.reading import read_changes, read_ranges
 from text.filters import PAGE, Filter, conditions
 
-MOST_KEYS = 64
-FEWEST_CHANGES = 1000
-SHARE_OF_RESULTS = 4
+MAX_KEYS = 64
+MIN_CHANGES = 1000
+RESULT_FRACTION = 4
 
 Place = tuple[str, str]
-"""Of a namespace: the tenant's name and its own."""
+"""The names of a tenant and its namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The questions with one filter, by their numbers, and the chunks that it allows; None: all."""
+    """The questions with one filter, by their numbers, and the chunks that it matches; None: no filter."""
 
     numbers: list[int]
     allowed: Ids | None
 
 
 class FilterService:
-    """Keeps a catalog per namespace, the ones used last. Where pages are asked for it is another, chunk by chunk.
+    """An LRU cache with a catalog per namespace, and a second one, chunk by chunk, for filters on pages.
 
-    Reading one takes seconds where there are millions of chunks, so nobody holds the lock, or has others wait, for it.
+    Loading a catalog takes seconds for millions of chunks, so it happens outside the lock.
     """
 
     def __init__(self, memory_bytes: int) -> None:
@@ -41,70 +42,72 @@ class FilterService:
         self._catalogs: OrderedDict[tuple[Place, bool], Catalog] = OrderedDict()
         self._lock = Lock()
 
-    def lacks(self, place: Place, wanted: Filter) -> bool:
-        """The namespace has to be read before a search with that filter. Knowing this costs no query."""
+    def needs_loading(self, place: Place, chunk_filter: Filter) -> bool:
+        """Whether a search with that filter must load the namespace first. Costs no query."""
         with self._lock:
-            return self._kept(place, _keys(wanted)) is None
+            return self._usable_catalog(place, _keys(chunk_filter)) is None
 
-    def read(self, session: Session, project: Project, place: Place, wanted: Filter) -> None:
-        """Read what the filter asks for, and what was kept of the namespace, as *project* stands in the session."""
-        keys = _keys(wanted)
+    def read(self, session: Session, project: Project, place: Place, chunk_filter: Filter) -> None:
+        """Load the keys of the filter, and those cached before, at the snapshot that *project* comes from."""
+        keys = _keys(chunk_filter)
         with self._lock:
-            old = self._catalogs.get((place, PAGE in keys))
-        others = [key for key in old.columns if key not in keys] if old is not None else []
-        catalog = _read(session, project, keys + others[: max(MOST_KEYS - len(keys), 0)])
+            previous = self._catalogs.get((place, PAGE in keys))
+        others = [key for key in previous.columns if key not in keys] if previous is not None else []
+        catalog = _load(session, project, keys + others[: max(MAX_KEYS - len(keys), 0)])
         with self._lock:
             self._catalogs[place, PAGE in keys] = catalog
-            self._make_room(place, catalog)
+            self._evict(place, catalog)
 
     def groups(self, session: Session, project: Project, place: Place, filters: Sequence[Filter | None]) -> list[Group]:
-        """Questions, of whose filters these are, that can be answered together."""
+        """Groups questions, given by their filters, that can be answered together."""
         numbers: dict[Filter | None, list[int]] = defaultdict(list)
-        for number, wanted in enumerate(filters):
-            numbers[wanted].append(number)
+        for number, chunk_filter in enumerate(filters):
+            numbers[chunk_filter].append(number)
         return [
-            Group(some, None if wanted is None else self.allowed(session, project, place, wanted))
-            for wanted, some in numbers.items()
+            Group(group_numbers, None if chunk_filter is None else self.allowed(session, project, place, chunk_filter))
+            for chunk_filter, group_numbers in numbers.items()
         ]
 
-    def allowed(self, session: Session, project: Project, place: Place, wanted: Filter) -> Ids:
-        """The numbers of the chunks that match, ascending, as *project* stands in the transaction of *session*.
+    def allowed(self, session: Session, project: Project, place: Place, chunk_filter: Filter) -> Ids:
+        """The ids of the chunks that match, ascending, at the snapshot that *project* comes from.
 
-        Some of them may be dead by then. Nobody may write into the array: others are given the same one.
+        Some of them may be dead. The array is shared and read-only.
         """
-        if self.lacks(place, wanted):
-            self.read(session, project, place, wanted)
-        keys = _keys(wanted)
+        if self.needs_loading(place, chunk_filter):
+            self.read(session, project, place, chunk_filter)
+        keys = _keys(chunk_filter)
         with self._lock:
-            kept = self._kept(place, keys)
-            if kept is not None and kept.seq <= project.seq:
-                if kept.seq < project.seq:
-                    kept.add(read_changes(session, project, kept.columns.keys(), since=kept.seq), seq=project.seq)
-                allowed = kept.allowed(wanted)
-                self._make_room(place, kept)
+            catalog = self._usable_catalog(place, keys)
+            if catalog is not None and catalog.seq <= project.seq:
+                if catalog.seq < project.seq:
+                    catalog.add(
+                        read_changes(session, project, catalog.columns.keys(), since=catalog.seq), seq=project.seq
+                    )
+                allowed = catalog.allowed(chunk_filter)
+                self._evict(place, catalog)
                 return allowed
-        return _read(session, project, keys).allowed(wanted)  # another thread has a later snapshot, or took the room
+        return _load(session, project, keys).allowed(chunk_filter)  # another thread has a later snapshot, or evicted it
 
-    def _kept(self, place: Place, keys: list[str]) -> Catalog | None:
-        """The catalog, unless it lacks a key, or much of it has died."""
-        kept = self._catalogs.get((place, PAGE in keys))
-        if kept is None or not kept.columns.keys() >= set(keys):
+    def _usable_catalog(self, place: Place, keys: list[str]) -> Catalog | None:
+        """The cached catalog, unless it lacks a key or holds too many dead chunks."""
+        catalog = self._catalogs.get((place, PAGE in keys))
+        if catalog is None or not catalog.columns.keys() >= set(keys):
             return None
-        return kept if len(kept) <= 2 * kept.first_size + FEWEST_CHANGES else None
+        return catalog if len(catalog) <= 2 * catalog.initial_size + MIN_CHANGES else None
 
-    def _make_room(self, place: Place, used: Catalog) -> None:
-        self._catalogs.move_to_end((place, PAGE in used.columns))
-        used.forget_results(self.memory_bytes // SHARE_OF_RESULTS)
+    def _evict(self, place: Place, catalog: Catalog) -> None:
+        self._catalogs.move_to_end((place, PAGE in catalog.columns))
+        catalog.evict_results(self.memory_bytes // RESULT_FRACTION)
         total = sum(catalog.nbytes for catalog in self._catalogs.values())
         while total > self.memory_bytes and len(self._catalogs) > 1:
             total -= self._catalogs.popitem(last=False)[1].nbytes
 
 
-def _keys(wanted: Filter) -> list[str]:
-    return list(dict.fromkeys(condition.key for condition in conditions(wanted)))
+def _keys(chunk_filter: Filter) -> list[str]:
+    return list(dict.fromkeys(condition.key for condition in conditions(chunk_filter)))
 
 
-def _read(session: Session, project: Project, keys: Iterable[str]) -> Catalog:
+def _load(session: Session, project: Project, keys: Iterable[str]) -> Catalog:
     catalog = Catalog(keys)
-    catalog.add(read_runs(session, project, catalog.columns.keys()), seq=project.seq)
+    catalog.add(read_ranges(session, project, catalog.columns.keys()), seq=project.seq)
     return catalog
