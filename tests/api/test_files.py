@@ -179,7 +179,7 @@ BAD: list[tuple[Sent, dict[str, Any], int, str]] = [
     ({"a.txt": b"text"}, {"metadata": '{"a": 1, "a": 2}'}, 422, "metadata: This is not valid JSON (the key 'a' stands"),
     ({"a.txt": b"text"}, {"metadata": '{"a": NaN}'}, 422, "NaN is not a JSON number"),
     ({"a.txt": b"text"}, {"chunk_overlap": "many"}, 422, "valid integer"),
-    ({"a.txt": b"text"}, {"chunk_overlap": ["1", "2"]}, 422, "stands twice"),
+    ({"a.txt": b"text"}, {"chunk_overlap": ["1", "2"]}, 422, "chunk_overlap' twice"),
     ({"a.txt": b"text"}, {"title": "x" * 2000}, 422, "at most 1000 characters"),
     ({"a.txt": b"x" * (1 << 20)}, {}, 413, "(MAX_UPLOAD_MB)"),
     ({f"{n}.txt": b"text" for n in range(4)}, {}, 413, "At most 3 files are accepted at once (MAX_BATCH_DOCS)"),
