@@ -17,7 +17,7 @@ Vectors = NDArray[np.float32]
 """Unit vectors, shape ``(n, dimension)``."""
 
 Mode = Literal["dense", "keyword", "hybrid"]
-"""How a search looks: by meaning, by words, or by both."""
+"""How to search: by embeddings, by words, or by both."""
 
 CountTokens = Callable[[str], int]
 """How many tokens of the embedding model a text has, without the special ones."""
@@ -34,7 +34,7 @@ class Partition:
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """What a rebuild left of a partition: everything up to *covered_seq*, so many vectors of that dimension."""
+    """The result of a rebuild: everything up to *covered_seq*, as *ntotal* vectors of *dimension* numbers."""
 
     covered_seq: int
     ntotal: int
@@ -100,7 +100,7 @@ class JobStatus(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a key may do: find and read, put in and take out, look after its team, look after all teams."""
+    """A right of a key: to search and read, to store and delete, to manage its team, to manage all teams."""
 
     SEARCH = "search"
     INGEST = "ingest"
@@ -109,20 +109,20 @@ class Scope(StrEnum):
 
 
 def with_included(scopes: Iterable[Scope]) -> frozenset[Scope]:
-    """Who looks after a team may do what its members may, and an operator what each team's admin may."""
-    given = set(scopes)
-    if Scope.OPERATOR in given:
-        given.add(Scope.ADMIN)
-    if Scope.ADMIN in given:
-        given |= {Scope.SEARCH, Scope.INGEST}
-    return frozenset(given)
+    """ADMIN includes SEARCH and INGEST, OPERATOR includes ADMIN."""
+    included = set(scopes)
+    if Scope.OPERATOR in included:
+        included.add(Scope.ADMIN)
+    if Scope.ADMIN in included:
+        included |= {Scope.SEARCH, Scope.INGEST}
+    return frozenset(included)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. *tenant_id* is the one tenant that exists for them; None: every tenant does (AUTH_MODE=open).
+    """Who makes a request. *tenant_id* is the one tenant that exists for them; None: all do (AUTH_MODE=open).
 
-    *team_id* and *key_id* say the same in the database's numbers, and which key was shown.
+    *team_id* is that tenant's number in the database, *key_id* names the key that was sent.
     """
 
     scopes: frozenset[Scope]

@@ -164,7 +164,7 @@ async def answer_once(request: Request, handle: Handler, key: str, *, tenant: st
         raise
     repeated = answer
     if answer.headers.get("cache-control") == "no-store":
-        message = "This request was completed before; its answer is shown only once."
+        message = "This request was completed before; its answer is shown once."
         repeated = problem(request, 409, message, code="conflict")
     headers = {name: value for name, value in repeated.headers.items() if name in ("content-type", "location", "etag")}
     await run_in_threadpool(

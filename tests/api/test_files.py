@@ -359,7 +359,7 @@ def test_an_api_that_is_killed_amid_an_upload_has_accepted_nothing_and_a_worker_
             api.client.post("/v1/docs/upload", content=half(), headers=kind)
     with open_service(settings) as service:
         assert (len(blobs(service)), len(pending(service))) == (1, 1)
-        service.worker.housekeeping.do_what_is_due()
+        service.worker.housekeeping.run_due_chores()
         assert (blobs(service), pending(service)) == ([], [])
         assert service.get("/v1/docs", PLACE)["data"] == []
 
