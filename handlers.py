@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from domain import Json
 from job_lease import Lease
-from models import Json
 from runtime.parts import Runtime
 from services.index.publishing import REBUILD
 from services.ingest.documents import INGEST

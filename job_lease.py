@@ -13,10 +13,10 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from database import epoch_now
-from domain import JobStatus
+from database.dialects import epoch_now
+from domain import JobStatus, Json
 from errors import GivesWay, JobCancelled, LostLease, ServiceError, WorkerStopping
-from models import Job, Json, utc_now
+from models import Job, utc_now
 
 CANCELLED = "Cancelled on request."
 

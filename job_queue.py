@@ -18,11 +18,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, CursorResult, and_, case, delete, func, insert, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from database import Database, epoch_now, insert_or_ignore, repeatable
-from domain import JobStatus
+from database.dialects import epoch_now, insert_or_ignore
+from database.engine import Database
+from database.repeating import repeatable
+from domain import JobStatus, Json
 from errors import NotFound
 from job_lease import Claim, Lease, held, is_abandoned, lost, release, take, waits, write
-from models import Job, Json, Project, Team, WorkerRow, utc_now
+from models import Job, Project, Team, WorkerRow, utc_now
 from times import shifted
 
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)

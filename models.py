@@ -57,10 +57,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from domain import JobStatus
+from domain import JobStatus, Json
 from times import in_utc, storable
-
-Json = dict[str, Any]
 
 
 def utc_now() -> datetime:

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Mapping
 from threading import Event, Timer
 
-from domain import JobStatus
+from domain import JobStatus, Json
 from errors import (
     EmbeddingRefused,
     GivesWay,
@@ -34,7 +34,6 @@ from errors import (
 from handlers import HANDLERS, Handler
 from housekeeping import Housekeeping
 from job_lease import CANCELLED, Claim, Lease
-from models import Json
 from runtime.memory import limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime

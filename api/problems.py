@@ -16,7 +16,7 @@ import errors
 from api.headers import rate_limit_headers
 from api.limits import MAX_DETAIL_CHARS, MAX_ERRORS_LISTED, MAX_MESSAGE_CHARS
 from api.statuses import STATUS_OF_ERROR, UNEXPECTED, Problem, body_of
-from database import DriverError
+from database.problems import DriverError
 from errors import ServiceError
 
 log = logging.getLogger(__name__)

@@ -26,6 +26,12 @@ WITH_KEYS = (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
 KEYS_ALONE = "Only with AUTH_MODE=keys."
 EMBEDDING = (errors.ModelUnavailable, errors.VersionUnavailable, errors.EmbeddingRefused)
 INTERNAL = "internal_error"
+OF_BODIES: Mapping[int, tuple[str, str]] = {
+    400: ("bad_request", "The body breaks off, or is not what its Content-Encoding says."),
+    408: ("request_timeout", "The body stopped, or came too slowly."),
+    415: ("unsupported_media_type", "The body comes in an encoding that is not read: send it as it is, or as gzip."),
+}
+"""Of every request: what is answered before its route is found."""
 
 
 class ErrorOut(BaseModel):
@@ -95,7 +101,9 @@ def answers_of(endpoint: Callable[..., Any], *, is_open: bool, also: Iterable[ty
     codes: dict[int, dict[str, str]] = {HTTPStatus.INTERNAL_SERVER_ERROR: {INTERNAL: UNEXPECTED}}
     for kind in (*keyed, *others):
         codes.setdefault(STATUS_OF_ERROR[kind], {})[kind.code] = str(kind.__doc__).partition("\n")[0]
-    always = {HTTPStatus.INTERNAL_SERVER_ERROR, *(STATUS_OF_ERROR[kind] for kind in others)}
+    for status, (code, meaning) in OF_BODIES.items():
+        codes.setdefault(HTTPStatus(status), {})[code] = meaning
+    always = {HTTPStatus.INTERNAL_SERVER_ERROR, *OF_BODIES, *(STATUS_OF_ERROR[kind] for kind in others)}
     return {
         int(status): _problem(status, codes[status], note="" if status in always else KEYS_ALONE)
         for status in sorted(codes)

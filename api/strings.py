@@ -1,7 +1,8 @@
 """The kinds of strings in requests. Every field has one of them, and the schema says so.
 
 A name is looked up exactly as it is. A line is shown among others. A text may have any number of lines; its NUL
-characters are dropped, in other strings they are refused. Lone surrogates are not characters: see StrictRequest.
+characters are dropped, or replaced by U+FFFD if it is stored. In other strings they are refused. Lone surrogates are
+not characters: see StrictRequest.
 
 A limit that is a setting is x-setting in the schema until App.openapi() replaces it by its value.
 """
@@ -15,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 from api.limits import MOST_METADATA_KEYS as MOST_KEYS
 from settings import Settings
-from text.hashing import unfit
+from text.hashing import REPLACEMENT, unfit
 from text.nesting import strings_in
 
 LONGEST_CURSOR = 10_000
@@ -40,6 +41,11 @@ def _text(value: str) -> str:
     return value.replace("\x00", "")
 
 
+def _stored_text(value: str) -> str:
+    """Offsets into it are those of the text as it was sent."""
+    return value.replace("\x00", REPLACEMENT)
+
+
 def as_json(value: Any) -> Any:
     for each in strings_in(value):
         _refuse(unfit(each))
@@ -58,7 +64,7 @@ Name = Annotated[str, AfterValidator(as_name), at_most("max_name_chars", minLeng
 DocName = Annotated[str, AfterValidator(as_name), at_most("max_doc_id_chars", minLength=1)]
 Key = Annotated[str, Field(max_length=1000), AfterValidator(as_name)]
 DocKey = Annotated[str, Field(max_length=LONGEST_CURSOR), AfterValidator(as_name)]
-DocText = Annotated[str, AfterValidator(_text), at_most("max_text_chars")]
+DocText = Annotated[str, AfterValidator(_stored_text), at_most("max_text_chars")]
 QueryText = Annotated[str, AfterValidator(_text), at_most("max_query_chars")]
 SystemPrompt = Annotated[str, Field(max_length=20_000), AfterValidator(_text)]
 JsonObject = Annotated[dict[str, Any], Field(max_length=MOST_KEYS), AfterValidator(as_json)]

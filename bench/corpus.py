@@ -26,8 +26,7 @@ from models import Chunk, Project
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
 from services.index import namespaces
-from services.ingest.drafts import NewDoc
-from services.ingest.own_chunks import OwnChunk
+from services.ingest.drafts import NewDoc, OwnChunk
 from settings import Settings
 from worker import Worker
 

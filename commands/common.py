@@ -105,6 +105,12 @@ def show_table(titles: list[str], rows: Sequence[tuple[object, ...]]) -> None:
     console.print(table)
 
 
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same for a page."""
+    head, *lines = (f"| {' | '.join(cells)} |" for cells in (titles, *rows))
+    return "\n".join([head, f"|{'---|' * len(titles)}", *lines])
+
+
 def age(seconds: float) -> str:
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:

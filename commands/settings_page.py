@@ -11,7 +11,7 @@ import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from commands.common import group, say, settings_of, show_table
+from commands.common import group, markdown_table, say, settings_of, show_table
 from services.operations.diagnosing import without_secrets
 from settings import Settings
 
@@ -31,6 +31,8 @@ An `s3://` store reads the variables that every S3 client reads (`AWS_ENDPOINT_U
 `AWS_SECRET_ACCESS_KEY` and others), a `gs://` store those of Google's clients. Plain HTTP works for an endpoint on
 this machine; for any other endpoint set `AWS_ALLOW_HTTP` to true. Give the bucket a lifecycle rule that aborts
 incomplete multipart uploads after a few days: a process that dies during an upload leaves its parts behind."""
+
+LIMITS = "[Limits](limits.md) says what happens beyond each of these, and which limits are fixed."
 
 SCRIPTS = """\
 `script/server` also reads `PORT` (8000), and `script/environment` reads `PYTHON`, the Python that creates `.venv`.
@@ -56,7 +58,8 @@ SECTIONS = (
     Section("Files", "blob_store_url", BLOB_STORES),
     Section("Chunks and indexes", "chunk_tokens"),
     Section("Jobs and workers", "job_lease_seconds"),
-    Section("Limits", "max_body_mb"),
+    Section("Connections", "cors_origins"),
+    Section("Limits", "max_body_mb", LIMITS),
     Section("Logging and scripts", "log_level", SCRIPTS),
 )
 
@@ -82,10 +85,9 @@ def markdown() -> str:
 
 
 def _written(section: Section) -> str:
-    head = f"## {section.title}\n\n| Variable | Default | Description |\n|---|---|---|"
-    rows = (f"| `{name.upper()}` | {_default(field)} | {_description(field)} |" for name, field in _fields_of(section))
-    table = "\n".join([head, *rows])
-    return f"{table}\n\n{section.note}" if section.note else table
+    rows = [(f"`{name.upper()}`", _default(field), _description(field)) for name, field in _fields_of(section)]
+    shown = f"## {section.title}\n\n{markdown_table(('Variable', 'Default', 'Description'), rows)}"
+    return f"{shown}\n\n{section.note}" if section.note else shown
 
 
 def _fields_of(section: Section) -> Iterator[tuple[str, FieldInfo]]:

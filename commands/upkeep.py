@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from commands.common import failed, group, plain_errors, progress, say, settings_of, show_table
-from database import Database
+from database.engine import Database
 from errors import ServiceError
 from migrations.upgrade import bring_up_to_date, current_revision
 from runtime.moving import open_move

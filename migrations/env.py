@@ -7,7 +7,7 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import Connection
 
-from database import Database
+from database.engine import Database
 from migrations.comparing import is_compared
 from models import Base, UtcDateTime
 from settings import Settings

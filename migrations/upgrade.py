@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from database import Database
+from database.engine import Database
 from errors import DatabaseUnavailable
 
 HEAD = "0009"

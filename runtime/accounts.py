@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from database import Database
+from database.engine import Database
 from services.accounts.api_keys import KeyService
 from services.accounts.authentication import Authenticator
 from services.accounts.rate_limits import FailureLimiter, RateLimiter

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from database import Database
+from database.engine import Database
 from engines.answerers.opening import AnswererConfig, open_answerer
 from services.answers.asking import AskingService, Questions
 from services.answers.query_log import QueryLog
@@ -24,7 +24,7 @@ class Answers:
 
 @contextmanager
 def open_answers(
-    settings: Settings, database: Database, questions: Questions, embedding: EmbeddingService
+    settings: Settings, database: Database, embedding: EmbeddingService, questions: Questions
 ) -> Iterator[Answers]:
     answerer = open_answerer(_answerer_config(settings), embedding.reader)
     is_on = settings.query_log == "on"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from database import Database
+from database.engine import Database
 from engines.embedders.opening import EmbedderConfig
 from engines.keywords.base import KeywordStore
 from engines.keywords.opening import open_keywords

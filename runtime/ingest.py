@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from database import Database
+from database.engine import Database
 from engines.blobs.base import BlobStore
 from engines.blobs.opening import open_blob_store
 from engines.extraction.extractor import ExtractionLimits, Extractor
@@ -14,6 +15,7 @@ from job_queue import JobQueue
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
 from services.ingest.browsing import BrowsingService
+from services.ingest.cutting import draft
 from services.ingest.documents import DocumentService
 from services.ingest.drafts import Limits
 from services.ingest.extracting import ExtractingService
@@ -45,14 +47,13 @@ def open_ingest(
     chunk_tokens = settings.chunk_tokens
     blobs = open_blob_store(settings.blob_store_url, min_free_bytes=settings.min_free_disk_mb << 20)
     extractor = Extractor(_extraction_limits(settings))
-    extracting = ExtractingService(
-        database, blobs, extractor, embedding, publisher, chunk_tokens, settings.max_chunks_per_document
-    )
+    cut = partial(draft, chunk_tokens=chunk_tokens, most_chunks=settings.max_chunks_per_document)
+    extracting = ExtractingService(database, blobs, extractor, embedding, publisher, cut)
     makes_namespaces = settings.auth_mode == "open"
-    preparing = Preparing(database, embedding, _limits(settings), chunk_tokens, makes_namespaces)
+    preparing = Preparing(database, embedding, _limits(settings), chunk_tokens, cut, makes_namespaces)
     documents = DocumentService(database, queue, embedding, publisher, preparing)
     pending_blobs = PendingBlobs(database, blobs)
-    uploads = UploadService(database, blobs, pending_blobs, documents)
+    uploads = UploadService(database, blobs, pending_blobs, documents.accept)
     return Ingest(
         blobs=blobs,
         extractor=extractor,

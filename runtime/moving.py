@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from database import Database
+from database.engine import Database
 from errors import DatabaseUnavailable, NotFound
 from migrations.upgrade import current_revision
 from runtime.queue import open_queue

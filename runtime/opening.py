@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from database import Database
+from database.engine import Database
 from migrations.upgrade import bring_up_to_date
 from runtime.accounts import open_accounts
 from runtime.answers import open_answers
@@ -43,7 +43,7 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             keywords=index.keywords,
             ask_for_rebuild=index.publisher.ask_for_rebuild,
         ) as search,
-        open_answers(settings, database, search.questions, index.embedding) as answers,
+        open_answers(settings, database, index.embedding, search.questions) as answers,
         open_accounts(settings, database, index.embedding) as accounts,
     ):
         ingest = open_ingest(settings, database, queue, embedding=index.embedding, publisher=index.publisher)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from database import Database
+from database.engine import Database
 from engines.blobs.base import BlobStore
 from engines.extraction.extractor import Extractor
 from engines.vectors.base import VectorStore

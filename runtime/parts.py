@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from database import Database
+from database.engine import Database
 from job_queue import JobQueue
 from runtime.accounts import Accounts
 from runtime.answers import Answers

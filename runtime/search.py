@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from database import Database
+from database.engine import Database
 from engines.keywords.base import KeywordStore
 from engines.rerankers.opening import RerankerConfig
 from engines.vectors.base import VectorStore

@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.fields import RequestBody, TenantInBody
 from api.strings import Name, Word
-from services.ingest.documents import Upserted
-from services.ingest.drafts import AUTO, NewDoc
+from services.ingest.drafts import AUTO, NewDoc, Upserted
 
 
 class Out(BaseModel):

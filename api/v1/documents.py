@@ -19,8 +19,8 @@ from api.strings import DocName, DocText, JsonObject, Line, Title, Word
 from api.v1.common import ChunkingIn, Out, Page, PlaceIn, UpsertOut
 from domain import Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
-from services.ingest.drafts import NewDoc
-from services.ingest.own_chunks import OwnChunk, unit
+from services.ingest.drafts import NewDoc, OwnChunk
+from services.ingest.own_chunks import unit
 from settings import MOST_BATCH_DOCS
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)

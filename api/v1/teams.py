@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/teams", tags=["accounts"], route_class=WritingRou
 
 SYSTEM_PROMPT = "The system prompt of this team's questions"
 ALLOW = "Whether a question may bring its own system_prompt"
-Prompt = Annotated[SystemPrompt | None, Field(description=SYSTEM_PROMPT, examples=["You answer briefly."])]
+Prompt = Annotated[SystemPrompt | None, Field(description=SYSTEM_PROMPT, examples=["Answer in one sentence."])]
 
 
 class TeamIn(RequestBody):

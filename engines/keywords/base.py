@@ -13,6 +13,8 @@ from engines.follower import Follower
 from models import Project
 from snapshot import Snapshot
 
+BEHIND = "The table of keywords is behind the database: keyword searches read the chunks' texts until the rebuild."
+
 
 class KeywordStore(Follower, Protocol):
     """What takes a session works in the caller's transaction: what that commits is found from then on, and no more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from database import Database, Kind
+from database.engine import Database, Kind
 from engines.keywords.base import KeywordStore
 from engines.keywords.fts5 import Fts5File
 from engines.keywords.table import KeywordTable

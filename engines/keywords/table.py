@@ -14,9 +14,10 @@ import numpy as np
 from sqlalchemy import ColumnElement, Select, and_, delete, select
 from sqlalchemy.orm import Session
 
-from database import Database, batched
+from database.batching import batched
+from database.engine import Database
 from domain import ChunkContent, Hit, Ids
-from engines.keywords.base import InvertedFile
+from engines.keywords.base import BEHIND, InvertedFile
 from engines.keywords.lexemes import lexemes, posting, wanted
 from engines.keywords.scoring import bm25
 from models import Chunk, KeywordRow, Project
@@ -25,7 +26,6 @@ from text.enrich import embedded_text
 from text.words import words
 
 ROWS_PER_STEP = 500
-BEHIND = "The table of keywords is behind the database: keyword searches read the chunks' texts until the rebuild."
 
 
 class KeywordTable:

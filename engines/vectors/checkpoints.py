@@ -11,7 +11,8 @@ import numpy as np
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from database import Database, Kind, insert_or_ignore
+from database.dialects import insert_or_ignore
+from database.engine import Database, Kind
 from domain import Built, Ids, Partition, Vectors
 from engines.vectors.base import Growth, Hits
 from errors import DamagedIndex, MissingIndex

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from database import Database
+from database.engine import Database
 
 MOST_DIMENSIONS = 2000
 MOST_HALF_DIMENSIONS = 4000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from database import Database, Kind
+from database.engine import Database, Kind
 from engines.vectors.base import VectorStore
 from engines.vectors.checkpoints import CheckpointStore, RebuildPolicy
 from engines.vectors.table import TableStore

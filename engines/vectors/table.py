@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Table, and_, delete, select, text, update
 from sqlalchemy.orm import Session
 
-from database import Database, batched, insert_or_ignore
+from database.batching import batched
+from database.dialects import insert_or_ignore
+from database.engine import Database
 from domain import Built, ChunkContent, Hit, Ids, Partition, Vectors
 from engines.vectors.base import Growth, Hits
 from engines.vectors.graphs import Graph, ensure, graph_of

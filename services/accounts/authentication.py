@@ -18,7 +18,7 @@ from threading import Event, Lock, Thread
 
 from sqlalchemy import bindparam, or_, select, update
 
-from database import Database
+from database.engine import Database
 from domain import Principal
 from errors import Unauthenticated
 from models import ApiKey, Team, utc_now

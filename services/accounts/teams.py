@@ -9,7 +9,8 @@ from enum import Enum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from database import Database, insert_or_ignore
+from database.dialects import insert_or_ignore
+from database.engine import Database
 from errors import Conflict, NotFound
 from models import Project, Team
 from services.index import namespaces

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from sqlalchemy import select
 
-from database import Database
+from database.engine import Database
 from domain import Excerpt
 from engines.answerers.base import Answerer, Asked, Ended, Usage
 from errors import Forbidden, ServiceError, TooLarge

@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import CursorResult, delete, insert, select, tuple_
 
-from database import Database
+from database.engine import Database
 from domain import Partition
 from errors import ServiceError
 from models import IngestUsage, LoggedQuery, QueryCitation, utc_now

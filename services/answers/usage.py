@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, func, literal, null, select
 
-from database import Database
+from database.engine import Database
 from errors import Invalid
 from models import IngestUsage, LoggedQuery, Project, Team, utc_now
 

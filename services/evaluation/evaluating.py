@@ -9,7 +9,8 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from database import Database, batched
+from database.batching import batched
+from database.engine import Database
 from errors import Invalid, TooLarge
 from models import Doc, Project
 from services.evaluation.judging import Judged, judged, told

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from database import batched
+from database.batching import batched
 from domain import Mode
 from errors import NotFound
 from services.search.question import Answer, Question

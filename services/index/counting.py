@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from database import insert_or_add
+from database.dialects import insert_or_add
 from models import IngestUsage, Project, utc_now
 
 

@@ -13,13 +13,15 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from database import Database, batched, insert_or_ignore
+from database.batching import batched
+from database.dialects import insert_or_ignore
+from database.engine import Database
 from domain import Vectors
 from engines.embedders.base import Embedder
 from engines.embedders.opening import EmbedderConfig, open_embedder
 from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
 from models import Embedding, EmbeddingVersion
-from services.ingest.own_chunks import EXTERNAL
+from services.index.namespaces import EXTERNAL
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from database import Database
-from domain import Built, Partition
+from database.engine import Database
+from domain import Built, Json, Partition
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from job_lease import Lease
-from models import Chunk, EmbeddingVersion, Json, Project
+from models import Chunk, EmbeddingVersion, Project
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher

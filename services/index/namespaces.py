@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from database import Database, insert_or_ignore
+from database.dialects import insert_or_ignore
+from database.engine import Database
 from errors import NotFound
 from models import Doc, IndexRow, Project, Team
+
+EXTERNAL = "external-"
+"""What the embedding version of a namespace begins with whose vectors come from outside."""
 
 
 def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
@@ -52,3 +58,9 @@ def create(database: Database, tenant_id: str, namespace: str, *, embedding_vers
         key = {"team_id": team_id, "project_id": project.id, "embedding_version": embedding_version}
         session.add(IndexRow(**key, dimension=dimension))
         return project
+
+
+def external_version(tenant_id: str, namespace: str, dimension: int) -> str:
+    """The embedding version of a namespace whose vectors come from outside: its own, since no model is known."""
+    place = hashlib.sha256(f"{tenant_id}\x00{namespace}".encode()).hexdigest()
+    return f"{EXTERNAL}{dimension}-{place[:12]}"

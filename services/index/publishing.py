@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from database import batched
+from database.batching import batched
 from domain import ChunkContent, Partition
 from engines.follower import Follower
 from engines.vectors.base import Growth, VectorStore

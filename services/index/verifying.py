@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import and_, exists, func, select
 from sqlalchemy.orm import Session
 
-from database import Database
+from database.engine import Database
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from models import Chunk, Doc, Project, Team

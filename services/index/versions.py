@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import CursorResult, and_, delete, func, select
 from sqlalchemy.orm import Session
 
-from database import Database
+from database.engine import Database
 from engines.vectors import graphs
 from errors import Conflict, NotFound
 from job_queue import FINISHED

@@ -9,9 +9,11 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from database import Database, batched, repeatable
-from domain import chunk_id
-from models import Chunk, Doc, File, Json, Project, Revision
+from database.batching import batched
+from database.engine import Database
+from database.repeating import repeatable
+from domain import Json, chunk_id
+from models import Chunk, Doc, File, Project, Revision
 from services.index import namespaces
 from services.ingest.rows import IDS_PER_QUERY, DocView, view, with_revision
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from domain import Json
 from errors import Invalid, TooLarge
-from models import Json
 from services.index.names import check_line, check_new_name
 from services.ingest.drafts import AUTO, Limits, NewDoc
 from services.ingest.own_chunks import cleaned, joined
-from text.chunkers import STRATEGIES
+from text.chunkers.base import STRATEGY_NAMES
 from text.hashing import clean, is_blank, unfit
 from text.nesting import depth, strings_in
 
@@ -26,8 +26,8 @@ def checked(doc: NewDoc, limits: Limits) -> NewDoc:
         check_line(field, getattr(doc, field) or "")
     _check_metadata(doc.doc_id, doc.metadata, limits, param="metadata")
     if doc.file is not None:
-        if doc.chunk_strategy not in (AUTO, *STRATEGIES):
-            told = f"There is no strategy {doc.chunk_strategy!r}; there are {AUTO}, {', '.join(STRATEGIES)}."
+        if doc.chunk_strategy not in (AUTO, *STRATEGY_NAMES):
+            told = f"There is no strategy {doc.chunk_strategy!r}; there are {AUTO}, {', '.join(STRATEGY_NAMES)}."
             raise Invalid(told, param="chunk_strategy")
         return doc
     return _with_checked_text(doc, limits)

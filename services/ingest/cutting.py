@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 
 from domain import Span
 from engines.embedders.base import Embedder
 from errors import Invalid
-from services.ingest.drafts import Draft, NewDoc
-from services.ingest.own_chunks import digest, key_of, spans_of
+from services.ingest.drafts import Draft, NewDoc, recipe_of
+from services.ingest.own_chunks import key_of, spans_of
 from text.chunkers import chunk
 from text.enrich import LONGEST_HEADER, embedded_text, header
-from text.extract import EXTRACTION
 from text.extract.base import Caveat
 
 
-def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
-    """How the content is read, cut and headed. The same content by another recipe is another revision."""
-    cut: list[object] = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens]
-    told = [*([digest(doc.chunks)] if doc.chunks else cut), doc.heading, doc.enrich_context]
-    if doc.file is not None:
-        told += ["file", EXTRACTION]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-
-
-def draft(doc: NewDoc, *, chunk_tokens: int, most_chunks: int, model: Embedder | None) -> Draft:
+def draft(doc: NewDoc, model: Embedder | None, *, chunk_tokens: int, most_chunks: int) -> Draft:
     """The document, cut; a file is not cut before a worker has read it.
 
     *model* will embed the chunks; None: their vectors came with them, and their tokens are not counted. Raises

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from database import Database, repeatable
+from database.engine import Database
+from database.repeating import repeatable
 from domain import ChunkContent
 from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
@@ -19,7 +20,7 @@ from services.index import namespaces
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, drop_pending
-from services.ingest.drafts import Limits, NewDoc
+from services.ingest.drafts import Limits, NewDoc, Upserted
 from services.ingest.pending_blobs import take
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
@@ -27,30 +28,6 @@ from services.ingest.rows import chunk_rows, describe, docs_by_id, file_row, new
 
 INGEST = "ingest_docs"
 MOST_TRIES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Upserted:
-    """What became of *accepted* documents. *chunks_reused* had a vector, or came with one; *job_id* does the rest."""
-
-    accepted: int = 0
-    upserted_docs: int = 0
-    skipped_docs: int = 0
-    chunks_created: int = 0
-    chunks_embedded: int = 0
-    chunks_reused: int = 0
-    job_id: str | None = None
-
-    def __add__(self, other: Upserted) -> Upserted:
-        return Upserted(
-            self.accepted + other.accepted,
-            self.upserted_docs + other.upserted_docs,
-            self.skipped_docs + other.skipped_docs,
-            self.chunks_created + other.chunks_created,
-            self.chunks_embedded + other.chunks_embedded,
-            self.chunks_reused + other.chunks_reused,
-            self.job_id or other.job_id,
-        )
 
 
 @dataclass(frozen=True, slots=True)

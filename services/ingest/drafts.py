@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from domain import RawFile, Span
-from models import Json
-from services.ingest.own_chunks import OwnChunk
+from domain import Json, RawFile, Span
+from engines.embedders.base import Embedder
 from text.enrich import embedded_text
-from text.extract.base import Caveat
+from text.extract.base import EXTRACTION, Caveat
 from text.hashing import doc_hash
 
 AUTO = "auto"
@@ -25,6 +27,20 @@ class Limits:
     name_chars: int
     doc_id_chars: int
     chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnChunk:
+    """*vector* is of unit length, as it is stored: little-endian float32."""
+
+    text: str
+    metadata: Json | None = None
+    vector: bytes | None = None
+    page: int | None = None
+
+    @property
+    def dimension(self) -> int | None:
+        return len(self.vector) // 4 if self.vector is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +122,49 @@ class Draft:
             return {}
         texts = (embedded_text(span.text, head) for span, head in zip(self.spans, self.headers, strict=True))
         return dict(zip(self.keys, texts, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """What became of *accepted* documents. *chunks_reused* had a vector, or came with one; *job_id* does the rest."""
+
+    accepted: int = 0
+    upserted_docs: int = 0
+    skipped_docs: int = 0
+    chunks_created: int = 0
+    chunks_embedded: int = 0
+    chunks_reused: int = 0
+    job_id: str | None = None
+
+    def __add__(self, other: Upserted) -> Upserted:
+        return Upserted(
+            self.accepted + other.accepted,
+            self.upserted_docs + other.upserted_docs,
+            self.skipped_docs + other.skipped_docs,
+            self.chunks_created + other.chunks_created,
+            self.chunks_embedded + other.chunks_embedded,
+            self.chunks_reused + other.chunks_reused,
+            self.job_id or other.job_id,
+        )
+
+
+DraftMaker = Callable[[NewDoc, Embedder | None], Draft]
+"""Cuts a document. The embedder will embed its chunks; None: their vectors came with them. Raises Invalid."""
+
+
+def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
+    """How the content is read, cut and headed. The same content by another recipe is another revision."""
+    cut: list[object] = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens]
+    told = [*([_digest(doc.chunks)] if doc.chunks else cut), doc.heading, doc.enrich_context]
+    if doc.file is not None:
+        told += ["file", EXTRACTION]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _digest(chunks: Sequence[OwnChunk]) -> str:
+    """The same for the same chunks, and only for them."""
+    told = [
+        (chunk.text, chunk.metadata, chunk.page, chunk.vector.hex() if chunk.vector is not None else None)
+        for chunk in chunks
+    ]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -13,16 +13,16 @@ from pathlib import Path
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from database import Database
+from database.engine import Database
+from domain import Json
 from engines.blobs.base import BlobStore
 from engines.extraction.extractor import Extractor
 from errors import Invalid, Overtaken, Unreadable
 from job_lease import Lease
-from models import Chunk, Doc, DocStatus, File, Json, Project, Revision, RevisionStatus, utc_now
+from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
-from services.ingest.cutting import draft
-from services.ingest.drafts import AUTO, Draft, NewDoc
+from services.ingest.drafts import AUTO, Draft, DraftMaker, NewDoc
 from services.ingest.rows import chunk_rows
 from text.extract.base import ExtractedText
 
@@ -34,8 +34,7 @@ class ExtractingService:
     extractor: Extractor
     embedding: EmbeddingService
     publisher: Publisher
-    chunk_tokens: int
-    most_chunks: int
+    draft: DraftMaker
 
     def extract(self, lease: Lease, waiting: Revision, *, progress: int, result: Json) -> None:
         """Give the waiting revision its text and chunks. Raises Unreadable, in words for whoever sent the file.
@@ -80,7 +79,7 @@ class ExtractingService:
         )
         embedder = self.embedding.embedder(project.embedding_version)
         try:
-            return draft(doc, chunk_tokens=self.chunk_tokens, most_chunks=self.most_chunks, model=embedder)
+            return self.draft(doc, embedder)
         except Invalid as error:  # which the job would end with, and all of its documents
             raise Unreadable(str(error)) from error
 

@@ -10,8 +10,7 @@ from threading import BoundedSemaphore
 
 from engines.web.fetcher import Fetcher
 from errors import FetchDisabled, Overloaded
-from services.ingest.documents import Upserted
-from services.ingest.drafts import NewDoc
+from services.ingest.drafts import NewDoc, Upserted
 from services.ingest.uploading import UploadService
 
 AT_ONCE = 4

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session, defer
 
-from database import Database
+from database.engine import Database
+from domain import Json
 from errors import EmbeddingRefused, ServiceError, Unreadable
 from job_lease import Claim, Lease
-from models import Chunk, Doc, DocStatus, File, Json, Project, Revision, RevisionStatus, utc_now
+from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, chunks_of, drop

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from database import Database, repeatable
-from domain import ANYONE, JobStatus, Principal, Scope
+from database.engine import Database
+from database.repeating import repeatable
+from domain import ANYONE, JobStatus, Json, Principal, Scope
 from errors import Forbidden, Invalid
 from job_lease import Claim
 from job_queue import JobQueue
-from models import Job, Json, Project, RevisionStatus, Team
+from models import Job, Project, RevisionStatus, Team
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
+from services.index.namespaces import EXTERNAL
 from services.index.publishing import REBUILD, Publisher
 from services.ingest.ingesting import abandon
-from services.ingest.own_chunks import EXTERNAL
 
 SHOWN_VERSIONS = 20
 

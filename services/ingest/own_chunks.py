@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domain import CountTokens, Span
 from errors import Invalid
-from models import Json
+from services.ingest.drafts import OwnChunk
 from text.hashing import clean, embed_hash, is_blank
 
 BETWEEN = "\n\n"
-EXTERNAL = "external-"
 MOST_DIMENSIONS = 16_000
 """What pgvector holds. On SQLite too: a namespace can be moved."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnChunk:
-    """*vector* is of unit length, as it is stored: little-endian float32."""
-
-    text: str
-    metadata: Json | None = None
-    vector: bytes | None = None
-    page: int | None = None
-
-    @property
-    def dimension(self) -> int | None:
-        return len(self.vector) // 4 if self.vector is not None else None
 
 
 def unit(values: Sequence[float], *, param: str, what: str = "The vector") -> bytes:
@@ -70,15 +54,6 @@ def joined(chunks: Sequence[OwnChunk]) -> str:
     return BETWEEN.join(chunk.text for chunk in chunks)
 
 
-def digest(chunks: Sequence[OwnChunk]) -> str:
-    """The same for the same chunks, and only for them."""
-    told = [
-        (chunk.text, chunk.metadata, chunk.page, chunk.vector.hex() if chunk.vector is not None else None)
-        for chunk in chunks
-    ]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
 def spans_of(chunks: Sequence[OwnChunk], *, count_tokens: CountTokens) -> list[Span]:
     """Where the chunks stand in the joined text."""
     spans: list[Span] = []
@@ -94,12 +69,6 @@ def spans_of(chunks: Sequence[OwnChunk], *, count_tokens: CountTokens) -> list[S
 def key_of(text: str, vector: bytes | None) -> bytes:
     """The key under which a chunk's vector is found. One text may come with several vectors from outside."""
     return embed_hash(text) if vector is None else hashlib.sha256(text.encode() + b"\x00" + vector).digest()
-
-
-def external_version(tenant_id: str, namespace: str, dimension: int) -> str:
-    """The embedding version of a namespace whose vectors come from outside: its own, since no model is known."""
-    place = hashlib.sha256(f"{tenant_id}\x00{namespace}".encode()).hexdigest()
-    return f"{EXTERNAL}{dimension}-{place[:12]}"
 
 
 def require_fit(called: str, sent: int | None, expected: int | None) -> None:

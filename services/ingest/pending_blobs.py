@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, CursorResult, delete, select, update
 from sqlalchemy.orm import Session
 
-from database import Database
+from database.engine import Database
 from engines.blobs.base import BlobStore, new_name
 from errors import Conflict
 from models import PendingBlob, utc_now

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from errors import PreconditionFailed
 from models import Doc, Project, Revision, RevisionStatus
-from services.ingest.cutting import recipe_of
-from services.ingest.drafts import Draft, NewDoc
+from services.ingest.drafts import Draft, NewDoc, recipe_of
 from services.ingest.rows import describes_the_same, says_the_same
 
 

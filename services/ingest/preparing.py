@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from database import Database, batched
+from database.batching import batched
+from database.engine import Database
 from errors import NotFound, TooLarge
 from models import Project, RevisionStatus
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
 from services.ingest.checking import checked
-from services.ingest.cutting import draft
-from services.ingest.drafts import Limits, NewDoc
-from services.ingest.own_chunks import external_version, require_fit
+from services.ingest.drafts import DraftMaker, Limits, NewDoc
+from services.ingest.own_chunks import require_fit
 from services.ingest.planning import Changes, WritePlan, compare
 from services.ingest.rows import newest
 
@@ -29,6 +29,7 @@ class Preparing:
     embedding: EmbeddingService
     limits: Limits
     chunk_tokens: int
+    draft: DraftMaker
     makes_namespaces: bool
 
     def check(self, docs: Sequence[NewDoc]) -> list[NewDoc]:
@@ -68,10 +69,7 @@ class Preparing:
         for doc in changes.new:
             require_fit(doc.called, doc.dimension, expected)
         model = self.embedding.embedder(version) if expected is None else None
-        drafts = [
-            draft(doc, chunk_tokens=self.chunk_tokens, most_chunks=self.limits.chunks, model=model)
-            for doc in changes.new
-        ]
+        drafts = [self.draft(doc, model) for doc in changes.new]
         if project is None:
             dimension = expected or self.embedding.embedder(version).dimension
             project = namespaces.create(
@@ -100,7 +98,7 @@ class Preparing:
             return project.embedding_version
         if doc.dimension is None:
             return self.embedding.version
-        version = external_version(tenant_id, namespace, doc.dimension)
+        version = namespaces.external_version(tenant_id, namespace, doc.dimension)
         self.embedding.ensure_external(version, doc.dimension)
         return version
 

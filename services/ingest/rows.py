@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, Select, case, select
 from sqlalchemy.orm import Session, defer
 from sqlalchemy.orm.attributes import flag_modified
 
-from database import batched
-from domain import RawFile
+from database.batching import batched
+from domain import Json, RawFile
 from errors import NotFound
-from models import Doc, File, Json, Project, Revision, RevisionStatus
+from models import Doc, File, Project, Revision, RevisionStatus
 from services.ingest.drafts import Draft, NewDoc
 
 IDS_PER_QUERY = 500

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from database import Database
+from database.engine import Database
 from domain import RawFile
 from engines.blobs.base import BlobStore, BlobWriter
 from errors import Invalid, NotFound, Unreadable
 from models import File
 from services.index import namespaces
-from services.ingest.documents import DocumentService, Upserted
-from services.ingest.drafts import NewDoc
+from services.ingest.drafts import NewDoc, Upserted
 from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.rows import view
 from text.extract.kinds import HEAD_BYTES, kind_of
@@ -47,7 +46,7 @@ class UploadService:
     database: Database
     blobs: BlobStore
     pending: PendingBlobs
-    documents: DocumentService
+    accept_docs: Callable[[Sequence[NewDoc]], Upserted]
 
     def begin(self, filename: str, declared: str = "") -> IncomingFile:
         """A file that is about to come in. Its name, as it was sent, refuses nothing: see plain_filename."""
@@ -60,7 +59,7 @@ class UploadService:
 
     def accept(self, docs: Sequence[NewDoc]) -> Upserted:
         """Store the documents and the job that will read, embed and publish their files."""
-        return self.documents.accept([_named(doc) for doc in docs])
+        return self.accept_docs([_named(doc) for doc in docs])
 
     def remove_untaken(self, blobs: Sequence[str]) -> None:
         """Remove what was received and is not part of a document. Never raises; a crash leaves it to the sweep."""

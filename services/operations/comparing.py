@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
-from database import Database
+from database.engine import Database
 from models import Chunk, Embedding, Project, Team
 
 ROWS_PER_FETCH = 20

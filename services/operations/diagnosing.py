@@ -13,7 +13,7 @@ from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from database import Database, Kind
+from database.engine import Database, Kind
 from engines.blobs.base import BlobStore
 from engines.embedders.opening import open_embedder
 from engines.extraction.extractor import Extractor

@@ -25,12 +25,11 @@ from errors import (
     VersionUnavailable,
 )
 from services.index.names import check_new_name
-from services.ingest.documents import DocumentService, Upserted
-from services.ingest.drafts import NewDoc
-from text.chunkers import STRATEGIES
-from text.extract import PLAIN
+from services.ingest.documents import DocumentService
+from services.ingest.drafts import NewDoc, Upserted
+from text.chunkers.base import STRATEGY_NAMES
 from text.extract.base import ExtractedText
-from text.extract.kinds import HEAD_BYTES, KINDS, kind_of
+from text.extract.kinds import HEAD_BYTES, KINDS, PLAIN, kind_of
 from text.extract.plain import decoded
 
 SUFFIXES = frozenset(suffix for kind in KINDS for suffix in kind.suffixes) - {".log", ".xml", ".svg"}
@@ -158,8 +157,8 @@ class FileIngestingService:
         """What is wrong for every file alike is said once."""
         check_new_name("tenant", target.tenant_id, self.documents.limits.name_chars)
         check_new_name("namespace", target.namespace, self.documents.limits.name_chars)
-        if target.strategy is not None and target.strategy not in STRATEGIES:
-            raise Invalid(f"There is no strategy {target.strategy!r}; there are {', '.join(STRATEGIES)}.")
+        if target.strategy is not None and target.strategy not in STRATEGY_NAMES:
+            raise Invalid(f"There is no strategy {target.strategy!r}; there are {', '.join(STRATEGY_NAMES)}.")
 
     def _read(self, file: File, target: Target) -> NewDoc:
         try:

@@ -8,7 +8,9 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, update
 
-from database import Database, insert_or_ignore, repeatable
+from database.dialects import insert_or_ignore
+from database.engine import Database
+from database.repeating import repeatable
 from errors import Conflict, Invalid
 from models import IdempotencyKey, utc_now
 

@@ -36,7 +36,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from database import Database, Kind, epoch_now
+from database.dialects import epoch_now
+from database.engine import Database, Kind
 from domain import JobStatus
 from errors import Conflict, Invalid, ServiceError, Unstorable
 from job_queue import JobQueue

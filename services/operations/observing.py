@@ -9,7 +9,8 @@ from datetime import datetime
 from sqlalchemy import and_, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from database import Database, repeatable
+from database.engine import Database
+from database.repeating import repeatable
 from engines.vectors.base import VectorStore
 from errors import ServiceError
 from job_queue import JobQueue

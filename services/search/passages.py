@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from database import batched
+from database.batching import batched
 from domain import Vectors, chunk_id
 from models import Chunk, Revision
 from services.search.fusing import Candidate

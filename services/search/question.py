@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from domain import Mode, Partition
-from models import Json
+from domain import Json, Mode, Partition
 from text.filters import Filter
 
 Side = Literal["dense", "keyword"]

@@ -11,8 +11,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from domain import Hit, Ids, Vectors
-from engines.keywords.base import KeywordStore
-from engines.keywords.table import BEHIND
+from engines.keywords.base import BEHIND, KeywordStore
 from engines.vectors.base import Opened
 from services.search.arranging import Scored, best_of_each
 from services.search.fusing import CANDIDATES, Ranked, explained, fused

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from database import Database, repeatable
+from database.engine import Database
+from database.repeating import repeatable
 from domain import Vectors
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore

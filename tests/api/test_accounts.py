@@ -104,9 +104,9 @@ def test_a_rotated_key_and_its_heir_both_count_until_the_overlap_ends(keyed: Ser
 
 
 def test_a_key_may_live_as_long_as_there_is_time_and_be_rotated(team: Team) -> None:
-    path, last = f"{team.own}/api-keys", "9999-12-31T23:59:59"
+    path, last = f"{team.own}/api-keys", "9998-12-31T23:59:59"
     problem = team.post(path, {"scopes": ["search"], "expires_at": f"{last}-23:59"}, expect=422)
-    assert "after the year 9999" in problem["detail"]
+    assert "between the years" in problem["detail"]
     old = team.post(path, {"scopes": ["search"], "expires_at": f"{last}Z"}, expect=201)
     new = team.post(f"{path}/{old['key_id']}/rotate", {}, expect=201)
     assert new["expires_at"].startswith(last)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from sqlalchemy import select
 
-from database import Database
+from database.engine import Database
 from errors import Conflict
 from models import PendingBlob
 from services.ingest.drafts import AUTO, NewDoc

@@ -75,8 +75,9 @@ def test_no_string_breaks_a_route_and_both_databases_answer_alike(both: list[Tea
     for case, given in answered[0].items():
         _, _, what = case.partition(" body.")
         if what.endswith(" surrogate") or (what.startswith(LINES) and what.endswith((" CR LF", " NUL", " 1 MB"))):
-            assert given == 422, case
-    assert {answered[0][f"{place} {what}"] for place in NEW_NAMES for what in ("NUL", "CR LF", "1 MB")} == {422}
+            assert given in ((413, 422) if what.endswith(" 1 MB") else (422,)), case  # or longer than the body may be
+    assert {answered[0][f"{place} {what}"] for place in NEW_NAMES for what in ("NUL", "CR LF")} == {422}
+    assert {answered[0][f"{place} 1 MB"] for place in NEW_NAMES} <= {413, 422}
     assert {answered[0][f"{place} emoji"] for place in NEW_NAMES} == {201}
     assert [text for team in both for text in stored(team.service) if "\x00" in text] == []
 

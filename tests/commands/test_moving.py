@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy import func, inspect, make_url, select, text, update
 from sqlalchemy.orm import Session
 
-from database import Database, epoch_now
+from database.dialects import epoch_now
+from database.engine import Database
 from domain import JobStatus, Mode, Scope
 from errors import Conflict, DatabaseUnavailable
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision
@@ -80,7 +81,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def furnish(service: Service) -> None:
-    """Two tenants' documents, as a life of edits, deletions and work that waits leaves them."""
+    """Two tenants' documents, as a life of edits, deletions, questions and work that waits leaves them."""
     docs = {f"doc-{number:03d}": f"{prose(number)}\n\n{prose(5000 + number, 12)}" for number in range(250)}
     service.batch(docs)
     for number in range(0, 40, 2):
@@ -94,6 +95,9 @@ def furnish(service: Service) -> None:
     service.post("/v1/docs/upsert/batch", {"docs": others})
     issue(service, PLACE["tenant_id"], Scope.ADMIN)
     service.rebuild()
+    for place in (PLACE, OTHER):
+        service.post("/v1/search", {**place, "query": QUERIES[0]})
+        service.post("/v1/ask", {**place, "question": QUERIES[0], "min_score": -1})
     service.upsert("tail", "What came after the checkpoint.")
     service.delete("doc-003")
     service.batch({f"waiting-{number}": prose(30_000 + number) for number in range(5)}, async_mode=True)

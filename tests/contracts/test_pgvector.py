@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import create_engine, func, insert, make_url, select, text
 from sqlalchemy.orm import Session
 
-from database import Database
+from database.engine import Database
 from domain import Partition
 from engines.vectors.base import Hits, VectorStore
 from engines.vectors.graphs import graph_of

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 FLOORS: list[set[str]] = [
     {"bench"},
     {"app_v1", "worker", "manage"},
-    {"api", "commands", "handlers", "housekeeping"},
+    {"commands"},
+    {"api", "handlers", "housekeeping"},
     {"runtime"},
     {"services"},
     {"job_queue"},

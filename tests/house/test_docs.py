@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import manage
 from app_v1 import create_app
-from commands.settings_page import markdown
+from commands import limits_page, settings_page
 from settings import Settings
 from tests.support import files
 from tests.support.processes import ROOT, Api, api_process, worker_process
@@ -149,9 +150,48 @@ def test_every_field_of_a_request_is_named() -> None:
 
 def test_the_page_of_settings_is_the_one_that_is_generated() -> None:
     how = "python manage.py settings --markdown > docs/settings.md"
-    assert (DOCS / "settings.md").read_text() == markdown() + "\n", f"not generated: {how}"
-    rows = re.findall(r"^\| `([A-Z_]+)` \| .+ \| .+ \|$", markdown(), re.MULTILINE)
+    page = settings_page.markdown()
+    assert (DOCS / "settings.md").read_text() == page + "\n", f"not generated: {how}"
+    rows = re.findall(r"^\| `([A-Z_]+)` \| .+ \| .+ \|$", page, re.MULTILINE)
     assert [name.lower() for name in rows] == list(Settings.model_fields)
+
+
+def test_the_page_of_limits_is_the_one_that_is_generated() -> None:
+    how = "python manage.py limits --markdown > docs/limits.md"
+    assert (DOCS / "limits.md").read_text() == limits_page.markdown() + "\n", f"not generated: {how}"
+
+
+def test_the_command_shows_the_limits_in_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_BODY_MB", "7")
+    monkeypatch.setenv("JOB_KEEP_DAYS", "0")
+    shown = CliRunner().invoke(manage.app, ["limits"]).output
+    assert re.search(r"^Large bodies that a process receives at once +28 MB +4 times MAX_BODY_MB +Waits", shown, re.M)
+    assert re.search(r"^Finished jobs are kept +0 days +JOB_KEEP_DAYS", shown, re.M)
+    assert re.search(r"^Requests of a key +none +RATE_LIMIT_PER_KEY", shown, re.M)
+
+
+def test_every_limit_of_a_field_is_a_line_of_the_page_of_limits() -> None:
+    document = create_app().openapi()
+    lines = [line.lower() for line in limits_page.markdown().splitlines()]
+    limits = set(_limits_in(document["paths"])) | set(_limits_in(document["components"]["schemas"]))
+    assert len(limits) > 40
+    assert {(field, most) for field, most in limits if not _is_stated(lines, field, most)} == set()
+
+
+def test_every_setting_that_limits_something_is_on_the_page_of_limits() -> None:
+    kinds = r"max_|rate_limit_per_|extract_|job_|worker_s|memory_|.*_(memory_mb|timeout_seconds|keep_days|per_minute)$"
+    limiting = {name.upper() for name in Settings.model_fields if re.match(kinds, name)}
+    assert len(limiting) > 35
+    assert limiting - set(re.findall(r"`([A-Z_]+)`", limits_page.markdown())) == set()
+
+
+def test_every_code_of_a_warning_is_on_the_page_of_files() -> None:
+    sources = [ROOT / path for path in _sources() if path.startswith(("text/", "services/", "engines/", "models"))]
+    pattern = r'(?:\bwarn\(|\bCaveat\(|"code": )\s*"([a-z_]+)"'
+    codes = {code for each in sources for code in re.findall(pattern, each.read_text())}
+    assert len(codes) > 10
+    table = (DOCS / "files.md").read_text().partition("| Code |")[2].partition("\n\n")[0]
+    assert {code for line in table.splitlines()[2:] for code in re.findall(r"`([a-z_]+)`", line.split("|")[1])} == codes
 
 
 def test_no_setting_is_named_that_does_not_exist() -> None:
@@ -282,6 +322,32 @@ def _has_the_shape(given: Any, shown: Any) -> bool:
     if isinstance(given, list) and isinstance(shown, list):
         return all(_has_the_shape(one, other) for one, other in zip(given, shown, strict=False))
     return None in (given, shown) or type(given) is type(shown)
+
+
+def _limits_in(schema: Any, name: str = "") -> Iterator[tuple[str, int | str]]:
+    """Each field or parameter of a request with the most that the OpenAPI document says of it; or the setting's name.
+
+    What a column of the database holds of an integer is no limit that anybody meets.
+    """
+    if isinstance(schema, list):
+        for each in schema:
+            yield from _limits_in(each, name)
+    if not isinstance(schema, dict):
+        return
+    most = [schema[each] for each in ("maxLength", "maxItems", "maxProperties", "maximum") if each in schema]
+    if name and most and most[0] < 2**31 - 1:
+        yield name, schema.get("x-setting", int(most[0]))
+    for key, each in schema.items():
+        if key == "properties":
+            for field, inner in each.items():
+                yield from _limits_in(inner, field)
+        else:
+            yield from _limits_in(each, str(schema["name"]) if key == "schema" and "name" in schema else name)
+
+
+def _is_stated(lines: list[str], field: str, most: int | str) -> bool:
+    shown = f"`{most}`" if isinstance(most, str) else f"{most:,}"
+    return any(f"`{field}`".lower() in line and shown.lower() in line for line in lines)
 
 
 def _leads_somewhere(page: Path, link: str) -> bool:

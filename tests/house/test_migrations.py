@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Index, Table, UniqueConstraint, inspect, make_url, select, text
 
 import models
-from database import Database
+from database.engine import Database
 from errors import DatabaseUnavailable
 from migrations.comparing import is_compared
 from migrations.upgrade import HEAD, bring_up_to_date, current_revision

@@ -17,7 +17,8 @@ from tests.support.processes import api_process, until, worker_process
 from tests.support.prose import prose
 from tests.support.service import PLACE, Service, end_leases, open_service, settings_in, vectors_of
 
-KILLS = 4
+TEXTS_BEFORE_KILLS = (0, 64, TEXTS_PER_STEP, 0)
+"""How many texts each worker has sent before it is killed: amid a request, between two, behind a step, and again."""
 
 
 def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
@@ -28,14 +29,15 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
         with open_service(settings) as service:
             docs = {f"doc-{number:03d}": f"{prose(number)}\n\n{prose(1000 + number, 12)}" for number in range(200)}
             job_id = service.batch(docs, async_mode=True)["job_id"]
-            for kill in range(KILLS):
+            for kill, texts in enumerate(TEXTS_BEFORE_KILLS):
                 with worker_process(settings) as worker:
-                    before = len(server.asked)
-                    until(partial(lambda seen: len(server.asked) > seen, before))
+                    enough = len(server.asked) + texts
+                    until(partial(lambda enough: len(server.asked) > enough, enough))
                     time.sleep(random.Random(kill).uniform(0, 0.5))
                     worker.kill()
                 end_leases(service.runtime.database)
             kept = stored(service)
+            assert kept >= TEXTS_PER_STEP
             asked_before = len(server.asked)
             with worker_process(settings):
                 until(lambda: service.job(job_id)["status"] == "completed")
@@ -46,7 +48,7 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
             assert (job["result"]["published"], job["result"]["failed"]) == (200, 0)
             assert job["result"]["chunks_embedded"] == stored(service) == len(set(server.asked))
             assert len(server.asked) - asked_before == stored(service) - kept
-            assert len(server.asked) - len(set(server.asked)) <= KILLS * TEXTS_PER_STEP
+            assert len(server.asked) - len(set(server.asked)) <= len(TEXTS_BEFORE_KILLS) * TEXTS_PER_STEP
             assert service.problems() == []
 
 

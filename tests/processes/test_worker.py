@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from domain import Json
 from errors import ServiceError
 from handlers import Handler
 from job_lease import Lease
-from models import Json
 from runtime.parts import Runtime
 from tests.support.processes import PATIENCE_SECONDS, api_process, process, until, worker_process
 from tests.support.prose import prose

@@ -16,8 +16,9 @@ from sqlalchemy import func, make_url, select, text, update
 from sqlalchemy.orm import Session
 
 from app_v1 import create_app
-from database import Database, repeatable
+from database.engine import Database
 from database.postgres import CONNECT_ARGS
+from database.repeating import repeatable
 from errors import DatabaseUnavailable, Interrupted
 from migrations.upgrade import HEAD, bring_up_to_date, current_revision
 from models import Team

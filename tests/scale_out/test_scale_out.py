@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from sqlalchemy import func, select, text
 
-from database import Database
+from database.engine import Database
 from domain import JobStatus
 from models import Chunk, Doc, DocStatus, Embedding, Job, Revision, WorkerRow
 from runtime.opening import open_runtime

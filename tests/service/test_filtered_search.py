@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.orm import Session
 
-from database import Database
+from database.engine import Database
 from domain import Hit, Mode, Partition
 from engines.vectors.base import Hits
 from engines.vectors.opening import VectorsConfig, open_store
@@ -54,12 +54,16 @@ def docs_with(said: list[dict[str, Any]], *, first: int = 0) -> list[dict[str, A
 
 @every_store
 def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: Service) -> None:
-    """Documents come, are described anew, replaced and deleted between the questions."""
+    """Documents come, are described anew, replaced and deleted between the questions.
+
+    What is there comes of all examples before, so a smaller one of those that fail would be another.
+    """
     there: dict[str, dict[str, Any]] = {}
 
-    @settings(examples(12), suppress_health_check=list(HealthCheck))
-    @given(st.lists(metadata, min_size=1, max_size=6), st.lists(expressions, min_size=3, max_size=6), st.randoms())
-    def ask(said: list[dict[str, Any]], asked: list[Any], chance: random.Random) -> None:
+    @settings(examples(12), phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(st.lists(metadata, min_size=1, max_size=6), st.lists(expressions, min_size=3, max_size=6), st.integers())
+    def ask(said: list[dict[str, Any]], asked: list[Any], seed: int) -> None:
+        chance = random.Random(seed)
         docs = docs_with(said, first=chance.randrange(DOCS))
         if chance.random() < 0.3:
             docs = [{**doc, "text": f"{doc['text']} {chance.random()}"} for doc in docs]

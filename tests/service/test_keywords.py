@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, func, select, update
 
 from domain import Hit
+from engines.keywords.base import BEHIND
 from engines.keywords.lexemes import BUCKETS, posting
 from engines.keywords.scoring import bm25 as bm25_of
-from engines.keywords.table import BEHIND
 from models import KeywordRow, Project
 from tests.support.examples import examples
 from tests.support.prose import WORDS, prose

@@ -11,7 +11,7 @@ import pytest
 
 from domain import Scope
 from services.index import namespaces
-from services.ingest.own_chunks import external_version
+from services.index.namespaces import external_version
 from services.search.question import Answer, Question
 from tests.support.accounts import keyed, make_team
 from tests.support.prose import prose

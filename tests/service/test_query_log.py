@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from database import Database
+from database.engine import Database
 from domain import Partition
 from errors import StorageFull
 from models import LoggedQuery, QueryCitation, utc_now

@@ -9,7 +9,7 @@ from threading import Event, Thread
 import pytest
 from sqlalchemy import select, update
 
-from database import Database
+from database.engine import Database
 from domain import JobStatus
 from errors import JobCancelled, LostLease, WorkerStopping
 from job_lease import Claim

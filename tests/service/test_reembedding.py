@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from domain import Built
+from domain import Built, Json
 from handlers import HANDLERS
 from job_lease import Lease
-from models import Json
 from runtime.parts import Runtime
 from tests.support.prose import prose
 from tests.support.service import PLACE, Service, every_faiss_store, every_store

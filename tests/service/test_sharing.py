@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, func, select, update
 
-from database import Database
+from database.engine import Database
 from errors import GivesWay
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date

@@ -16,7 +16,7 @@ from sqlalchemy.exc import StatementError
 from typer.testing import CliRunner
 
 import manage
-from database import Database
+from database.engine import Database
 from domain import ANYONE, Scope
 from errors import Invalid
 from models import ApiKey, Team, utc_now

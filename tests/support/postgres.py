@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -143,13 +144,20 @@ def hand_over(folder: Path) -> None:
     """Let the one whom as_owner() names have the folder and what is in it."""
     if os.getuid() != 0:
         return
-    try:
-        owner = pwd.getpwnam(OWNER)
-    except KeyError:
-        subprocess.run(["useradd", "--system", "--no-create-home", OWNER], check=True)
-        owner = pwd.getpwnam(OWNER)
+    owner = _owner()
     for path in (folder, *folder.iterdir()):
         os.chown(path, owner.pw_uid, owner.pw_gid)
+
+
+def _owner() -> pwd.struct_passwd:
+    """Two runs that begin together make one."""
+    with open(Path(tempfile.gettempdir(), f"{OWNER}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return pwd.getpwnam(OWNER)
+        except KeyError:
+            subprocess.run(["useradd", "--system", "--no-create-home", OWNER], check=True)
+            return pwd.getpwnam(OWNER)
 
 
 def _pg_ctl(*arguments: object) -> None:

@@ -17,7 +17,8 @@ from sqlalchemy import make_url, update
 
 import services.index.embedding
 from app_v1 import create_app
-from database import Database, epoch_now
+from database.dialects import epoch_now
+from database.engine import Database
 from domain import JobStatus
 from engines.embedders.base import Embedder
 from engines.embedders.opening import EmbedderConfig, open_embedder

@@ -10,6 +10,8 @@ from semantic_text_splitter import TextSplitter
 from domain import CountTokens
 from text.chunkers.borders import Border, trimmed
 
+STRATEGY_NAMES = ("default", "markdown", "sentences", "pages", "conversation", "table")
+
 CHARS_PER_TOKEN = 32
 """A chunk has at most this many characters per token that it may have. WordPiece counts a word of more than
 100 characters as one unknown token, so tokens alone would let a megabyte of base64 be a single chunk."""

@@ -9,23 +9,19 @@ from dataclasses import dataclass, replace
 from errors import Unreadable
 from text.extract.base import Bounds, Convert, ExtractedText, Ocr, Pieces, check_chars
 from text.extract.kinds import (
-    CSV,
     DOCX,
     EML,
     EPUB,
     HEAD_BYTES,
     HTML,
     JSON,
-    MARKDOWN,
     NOTEBOOK,
     ODS,
     ODT,
     PDF,
+    PLAIN,
     PPTX,
-    RST,
     RTF,
-    TEXT,
-    TSV,
     XLS,
     XLSB,
     XLSX,
@@ -38,12 +34,7 @@ from text.extract.kinds import (
 from text.extract.plain import decoded
 from text.hashing import UNFIT_FOR_A_LINE, storable
 
-EXTRACTION = 2
-"""Raised when files are read otherwise than before: what is sent again is then read again."""
-
 LONGEST_TITLE = 1000
-PLAIN = {TEXT: "default", RST: "default", MARKDOWN: "markdown", CSV: "table", TSV: "table"}
-"""The kinds that are text as they stand, each with the way of chunking that fits it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ _PAGE_MARKS = re.compile(
     r"^[ \t]*(?:\[page[ \t]+\d{1,6}\]|([-=])\1+[ \t]*page[ \t]+\d{1,6}[ \t]*\1{2,})[ \t]*$", re.I | re.M
 )
 
+EXTRACTION = 2
+"""Raised when files are read otherwise than before: what is sent again is then read again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:

@@ -72,6 +72,9 @@ KINDS = (
     *(PDF, DOCX, PPTX, XLSX, XLSB, XLS, ODS, ODT, EPUB, RTF, HTML, EML, XML),
     *(MARKDOWN, CSV, TSV, JSON, NOTEBOOK, RST, TEXT),
 )
+PLAIN = {TEXT: "default", RST: "default", MARKDOWN: "markdown", CSV: "table", TSV: "table"}
+"""The kinds that are text as they stand, each with the strategy of chunking that fits it."""
+
 _ALIASES = {
     "application/xhtml+xml": HTML,
     "text/xml": XML,

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Select, Table, Text, func, null, or_, select
 from sqlalchemy.orm import Session
 
-from database import batched
+from database.batching import batched
 from models import Chunk, Doc, Project, Revision, RevisionStatus
 from services.search.filters.catalog import Run
 from snapshot import is_live

@@ -1,0 +1,263 @@
+"""What is limited, and what happens beyond: a line for each limit, with its value from the code that holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from api import limits
+from api.dependencies import Limit
+from api.forms import MOST_FIELD_BYTES
+from api.middleware import SLOWEST_BYTES
+from api.routing import LONGEST_KEY
+from api.strings import LONGEST_CURSOR, Key, Word
+from api.v1.ask import AskIn
+from api.v1.documents import ChunkIn, DocIn, ETag
+from api.v1.evaluation import EvalIn
+from api.v1.keys import KeyIn, RotateIn
+from api.v1.search import SearchIn
+from database.engine import RESERVE_BYTES
+from database.postgres import POOL_TIMEOUT_SECONDS
+from engines.keywords.lexemes import MOST_BYTES as MOST_WORD_BYTES
+from engines.vectors.graphs import MOST_HALF_DIMENSIONS
+from engines.web.fetcher import MOST_REDIRECTS
+from job_queue import LONGEST_PAUSE_SECONDS
+from services.answers.query_log import MOST_ROWS_WAITING
+from services.answers.usage import MOST_DAYS
+from services.evaluation.judging import MOST_RELEVANT
+from services.index.names import MOST_NAME_BYTES
+from services.ingest.checking import DEEPEST_METADATA
+from services.ingest.ingesting import ERRORS_KEPT
+from services.ingest.uploading import LONGEST_FILENAME
+from services.operations.idempotency import KEPT, UNFINISHED_KEPT
+from services.search.executor import MOST_WAITING
+from text.extract.base import MOST_CAVEATS
+from text.filter_spellings import DEEPEST, MOST_BYTES, MOST_CONDITIONS
+from text.words import MOST_QUERY_WORDS
+from times import EARLIEST, LATEST
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """*value* is a setting's name, of which *times* as much is allowed, or a fixed amount, in *unit*."""
+
+    what: str
+    value: str | float
+    beyond: str
+    unit: str = ""
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    title: str
+    bounds: tuple[Bound, ...]
+    note: str = ""
+
+
+def _largest(model: type[BaseModel], field: str) -> int:
+    return _stated(model.model_json_schema()["properties"][field])
+
+
+def _stated(schema: dict[str, Any]) -> int:
+    """What the schema of a field, or of one of its alternatives, says that it may be at the most."""
+    alternatives = [schema, *schema.get("anyOf", [])]
+    names = ("maxLength", "maxItems", "maxProperties", "maximum")
+    return next(int(each[name]) for each in alternatives for name in names if name in each)
+
+
+def _of_type(annotation: Any) -> int:
+    return _stated(TypeAdapter(annotation).json_schema())
+
+
+_RETRY = "503 with `Retry-After`"
+_FAILS = "The document fails, and `error` says why"
+_CHARS, _MB, _KB, _SECONDS = "characters", "MB", "KB", "s"
+
+CONNECTIONS = Section(
+    "Connections",
+    (
+        Bound("Connections of one API process", "max_connections", "503"),
+        Bound("A request's head: URL and headers", "max_header_kb", "431"),
+        Bound("Time for a head to arrive", "request_timeout_seconds", "408; closed without an answer if nothing came"),
+        Bound(
+            "Time spent waiting for a body",
+            "request_timeout_seconds",
+            f"408; {SLOWEST_BYTES:,} bytes add a second",
+        ),
+        Bound("`If-Match`, `If-None-Match`", _of_type(ETag), "422", _CHARS),
+        Bound("`Idempotency-Key`", LONGEST_KEY, "422", _CHARS),
+        Bound("An answer kept under an idempotency key", KEPT.days, "The request is new", "day"),
+        Bound("An unfinished request's claim on its key", UNFINISHED_KEPT.seconds // 60, "The key is free", "minutes"),
+    ),
+    "The first three hold if the API was started as `python app_v1.py`, or by uvicorn with\n"
+    "`--http api.connections:GuardedProtocol`; the others with any server.",
+)
+
+BODIES = Section(
+    "Bodies",
+    (
+        Bound("Body of `/v1/docs/upload`", "max_upload_mb", "413"),
+        Bound("Body of `/v1/docs/upsert`, `/v1/docs/upsert/batch`", "max_body_mb", "413"),
+        Bound("Body of `/v1/eval`", limits.FIXED_BODY_BYTES["/v1/eval"] >> 20, "413", _MB),
+        Bound(
+            "Body of `/v1/search`, `/v1/ask`, `/v1/docs/fetch`", limits.FIXED_BODY_BYTES["/v1/ask"] >> 20, "413", _MB
+        ),
+        Bound("Body of any other path", limits.OTHER_BODY_BYTES >> 10, "413", _KB),
+        Bound("A body before it counts as large", limits.LARGE_BODY_BYTES >> 10, "Parsed when its turn comes", _KB),
+        Bound(
+            "Large bodies that a process receives at once", "max_body_mb", "Waits", times=limits.RECEIVED_PER_MAX_BODY
+        ),
+        Bound("Memory for large bodies, parsed", "max_body_mb", "Waits", times=limits.PARSED_PER_MAX_BODY),
+        Bound("Memory for one parsed body, estimated", "max_body_mb", "413", times=limits.PARSED_PER_MAX_BODY // 2),
+        Bound("Each wait of a large body for its turn", limits.PATIENCE_SECONDS, _RETRY, _SECONDS),
+        Bound("Time for a large body to arrive", limits.RECEIVE_SECONDS, "408", _SECONDS),
+        Bound("Errors of a body named in one 422", limits.MAX_ERRORS_LISTED, "`detail` says how many more there are"),
+        Bound("`detail` of an error", limits.MAX_DETAIL_CHARS, "Cut off", _CHARS),
+    ),
+    "Of a body with `Content-Encoding: gzip`, the unpacked length counts. Large bodies are parsed one at a time.",
+)
+
+NAMES = Section(
+    "Names and lists",
+    (
+        Bound("`tenant_id`, `namespace`, `embedding_version`, `new_embedding_version`", "max_name_chars", "422"),
+        Bound("`doc_id`", "max_doc_id_chars", "422"),
+        Bound("A new name or `doc_id`, in UTF-8", MOST_NAME_BYTES, "422", "bytes"),
+        Bound("`title`", _largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),
+        Bound("`mime_type`", _largest(DocIn, "mime_type"), "422", _CHARS),
+        Bound("`url`", 4096, "422", _CHARS),
+        Bound("`chunk_strategy`, `modes`, `type`, `job_id`, `key_id`", _of_type(Word), "422", _CHARS),
+        Bound("`after`", LONGEST_CURSOR, "422", _CHARS),
+        Bound("`limit` of a list", _of_type(Limit), "422"),
+        Bound("A time, as a year in UTC", f"{EARLIEST.year} to {LATEST.year}", "422"),
+    ),
+)
+
+DOCUMENTS = Section(
+    "Documents",
+    (
+        Bound("Documents in a batch (`docs`)", "max_batch_docs", "413"),
+        Bound("`text` of a document, or of its `chunks` together", "max_text_chars", "413"),
+        Bound("`chunks` of your own in a document", _largest(DocIn, "chunks"), "422"),
+        Bound("Chunks that a document is cut into", "max_chunks_per_document", "422"),
+        Bound("A chunk that the service cuts", "chunk_tokens", "Cut smaller"),
+        Bound("`chunk_overlap`", _largest(DocIn, "chunk_overlap"), "422; shortened to what the model reads", _CHARS),
+        Bound("Numbers in a `vector`", _largest(ChunkIn, "vector"), "422"),
+        Bound("`metadata` of a document or a chunk, as JSON", "max_metadata_bytes", "413"),
+        Bound("Keys at the top of `metadata`", _largest(DocIn, "metadata"), "422"),
+        Bound("Nesting of `metadata`", DEEPEST_METADATA, "422", "levels"),
+        Bound("Free disk, at least", "min_free_disk_mb", "507; deleting still works"),
+    ),
+)
+
+FILES = Section(
+    "Files",
+    (
+        Bound("Files in one upload (`file`, with `doc_id` and `title`)", "max_batch_docs", "413"),
+        Bound("An upload's other form fields together", MOST_FIELD_BYTES >> 20, "413", _MB),
+        Bound("A file's name", LONGEST_FILENAME, "Its middle is replaced by a hash", _CHARS),
+        Bound("Pages or slides of a file", "max_pages", _FAILS),
+        Bound("Text of a file", "max_text_chars", _FAILS),
+        Bound("Chunks of a file", "max_chunks_per_document", _FAILS),
+        Bound("Memory for extracting a file, and its unpacked size", "extract_memory_mb", _FAILS),
+        Bound("CPU time for extracting a file", "extract_cpu_seconds", _FAILS),
+        Bound("Time for extracting a file, OCR included", "extract_seconds", _FAILS),
+        Bound("Warnings of a document", MOST_CAVEATS, "Not listed"),
+        Bound("A stored file that belongs to no document", "blob_grace_hours", "Removed"),
+        Bound("A fetched file", "max_upload_mb", "413"),
+        Bound("Time for fetching a URL, redirects included", "fetch_timeout_seconds", "502 `fetch_failed`"),
+        Bound("Redirects of a fetched URL", MOST_REDIRECTS, "502 `fetch_failed`"),
+    ),
+)
+
+SEARCH = Section(
+    "Search and filters",
+    (
+        Bound("`query`, `question`, each of `queries`", "max_query_chars", "422"),
+        Bound("Further `queries` of a search", _largest(SearchIn, "queries"), "422"),
+        Bound("Different words of a keyword query", MOST_QUERY_WORDS, "The rarest in the query are ignored"),
+        Bound("Different words of a chunk, together", MOST_WORD_BYTES, "Not found by keyword", "bytes"),
+        Bound("`top_k`, or `top_k` times `group_size`", "max_top_k", "422"),
+        Bound("`group_size`", _largest(SearchIn, "group_size"), "422"),
+        Bound("`context`", _largest(SearchIn, "context"), "422", "chunks"),
+        Bound("`mmr_lambda`", _largest(SearchIn, "mmr_lambda"), "422"),
+        Bound("`include`", _largest(SearchIn, "include"), "422", "members"),
+        Bound("Conditions in `filters`", MOST_CONDITIONS, "422; `$in` takes many values in one"),
+        Bound("Nesting of `filters`", DEEPEST, "422", "levels"),
+        Bound("`filters` as JSON", MOST_BYTES >> 20, "422", _MB),
+        Bound("Searches that wait in a process", MOST_WAITING, _RETRY),
+        Bound("Candidates that are reranked", "rerank_depth", "Keep their order, behind the others"),
+        Bound("Time for reranking", "rerank_timeout_seconds", "The original order; `reranked` is false"),
+        Bound("Vectors of an index that is searched exactly", "index_exact_up_to", "An HNSW graph"),
+        Bound("Dimensions of a graph in Postgres", MOST_HALF_DIMENSIONS, "No graph: exact search"),
+        Bound("Loaded indexes of a process", "index_memory_mb", "The one used longest ago is unloaded"),
+        Bound("Filter data of a process", "filter_memory_mb", "The one used longest ago is dropped"),
+    ),
+)
+
+ANSWERS = Section(
+    "Answers and measuring",
+    (
+        Bound("`system_prompt`", _largest(AskIn, "system_prompt"), "422", _CHARS),
+        Bound("`temperature`", _largest(AskIn, "temperature"), "422"),
+        Bound("`max_tokens`", _largest(AskIn, "max_tokens"), "422"),
+        Bound("Passages in a prompt", "llm_context_tokens", "A passage that does not fit is skipped"),
+        Bound("Time for one answer", "llm_timeout_seconds", "504 `llm_too_slow`"),
+        Bound("Retries before an answer begins", "llm_retries", "503 `llm_unavailable`"),
+        Bound("`queries` of one evaluation", "max_eval_queries", "413"),
+        Bound("Judgements of one evaluation (`qrels`)", "max_eval_judgements", "413"),
+        Bound("A query's id in `queries` and `qrels`", _of_type(Key), "422", _CHARS),
+        Bound("A document's id in `qrels`", LONGEST_CURSOR, "422", _CHARS),
+        Bound("Relevance of a judgement, up or down", MOST_RELEVANT, "422"),
+        Bound("`modes` of one evaluation", _largest(EvalIn, "modes"), "422"),
+    ),
+)
+
+ACCOUNTS = Section(
+    "Accounts and usage",
+    (
+        Bound("Requests of a key", "rate_limit_per_key", "429 with `Retry-After`"),
+        Bound("Requests of all keys of a team together", "rate_limit_per_team", "429 with `Retry-After`"),
+        Bound("Requests per minute and address without a valid key", "auth_failures_per_minute", "429 instead of 401"),
+        Bound("Time that a revoked key lives on in other processes", "auth_trust_seconds", "401"),
+        Bound("`scopes` of a key", _largest(KeyIn, "scopes"), "422"),
+        Bound("`name` of a key", _largest(KeyIn, "name"), "422", _CHARS),
+        Bound("`overlap_seconds` of a rotation (30 days)", _largest(RotateIn, "overlap_seconds"), "422", _SECONDS),
+        Bound("Days in one usage report", MOST_DAYS, "422"),
+        Bound("Query log and usage are kept", "query_log_keep_days", "Deleted"),
+        Bound("Log records that wait to be written", MOST_ROWS_WAITING, "Dropped and counted in `logs_dropped`"),
+    ),
+)
+
+JOBS = Section(
+    "Jobs and workers",
+    (
+        Bound("Silence of a worker", "job_lease_seconds", "Another worker may claim its job"),
+        Bound("Attempts of a job", "job_max_attempts", "The job fails"),
+        Bound("Pause before the second attempt", "job_retry_seconds", "Doubles with each attempt"),
+        Bound("The same before the last one", LONGEST_PAUSE_SECONDS, "Does not grow further", _SECONDS),
+        Bound("Time before a job yields between steps", "worker_slice_seconds", "Other tenants' jobs go first"),
+        Bound("Time for the current job of a stopping worker", "worker_stop_seconds", "Its lease expires"),
+        Bound("`errors`, and documents with `warnings`, in a job's result", ERRORS_KEPT, "Not listed"),
+        Bound("Finished jobs are kept", "job_keep_days", "Deleted"),
+    ),
+)
+
+PROCESSES = Section(
+    "Processes",
+    (
+        Bound("Private memory of an API or worker process", "memory_limit_mb", f"{_RETRY}, or the job's attempt fails"),
+        Bound("Postgres connections that a process keeps open", "database_pool_size", "Opens as many again"),
+        Bound("Postgres connections of a process", "database_pool_size", "Waits", times=2),
+        Bound("Wait for one of them", POOL_TIMEOUT_SECONDS, _RETRY, _SECONDS),
+        Bound("A statement of an API request on Postgres", "database_statement_timeout_seconds", _RETRY),
+        Bound("A wait for a lock on Postgres", "database_lock_timeout_seconds", _RETRY),
+        Bound("Disk reserved for deletions on SQLite", RESERVE_BYTES >> 20, "Deletions get 507 too", _MB),
+        Bound("A request to the embedding server", "embed_timeout_seconds", "503 `model_unavailable`, or a retry"),
+    ),
+)
+
+SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, ACCOUNTS, JOBS, PROCESSES)
