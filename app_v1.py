@@ -2,10 +2,9 @@
 
     python app_v1.py --host 127.0.0.1 --port 8000
 
-Any ASGI server runs app_v1:app too; the limits of api/connections.py are uvicorn's with --http, which main() gives it.
+Any ASGI server runs app_v1:app too; the limits of api/connections.py need uvicorn with --http, as main() starts it.
 
-Importing this module opens nothing and reads no setting: that happens when the server starts the app, in
-lifespan, and is undone when it stops.
+Importing this module opens nothing and reads no setting: lifespan does, when the server starts the app.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ log = logging.getLogger(__name__)
 
 
 STOP_SECONDS = 10
-LOOKS = 100
-SECONDS_PER_LOOK = 0.1
+CHECKS = 100
+SECONDS_PER_CHECK = 0.1
 NO_ADMIN = (
-    "AUTH_MODE=keys, and there is no key of scope admin, so nobody can make others. Make the first one: "
+    "AUTH_MODE=keys, but there is no key with the scope admin, so nobody can create keys. Create the first one: "
     "python manage.py create-team NAME, then python manage.py issue-key --team NAME --scope admin"
 )
 
@@ -57,7 +56,7 @@ class State(TypedDict):
 
 
 class App(FastAPI):
-    """*limits* are the settings that its OpenAPI document shows: the defaults until it starts."""
+    """*limits* are the settings shown in the OpenAPI document: the defaults until the app starts."""
 
     limits = Settings.model_construct()
 
@@ -72,7 +71,7 @@ class App(FastAPI):
 
 
 def create_app(settings: Settings | None = None) -> App:
-    """The app; *settings* are read from the environment when it starts, unless they are given."""
+    """The app. Without *settings*, it reads them from the environment when it starts."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
@@ -81,10 +80,10 @@ def create_app(settings: Settings | None = None) -> App:
         _log_to_stderr(used.log_level)
         limit_memory(used.memory_limit_mb)
         limit = used.database_statement_timeout_seconds
-        with _told_plainly(), open_runtime(used, statement_timeout_seconds=limit) as runtime:
+        with _plain_errors(), open_runtime(used, statement_timeout_seconds=limit) as runtime:
             runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             runtime.search.reranking.start_loading()
-            async with _told_who_gets_in(runtime):
+            async with _access_warnings(runtime):
                 yield {"runtime": runtime, "large_bodies": LargeBodies(max_body_mb=used.max_body_mb)}
 
     app = App(
@@ -100,8 +99,8 @@ def create_app(settings: Settings | None = None) -> App:
             for each in (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, BodyLimit, HeadAndOptions)
         ],
     )
-    everything = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
-    for each in everything:  # what a doc_id may end in goes first
+    resources = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
+    for each in resources:  # routes below a doc_id before the doc_id's own
         app.include_router(each.router)
     add_docs_pages(app)
     add_handlers(app)
@@ -109,8 +108,8 @@ def create_app(settings: Settings | None = None) -> App:
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
-    """The server shows what kept it from starting: the reason, not what the driver went through."""
+def _plain_errors() -> Iterator[None]:
+    """Let the server show why it did not start: the reason, without the driver's traceback."""
     try:
         yield
     except ServiceError as error:
@@ -118,14 +117,14 @@ def _told_plainly() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _told_who_gets_in(runtime: Runtime) -> AsyncIterator[None]:
-    """Say at every start who can get in, or that nobody can yet."""
+async def _access_warnings(runtime: Runtime) -> AsyncIterator[None]:
+    """Warn at every start if anyone gets in, or if nobody can yet."""
     if runtime.settings.auth_mode == "keys":
         await asyncio.to_thread(_warn_without_an_admin, runtime)
         yield
         return
-    log.warning("AUTH_MODE=open: whoever reaches this port can read and write every tenant's data.")
-    watching = asyncio.create_task(_warn_of_other_machines())
+    log.warning("AUTH_MODE=open: anyone who reaches this port can read and write every tenant's data.")
+    watching = asyncio.create_task(_warn_if_reachable())
     try:
         yield
     finally:
@@ -135,24 +134,24 @@ async def _told_who_gets_in(runtime: Runtime) -> AsyncIterator[None]:
 
 
 def _warn_without_an_admin(runtime: Runtime) -> None:
-    """The start does not hang on a look that serves a warning alone."""
+    """A failure to check must not keep the process from starting."""
     try:
         if not runtime.accounts.keys.is_anybody_admin():
             log.warning(NO_ADMIN)
     except Exception:
-        log.exception("could not look whether there is a key of scope admin")
+        log.exception("could not check for a key with the scope admin")
 
 
-async def _warn_of_other_machines() -> None:
+async def _warn_if_reachable() -> None:
     """A server binds its port only after the app has started, so this waits for it."""
     try:
-        await _look_for_other_machines()
+        await _check_addresses()
     except Exception:
-        log.exception("could not look whether other machines reach this port")
+        log.exception("could not check whether other machines reach this port")
 
 
-async def _look_for_other_machines() -> None:
-    for _ in range(LOOKS):
+async def _check_addresses() -> None:
+    for _ in range(CHECKS):
         addresses = await asyncio.to_thread(reachable_addresses)
         if addresses:
             log.warning(
@@ -161,11 +160,11 @@ async def _look_for_other_machines() -> None:
             )
         if addresses is not None:
             return
-        await asyncio.sleep(SECONDS_PER_LOOK)
+        await asyncio.sleep(SECONDS_PER_CHECK)
 
 
 def _log_to_stderr(level: str) -> None:
-    """A line per event, with the id of the request that it belongs to."""
+    """One line per event, with the request's id."""
     handler = logging.StreamHandler()
     handler.addFilter(RequestIdInLogs())
     logging.basicConfig(

@@ -1,12 +1,12 @@
-"""What can go wrong, in the service's own words. The HTTP face decides the status of each."""
+"""Every error that the service raises on purpose. The HTTP face decides the status of each."""
 
 from __future__ import annotations
 
 
 class ServiceError(Exception):
-    """Base of every error that the service raises on purpose. The message is for whoever asked.
+    """Base of all errors. The message is for the client.
 
-    *param* names the field of the request that is to blame, where there is one.
+    *param* names the field of the request that is wrong, if there is one.
     """
 
     code = "error"
@@ -17,25 +17,25 @@ class ServiceError(Exception):
 
 
 class NotFound(ServiceError):
-    """There is no such thing in this tenant's namespace."""
+    """It does not exist in this tenant's namespace."""
 
     code = "not_found"
 
 
 class Unauthenticated(ServiceError):
-    """An API key is needed, and none was sent, or not one that counts."""
+    """An API key is required, and none was sent, or not a valid one."""
 
     code = "invalid_api_key"
 
 
 class Forbidden(ServiceError):
-    """The key is good, but not for this."""
+    """The key is valid, but its scopes do not allow this."""
 
     code = "forbidden"
 
 
 class RateLimited(ServiceError):
-    """The key, or its team, has asked too often. *seconds* from now it may ask again; *limit* is how often it may."""
+    """The key, or its team, has reached its rate limit. *seconds* until it is reset; *limit* requests are allowed."""
 
     code = "rate_limited"
 
@@ -46,27 +46,27 @@ class RateLimited(ServiceError):
 
 
 class Invalid(ServiceError):
-    """The request can never succeed as it stands."""
+    """The request can never succeed as it is."""
 
     code = "invalid_request"
 
 
 class Unstorable(Invalid):
-    """The database cannot hold a value of the request, and never will. *reason* is what its driver says."""
+    """The database can never store a value of the request. *reason* is the driver's message."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The database cannot hold a value of this request: {reason}.")
+        super().__init__(f"The database cannot store a value of this request: {reason}.")
         self.reason = reason
 
 
 class TooLarge(ServiceError):
-    """The request is over a limit that the operator can set."""
+    """The request exceeds a limit that the operator can set."""
 
     code = "too_large"
 
 
 class Conflict(ServiceError):
-    """The request does not fit the state that things are in."""
+    """The request conflicts with the current state."""
 
     code = "conflict"
 
@@ -78,49 +78,49 @@ class PreconditionFailed(ServiceError):
 
 
 class VersionUnavailable(Conflict):
-    """A namespace is indexed under an embedding version that this process cannot make vectors of."""
+    """A namespace is indexed under an embedding version whose vectors this process cannot compute."""
 
     code = "embedding_version_unavailable"
 
 
 class VersionMismatch(Conflict):
-    """The question is for another embedding version than the one that serves."""
+    """The question requires another embedding version than the current one."""
 
     code = "embedding_version_mismatch"
 
 
 class ModelUnavailable(ServiceError):
-    """The embedding model cannot be had: no weights, no network, or a server that does not answer."""
+    """The embedding model is not available: no weights, no network, or a server that does not answer."""
 
     code = "model_unavailable"
 
 
 class RerankerUnavailable(ServiceError):
-    """The reranker cannot be had, or does not answer as one. Searches go on without it and say so."""
+    """The reranker is not available, or its answer is invalid. Searches continue without it and say so."""
 
     code = "reranker_unavailable"
 
 
 class EmbeddingRefused(ServiceError):
-    """The embedding server refuses these texts for good; asking again would not help."""
+    """The embedding server refuses these texts for good; a retry would not help."""
 
     code = "embedding_refused"
 
 
 class LlmUnavailable(ServiceError):
-    """The language model's server is not there, or too busy; asking later may help."""
+    """The language model's server is unreachable or too busy; a later retry may help."""
 
     code = "llm_unavailable"
 
 
 class LlmFailed(ServiceError):
-    """The language model's server refused the request, or what it answered is no answer."""
+    """The language model's server refused the request, or its answer is invalid."""
 
     code = "llm_failed"
 
 
 class LlmTooSlow(ServiceError):
-    """The language model's server did not answer in the time that it is given."""
+    """The language model's server did not answer in time."""
 
     code = "llm_too_slow"
 
@@ -132,11 +132,11 @@ class DatabaseUnavailable(ServiceError):
 
 
 class Interrupted(DatabaseUnavailable):
-    """The database broke a transaction off and kept nothing of it: the same may be tried again at once."""
+    """The database rolled a transaction back: it may be retried at once."""
 
 
 class StorageFull(ServiceError):
-    """There is not enough free disk to accept more; deleting still works."""
+    """There is not enough free disk space to accept more; deleting still works."""
 
     code = "storage_full"
 
@@ -154,19 +154,19 @@ class JobCancelled(ServiceError):
 
 
 class WorkerStopping(ServiceError):
-    """The worker was told to stop: the job goes back to the queue."""
+    """The worker is stopping: the job goes back to the queue."""
 
     code = "stopping"
 
 
 class GivesWay(ServiceError):
-    """The job has had its share of the worker, and another tenant's waits: it goes back to the queue."""
+    """The job has used up its slice, and another tenant's waits: it goes back to the queue."""
 
     code = "gives_way"
 
 
 class DamagedIndex(ServiceError):
-    """A checkpoint's file is missing, or is not what its row says. It is never opened then."""
+    """A checkpoint's file is missing, or does not match its row. It is then never opened."""
 
     code = "damaged_index"
 
@@ -176,25 +176,25 @@ class MissingIndex(DamagedIndex):
 
 
 class IndexStoreUnavailable(ServiceError):
-    """The folder of checkpoints cannot be made or written."""
+    """The folder of checkpoints cannot be created or written."""
 
     code = "index_store_unavailable"
 
 
 class Overloaded(ServiceError):
-    """More is asked for than can be answered now."""
+    """The service is overloaded: try again later."""
 
     code = "overloaded"
 
 
 class Unreadable(ServiceError):
-    """A file cannot be turned into text; sending it again would not help."""
+    """A file cannot be converted to text; sending it again would not help."""
 
     code = "unreadable_file"
 
 
 class BlobStoreUnavailable(ServiceError):
-    """Where raw files are kept cannot be reached, read or written."""
+    """The blob store cannot be reached, read or written."""
 
     code = "blob_store_unavailable"
 
@@ -206,10 +206,10 @@ class FetchDisabled(ServiceError):
 
 
 class FetchFailed(ServiceError):
-    """What a URL names could not be had from its server."""
+    """The server of a URL did not deliver the document."""
 
     code = "fetch_failed"
 
 
 class Overtaken(Exception):
-    """Somebody changed what a transaction was prepared for: prepare it again. It never leaves the services."""
+    """The state that a transaction was prepared for has changed: prepare it again. It never leaves the services."""

@@ -1,4 +1,4 @@
-"""What each type of job does. A handler is a line or two: the work is a service's."""
+"""The handler of each type of job: one line, since the work is a service's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker's chores: what is done now and then beside the jobs, each with its interval."""
+"""The worker's chores: periodic work beside the jobs, each with its interval."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MINUTE = 60.0
 
 @dataclass
 class Chore:
-    """Something to do every *seconds*; *due_at* is on the monotonic clock."""
+    """Work to do every *seconds*; *due_at* is on the monotonic clock."""
 
     do: Callable[[], object]
     seconds: float
@@ -21,7 +21,7 @@ class Chore:
 
 
 class Housekeeping:
-    """One worker's chores. A chore that fails is tried again after its interval, and does not keep others waiting."""
+    """One worker's chores. A chore that fails is retried after its interval, and does not hold up the others."""
 
     def __init__(self, runtime: Runtime, *, worker: str) -> None:
         settings, queue = runtime.settings, runtime.queue
@@ -34,7 +34,7 @@ class Housekeeping:
             Chore(lambda: runtime.ingest.pending_blobs.sweep(grace_seconds=grace_seconds), MINUTE),
         ]
 
-    def do_what_is_due(self) -> None:
+    def run_due_chores(self) -> None:
         for chore in self.chores:
             if time.monotonic() >= chore.due_at:
                 chore.due_at = time.monotonic() + chore.seconds

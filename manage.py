@@ -1,9 +1,9 @@
-"""The operator's command line: put files in, search, look after indexes, jobs and accounts, find out what is wrong.
+"""The operator's command line: ingest files, search, manage indexes, jobs and accounts, diagnose problems.
 
     python manage.py ingest docs/ --tenant acme --namespace handbook
 
 It works on the database itself, whether or not the API runs, and reads the same settings from the environment.
-It ends with 0 when all is well, 1 when something is not, 2 when a setting or the command line cannot be understood.
+It exits with 0 on success, 1 on failure, 2 if a setting or the command line is invalid.
 The commands are in commands/, group by group.
 """
 
@@ -19,8 +19,8 @@ app = typer.Typer(
     help="The operator's command line. Settings come from the environment.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # which keeps the line breaks of this file
-    pretty_exceptions_enable=False,  # they show local variables, and with them secrets
+    rich_markup_mode=None,  # keeps the line breaks of this file
+    pretty_exceptions_enable=False,  # they would show local variables, secrets among them
 )
 for each in (documents, measuring, indexes, jobs, accounts, upkeep, settings_page, limits_page):
     app.add_typer(each.commands)

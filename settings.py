@@ -17,7 +17,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
 MOST_BATCH_DOCS = 100_000
 MOST_EVAL_QUERIES = 100_000
 MOST_EVAL_JUDGEMENTS = 1_000_000
-"""The largest values of these settings: the OpenAPI document of every service states them."""
+"""The largest values of these settings, which the OpenAPI document states."""
 
 
 class Settings(BaseSettings):

@@ -1,9 +1,9 @@
-"""The worker process: claim a job, run its handler, say how it went, again.
+"""The worker process: claim a job, run its handler, record the outcome, repeat.
 
     python worker.py --poll-interval 2.0 --database-url sqlite:///./my_rag.db
 
-Start as many as there are cores to spare. SIGTERM and Ctrl-C let the job at hand finish, or give it back when
-it takes too long; a second one ends the process at once, which loses nothing either.
+Start one per spare core. SIGTERM and Ctrl-C let the current job finish, or return it to the queue if it takes too
+long; a second one ends the process at once, which loses nothing either.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PERMANENT = (Invalid, NotFound, EmbeddingRefused, VersionUnavailable)
 
 
 class Worker:
-    """Runs jobs one at a time until it is told to stop."""
+    """Runs jobs one at a time until stop()."""
 
     def __init__(self, runtime: Runtime, handlers: Mapping[str, Handler], *, name: str) -> None:
         self.runtime = runtime
@@ -58,7 +58,7 @@ class Worker:
     def run(self, poll_interval: float) -> None:
         while not self.is_stopping.is_set():
             try:
-                self.housekeeping.do_what_is_due()
+                self.housekeeping.run_due_chores()
                 did_something = self.run_one()
             except ServiceError as error:
                 log.error("%s", error)
@@ -68,10 +68,10 @@ class Worker:
                 did_something = False
             if not did_something:
                 self.is_stopping.wait(poll_interval)
-        self._say_goodbye()
+        self._deregister()
 
-    def _say_goodbye(self) -> None:
-        """To whoever asks why jobs wait. A database that is away does not keep a worker from ending well."""
+    def _deregister(self) -> None:
+        """A worker that stopped is no longer listed. An unreachable database does not keep it from stopping."""
         try:
             self.runtime.queue.forget_worker(self.name)
         except ServiceError as error:
@@ -88,8 +88,8 @@ class Worker:
         return True
 
     def stop(self, within_seconds: float) -> None:
-        """Take no further job. The one at hand may finish, is given back at its next step after three quarters of
-        the time, and is left to its lease at the end of it: a model at work hears nothing.
+        """Claim no further job. The current one may finish; after three quarters of the time it is returned to the
+        queue at its next step; at the end it is left to its lease, since a running model cannot be interrupted.
         """
         if self.is_stopping.is_set():
             os._exit(1)
@@ -100,7 +100,7 @@ class Worker:
             timer.start()
 
     def _run(self, claim: Claim) -> str:
-        """Do the job and write down how it ended. Returns the same in a few words."""
+        """Run the job and record how it ended. Returns the outcome in a few words."""
         queue = self.runtime.queue
         try:
             with queue.lease(claim, self.must_give_back) as lease:
@@ -117,13 +117,13 @@ class Worker:
         if claim.cancel_requested:
             raise JobCancelled(CANCELLED)
         if claim.attempt > self.runtime.queue.max_attempts:
-            raise Invalid(f"Given up: {claim.attempt - 1} workers died or fell silent over it.")
+            raise Invalid(f"Given up: {claim.attempt - 1} workers died or fell silent while running it.")
         if claim.type not in self.handlers:
-            raise Invalid(f"This worker knows no job of type {claim.type!r}: is it older than the API?")
+            raise Invalid(f"This worker has no handler for jobs of type {claim.type!r}: is it older than the API?")
         return self.handlers[claim.type](self.runtime, lease)
 
     def _end(self, claim: Claim, error: Exception) -> str:
-        """Write down that the job did not get done. Somebody may have cancelled or taken it meanwhile."""
+        """Record that the job failed. It may have been cancelled or taken over meanwhile."""
         try:
             return self._give_up_or_retry(claim, error)
         except JobCancelled as cancelled:
@@ -137,29 +137,29 @@ class Worker:
             raise error
         if isinstance(error, WorkerStopping):
             self.runtime.queue.give_back(claim)
-            return "given back, because this worker stops"
+            return "returned to the queue, because this worker stops"
         if isinstance(error, GivesWay):
             self.runtime.queue.give_back(claim)
-            return "has had its slice: another tenant's job goes first"
-        told = self._tell(claim, error)
+            return "returned to the queue at the end of its slice: another tenant's job goes first"
+        message = self._message(claim, error)
         if isinstance(error, PERMANENT) or claim.attempt >= self.runtime.queue.max_attempts:
-            self.runtime.ingest.jobs.end(claim, JobStatus.FAILED, told)
-            return f"failed: {told}"
-        pause = self.runtime.queue.retry(claim, told)
-        return f"will be tried again in {pause:.0f} s: {told}"
+            self.runtime.ingest.jobs.end(claim, JobStatus.FAILED, message)
+            return f"failed: {message}"
+        pause = self.runtime.queue.retry(claim, message)
+        return f"will be retried in {pause:.0f} s: {message}"
 
-    def _tell(self, claim: Claim, error: Exception) -> str:
-        """What clients may read of it: what the service did not say on purpose stays in the log."""
+    def _message(self, claim: Claim, error: Exception) -> str:
+        """The message for clients. Details of an unexpected error stay in the log."""
         if isinstance(error, ServiceError):
             return str(error)
         if isinstance(error, MemoryError):
-            return "It takes more memory than this worker has, or may take (MEMORY_LIMIT_MB)."
+            return "This needs more memory than the worker has, or may take (MEMORY_LIMIT_MB)."
         log.error("job %s", claim.job_id, exc_info=error)
-        return f"{type(error).__name__} inside the service: the worker's log has it under this job's id."
+        return f"{type(error).__name__} inside the service: the worker's log has the details under this job's id."
 
 
 def _leave() -> None:
-    log.warning("the job at hand did not end in time; another worker takes it when its lease has run out")
+    log.warning("the current job did not end in time; another worker will take it over when its lease has expired")
     os._exit(0)
 
 
@@ -180,8 +180,8 @@ def main() -> None:
     parser.add_argument("--poll-interval", type=float, default=1.0, metavar="SECONDS")
     parser.add_argument("--database-url", metavar="URL", help="instead of DATABASE_URL")
     arguments = parser.parse_args()
-    given = {"database_url": arguments.database_url} if arguments.database_url else {}
-    settings = Settings(**given)
+    overrides = {"database_url": arguments.database_url} if arguments.database_url else {}
+    settings = Settings(**overrides)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     os.nice(settings.worker_nice)
     limit_memory(settings.memory_limit_mb)

@@ -18,32 +18,32 @@ from errors import Forbidden, ServiceError, Unauthenticated
 from runtime.accounts import Accounts
 from services.accounts.rate_limits import Quota
 
-NO_KEY = "An API key is needed: send the header Authorization: Bearer adf_…"
+NO_KEY = "This requires an API key: send the header Authorization: Bearer adf_…"
 SECURITY_SCHEMES = {"ApiKey": {"type": "http", "scheme": "bearer", "description": "Only with AUTH_MODE=keys"}}
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 def needs(first: Scope, *others: Scope) -> Callable[[Endpoint], Endpoint]:
-    """Stands below the route's own decorator. A key with one of the scopes may call it."""
+    """Stands below the route's own decorator: a key with one of these scopes may call the route."""
     return _declare((first, *others))
 
 
 def open_to_strangers(endpoint: Endpoint) -> Endpoint:
-    """Instead of @needs: whoever shows no key that counts comes in too, as STRANGER."""
+    """Instead of @needs: a request without a valid key is admitted too, as STRANGER."""
     return _declare(())(endpoint)
 
 
 def needed_by(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
-    """Empty: it is open to strangers."""
+    """Empty: the route is open to strangers."""
     declared: tuple[Scope, ...] | None = vars(endpoint).get("any_of")
     if declared is None:
-        raise TypeError(f"{endpoint.__module__}.{endpoint.__name__} does not say who may call it: put @needs above it.")
+        raise TypeError(f"{endpoint.__module__}.{endpoint.__name__} does not say who may call it: add @needs.")
     return declared
 
 
 def as_openapi(any_of: tuple[Scope, ...]) -> dict[str, Any]:
-    """Each alternative by itself; the empty one means that no key is needed."""
+    """Each alternative by itself; the empty one means that no key is required."""
     return {"security": [{"ApiKey": [scope.value]} for scope in any_of] or [{}, {"ApiKey": []}]}
 
 
@@ -63,7 +63,7 @@ async def admit(request: Request, any_of: tuple[Scope, ...]) -> tuple[Principal,
     limits = accounts.rate_limits
     quota = limits.hit(principal) if limits.is_local else await run_in_threadpool(limits.hit, principal)
     if any_of and not principal.may(*any_of):
-        raise Forbidden(f"This takes a key with the scope {' or '.join(any_of)}.")
+        raise Forbidden(f"This requires a key with the scope {' or '.join(any_of)}.")
     return principal, quota
 
 
@@ -76,7 +76,7 @@ def _declare(any_of: tuple[Scope, ...]) -> Callable[[Endpoint], Endpoint]:
 
 
 async def _count_failure(request: Request, accounts: Accounts) -> None:
-    """The address is the one that the server saw or, behind a proxy that it trusts, was given by it."""
+    """The address is the peer's or, behind a trusted proxy, the one that the proxy reports."""
     failures, address = accounts.login_failures, request.client.host if request.client else ""
     if failures.is_local:
         failures.hit(address)
@@ -89,5 +89,5 @@ async def _identified(request: Request, accounts: Accounts) -> Principal:
     if scheme.lower() != "bearer" or not key:
         raise Unauthenticated(NO_KEY)
     authentication, key = accounts.authentication, key.strip()
-    known = authentication.known(key)
-    return known if known is not None else await run_in_threadpool(authentication.look_up, key)
+    principal = authentication.known(key)
+    return principal if principal is not None else await run_in_threadpool(authentication.look_up, key)

@@ -1,8 +1,8 @@
-"""A connection as the server holds it, with limits that uvicorn has none for: its head, its patience, their number.
+"""Connections with limits that uvicorn lacks: the size of a head, the time it may take, the number of connections.
 
     python -m uvicorn app_v1:app --http api.connections:GuardedProtocol
 
-is what app_v1.py starts. Bodies are limited by api/middleware.py, whatever server runs the app.
+is what app_v1.py starts. Bodies are limited by api/middleware.py, under any server.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from api.statuses import Problem, body_of
 from settings import Settings
 
 LINGER_SECONDS = 2.0
-"""How long a client that was refused may go on sending. Closing at once would destroy the answer on its way to it."""
+"""How long a refused client may go on sending. Closing at once would destroy the answer in flight."""
 
 
 class _HeadTooLarge(Exception):
-    """Raised through the parser, which then takes no more of the request."""
+    """Raised through the parser, which then stops reading the request."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Between two requests *_is_in_head* is true and no clock runs, but uvicorn's own for idle connections."""
+    """Between two requests *_is_in_head* is true and only uvicorn's own clock for idle connections runs."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -35,8 +35,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = self._heads = 0
         self._clock: asyncio.TimerHandle | None = None
         if len(self.connections) > settings.max_connections:
-            told = f"{settings.max_connections} connections are open already (MAX_CONNECTIONS): try again."
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, told, code="overloaded")
+            message = f"{settings.max_connections} connections are open already (MAX_CONNECTIONS): try again."
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, message, code="overloaded")
         else:
             self._start_clock()
 
@@ -77,7 +77,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._start_clock()
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn says when the parser gives up, for whatever reason."""
+        """uvicorn's answer when the parser gives up, for whatever reason."""
         if not self._is_refused:
             super().send_400_response(msg)
 
@@ -92,23 +92,23 @@ class GuardedProtocol(HttpToolsProtocol):
     def _on_late(self) -> None:
         self._clock = None
         if self.cycle is not None and not self.cycle.response_complete:
-            self._start_clock()  # an answer is on its way, and the next request behind it
+            self._start_clock()  # an answer is being sent; the next request waits behind it
         elif self._is_in_head and self._head_bytes:
-            told = f"The head of the request did not arrive within {self._seconds:g} s (REQUEST_TIMEOUT_SECONDS)."
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, told, code="request_timeout")
+            message = f"The head of the request did not arrive within {self._seconds:g} s (REQUEST_TIMEOUT_SECONDS)."
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, message, code="request_timeout")
         else:
             self.transport.close()
 
     def _refuse_head(self) -> None:
-        told = f"The head of the request is longer than {self._most_bytes >> 10} KB (MAX_HEADER_KB)."
-        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, told, code="too_large")
+        message = f"The head of the request is longer than {self._most_bytes >> 10} KB (MAX_HEADER_KB)."
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message, code="too_large")
 
     def _refuse(self, status: HTTPStatus, detail: str, *, code: str) -> None:
-        """Answer, and close when the client has closed too, or has gone on sending for a while."""
+        """Answer; close when the client has closed its side, or after LINGER_SECONDS."""
         self._stop_clock()
         self._is_refused = True
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()  # this answer would stand in the middle of another
+            self.transport.close()  # this answer would be part of another
             return
         answer = Problem(body_of(status, detail, instance="", code=code), status_code=status)
         answer.headers["Connection"] = "close"

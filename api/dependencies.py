@@ -28,7 +28,7 @@ InRuntime = Annotated[Runtime, Depends(_runtime)]
 
 
 async def _caller(request: Request) -> Principal:
-    """As StrictRoute found it."""
+    """Set by StrictRoute."""
     principal: Principal = request.state.principal
     return principal
 

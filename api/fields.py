@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from api.limits import MOST_ERRORS_TOLD
+from api.limits import MAX_ERRORS_LISTED
 from api.strings import as_json, as_name, at_most
 from api.tenants import BodyContext, visible
 from services.ingest.own_chunks import MOST_DIMENSIONS
@@ -70,7 +70,7 @@ class RequestBody(BaseModel):
     def _has_few_fields(cls, value: Any) -> Any:
         """Each unknown field is named by an error of its own; of thousands the number is enough."""
         known = cls.model_fields
-        if isinstance(value, dict) and len(value) > len(known) + MOST_ERRORS_TOLD:
+        if isinstance(value, dict) and len(value) > len(known) + MAX_ERRORS_LISTED:
             message = "This object has {fields} fields, and there are {known}: see /docs for them."
             raise PydanticCustomError("too_many_fields", message, {"fields": len(value), "known": len(known)})
         return value

@@ -1,4 +1,4 @@
-"""multipart/form-data as it comes in: files go into the store piece by piece, and nothing is held whole in memory."""
+"""multipart/form-data, streamed: files go into the store piece by piece, and none is held in memory whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SPARE_PARTS = 100
 
 @dataclass(slots=True)
 class Form:
-    """What was received: the fields by name, the files in order. *blobs* is all that was begun, for whoever tidies."""
+    """Fields by name, files in order. *blobs* are all that were started, for the cleanup."""
 
     fields: dict[str, list[str]] = field(default_factory=dict)
     files: list[RawFile] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Form:
 
 
 async def receive(request: Request, uploads: UploadService, form: Form, *, most_files: int) -> None:
-    """Read the request into *form*. Raises Invalid and TooLarge, and what storing a file raises."""
+    """Read the request into *form*. Raises Invalid, TooLarge, and the errors of storing a file."""
     reader = _Reader(uploads, form, most_files)
     try:
         with _parser(request, most_files) as parser:
@@ -39,15 +39,15 @@ async def receive(request: Request, uploads: UploadService, form: Form, *, most_
                     await reader.take(event)
     except MultipartError as error:
         kind = TooLarge if isinstance(error, ParserLimitReached) else Invalid
-        raise kind(f"The body is not a form with files as it should be: {error}.") from error
+        raise kind(f"The body is not a valid form with files: {error}.") from error
     except ClientDisconnect as error:
-        raise Invalid("The upload was broken off.") from error
+        raise Invalid("The connection broke before the upload was complete.") from error
     finally:
         await reader.close()
 
 
 async def drain(request: Request) -> None:
-    """Read on to the end: a client that is still sending would miss the answer. The limit of a body holds."""
+    """Read to the end: a client that is still sending would miss the answer. The body's limit applies."""
     try:
         async for _ in request.stream():
             pass
@@ -56,7 +56,7 @@ async def drain(request: Request) -> None:
 
 
 def _parser(request: Request, most_files: int) -> PushMultipartParser:
-    """A name in any encoding passes it: it is decoded here."""
+    """Names pass in any encoding; they are decoded here."""
     return PushMultipartParser(
         _boundary(request),
         max_segment_count=most_files + _SPARE_PARTS,
@@ -65,15 +65,15 @@ def _parser(request: Request, most_files: int) -> PushMultipartParser:
     )
 
 
-def _decoded(sent: str) -> str:
+def _decoded(name: str) -> str:
     try:
-        return decode(sent.encode("latin-1"))
+        return decode(name.encode("latin-1"))
     except Unreadable:
         return ""
 
 
 def _filename(part: MultipartSegment) -> str | None:
-    """The name that a client sends in whichever of the ways there are; None for a field that is no file."""
+    """The filename, in any of the ways to send one; None for a field that is not a file."""
     try:
         extended = extended_filename(part.header("Content-Disposition", ""))
     except Unreadable:
@@ -91,7 +91,7 @@ def _boundary(request: Request) -> str:
 
 
 class _Reader:
-    """Takes the parser's events: the head of a part, pieces of its content, its end."""
+    """Handles the parser's events: the head of a part, pieces of its content, its end."""
 
     def __init__(self, uploads: UploadService, form: Form, most_files: int) -> None:
         self._uploads = uploads
@@ -114,7 +114,7 @@ class _Reader:
             self._add_to_field(event)
 
     async def close(self) -> None:
-        """What did not come to its end is taken back."""
+        """Discard an incomplete file."""
         if self._incoming is not None:
             await run_in_threadpool(self._incoming.abort)
 
@@ -147,7 +147,7 @@ class _Reader:
         self._form.fields.setdefault(self._name, []).append(value)
 
     async def _end_file(self, incoming: IncomingFile) -> None:
-        """A file without name and bytes is the field of a form where nobody chose one."""
+        """A file without name and content is a form field in which no file was chosen."""
         if incoming.is_empty and incoming.filename.startswith(UNNAMED):
             await run_in_threadpool(incoming.abort)
         else:
@@ -156,5 +156,5 @@ class _Reader:
     def _add_to_field(self, piece: bytes | bytearray) -> None:
         self._field_bytes += len(piece)
         if self._field_bytes > MOST_FIELD_BYTES:
-            raise TooLarge(f"The fields of the form have more than {MOST_FIELD_BYTES} bytes.", param=self._name)
+            raise TooLarge(f"The form's fields have more than {MOST_FIELD_BYTES} bytes in all.", param=self._name)
         self._value += piece

@@ -1,7 +1,7 @@
-"""How much a request may send, route by route, and how much of what is sent a process holds at once.
+"""The largest body of each route, and how much of all bodies a process holds at once.
 
-Every list and every object of a request's model has a largest length of its own beside these, which the OpenAPI
-document states; settings may ask for less, never for more.
+Besides, every list and object of a request's model has a largest length, which the OpenAPI document states; settings
+may lower these lengths, never raise them.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from settings import Settings
 KIB, MIB = 1 << 10, 1 << 20
 
 LARGE_BODY_BYTES = 64 * KIB
-"""A body from here on is read by a thread, one at a time, and counted against what all of them may take."""
+"""A body of this size or more is parsed in a thread, one at a time, and counted against the limits of all bodies."""
 
 RECEIVED_PER_MAX_BODY = 4
-"""All large bodies of a process together may have so many times MAX_BODY_MB."""
+"""All large bodies of a process together may have this many times MAX_BODY_MB."""
 
 PARSED_PER_MAX_BODY = 8
-"""What they are parsed into may take so many times MAX_BODY_MB by parsed_bytes(), and one of them half of it."""
+"""Their parsed values may take this many times MAX_BODY_MB, as parsed_bytes() estimates, and one of them half of it."""
 
 PATIENCE_SECONDS = 10.0
-"""How long a large body waits for its turn, each time that it has to; then 503."""
+"""How long a large body waits for each of its turns; then 503."""
 
 RECEIVE_SECONDS = 120.0
 """How long a large body may take to arrive; then 408."""
 
-MOST_ERRORS_TOLD = 10
-LONGEST_TOLD, LONGEST_DETAIL = 300, 4000
-"""Characters of one of them, or of a name that was sent, and of all that an answer says of what is wrong."""
+MAX_ERRORS_LISTED = 10
+MAX_MESSAGE_CHARS, MAX_DETAIL_CHARS = 300, 4000
+"""Longest single message, or name of the client's choice, and longest detail of a problem."""
 
 MOST_CHUNKS = 100_000
 MOST_METADATA_KEYS = 10_000
@@ -43,7 +43,7 @@ _VALUE_BYTES, _STRING_BYTES, _LONG_STRING_BYTES = 64, 200, 64
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """The largest body that *path* takes. *setting* is what the operator sets, None where nobody does."""
+    """The largest body that *path* takes. *setting* is the operator's setting, None for a fixed limit."""
 
     path: str
     largest: int
@@ -59,7 +59,7 @@ OTHER_BODY_BYTES = 256 * KIB
 
 
 def body_limits(settings: Settings) -> Iterator[BodyLimit]:
-    """The table; a path that is not in it takes OTHER_BODY_BYTES."""
+    """All paths but those that take OTHER_BODY_BYTES."""
     yield BodyLimit("/v1/docs/upload", settings.max_upload_mb * MIB, "MAX_UPLOAD_MB")
     for path in ("/v1/docs/upsert", "/v1/docs/upsert/batch"):
         yield BodyLimit(path, settings.max_body_mb * MIB, "MAX_BODY_MB")
@@ -72,15 +72,15 @@ def body_limit(path: str, settings: Settings) -> BodyLimit:
 
 
 def declared_length(scope: Scope) -> int | None:
-    """None: it is not said, as where the body comes in chunks."""
+    """None: the request does not declare it, for example because its body is chunked."""
     length = dict(scope["headers"]).get(b"content-length", b"")
     return int(length) if length.isdigit() and len(length) <= _MOST_DIGITS else None
 
 
 def parsed_bytes(body: bytes) -> int:
-    """The memory that the JSON will take, roughly and rather more than less, without parsing it.
+    """The memory that the JSON will take once parsed: an estimate, rather too high than too low.
 
-    Values are counted by commas and brackets; where strings are long, by those outside of them. Measured with CPython
+    Values are counted by commas and brackets; if strings are long, by those outside of strings. Measured with CPython
     3.11: a float in a list takes 40 bytes, a list 76, a short string 80, a key with its value 104, a model the most.
     """
     plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body

@@ -1,4 +1,4 @@
-"""What HTTP lets any client expect of any server: HEAD, OPTIONS, a slash at the end, compressed bodies, CORS."""
+"""What clients expect of any HTTP server: HEAD, OPTIONS, trailing slashes, compressed bodies, CORS."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ENDS_IN_A_DOC_ID = re.compile("/v1/docs/.+(?<!/chunks)(?<!/file)/+")
 
 
 class Cors:
-    """Pages of CORS_ORIGINS may ask from a browser; others may not. The setting is known when the app has started."""
+    """Pages of CORS_ORIGINS may call the API from a browser. The setting is known once the app has started."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -48,7 +48,7 @@ class Cors:
 
 
 class HeadAndOptions:
-    """HEAD is answered as GET is, without the body; OPTIONS says in Allow what a path takes."""
+    """HEAD is answered like GET, without the body; OPTIONS lists a path's methods in Allow."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -63,7 +63,7 @@ class HeadAndOptions:
 
 
 class GzipBodies:
-    """A body that comes compressed goes on unpacked, piece by piece, so that whoever counts it counts what it holds."""
+    """Decompresses bodies piece by piece, so that limits apply to the decompressed size."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -73,24 +73,24 @@ class GzipBodies:
         if coding == "":
             await self.app(scope, receive, send)
         elif coding in ("gzip", "x-gzip"):
-            kept = [each for each in scope["headers"] if each[0] not in (b"content-encoding", b"content-length")]
-            await self.app({**scope, "headers": kept}, _Unpacked(receive), send)
+            headers = [each for each in scope["headers"] if each[0] not in (b"content-encoding", b"content-length")]
+            await self.app({**scope, "headers": headers}, _Unpacked(receive), send)
         else:
-            detail = f"A body in Content-Encoding {coding!r} is not read: send it as it is, or as gzip."
+            detail = f"A body in Content-Encoding {coding!r} is not supported: send it uncompressed, or as gzip."
             answer = problem(Request(scope), 415, detail, code="unsupported_media_type")
             answer.headers["Accept-Encoding"] = "gzip, identity"
             await answer(scope, receive, send)
 
 
 def without_slash(path: str, method: str) -> str:
-    """A slash at the end makes no other path, but for a doc_id, which may end in one. No POST's path ends in one."""
+    """Trailing slashes are ignored, except after a doc_id, which may end in one. No POST's path ends in a doc_id."""
     if method != "POST" and _ENDS_IN_A_DOC_ID.fullmatch(path):
         return path
     return path.rstrip("/") or "/"
 
 
 class _Unpacked:
-    """Receives what was compressed, in pieces of PIECE_BYTES at the most. Several members are one body (RFC 1952)."""
+    """Decompresses in pieces of at most PIECE_BYTES. Several gzip members are one body (RFC 1952)."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -124,7 +124,7 @@ class _Unpacked:
             try:
                 piece = self._unpacking.decompress(packed, PIECE_BYTES)
             except zlib.error as error:
-                raise HTTPException(400, f"The body is not the gzip that Content-Encoding says: {error}.") from error
+                raise HTTPException(400, f"The body is not valid gzip: {error}.") from error
             packed = self._unpacking.unconsumed_tail or self._unpacking.unused_data
             if piece:
                 yield piece
@@ -139,12 +139,12 @@ def _sharing(app: ASGIApp, origins: list[str]) -> ASGIApp:
 def _coding(scope: Scope) -> str:
     if scope["type"] != "http":
         return ""
-    said = Headers(scope=scope).get("content-encoding", "").strip().lower()
-    return "" if said == "identity" else said
+    coding = Headers(scope=scope).get("content-encoding", "").strip().lower()
+    return "" if coding == "identity" else coding
 
 
 def _without_body(send: Send) -> Send:
-    """Content-Length stays what it is of a GET."""
+    """Content-Length stays that of a GET."""
 
     async def send_head(message: Message) -> None:
         if message["type"] == "http.response.body":
@@ -156,8 +156,8 @@ def _without_body(send: Send) -> Send:
 
 def _allowed(scope: Scope) -> list[str]:
     routes: list[Any] = scope["app"].router.routes
-    found = [method for method in METHODS if _takes(routes, {**scope, "method": method})]
-    return [*found, *(["HEAD"] if "GET" in found else []), "OPTIONS"] if found else []
+    methods = [method for method in METHODS if _takes(routes, {**scope, "method": method})]
+    return [*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"] if methods else []
 
 
 def _takes(routes: list[Any], scope: Scope) -> bool:

@@ -1,4 +1,4 @@
-"""What happens to every request before its route is found: an id, limits, and paths and types made plain."""
+"""What every request passes before its route: an id, limits, and the normalizing of paths and content types."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 PRINTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 SLOWEST_BYTES = 10_000
-HOLD_NAMES = ("/v1/docs/", "/v1/teams/")
+WITH_NAMES = ("/v1/docs/", "/v1/teams/")
 
 
 class RequestId:
-    """Every answer carries X-Request-ID: the one that was sent, else a new one. Log lines carry it too."""
+    """Every answer has an X-Request-ID: the client's own, else a new one. Log lines have it too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -36,8 +36,8 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sent = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        used = sent if PRINTABLE_ID.fullmatch(sent) else uuid.uuid4().hex
+        header = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        used = header if PRINTABLE_ID.fullmatch(header) else uuid.uuid4().hex
         started = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
@@ -55,37 +55,37 @@ class RequestId:
 
 
 class InternalErrors:
-    """An error that nobody expected is answered, and the connection lives on.
+    """An unexpected error is answered, and the connection stays open.
 
-    Starlette's own middleware answers it too, outside of RequestId, but raises it again, upon which the server closes a
-    connection that it has just promised to keep. Only where an answer was cut short is that right.
+    Starlette's own middleware answers it too, outside of RequestId, but raises it again; the server then closes a
+    connection that it has just promised to keep alive. That is right only if an answer was cut short.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_begun = False
+        has_started = False
 
         async def send_noted(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = has_begun or message["type"] == "http.response.start"
+            nonlocal has_started
+            has_started = has_started or message["type"] == "http.response.start"
             await send(message)
 
         try:
             await self.app(scope, receive, send_noted)
         except Exception as error:
-            if scope["type"] != "http" or has_begun:
+            if scope["type"] != "http" or has_started:
                 raise
             answer = await problem_of(Request(scope), error)
             await answer(scope, receive, send)
 
 
 class BodyLimit:
-    """No body is read beyond what api/limits.py says of its path, whatever its length was said to be.
+    """No body is read beyond the limit of its path (api/limits.py), whatever length it declares.
 
-    Nor is one waited for that stops, or hardly moves: REQUEST_TIMEOUT_SECONDS are all the waiting that is done for a
-    body, and one second more for each SLOWEST_BYTES of it. The time in which the service itself is busy does not count.
+    Nor does the service wait for one that stops or hardly moves: for REQUEST_TIMEOUT_SECONDS in all, and one second
+    more for each SLOWEST_BYTES received. Time in which the service itself is busy does not count.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -106,36 +106,36 @@ class BodyLimit:
 
 
 class _Body:
-    """A body on its way in, counted and timed."""
+    """A body that is being received, counted and timed."""
 
     def __init__(self, receive: Receive, *, most_bytes: int, too_long: str, seconds: float) -> None:
         self._receive, self._most_bytes, self._too_long, self._seconds = receive, most_bytes, too_long, seconds
-        self._got, self._waited, self._is_whole = 0, 0.0, False
+        self._received_bytes, self._waited, self._is_whole = 0, 0.0, False
 
     async def receive(self) -> Message:
-        """What comes after the whole body is that the client goes, which may take its time."""
+        """After the whole body only the disconnect follows, which may take any time."""
         if self._is_whole:
             return await self._receive()
         started = time.monotonic()
         try:
-            async with asyncio.timeout(max(self._seconds + self._got / SLOWEST_BYTES - self._waited, 0)):
+            async with asyncio.timeout(max(self._seconds + self._received_bytes / SLOWEST_BYTES - self._waited, 0)):
                 message = await self._receive()
         except TimeoutError:
-            told = f"The body stopped, or came too slowly, for {self._seconds:g} s (REQUEST_TIMEOUT_SECONDS)."
-            raise HTTPException(408, told, headers={"Connection": "close"}) from None
+            reason = f"The body stopped, or arrived too slowly, for {self._seconds:g} s (REQUEST_TIMEOUT_SECONDS)."
+            raise HTTPException(408, reason, headers={"Connection": "close"}) from None
         self._waited += time.monotonic() - started
-        self._got += len(message.get("body", b""))
+        self._received_bytes += len(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
-        if self._got > self._most_bytes:
+        if self._received_bytes > self._most_bytes:
             raise HTTPException(413, self._too_long)
         return message
 
 
 class PlainRequests:
-    """A doc_id or a team may hold any character, a slash too; and curl -d need not say that it sends JSON.
+    """A doc_id or a team may contain any character, a slash too; and curl -d need not declare that it sends JSON.
 
-    A slash at the end of a path makes no difference. Below /v1/docs/ and /v1/teams/ routes are matched against the path
-    as it was sent, so that an encoded slash does not part a name; the route decodes it.
+    A trailing slash makes no difference. Below /v1/docs/ and /v1/teams/ routes are matched against the encoded path, so
+    that an encoded slash does not split a name; the route decodes it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -148,8 +148,8 @@ class PlainRequests:
 
 
 def _plain_path(scope: Scope) -> dict[str, Any]:
-    sent = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
-    return {"path": without_slash(sent if sent.startswith(HOLD_NAMES) else scope["path"], scope["method"])}
+    raw = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
+    return {"path": without_slash(raw if raw.startswith(WITH_NAMES) else scope["path"], scope["method"])}
 
 
 def _plain_type(name: bytes, value: bytes) -> tuple[bytes, bytes]:

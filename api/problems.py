@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 import errors
 from api.headers import rate_limit_headers
-from api.limits import LONGEST_DETAIL, LONGEST_TOLD, MOST_ERRORS_TOLD
+from api.limits import MAX_DETAIL_CHARS, MAX_ERRORS_LISTED, MAX_MESSAGE_CHARS
 from api.statuses import STATUS_OF_ERROR, UNEXPECTED, Problem, body_of
 from database.problems import DriverError
 from errors import ServiceError
@@ -22,16 +22,16 @@ from errors import ServiceError
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = "5"
-LONGEST_SHOWN = 100
+MAX_PARAM_CHARS = 100
 OUT_OF_MEMORY = (
-    "It takes more memory than the service has, or may take (MEMORY_LIMIT_MB): send less at once, or try again."
+    "This needs more memory than the service has, or may take (MEMORY_LIMIT_MB): send less at once, or try again."
 )
 
 
 def problem(request: Request, status: int, detail: str, *, code: str, param: str | None = None) -> Problem:
     param = _clipped(param) if param else None
     instance = _clipped(request.url.path)
-    body = body_of(status, detail[:LONGEST_DETAIL], code=code, instance=instance, param=param)
+    body = body_of(status, detail[:MAX_DETAIL_CHARS], code=code, instance=instance, param=param)
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return Problem(_printable(body), status_code=status, headers=headers)
 
@@ -45,16 +45,16 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def errors_in_body(error: ValidationError) -> list[dict[str, Any]]:
-    """What is wrong with a body, for a RequestValidationError.
+    """The errors of a body, for a RequestValidationError.
 
-    Lists are read up to their first item that is wrong, so these are few, however much is wrong with a body.
+    Lists are validated up to their first invalid item, so there are few, however wrong a body is.
     """
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [{**each, "loc": ("body", *each["loc"])} for each in found]
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return [{**each, "loc": ("body", *each["loc"])} for each in details]
 
 
 async def problem_of(request: Request, error: Exception) -> Problem:
-    """The same for an error that comes too late to be the answer itself."""
+    """For an error that occurs too late for an exception handler."""
     if isinstance(error, ServiceError):
         return await _service_error(request, error)
     if isinstance(error, MemoryError):
@@ -78,21 +78,21 @@ async def _service_error(request: Request, error: Exception) -> Problem:
 
 async def _invalid_request(request: Request, error: Exception) -> Problem:
     assert isinstance(error, RequestValidationError)
-    sent = error.errors()
-    told = [(_param(each["loc"]), _message(each)) for each in sent[:MOST_ERRORS_TOLD]]
-    detail = "; ".join(_clipped(f"{param}: {message}" if param else message) for param, message in told)
-    if len(sent) > len(told):
-        detail += f"; and {len(sent) - len(told)} more, {len(sent)} in all"
-    return problem(request, 422, detail, code="invalid_request", param=told[0][0])
+    details = error.errors()
+    listed = [(_param(each["loc"]), _message(each)) for each in details[:MAX_ERRORS_LISTED]]
+    detail = "; ".join(_clipped(f"{param}: {message}" if param else message) for param, message in listed)
+    if len(details) > len(listed):
+        detail += f"; and {len(details) - len(listed)} more, {len(details)} in all"
+    return problem(request, 422, detail, code="invalid_request", param=listed[0][0])
 
 
 async def _http_error(request: Request, error: Exception) -> Problem:
     assert isinstance(error, HTTPException)
     detail = str(error.detail)
     if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
-        detail = f"There is no {request.method} {request.url.path}: see /docs for what there is."
+        detail = f"There is no {request.method} {request.url.path}: see /docs for the routes."
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{request.url.path} does not take {request.method}: see /docs for what it takes."
+        detail = f"{request.url.path} does not take {request.method}: see /docs for its methods."
     code = "too_large" if error.status_code == 413 else HTTPStatus(error.status_code).name.lower()
     answer = problem(request, error.status_code, detail, code=code)
     answer.headers.update(error.headers or {})
@@ -101,7 +101,7 @@ async def _http_error(request: Request, error: Exception) -> Problem:
 
 async def _database_error(request: Request, error: Exception) -> Problem:
     log.error("%s %s", request.method, request.url.path, exc_info=error)
-    return problem(request, 503, "The database does not answer as it should: try again.", code="database_unavailable")
+    return problem(request, 503, "The database failed unexpectedly: try again.", code="database_unavailable")
 
 
 async def _out_of_memory(request: Request, error: Exception) -> Problem:  # noqa: ARG001
@@ -115,25 +115,25 @@ async def _unexpected(request: Request, error: Exception) -> Problem:
 
 
 def _param(location: tuple[Any, ...]) -> str | None:
-    """A field of the request in dotted form; where it was (body, query) is not part of its name."""
+    """A field of the request, dotted, without the part that it is in (body, query)."""
     parts = [str(part) for part in location[1:] if not isinstance(part, int) or len(location) > 2]
-    parts = parts[:-1] if parts[-1:] == ["[key]"] else parts  # of an object whose key is to blame
-    return ".".join(part if len(part) <= LONGEST_SHOWN else f"{part[:LONGEST_SHOWN]}…" for part in parts) or None
+    parts = parts[:-1] if parts[-1:] == ["[key]"] else parts  # an invalid key of an object
+    return ".".join(part if len(part) <= MAX_PARAM_CHARS else f"{part[:MAX_PARAM_CHARS]}…" for part in parts) or None
 
 
 def _message(each: Mapping[str, Any]) -> str:
     if each["type"] == "extra_forbidden":
-        return "There is no such field: see /docs for those there are."
+        return "There is no such field: see /docs for the fields."
     return str(each["msg"]).removeprefix("Value error, ").replace(" after validation", "")
 
 
 def _clipped(text: str) -> str:
-    """What was sent may stand in an answer, but not make it long."""
-    return text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}…"
+    """An answer may quote the request, but not at length."""
+    return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"
 
 
 def _printable(value: Any) -> Any:
-    """What was sent may hold lone surrogates; an answer may not."""
+    """A request may contain lone surrogates; an answer may not."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):

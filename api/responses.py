@@ -1,7 +1,7 @@
-"""What each route can answer, for the OpenAPI document: every status, its content type and the headers that matter.
+"""The answers of each route, for the OpenAPI document: every status with its content type and its headers.
 
-A route says with @raises what may go wrong in it; what may go wrong in every one of them is said here. A status and its
-codes follow from the errors, as statuses.py maps them.
+A route declares its own errors with @raises; those of every route are listed here. Statuses and codes follow from the
+errors, as statuses.py maps them.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ OF_BODIES: Mapping[int, tuple[str, str]] = {
 
 
 class ErrorOut(BaseModel):
-    """The same for clients that know OpenAI's errors."""
+    """The same in the shape of OpenAI's errors."""
 
     message: str
     type: str
-    param: str | None = Field(description="The field of the request that is to blame")
+    param: str | None = Field(description="The field of the request that is wrong")
     code: str
 
 
 class ProblemOut(BaseModel):
-    """RFC 9457. detail says what was wrong and what to do; error.code is for programs."""
+    """RFC 9457. detail says what is wrong and what to do; error.code is for programs."""
 
     type: str
     title: str
@@ -57,14 +57,14 @@ class ProblemOut(BaseModel):
 HEADERS: Mapping[str, Schema] = {
     name: {"description": description, "schema": {"type": kind}}
     for name, kind, description in (
-        ("X-Request-ID", "string", "The one that was sent, else a new one; log lines have it too"),
-        ("Location", "string", "The job that goes on with it, if one does"),
+        ("X-Request-ID", "string", "The request's own, else a new one; log lines have it too"),
+        ("Location", "string", "The job that continues the request, if there is one"),
         ("ETag", "string", "A hash of the content"),
-        ("Retry-After", "integer", "Seconds until it is worth while to ask again"),
-        ("WWW-Authenticate", "string", "How to show an API key"),
-        ("RateLimit-Limit", "integer", "How many requests the key or its team may send; only where a limit is set"),
-        ("RateLimit-Remaining", "integer", "How many are left of them"),
-        ("RateLimit-Reset", "integer", "Seconds until all are there again"),
+        ("Retry-After", "integer", "Seconds to wait before trying again"),
+        ("WWW-Authenticate", "string", "How to send an API key"),
+        ("RateLimit-Limit", "integer", "Requests that the key or its team may send; only if a limit is set"),
+        ("RateLimit-Remaining", "integer", "Requests left"),
+        ("RateLimit-Reset", "integer", "Seconds until the limit is reset"),
     )
 }
 _HEADERS_OF: Mapping[int, tuple[str, ...]] = {
@@ -85,7 +85,7 @@ PUBLIC_NAMES = {
 
 
 def raises(*kinds: type[ServiceError]) -> Callable[[Endpoint], Endpoint]:
-    """Stands below @needs: what may go wrong in this route beside what may go wrong in any."""
+    """Stands below @needs: the errors of this route besides those of every route."""
 
     def declare(endpoint: Endpoint) -> Endpoint:
         vars(endpoint)["raises"] = kinds
@@ -95,7 +95,7 @@ def raises(*kinds: type[ServiceError]) -> Callable[[Endpoint], Endpoint]:
 
 
 def answers_of(endpoint: Callable[..., Any], *, is_open: bool, also: Iterable[type[ServiceError]]) -> dict[int, Schema]:
-    """The problems of a route by their status. *is_open*: it is answered without a key."""
+    """The problems of a route by their status. *is_open*: the route needs no key."""
     keyed = (errors.RateLimited,) if is_open else WITH_KEYS
     others = (*ANYWHERE, *also, *vars(endpoint).get("raises", ()))
     codes: dict[int, dict[str, str]] = {HTTPStatus.INTERNAL_SERVER_ERROR: {INTERNAL: UNEXPECTED}}
@@ -112,11 +112,11 @@ def answers_of(endpoint: Callable[..., Any], *, is_open: bool, also: Iterable[ty
 
 def merged(problems: Mapping[int, Schema], others: Mapping[int | str, Schema]) -> dict[int | str, Schema]:
     """A status may be a problem or something else."""
-    found = dict(others)
+    answers = dict(others)
     for status, problem in problems.items():
         other = others.get(status, {})
-        found[status] = {**problem, **other, "content": {**problem["content"], **other.get("content", {})}}
-    return found
+        answers[status] = {**problem, **other, "content": {**problem["content"], **other.get("content", {})}}
+    return answers
 
 
 def with_headers(*names: str) -> dict[int | str, Schema]:
@@ -125,7 +125,7 @@ def with_headers(*names: str) -> dict[int | str, Schema]:
 
 
 def complete(document: Schema) -> None:
-    """What the answers of all routes share: their components, and the headers of each."""
+    """Add the components that all answers share, and the headers of each."""
     schemas = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
     document["components"]["schemas"] |= {**schemas.pop("$defs"), "ProblemOut": schemas}
     document["components"]["headers"] = dict(HEADERS)
@@ -150,9 +150,9 @@ def _use_public_names(document: Schema) -> None:
 
 
 def _problem(status: int, codes: Mapping[str, str], *, note: str) -> Schema:
-    """*codes* with what each means."""
+    """*codes* with the meaning of each."""
     title = HTTPStatus(status).phrase
-    examples = {code: {"value": body_of(status, told, code=code, instance="/v1/…")} for code, told in codes.items()}
+    examples = {code: {"value": body_of(status, detail, code=code, instance="/v1/…")} for code, detail in codes.items()}
     content = {"schema": {"$ref": "#/components/schemas/ProblemOut"}, "examples": examples}
     headers = _references(_HEADERS_OF.get(status, ()))
     return {

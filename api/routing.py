@@ -1,4 +1,4 @@
-"""How a route lets in, reads its body and repeats its answer: scopes, strict JSON, Idempotency-Key on what writes."""
+"""How a route admits a caller, reads the body and repeats an answer: scopes, strict JSON, Idempotency-Key on writes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEYED = {
             "name": "Idempotency-Key",
             "in": "header",
             "required": False,
-            "description": "The same key with the same request gets the first answer again",
+            "description": "The same request with the same key gets the first answer again",
             "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
         }
     ]
@@ -43,7 +43,7 @@ KEYED = {
 
 
 class StrictRequest(Request):
-    """A request whose body has been read: as one thing that the JSON says, and as the model that the route takes."""
+    """A request whose body has been parsed once, into the model that the route takes."""
 
     _read: Any = None
 
@@ -51,7 +51,7 @@ class StrictRequest(Request):
         return self._read
 
     async def read(self, model: TypeAdapter[Any], held: AsyncExitStack) -> None:
-        """Raises what says what is wrong with the body. What a large one takes is given back when *held* ends."""
+        """Raises Invalid, TooLarge, Overloaded or RequestValidationError. *held* holds the memory of a large body."""
         length = declared_length(self.scope)
         if length == 0:
             return
@@ -64,7 +64,7 @@ class StrictRequest(Request):
     async def _read_large(self, model: TypeAdapter[Any], held: AsyncExitStack, length: int | None) -> None:
         runtime, large = self.state.runtime, self.state.large_bodies
         expected = body_limit(self.url.path, runtime.settings).largest if length is None else length
-        await held.enter_async_context(large.received.taken(expected))
+        await held.enter_async_context(large.received.reserve(expected))
         try:
             async with asyncio.timeout(RECEIVE_SECONDS):
                 body = await self._received()
@@ -80,11 +80,11 @@ class StrictRequest(Request):
         try:
             return await self.body()
         except ClientDisconnect as error:
-            raise HTTPException(400, "The body broke off.") from error
+            raise HTTPException(400, "The connection broke before the body was complete.") from error
 
 
 class StrictRoute(APIRoute):
-    """Lets in who may come in, and reads strictly what they sent. One that no @needs stands above cannot be made."""
+    """Admits callers by their scopes and reads bodies strictly. A route without @needs cannot be created."""
 
     also_raises: tuple[type[ServiceError], ...] = ()
 
@@ -94,8 +94,8 @@ class StrictRoute(APIRoute):
         problems = answers_of(endpoint, is_open=not self.any_of, also=self.also_raises)
         options["responses"] = merged(problems, options.get("responses") or {})
         super().__init__(path, endpoint, **options)
-        sent = self.body_field.field_info.annotation if self.body_field else None
-        self.body_model = TypeAdapter[Any](sent) if sent is not None else None
+        body = self.body_field.field_info.annotation if self.body_field else None
+        self.body_model = TypeAdapter[Any](body) if body is not None else None
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
@@ -119,9 +119,9 @@ class StrictRoute(APIRoute):
 
 
 class WritingRoute(StrictRoute):
-    """A POST that is sent again with the same Idempotency-Key gets the first one's answer again.
+    """A POST that is repeated with the same Idempotency-Key gets the first answer again.
 
-    An answer that says no-store holds a secret and is not kept: its repetition is told that it was done.
+    An answer with no-store contains a secret and is not stored: a repetition gets a 409 instead.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -139,34 +139,37 @@ class WritingRoute(StrictRoute):
 
 def _refuse_nul(request: Request) -> None:
     if b"%00" in request.scope.get("raw_path", b"") + request.scope["query_string"]:
-        raise Invalid("The URL has a NUL character (%00) in it, which no name has.")
+        raise Invalid("The URL contains a NUL character (%00); no name has one.")
 
 
 async def _handle_keyed(request: StrictRequest, handle: Handler, key: str) -> Response:
-    return await answer_once(request, handle, key, whose=await _tenant(request), content=await request.body())
+    return await answer_once(request, handle, key, tenant=await _tenant(request), content=await request.body())
 
 
-async def answer_once(request: Request, handle: Handler, key: str, *, whose: str, content: bytes) -> Response:
-    """The answer of *handle*, or the one that was given before to the same *content* under this key."""
+async def answer_once(request: Request, handle: Handler, key: str, *, tenant: str, content: bytes) -> Response:
+    """The answer of *handle*, or the stored one if the same *content* was answered under this key before."""
     if not 0 < len(key) <= LONGEST_KEY:
         raise Invalid(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.", param="Idempotency-Key")
     idempotency = request.state.runtime.operations.idempotency
-    told = await run_in_threadpool(_digest, f"{request.method} {request.url.path}?{request.url.query}\n", content)
-    whose = request.state.principal.tenant_id or whose
-    key = hashlib.sha256(f"{request.url.path}\n{whose}\n{key}".encode()).hexdigest()
-    given = await run_in_threadpool(idempotency.begin, key, told)
-    if given is not None:
-        return Response(given.body, given.status_code, {**given.headers, "Idempotency-Replayed": "true"})
+    digest = await run_in_threadpool(_digest, f"{request.method} {request.url.path}?{request.url.query}\n", content)
+    tenant = request.state.principal.tenant_id or tenant
+    key = hashlib.sha256(f"{request.url.path}\n{tenant}\n{key}".encode()).hexdigest()
+    stored = await run_in_threadpool(idempotency.begin, key, digest)
+    if stored is not None:
+        return Response(stored.body, stored.status_code, {**stored.headers, "Idempotency-Replayed": "true"})
     try:
         answer = await handle(request)
     except BaseException:
-        await run_in_threadpool(idempotency.release, key, told)
+        await run_in_threadpool(idempotency.release, key, digest)
         raise
-    kept = answer
+    repeated = answer
     if answer.headers.get("cache-control") == "no-store":
-        kept = problem(request, 409, "This was done before, and what it answered was shown once.", code="conflict")
-    headers = {name: value for name, value in kept.headers.items() if name in ("content-type", "location", "etag")}
-    await run_in_threadpool(idempotency.keep, key, told, GivenAnswer(kept.status_code, bytes(kept.body), headers))
+        message = "This request was completed before; its answer is shown once."
+        repeated = problem(request, 409, message, code="conflict")
+    headers = {name: value for name, value in repeated.headers.items() if name in ("content-type", "location", "etag")}
+    await run_in_threadpool(
+        idempotency.keep, key, digest, GivenAnswer(repeated.status_code, bytes(repeated.body), headers)
+    )
     return answer
 
 
@@ -186,7 +189,7 @@ async def _tenant(request: StrictRequest) -> str:
 def _require_json_type(content_type: str) -> None:
     kind = content_type.partition(";")[0].strip().lower()
     if kind and not (kind.startswith("application/") and kind.endswith(("/json", "+json"))):
-        raise Invalid(f"Send JSON, as Content-Type: application/json says; this is {kind[:100]!r}.")
+        raise Invalid(f"Send JSON with Content-Type: application/json, not {kind[:100]!r}.")
 
 
 def _validated(model: TypeAdapter[Any], context: BodyContext, body: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""The status of each error, and the body that tells it: application/problem+json (RFC 9457)."""
+"""The status of each error, and the body of a problem: application/problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
 }
-UNEXPECTED = "Something went wrong inside the service. The log has the details under this answer's X-Request-ID."
+UNEXPECTED = "The service failed unexpectedly. Its log has the details under this answer's X-Request-ID."
 
 
 class Problem(JSONResponse):
@@ -47,7 +47,7 @@ class Problem(JSONResponse):
 
 
 def body_of(status: int, detail: str, *, code: str, instance: str, param: str | None = None) -> dict[str, Any]:
-    """As in RFC 9457, and beside it in the shape that clients of OpenAI read."""
+    """RFC 9457, and beside it the shape that OpenAI clients read."""
     title = HTTPStatus(status).phrase
     return {
         "type": f"urn:ai3-datafactory:error:{code}",

@@ -1,10 +1,10 @@
-"""What a string of a request may be. Every field of every request has one of these kinds, and the schema says so.
+"""The kinds of strings in requests. Every field has one of them, and the schema says so.
 
-A name names something and is looked up as it stands. A line is shown among others. A text may have any number of lines,
-and loses its NUL characters, or has U+FFFD for each where it is stored; nowhere else is there one. Lone surrogates are
-no characters: see StrictRequest.
+A name is looked up exactly as it is. A line is shown among others. A text may have any number of lines; its NUL
+characters are dropped, or replaced by U+FFFD if it is stored. In other strings they are refused. Lone surrogates are
+not characters: see StrictRequest.
 
-A limit that is a setting stands in the schema as x-setting until App.openapi() puts its value there.
+A limit that is a setting is x-setting in the schema until App.openapi() replaces it by its value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LONGEST_CURSOR = 10_000
 
 
 def at_most(setting: str, **more: Any) -> Any:
-    """The longest is what a *setting* says, which a service checks."""
+    """The longest length is a *setting*, which a service checks."""
     return Field(json_schema_extra={"x-setting": setting.upper(), **more})
 
 
@@ -52,9 +52,9 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def _refuse(told: str | None) -> None:
-    if told is not None:
-        raise ValueError(f"It {told}: take it out.")
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise ValueError(f"It {reason}: take it out.")
 
 
 Word = Annotated[str, Field(max_length=100), AfterValidator(_line)]
@@ -71,7 +71,7 @@ JsonObject = Annotated[dict[str, Any], Field(max_length=MOST_KEYS), AfterValidat
 
 
 def with_limits(schema: Any, settings: Settings) -> None:
-    """Put the value of each x-setting into the schema, which is changed."""
+    """Put the value of each x-setting into *schema*, in place."""
     for each in schemas_in(schema):
         if "x-setting" in each:
             each[_LIMITS[each["type"]]] = getattr(settings, each["x-setting"].lower())

@@ -20,19 +20,19 @@ from settings import Settings
 
 SECONDS_PER_LINE = 5.0
 
-Tenant = Annotated[str, typer.Option("--tenant", help="Whose documents: the API's tenant_id.")]
-Namespace = Annotated[str, typer.Option("--namespace", help="Which of the tenant's collections.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="The tenant: the API's tenant_id.")]
+Namespace = Annotated[str, typer.Option("--namespace", help="One of the tenant's collections.")]
 
 
 def group() -> typer.Typer:
-    """Commands that belong together."""
+    """A group of commands."""
     return typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 def settings_of(context: typer.Context) -> Settings:
-    given = {"database_url": context.obj} if context.obj else {}
+    overrides = {"database_url": context.obj} if context.obj else {}
     try:
-        return Settings(**given)
+        return Settings(**overrides)
     except ValidationError as error:
         for each in error.errors():
             complain(f"{str(each['loc'][0]).upper()}={each['input']!r} is not allowed: {each['msg']}.")
@@ -47,20 +47,20 @@ def opened(context: typer.Context) -> Iterator[Runtime]:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What the service says on purpose is for the operator: one line, no traceback."""
+    """Show a ServiceError as one line, without a traceback."""
     try:
         yield
     except ServiceError as error:
         raise failed(str(error)) from error
 
 
-def failed(why: str) -> typer.Exit:
-    complain(why)
+def failed(reason: str) -> typer.Exit:
+    complain(reason)
     return typer.Exit(1)
 
 
-def complain(why: str) -> None:
-    typer.echo(f"error: {_printable(' '.join(why.split()))}", err=True)
+def complain(reason: str) -> None:
+    typer.echo(f"error: {_printable(' '.join(reason.split()))}", err=True)
 
 
 def say(line: str) -> None:
@@ -68,33 +68,33 @@ def say(line: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """Without what would steer the terminal, or what it cannot write: names and texts come from anybody."""
+    """Without control characters, and without what the terminal cannot write: names and texts are anybody's."""
     return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows how many are done on stderr: a bar on a terminal, elsewhere a line every few seconds."""
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show progress on stderr: a bar on a terminal, elsewhere a line every few seconds."""
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bars:
-            task = bars.add_task(what, total=total)
+            task = bars.add_task(label, total=total)
             yield lambda done: bars.update(task, completed=done)
         return
-    said = time.monotonic()
+    last_line_at = time.monotonic()
 
     def show(done: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= SECONDS_PER_LINE:
-            said = time.monotonic()
-            typer.echo(f"{what}: {done} of {total}", err=True)
+        nonlocal last_line_at
+        if time.monotonic() - last_line_at >= SECONDS_PER_LINE:
+            last_line_at = time.monotonic()
+            typer.echo(f"{label}: {done} of {total}", err=True)
 
     yield show
 
 
 def show_table(titles: list[str], rows: Sequence[tuple[object, ...]]) -> None:
-    """What does not fit a narrow terminal is wrapped by it: ids and statuses cut short are of no use."""
+    """A narrow terminal wraps long rows: truncated ids and statuses are useless."""
     console = Console(markup=False, highlight=False, emoji=False)
     console.width = max(console.width, 140) if console.is_terminal else 1000
     table = Table(box=None, pad_edge=False, header_style="bold")

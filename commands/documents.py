@@ -1,4 +1,4 @@
-"""Put files in, and search."""
+"""Ingest files, and search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.operations.folders import Listing, Outcome, Target, find_files
 from services.search.checking import checked, choose_mode
 from services.search.question import Passage, Question
 
-FAILURES_SHOWN = 20
+MOST_LINES = 20
 PASSAGE_CHARS = 200
 
 commands = group()
@@ -23,23 +23,27 @@ commands = group()
 @commands.command()
 def ingest(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files, taken whatever they are; folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files, of any type; folders.")],
     *,
     tenant: Tenant,
     namespace: Namespace,
-    strategy: Annotated[str | None, typer.Option(help="How to cut; else what fits each type.")] = None,
-    enrich: Annotated[bool, typer.Option(help="Embed each chunk with its file's name and its headings.")] = True,
-    glob: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Take these files of the folders.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Chunking strategy; otherwise the one that fits each type.")
+    ] = None,
+    enrich: Annotated[bool, typer.Option(help="Embed each chunk with its file's name and headings.")] = True,
+    glob: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Take only these files of the folders.")
+    ] = None,
     follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Take what symbolic links in the folders lead to, wherever that is.")
+        bool, typer.Option("--follow-links", help="Follow symbolic links in the folders, wherever they lead.")
     ] = False,
 ) -> None:
-    """Put files into a namespace. Files that did not change are embedded no second time.
+    """Ingest files into a namespace. Unchanged files are not embedded again.
 
     Of folders: PDF, DOCX, PPTX, XLSX, HTML, EPUB, EML, CSV, TSV, JSON, .txt .text .md .markdown .rst, LICENSE, COPYING,
-    README*; nothing hidden, and nothing behind a symbolic link. Their text is kept, the files are not. A document's id
-    is the path of its file from the given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it are
-    the same. A file that was removed from the folder stays in the namespace.
+    README*; no hidden files, and nothing behind a symbolic link. Their text is stored, the files are not. A document's
+    id is the path of its file from the given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it
+    are the same. A file that was removed from the folder stays in the namespace.
     """
     started = time.monotonic()
     listing = find_files(paths, glob or [], follow_links=follow_links)
@@ -51,10 +55,10 @@ def ingest(
                 for outcome in runtime.operations.folders.ingest(listing.files, target):
                     total += outcome
                     show(total.files - len(listing.failed))
-        finally:  # what was stored before the disk was full, or somebody lost patience, stays stored
+        finally:  # what was stored before an error or Ctrl-C stays stored
             _summarize(total, listing, time.monotonic() - started)
     if not total.files:
-        typer.echo("There is no such file: name files, or say with --glob which ones to take.", err=True)
+        typer.echo("There are no such files: name files, or select them with --glob.", err=True)
     if total.failed:
         raise typer.Exit(1)
 
@@ -67,9 +71,9 @@ def search(
     tenant: Tenant,
     namespace: Namespace,
     top_k: Annotated[int, typer.Option(min=1, help="Most passages to show.")] = 5,
-    mode: Annotated[Mode | None, typer.Option(help="How to search; SEARCH_MODE if it is left out.")] = None,
+    mode: Annotated[Mode | None, typer.Option(help="Search mode; otherwise SEARCH_MODE.")] = None,
 ) -> None:
-    """Show the passages that are nearest to QUERY."""
+    """Show the best passages for QUERY."""
     with opened(context) as runtime:
         limits = runtime.search.limits
         question = Question(tenant, namespace, query.replace("\x00", " "), top_k, mode=choose_mode(mode, limits))
@@ -85,20 +89,20 @@ def search(
 def _summarize(total: Outcome, listing: Listing, seconds: float) -> None:
     done, count = total.done, len(listing.files) + len(listing.failed)
     skipped = done.skipped_docs + len(total.empty)
-    left = f", {count - total.files} not tried" if count > total.files else ""
+    rest = f", {count - total.files} not tried" if count > total.files else ""
     empty = f" ({len(total.empty)} empty)" if total.empty else ""
-    say(f"docs    {done.upserted_docs} upserted, {skipped} skipped{empty}, {len(total.failed)} failed{left}")
+    say(f"docs    {done.upserted_docs} upserted, {skipped} skipped{empty}, {len(total.failed)} failed{rest}")
     say(f"chunks  {done.chunks_created}: {done.chunks_embedded} embedded, {done.chunks_reused} reused")
     if listing.links:
         say(f"links   {len(listing.links)} passed over")
     say(f"time    {seconds:.1f} s")
     reasons = [f"failed  {each.name}: {each.reason}" for each in total.failed]
     links = [f"passed  {each.name}: {each.reason}" for each in listing.links]
-    for found in (reasons, [f"skipped {name}: empty" for name in total.empty], links):
-        for line in found[:FAILURES_SHOWN]:
+    for lines in (reasons, [f"skipped {name}: empty" for name in total.empty], links):
+        for line in lines[:MOST_LINES]:
             say(line)
-        if len(found) > FAILURES_SHOWN:
-            say(f"        and {len(found) - FAILURES_SHOWN} more")
+        if len(lines) > MOST_LINES:
+            say(f"        and {len(lines) - MOST_LINES} more")
 
 
 def _show_passage(rank: int, passage: Passage) -> None:

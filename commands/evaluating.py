@@ -1,4 +1,4 @@
-"""`manage.py eval`: from files to what is asked, from the report to tables, a picture and a file of rankings."""
+"""`manage.py eval`: files in; tables, a picture and a file of rankings out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Read = TypeVar("Read")
 Table = tuple[list[str], Sequence[tuple[object, ...]]]
 
 
-def asked_by(
+def read_evaluation(
     place: tuple[str, str],
     *,
     queries: Path,
@@ -30,7 +30,7 @@ def asked_by(
     embedding_version: str | None,
     against: Path | None,
 ) -> Evaluation:
-    """Raises Invalid, naming the file, where one cannot be read. Earlier rankings are named after their file."""
+    """Raises Invalid, naming the file, if one cannot be read. Earlier rankings are named after their file."""
     earlier = _read(against, read_runs) if against else {}
     return Evaluation(
         *place,
@@ -43,22 +43,25 @@ def asked_by(
 
 
 def check_outputs(*, plot: Path | None, save: Path | None) -> None:
-    """Before the long work."""
+    """Raises Invalid, before the long work starts."""
     if plot is not None and plot.suffix.lower() not in PICTURES:
-        raise Invalid(f"--plot {plot} must end in {' or '.join(PICTURES)}, which says what kind of picture it is.")
+        raise Invalid(f"--plot {plot} must end in {' or '.join(PICTURES)}.")
     for path in (plot, save):
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-            raise Invalid(f"{path} cannot be written: {why}.")
+            reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+            raise Invalid(f"{path} cannot be written: {reason}.")
 
 
 def tables(report: Report) -> Iterator[Table]:
-    """The figures of each setting; then what separates each from the first, where there are several."""
+    """The figures of each setting; then, if there are several, their differences from the first."""
     rows = [(each.mode, *(f"{value:.4f}" for value in each.figures.values())) for each in report.settings]
     yield ["", *MEASURES], rows
     names = list(dict.fromkeys(each.mode for each in report.comparisons))
     compared = [
-        (f"{name} - {report.settings[0].mode}", *(_told(each) for each in report.comparisons if each.mode == name))
+        (
+            f"{name} - {report.settings[0].mode}",
+            *(_difference(each) for each in report.comparisons if each.mode == name),
+        )
         for name in names
     ]
     if compared:
@@ -75,7 +78,7 @@ def remarks(report: Report) -> Iterator[str]:
 
 
 def save(report: Report, path: Path) -> None:
-    """What was found, as a TREC run that --against reads."""
+    """The rankings, as a TREC run that --against reads."""
     runs = {each.mode: each.run for each in report.settings}
     with _writing(path):
         path.write_text("".join(write_runs(runs)), encoding="utf-8")
@@ -88,17 +91,17 @@ def plot(report: Report, path: Path) -> None:
     figure = Figure(INCHES, layout="constrained")
     axes = figure.add_subplot(ylim=(0, 1.08), title=f"{len(report.judged.queries)} queries")
     width = 0.8 / len(report.settings)
-    shown = []
+    patches = []
     for number, setting in enumerate(report.settings):
         places = [group + width * (number - (len(report.settings) - 1) / 2) for group in range(len(MEASURES))]
         bars = axes.bar(places, list(setting.figures.values()), 0.95 * width)
         axes.bar_label(bars, fmt="%.3f", fontsize="small")
-        shown.append(bars.patches[0])
+        patches.append(bars.patches[0])
     axes.set_xticks(range(len(MEASURES)), list(MEASURES))
     axes.set_ylabel("mean")
-    names = [f" {each.mode}" for each in report.settings]  # one that begins with _ would be left out
-    for text in figure.legend(shown, names, loc="outside lower center", ncols=3).get_texts():
-        text.set_parse_math(False)  # and it may hold a dollar
+    names = [f" {each.mode}" for each in report.settings]  # a name that begins with _ would be left out
+    for text in figure.legend(patches, names, loc="outside lower center", ncols=3).get_texts():
+        text.set_parse_math(False)  # a name may contain a dollar sign
     with _writing(path):
         figure.savefig(path)
 
@@ -122,6 +125,6 @@ def _writing(path: Path) -> Iterator[None]:
         raise Invalid(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _told(compared: Comparison) -> str:
+def _difference(compared: Comparison) -> str:
     chance = "-" if compared.p_value is None else f"{compared.p_value:.3f}"
     return f"{compared.difference:+.4f} ({f'<{LEAST_P}' if chance == '0.000' else chance})"

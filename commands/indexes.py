@@ -1,4 +1,4 @@
-"""Look after indexes: what there is, rebuild, verify."""
+"""Indexes: statistics, rebuild, verify; and embedding versions."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ commands = group()
 def stats(
     context: typer.Context,
     *,
-    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Only of this name.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Only this namespace.")] = None,
 ) -> None:
-    """Show what is indexed, and how many jobs there are."""
+    """Show the indexes, and the number of jobs."""
     with opened(context) as runtime:
         indexes = runtime.operations.observing.index_stats(tenant_id=tenant, namespace=namespace)
         jobs = runtime.queue.stats()
@@ -53,9 +53,13 @@ def rebuild(
     *,
     tenant: Tenant,
     namespace: Namespace,
-    reembed: Annotated[bool, typer.Option("--reembed", help="Make the vectors anew, with this model.")] = False,
-    new_embedding_version: Annotated[str | None, typer.Option(help="With --reembed: its new name.")] = None,
-    wait: Annotated[bool, typer.Option(help="Stay until the job has ended.")] = False,
+    reembed: Annotated[
+        bool, typer.Option("--reembed", help="Compute the vectors anew, with the current model.")
+    ] = False,
+    new_embedding_version: Annotated[
+        str | None, typer.Option(help="With --reembed: the name of the new version.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the job has ended.")] = False,
 ) -> None:
     """Queue a rebuild of a namespace's index for a worker, and print the job's id."""
     with opened(context) as runtime:
@@ -70,12 +74,12 @@ def rebuild(
 
 @commands.command()
 def versions(context: typer.Context) -> None:
-    """Show the embedding versions: what each stands for, and how many namespaces and waiting rebuilds use it."""
+    """Show the embedding versions: their models, and how many namespaces and pending rebuilds use each."""
     with opened(context) as runtime:
         rows = [
             (
                 each.row.name,
-                "(vectors from outside)" if each.row.is_external else each.row.model,
+                "(external vectors)" if each.row.is_external else each.row.model,
                 each.row.dimension,
                 f"{each.row.created_at:%Y-%m-%d}",
                 each.namespaces,
@@ -83,14 +87,14 @@ def versions(context: typer.Context) -> None:
             )
             for each in runtime.index.versions.listed()
         ]
-    show_table(["version", "model", "dimension", "made", "namespaces", "rebuilds"], rows)
+    show_table(["version", "model", "dimension", "created", "namespaces", "rebuilds"], rows)
 
 
 @commands.command()
 def free_version(context: typer.Context, name: str) -> None:
-    """Forget an embedding version that nothing uses, with its vectors, so that another model can have the name.
+    """Delete an unused embedding version and its vectors, so that another model can have the name.
 
-    A process that used it answers nothing under that name until it is started again.
+    Processes that used it refuse that name until they are restarted.
     """
     with opened(context) as runtime:
         vectors = runtime.index.versions.free(name)
@@ -99,7 +103,7 @@ def free_version(context: typer.Context, name: str) -> None:
 
 @commands.command()
 def verify(context: typer.Context) -> None:
-    """Compare database, checkpoint and what came since, for every namespace. Changes nothing."""
+    """Compare database, checkpoint and tail of every namespace. Changes nothing."""
     with opened(context) as runtime:
         were_clean = [_show_verdict(verdict) for verdict in runtime.index.verifying.verify()]
     if not all(were_clean):
@@ -108,30 +112,26 @@ def verify(context: typer.Context) -> None:
 
 
 def _wait(runtime: Runtime, job_id: str) -> JobInfo:
-    """The job once it has ended. Whoever stops waiting does not stop the job."""
-    has_complained = False
+    """The job once it has ended. Ctrl-C stops the waiting, not the job."""
+    has_warned = False
     with progress("rebuild", 100) as show:
         while True:
             job = runtime.ingest.jobs.get(job_id)
             show(job.progress)
             if job.status in FINISHED:
                 return job
-            if (
-                job.status == JobStatus.PENDING
-                and not has_complained
-                and not runtime.operations.diagnosing.has_worker()
-            ):
+            if job.status == JobStatus.PENDING and not has_warned and not runtime.operations.diagnosing.has_worker():
                 typer.echo(NO_WORKER, err=True)
-                has_complained = True
+                has_warned = True
             time.sleep(POLL_SECONDS)
 
 
 def _show_verdict(verdict: Verdict) -> bool:
     """Returns whether it is clean."""
     sign = "PROBLEM" if verdict.problems else "ok"
-    held = f"{verdict.live_docs} docs, {verdict.live_chunks} chunks"
+    contents = f"{verdict.live_docs} docs, {verdict.live_chunks} chunks"
     index = f"{verdict.checkpoint_chunks} in the checkpoint, {verdict.tail_changes} changes since"
-    say(f"{sign:8}{verdict.tenant_id}/{verdict.namespace}: {held}, {index}")
+    say(f"{sign:8}{verdict.tenant_id}/{verdict.namespace}: {contents}, {index}")
     for problem in verdict.problems:
         say(f"{'':8}{problem}")
     return not verdict.problems

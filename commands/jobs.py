@@ -1,4 +1,4 @@
-"""Look at jobs, and cancel them."""
+"""List and cancel jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def jobs(
     kind: Annotated[str | None, typer.Option("--type", help="Only these: ingest_docs, rebuild_index.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most jobs to show.")] = 20,
 ) -> None:
-    """Show the jobs, the newest first."""
+    """Show the jobs, newest first."""
     with opened(context) as runtime:
         jobs = runtime.ingest.jobs.page(limit=limit, status=status, type=kind)
     rows = [
@@ -42,9 +42,9 @@ def jobs(
 
 @commands.command()
 def cancel(context: typer.Context, job_id: str) -> None:
-    """Cancel a job: one that waits at once, one that runs at its next step."""
+    """Cancel a job: a pending one at once, a running one at its next step."""
     with opened(context) as runtime:
         job = runtime.ingest.jobs.cancel(job_id)
     if job.status in (JobStatus.COMPLETED, JobStatus.FAILED):
-        raise failed(f"job {job_id} has ended before: {job.status}.")
-    say("cancelled" if job.status == JobStatus.CANCELLED else "is running: it will end at its next step")
+        raise failed(f"job {job_id} has ended already: {job.status}.")
+    say("cancelled" if job.status == JobStatus.CANCELLED else "the job is running: it will stop at its next step")

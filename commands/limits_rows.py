@@ -114,8 +114,8 @@ BODIES = Section(
         Bound("Memory for one parsed body, estimated", "max_body_mb", "413", times=limits.PARSED_PER_MAX_BODY // 2),
         Bound("Each wait of a large body for its turn", limits.PATIENCE_SECONDS, _RETRY, _SECONDS),
         Bound("Time for a large body to arrive", limits.RECEIVE_SECONDS, "408", _SECONDS),
-        Bound("Errors of a body named in one 422", limits.MOST_ERRORS_TOLD, "`detail` says how many more there are"),
-        Bound("`detail` of an error", limits.LONGEST_DETAIL, "Cut off", _CHARS),
+        Bound("Errors of a body named in one 422", limits.MAX_ERRORS_LISTED, "`detail` says how many more there are"),
+        Bound("`detail` of an error", limits.MAX_DETAIL_CHARS, "Cut off", _CHARS),
     ),
     "Of a body with `Content-Encoding: gzip`, the unpacked length counts. Large bodies are parsed one at a time.",
 )

@@ -1,4 +1,4 @@
-"""Measure how good search is."""
+"""Measure search quality."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ def evaluate(
     namespace: Namespace,
     queries: Annotated[Path, typer.Option(metavar="FILE", help="BEIR's JSON lines, or id, tab, text.")],
     qrels: Annotated[Path, typer.Option(metavar="FILE", help="BEIR's three columns, or TREC's four.")],
-    mode: Annotated[list[str] | None, typer.Option(help="How to search; several are compared with the first.")] = None,
-    embedding_version: Annotated[str | None, typer.Option(help="Measure this version, or nothing.")] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="Search mode; may be repeated, to compare with the first.")
+    ] = None,
+    embedding_version: Annotated[str | None, typer.Option(help="Require this version.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the figures: .svg or .png.")] = None,
-    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was found, as a TREC run.")] = None,
-    against: Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with what --save wrote before.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the rankings, as a TREC run.")] = None,
+    against: Annotated[Path | None, typer.Option(metavar="FILE", help="Compare with a file of --save.")] = None,
 ) -> None:
-    """Measure how well searches find the documents that are known to be right: nDCG@10, Recall@10 and @100, MRR@10.
+    """Measure how well searches find the relevant documents: nDCG@10, Recall@10 and @100, MRR@10.
 
-    A document counts as found at the place of its best chunk.
+    A document is ranked by its best chunk.
     """
     place = tenant, namespace
     with plain_errors():
         evaluating.check_outputs(plot=plot, save=save)
-        asked = evaluating.asked_by(
+        evaluation = evaluating.read_evaluation(
             place, queries=queries, qrels=qrels, modes=mode, embedding_version=embedding_version, against=against
         )
-    with opened(context) as runtime, progress("searches", len(asked.queries) * len(asked.modes)) as show:
-        report = runtime.evaluation.evaluate(asked, show=show)
+    with opened(context) as runtime, progress("searches", len(evaluation.queries) * len(evaluation.modes)) as show:
+        report = runtime.evaluation.evaluate(evaluation, show=show)
     for titles, rows in evaluating.tables(report):
         show_table(titles, rows)
     for line in evaluating.remarks(report):

@@ -1,4 +1,4 @@
-"""Show the settings: those in effect, or the page of all there are, docs/settings.md."""
+"""Show the settings: the values in effect, or docs/settings.md, the page of all settings."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def settings(
     *,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/settings.md instead.")] = False,
 ) -> None:
-    """Show the value in effect of every setting. Shows no secret."""
+    """Show the value in effect of every setting. Shows no secrets."""
     if as_markdown:
         typer.echo(markdown())
         return
@@ -113,7 +113,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _description(field: FieldInfo) -> str:
-    """With the values that may be chosen among, where there are only some."""
+    """With the allowed values, if they are a list."""
     if get_origin(field.annotation) is not Literal:
         return str(field.description)
     choices = ", ".join(f"`{choice}`" for choice in get_args(field.annotation))

@@ -1,4 +1,4 @@
-"""Look after the installation: find out what is wrong, migrate, move to another database."""
+"""The installation: diagnose it, migrate it, move it to another database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ commands = group()
 
 @commands.command()
 def doctor(context: typer.Context) -> None:
-    """Examine settings, versions, database, disk, folders, workers and the model. Shows no secret."""
+    """Check settings, versions, database, disk, folders, workers and the model. Shows no secrets."""
     problems = 0
     for finding in _findings(settings_of(context)):
         problems += not finding.is_ok
@@ -38,7 +38,7 @@ def doctor(context: typer.Context) -> None:
 
 @commands.command()
 def migrate(context: typer.Context) -> None:
-    """Bring the database to the schema of this code."""
+    """Bring the database to this version's schema."""
     settings = settings_of(context)
     with plain_errors(), Database.open(settings.database_url) as database:
         before = current_revision(database)
@@ -51,18 +51,18 @@ def migrate(context: typer.Context) -> None:
 def move(
     context: typer.Context,
     *,
-    source: Annotated[str, typer.Option("--from", metavar="URL", help="The database that is there. Not changed.")],
+    source: Annotated[str, typer.Option("--from", metavar="URL", help="The current database. Not changed.")],
     target: Annotated[str, typer.Option("--to", metavar="URL", help="An empty database.")],
     batch_rows: Annotated[int, typer.Option(min=1, help="Most rows to copy in one transaction.")] = ROWS_PER_BATCH,
 ) -> None:
-    """Take the whole installation to another database, SQLite to Postgres or back. Nothing is embedded anew.
+    """Move the whole installation to another database, SQLite to Postgres or back. Nothing is embedded again.
 
-    Stop API and workers first. A move that was cut goes on when the same command is run again. Index files stay
-    behind: rebuild jobs wait in the target, and searches answer from the start on. A password need not stand in a
-    URL: Postgres also takes PGPASSWORD or its password file.
+    Stop the API and the workers first. Run the same command again to resume an interrupted move. Index files are not
+    moved: the target gets rebuild jobs, and searches work before these have run. Passwords need not be in the URLs:
+    Postgres also reads PGPASSWORD and its password file.
     """
     started = time.monotonic()
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it remarks on a failed batch, which is told below
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it logs failed batches, which are reported below
     with plain_errors(), open_move(settings_of(context), source=source, target=target, batch_rows=batch_rows) as moving:
         rows = moving.begin()
         with progress("rows copied", rows) as show:
@@ -77,12 +77,12 @@ def move(
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
-    told = [
+    lines = [
         f"{name.upper()}={without_secrets(name, value)}"
         for name, value in settings
         if name in settings.model_fields_set
     ]
-    yield Finding("settings", "\n".join([f"{len(told)} set, the others have their defaults", *told]))
+    yield Finding("settings", "\n".join([f"{len(lines)} set, the others have their defaults", *lines]))
     yield Finding("versions", versions())
     try:
         with open_runtime(settings) as runtime:
@@ -90,7 +90,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     except ServiceError as error:
         yield Finding("database", str(error), is_ok=False)
     except Exception as error:
-        # A driver that is not installed, a server that is away: told as a finding, like all that ails the rest.
+        # A driver that is not installed or a server that is down is a finding too.
         yield Finding("database", f"{type(error).__name__}: {error}".partition("\n")[0], is_ok=False)
 
 

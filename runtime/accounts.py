@@ -1,4 +1,4 @@
-"""Who may ask, and how often."""
+"""The accounts wing: teams, keys, authentication, rate limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from settings import Settings
 
 @dataclass(frozen=True)
 class Accounts:
-    """*are_open*: with AUTH_MODE=open whoever reaches the port may do everything."""
+    """*are_open*: with AUTH_MODE=open, anyone who reaches the port may do everything."""
 
     are_open: bool
     teams: AccountService

@@ -1,4 +1,4 @@
-"""What answers questions from passages, and the log of both."""
+"""The answers wing: questions to a language model, the query log, usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What chunks are found by: the stores of vectors and words, the model, and what keeps them in step."""
+"""The index wing: the stores of vectors and words, the embedding model, and what keeps them in step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes documents in: as text, as files, from other servers; and the jobs that they leave."""
+"""The ingest wing: documents as text, as files and from URLs; and jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process, opened: the database first, then wing by wing, each on top of those before it."""
+"""Opens a process: the database first, then wing by wing, each on top of those before it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from settings import Settings
 
 @contextmanager
 def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) -> Iterator[Runtime]:
-    """Open the database, bring its schema up to date, and join the parts. The model is not loaded yet.
+    """Open the database, migrate it, and join the parts. The model is not loaded yet.
 
-    Whoever answers requests limits its statements; a rebuild or a verification reads for as long as it takes.
+    Only processes that answer requests limit their statements: rebuilds and verifications read as long as they take.
     """
     with _database(settings, statement_timeout_seconds) as database, _wings(settings, database) as runtime:
         yield runtime
@@ -31,7 +31,7 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
 
 @contextmanager
 def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
-    """Each is given the parts that it needs of those below it."""
+    """Each wing gets the parts of the others that it needs."""
     queue = open_queue(settings, database)
     with (
         open_index(settings, database, queue) as index,
@@ -62,7 +62,7 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
 
 @contextmanager
 def _database(settings: Settings, statement_timeout_seconds: float) -> Iterator[Database]:
-    """At the schema of today, with its reserve of disk."""
+    """With the current schema, and its reserve of disk space."""
     with Database.open(
         settings.database_url,
         min_free_bytes=settings.min_free_disk_mb << 20,

@@ -1,4 +1,4 @@
-"""What operators look at and start, and what makes a request safe to send twice."""
+"""The operations wing: health, diagnosis, folders of files, idempotency keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process is made of."""
+"""The parts of a process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from settings import Settings
 
 @dataclass(frozen=True)
 class Runtime:
-    """What one process holds open. Made by open_runtime, handed on, never looked up."""
+    """Everything that one process holds open. Created by open_runtime and passed on, never looked up."""
 
     settings: Settings
     database: Database

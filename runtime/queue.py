@@ -1,4 +1,4 @@
-"""The job queue, as the settings want it."""
+"""The job queue, with its settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What finds passages, and the thread that answers questions."""
+"""The search wing: searching, reranking, and the thread that answers questions."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ from services.search.question import Question
 router = APIRouter(prefix="/v1", tags=["ask"], route_class=StrictRoute)
 
 CLIENT_CLOSED_REQUEST = 499
-STREAMED = """The answer. With stream: an event passages, any number of token, then citations and done, which hold
-what the answer has without stream; or error, with a problem, instead of what could not come."""
+STREAMED = """The answer. With stream: one event passages, any number of token, then citations and done, which have
+the fields of the answer without stream; or error, with a problem, in place of the rest."""
 EVENT = {
     "type": "object",
     "properties": {
@@ -46,17 +46,17 @@ NOT_BUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 class AskIn(PlaceIn):
     question: QueryText
     top_k: Annotated[int, at_most("max_top_k"), Field(ge=1, description="Most passages to answer from")] = 5
-    min_score: float = Field(0.0, allow_inf_nan=False, description="Passages below, as a search scores, are not used")
-    mode: Mode | None = Field(None, description="How passages are looked for")
-    filters: Filters = Field(None, description="Which passages may be used, as for a search")
-    system_prompt: SystemPrompt | None = Field(None, description="Instead of the team's own")
-    temperature: float | None = Field(None, ge=0, le=2, description="Left to the model's server if left out")
-    max_tokens: int | None = Field(None, ge=1, le=1_000_000, description="Longest answer; likewise")
+    min_score: float = Field(0.0, allow_inf_nan=False, description="Passages with a lower search score are not used")
+    mode: Mode | None = Field(None, description="How passages are searched")
+    filters: Filters = Field(None, description="Which passages may be used, as in a search")
+    system_prompt: SystemPrompt | None = Field(None, description="Instead of the team's")
+    temperature: float | None = Field(None, ge=0, le=2, description="Left out: the model server's default")
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000, description="Longest answer; left out: likewise")
     stream: bool = Field(False, description="Answer with server-sent events")
 
 
 class CitationOut(Out):
-    """rank is the number in the answer's markers: [1]. score is that of a search in the same mode."""
+    """rank is the number in the answer's markers: [1]. score is the search's, in the same mode."""
 
     rank: int
     doc_id: str
@@ -76,10 +76,10 @@ class TokensOut(Out):
 
 
 class AskOut(Out):
-    """citations are the passages that the answer names; removed_citations its markers that named none.
+    """citations are the passages that the answer cites; removed_citations are markers that named no passage.
 
-    model is null where nothing was found; hint may then say why. finish_reason is length where the answer was cut at
-    max_tokens; reranked is false where the reranker failed, null where there is none.
+    model is null if nothing was found; hint may then say why. finish_reason is length if the answer was cut at
+    max_tokens; reranked is false if the reranker failed, null if there is none.
     """
 
     answer: str
@@ -96,7 +96,7 @@ class AskOut(Out):
 
 
 class Events(EventSourceResponse):
-    """Server-sent events. When the client leaves, whatever makes them is closed at once."""
+    """Server-sent events. When the client disconnects, their generator is closed at once."""
 
     body_iterator: AsyncGenerator[bytes, None]
 
@@ -113,16 +113,16 @@ class Events(EventSourceResponse):
 @needs(Scope.SEARCH)
 @raises(*EMBEDDING, VersionMismatch, Overloaded, LlmUnavailable, LlmFailed, LlmTooSlow)
 async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller) -> AskOut | Response:
-    """An answer with citations. Its markers, [1], are checked: one that names no passage is removed and told."""
-    events = runtime.answers.asking.answer(_asked(body, runtime.search.limits, api_key_id=caller.key_id))
+    """An answer with citations. Its markers, [1], are checked: one that names no passage is removed and reported."""
+    events = runtime.answers.asking.answer(_to_ask(body, runtime.search.limits, api_key_id=caller.key_id))
     if body.stream:
-        first = await anext(events)  # what is wrong before there is anything to tell is an answer of its own
-        return Events(_told(request, first, events), headers=NOT_BUFFERED)
-    answered = await _unless_gone(request, events)
+        first = await anext(events)  # an error before the first event is a problem of its own
+        return Events(_streamed(request, first, events), headers=NOT_BUFFERED)
+    answered = await _unless_disconnected(request, events)
     return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else AskOut.model_validate(answered)
 
 
-def _asked(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> Ask:
+def _to_ask(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> Ask:
     question = Question(
         body.tenant_id,
         body.namespace,
@@ -143,16 +143,16 @@ def _asked(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> As
     )
 
 
-async def _unless_gone(request: Request, events: AsyncGenerator[Event, None]) -> Answered | None:
-    """The last of *events*; None when the client leaves before it, and then nothing goes on."""
-    work, gone = asyncio.create_task(_last(events)), asyncio.create_task(_left(request))
+async def _unless_disconnected(request: Request, events: AsyncGenerator[Event, None]) -> Answered | None:
+    """The last of *events*; None, with all work cancelled, if the client disconnects before it."""
+    work, disconnected = asyncio.create_task(_last(events)), asyncio.create_task(_disconnected(request))
     try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         return await work if work.done() else None
     finally:
-        for task in (work, gone):
+        for task in (work, disconnected):
             task.cancel()
-        await asyncio.wait({work, gone})
+        await asyncio.wait({work, disconnected})
 
 
 async def _last(events: AsyncGenerator[Event, None]) -> Answered:
@@ -162,34 +162,34 @@ async def _last(events: AsyncGenerator[Event, None]) -> Answered:
     return last
 
 
-async def _left(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def _told(request: Request, first: Event, events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
-    """The events as they are sent. What goes wrong now is told by the last of them."""
+async def _streamed(request: Request, first: Event, events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
+    """The events as bytes. An error becomes the last event."""
     try:
         async with aclosing(events):
-            for each in _sent(first):
+            for each in _encoded(first):
                 yield each
             async for event in events:
-                for each in _sent(event):
+                for each in _encoded(event):
                     yield each
     except Exception as error:
         problem = await problem_of(request, error)
         yield format_sse_event(event="error", data_str=bytes(problem.body).decode())
 
 
-def _sent(event: Event) -> list[bytes]:
+def _encoded(event: Event) -> list[bytes]:
     if isinstance(event, Token):
         return [_line("token", {"text": event.text})]
     if isinstance(event, Given):
         passages = [CitationOut.model_validate(each).model_dump() for each in event.passages]
         return [_line("passages", {"query_id": event.query_id, "passages": passages})]
-    told = AskOut.model_validate(event).model_dump(exclude={"answer"})
-    citations = {name: told.pop(name) for name in ("citations", "removed_citations")}
-    return [_line("citations", citations), _line("done", told)]
+    summary = AskOut.model_validate(event).model_dump(exclude={"answer"})
+    citations = {name: summary.pop(name) for name in ("citations", "removed_citations")}
+    return [_line("citations", citations), _line("done", summary)]
 
 
 def _line(event: str, data: dict[str, Any]) -> bytes:

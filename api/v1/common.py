@@ -1,4 +1,4 @@
-"""What the models of several resources share."""
+"""Models that several resources share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.ingest.drafts import AUTO, NewDoc, Upserted
 
 
 class Out(BaseModel):
-    """What a client receives, read from the attributes of what a service returns."""
+    """An answer, read from the attributes of a service's value."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -49,7 +49,7 @@ class ChunkingIn(RequestBody):
 
 
 class UpsertOut(Out):
-    """chunks_reused had a vector already, from an earlier revision or another document, or came with one."""
+    """chunks_reused already had a vector, from an earlier revision or another document, or were sent with one."""
 
     accepted: int
     upserted_docs: int
@@ -69,7 +69,7 @@ class FileOut(Out):
 
 
 class UploadOut(UpsertOut):
-    """A worker reads and publishes what is in *docs*, under *job_id*; those that were skipped are there already."""
+    """A worker extracts and publishes *docs* under *job_id*; skipped ones are stored already."""
 
     docs: list[FileOut]
 
@@ -82,7 +82,7 @@ class SearchedIndexOut(Out):
     exact: bool = Field(validation_alias="is_exact")
 
 
-def uploaded(done: Upserted, docs: Sequence[NewDoc]) -> UploadOut:
+def uploaded(outcome: Upserted, docs: Sequence[NewDoc]) -> UploadOut:
     files = [(doc.doc_id, doc.file) for doc in docs if doc.file is not None]
     stored = [
         FileOut(
@@ -94,4 +94,4 @@ def uploaded(done: Upserted, docs: Sequence[NewDoc]) -> UploadOut:
         )
         for doc_id, file in files
     ]
-    return UploadOut(**asdict(done), docs=stored)
+    return UploadOut(**asdict(outcome), docs=stored)

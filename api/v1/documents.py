@@ -1,4 +1,4 @@
-"""/v1/docs: put documents in, look at them, take them out."""
+"""/v1/docs: store, read and delete documents."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from settings import MOST_BATCH_DOCS
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)
 
-ETag = Annotated[str | None, Header(max_length=255, description="A document's content hash; else 412")]
+ETag = Annotated[str | None, Header(max_length=255, description="The document's content hash; 412 if it differs")]
 
 
 class ChunkIn(RequestBody):
-    """A chunk as you cut it. All chunks of a document come with a vector, or none."""
+    """A chunk of your own. Either all chunks of a document have a vector, or none."""
 
     text: DocText
-    metadata: JsonObject | None = Field(None, description="Its own; counts before the document's")
+    metadata: JsonObject | None = Field(None, description="Its own; overrides the document's")
     vector: Vector | None = Field(None, description="From a model of your own; of any length but zero")
     page: int | None = Field(None, ge=1, le=2**31 - 1)
 
 
 class DocIn(ChunkingIn, PlaceIn):
-    """A document, in text or in chunks. What is left out has the default that is shown."""
+    """A document, as text or as chunks."""
 
     doc_id: DocName
     text: DocText | None = Field(None, examples=["Ships sail the seven seas."])
     chunks: Annotated[list[ChunkIn], Field(fail_fast=True, min_length=1, max_length=MOST_CHUNKS)] | None = Field(
-        None, description="Instead of text: taken as they are"
+        None, description="Instead of text: stored as they are"
     )
-    metadata: JsonObject = Field(default_factory=dict, description="Yours; given back with every hit")
+    metadata: JsonObject = Field(default_factory=dict, description="Yours; returned with every hit")
     title: Title | None = None
     source_type: Literal["upload", "url", "manual"] = "manual"
     mime_type: Line = Field("text/plain", max_length=255)
@@ -53,21 +53,21 @@ class DocIn(ChunkingIn, PlaceIn):
 
     def to_doc(self, *, expected_hash: str | None = None, must_be_new: bool = False) -> NewDoc:
         if (self.text is None) == (self.chunks is None):
-            raise Invalid(f"Send text, or chunks instead of it, for {self.doc_id!r}.", param="text")
-        told = {**dict(self), "text": self.text or "", "chunks": tuple(_own_chunks(self.doc_id, self.chunks or []))}
-        return NewDoc(**told, expected_hash=expected_hash, must_be_new=must_be_new)
+            raise Invalid(f"Send either text or chunks for {self.doc_id!r}.", param="text")
+        fields = {**dict(self), "text": self.text or "", "chunks": tuple(_own_chunks(self.doc_id, self.chunks or []))}
+        return NewDoc(**fields, expected_hash=expected_hash, must_be_new=must_be_new)
 
 
-def _own_chunks(doc_id: str, sent: list[ChunkIn]) -> Iterator[OwnChunk]:
-    for number, chunk in enumerate(sent):
-        what = f"The vector of chunk {number} of {doc_id!r}"
-        vector = None if chunk.vector is None else unit(chunk.vector, param=f"chunks.{number}.vector", what=what)
+def _own_chunks(doc_id: str, chunks: list[ChunkIn]) -> Iterator[OwnChunk]:
+    for number, chunk in enumerate(chunks):
+        name = f"The vector of chunk {number} of {doc_id!r}"
+        vector = None if chunk.vector is None else unit(chunk.vector, param=f"chunks.{number}.vector", what=name)
         yield OwnChunk(chunk.text, chunk.metadata, vector, chunk.page)
 
 
 class BatchIn(RequestBody):
     docs: Annotated[list[DocIn], Field(fail_fast=True, min_length=1, max_length=MOST_BATCH_DOCS)]
-    async_mode: bool = Field(False, description="Answer at once; a worker embeds and publishes")
+    async_mode: bool = Field(False, description="Answer at once; a worker embeds and publishes later")
 
 
 class DeleteOut(Out):
@@ -87,10 +87,10 @@ class WarningOut(Out):
 
 
 class DocOut(Out):
-    """status is how the newest accepted revision does; live_revision is what a search finds.
+    """status is that of the newest accepted revision; searches find live_revision.
 
-    filename is null where it came as text; warnings say what of a file is not in its text, warning_details the same
-    for programs: docs/files.md lists the codes.
+    filename is null if the document was sent as text. warnings say which parts of a file are not in its text;
+    warning_details say the same for programs: docs/files.md lists the codes.
     """
 
     tenant_id: str
@@ -145,10 +145,10 @@ def upsert(
     if_match: ETag = None,
     if_none_match: Annotated[str | None, Header(max_length=255)] = None,
 ) -> UpsertOut:
-    """Store, embed and publish one document; when the answer comes, it is found."""
+    """Store, embed and publish one document; after the answer, searches find it."""
     if if_none_match not in (None, "*"):
         raise Invalid(
-            "If-None-Match takes only * here: accept the document only if there is none.", param="If-None-Match"
+            "If-None-Match supports only * here: accept the document only if it does not exist.", param="If-None-Match"
         )
     doc = body.to_doc(expected_hash=unquoted_etag(if_match), must_be_new=if_none_match is not None)
     return UpsertOut.model_validate(runtime.ingest.documents.upsert([doc]))
@@ -158,12 +158,13 @@ def upsert(
 @needs(Scope.INGEST)
 @raises(*EMBEDDING, NotFound, Conflict)
 def upsert_batch(body: BatchIn, runtime: InRuntime, response: Response) -> UpsertOut:
-    """Store many documents: all published when the answer comes, or by a worker after it (async_mode)."""
+    """Store many documents: all published before the answer, or by a worker after it (async_mode)."""
     docs = [each.to_doc() for each in body.docs]
-    done = runtime.ingest.documents.accept(docs) if body.async_mode else runtime.ingest.documents.upsert(docs)
-    if done.job_id:
-        response.headers["Location"] = f"/v1/jobs/{done.job_id}"
-    return UpsertOut.model_validate(done)
+    store = runtime.ingest.documents.accept if body.async_mode else runtime.ingest.documents.upsert
+    outcome = store(docs)
+    if outcome.job_id:
+        response.headers["Location"] = f"/v1/jobs/{outcome.job_id}"
+    return UpsertOut.model_validate(outcome)
 
 
 @router.get("")
@@ -187,7 +188,7 @@ def list_chunks(
     limit: Limit = 100,
     after: Annotated[int | None, Query(ge=0, le=2**31, description="next_cursor of the page before")] = None,
 ) -> ChunkPage:
-    """The live chunks of a document, in its order."""
+    """The live chunks of a document, in document order."""
     chunks = runtime.ingest.browsing.chunks(tenant_id, namespace, doc_id, limit=limit + 1, after=after)
     return ChunkPage.of(chunks, limit=limit, cursor="chunk_index")
 
@@ -214,7 +215,7 @@ def delete_document(
     response: Response,
     if_match: ETag = None,
 ) -> DeleteOut:
-    """Hide a document from every search at once; a rebuild takes its vectors out of the checkpoint later."""
-    done = runtime.ingest.documents.delete(tenant_id, namespace, doc_id, expected_hash=unquoted_etag(if_match))
-    response.headers["Location"] = f"/v1/jobs/{done.job_id}"
-    return DeleteOut(deleted=True, doc_id=doc_id, chunks_deleted=done.chunks_deleted, job_id=done.job_id)
+    """Hide a document from all searches at once; a rebuild removes its vectors from the checkpoint later."""
+    deletion = runtime.ingest.documents.delete(tenant_id, namespace, doc_id, expected_hash=unquoted_etag(if_match))
+    response.headers["Location"] = f"/v1/jobs/{deletion.job_id}"
+    return DeleteOut(deleted=True, doc_id=doc_id, chunks_deleted=deletion.chunks_deleted, job_id=deletion.job_id)

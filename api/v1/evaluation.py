@@ -1,4 +1,4 @@
-"""/v1/eval: how well a namespace finds what it should."""
+"""/v1/eval: measure the search quality of a namespace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class EvalIn(PlaceIn):
         Field(
             fail_fast=True,
             max_length=MOST_EVAL_QUERIES,
-            description="By the query's id, how relevant which doc_ids are; 0 is not",
+            description="By the query's id, the relevance of each judged doc_id; 0: not relevant",
             examples=[{"q1": {"doc_123": 1}}],
         ),
     ]
@@ -47,7 +47,7 @@ class EvalIn(PlaceIn):
         Field(
             fail_fast=True,
             max_length=len(MODES),
-            description="Measured one by one; the first is what the others are compared with",
+            description="Measured one by one; the others are compared with the first",
         ),
     ] = [MODES[0]]
     embedding_version: Name | None = Field(None, description="Measure only this version, else 409")
@@ -61,7 +61,7 @@ class SettingOut(Out):
 
 
 class ComparisonOut(Out):
-    """difference: of the means, above 0 where mode is better. p_value is null where the test can say nothing."""
+    """difference is that of the means, above 0 if mode is better. p_value is null if the test does not apply."""
 
     mode: str
     against: str
@@ -71,7 +71,7 @@ class ComparisonOut(Out):
 
 
 class LeftOutOut(Out):
-    """Queries that nothing could be measured by."""
+    """Queries that could not be measured."""
 
     queries_without_qrels: int
     queries_without_relevant: int
@@ -79,7 +79,7 @@ class LeftOutOut(Out):
 
 
 class EvalOut(Out):
-    """queries were measured; unknown_docs are judged and not in the namespace; notes say what to mind."""
+    """queries: how many were measured. unknown_docs are judged but not in the namespace. notes are caveats."""
 
     queries: int
     settings: list[SettingOut]
@@ -97,19 +97,21 @@ class EvalOut(Out):
 def evaluate(body: EvalIn, runtime: InRuntime) -> EvalOut:
     """nDCG@10, Recall@10, Recall@100 and MRR@10 of a namespace. Takes as long as that many searches."""
     _check_size(body, runtime.settings)
-    asked = Evaluation(body.tenant_id, body.namespace, body.queries, body.qrels, body.modes, body.embedding_version)
-    return _eval_out(runtime.evaluation.evaluate(asked))
+    evaluation = Evaluation(
+        body.tenant_id, body.namespace, body.queries, body.qrels, body.modes, body.embedding_version
+    )
+    return _eval_out(runtime.evaluation.evaluate(evaluation))
 
 
 def _check_size(body: EvalIn, settings: Settings) -> None:
     """An evaluation over HTTP keeps a connection waiting; `manage.py eval` takes any number."""
     judgements = sum(map(len, body.qrels.values()))
-    for field, size, limit, noun in (
-        ("queries", len(body.queries), settings.max_eval_queries, "queries: at most {} are taken (MAX_EVAL_QUERIES)"),
-        ("qrels", judgements, settings.max_eval_judgements, "judgements: at most {} are taken (MAX_EVAL_JUDGEMENTS)"),
+    for param, size, limit, noun in (
+        ("queries", len(body.queries), settings.max_eval_queries, "queries"),
+        ("qrels", judgements, settings.max_eval_judgements, "judgements"),
     ):
         if size > limit:
-            raise TooLarge(f"{size} {noun.format(limit)}.", param=field)
+            raise TooLarge(f"{size} {noun}: at most {limit} are accepted (MAX_EVAL_{noun.upper()}).", param=param)
 
 
 def _eval_out(report: Report) -> EvalOut:

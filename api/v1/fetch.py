@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=WritingRoute)
 
 
 class FetchIn(ChunkingIn, PlaceIn):
-    """Where a document is. What is left out has the default that is shown."""
+    """The URL of a document, and how to store it."""
 
     url: Line = Field(max_length=4096)
     doc_id: DocName | None = Field(None, description="Left out: a hash of namespace and URL")
@@ -40,13 +40,13 @@ class FetchIn(ChunkingIn, PlaceIn):
 @needs(Scope.INGEST)
 @raises(NotFound, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable, FetchDisabled, FetchFailed)
 def fetch(body: FetchIn, runtime: InRuntime, response: Response) -> UploadOut:
-    """Get a document from a URL and store it; a worker reads, embeds and publishes it after the answer."""
-    done, doc = runtime.ingest.fetching.fetch(body.url, _doc(body))
-    if done.job_id:
-        response.headers["Location"] = f"/v1/jobs/{done.job_id}"
-    return uploaded(done, [doc])
+    """Fetch a document from a URL and store it; a worker extracts, embeds and publishes it after the answer."""
+    outcome, doc = runtime.ingest.fetching.fetch(body.url, _doc(body))
+    if outcome.job_id:
+        response.headers["Location"] = f"/v1/jobs/{outcome.job_id}"
+    return uploaded(outcome, [doc])
 
 
 def _doc(body: FetchIn) -> NewDoc:
-    told = body.model_dump(exclude={"url", "doc_id"})
-    return NewDoc(**told, doc_id=body.doc_id or doc_id_of(body.namespace, body.url), text="", source_type="url")
+    fields = body.model_dump(exclude={"url", "doc_id"})
+    return NewDoc(**fields, doc_id=body.doc_id or doc_id_of(body.namespace, body.url), text="", source_type="url")

@@ -1,4 +1,4 @@
-"""/v1/docs/upload and /v1/docs/{doc_id}/file: documents as files, in and out again."""
+"""/v1/docs/upload and /v1/docs/{doc_id}/file: documents as files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from text import strict_json
 
 router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=StrictRoute)
 
-# A browser that is sent here saves what it gets, under the type that it has, and runs nothing of it.
+# A browser saves the file under its own type, and runs nothing in it.
 NEVER_RUN = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
@@ -56,9 +56,9 @@ FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _parsed(sent: str) -> Any:
+def _parsed(value: str) -> Any:
     try:
-        return strict_json.loads(sent)
+        return strict_json.loads(value)
     except strict_json.NotJson as error:
         raise ValueError(f"This is not valid JSON ({error}).") from error
 
@@ -70,10 +70,10 @@ class UploadForm(ChunkingIn, PlaceIn):
         default_factory=list, description="Left out: a hash of namespace and filename"
     )
     title: Annotated[list[Title], Field(fail_fast=True, max_length=MOST_BATCH_DOCS)] = Field(
-        default_factory=list, description="Left out: the title that the file has in itself"
+        default_factory=list, description="Left out: the title inside the file"
     )
     metadata: Annotated[JsonObject, BeforeValidator(_parsed, json_schema_input_type=Json[JsonObject])] = Field(
-        default_factory=dict, description="A JSON object, for each of the files"
+        default_factory=dict, description="A JSON object, for all of the files"
     )
 
 
@@ -95,7 +95,7 @@ def _form_schema() -> dict[str, Any]:
 @needs(Scope.INGEST)
 @raises(NotFound, Conflict, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable)
 async def upload(request: Request, runtime: InRuntime) -> Response:
-    """Store files as documents; a worker reads, embeds and publishes them after the answer."""
+    """Store files as documents; a worker extracts, embeds and publishes them after the answer."""
     form = Form()
     try:
         return await _received(request, runtime, form)
@@ -110,7 +110,7 @@ async def upload(request: Request, runtime: InRuntime) -> Response:
 @needs(Scope.SEARCH)
 @raises(NotFound, BlobStoreUnavailable)
 def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime) -> StreamingResponse:
-    """The raw file of a document as it was sent, to be saved and not to be shown."""
+    """The raw file of a document, byte for byte, as a download."""
     file = runtime.ingest.uploads.open(tenant_id, namespace, doc_id)
     headers = {
         "Content-Type": file.mime_type,
@@ -124,60 +124,60 @@ def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: 
 async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     await receive(request, runtime.ingest.uploads, form, most_files=runtime.settings.max_batch_docs)
     context: BodyContext = {"principal": request.state.principal}
-    sent = await request.state.large_bodies.parse(partial(_checked, form.fields, context))
-    docs = _docs(sent, form.files)
+    upload_form = await request.state.large_bodies.parse(partial(_checked, form.fields, context))
+    docs = _docs(upload_form, form.files)
 
     async def accept(_request: Request) -> Response:
-        done = await run_in_threadpool(runtime.ingest.uploads.accept, docs)
-        headers = {"Location": f"/v1/jobs/{done.job_id}"} if done.job_id else {}
-        return JSONResponse(uploaded(done, docs).model_dump(), headers=headers)
+        outcome = await run_in_threadpool(runtime.ingest.uploads.accept, docs)
+        headers = {"Location": f"/v1/jobs/{outcome.job_id}"} if outcome.job_id else {}
+        return JSONResponse(uploaded(outcome, docs).model_dump(), headers=headers)
 
     key = request.headers.get("idempotency-key")
     if key is None:
         return await accept(request)
     files = [(file.filename, file.sha256) for file in form.files]
     content = json.dumps([sorted(form.fields.items()), files]).encode()
-    return await answer_once(request, accept, key, whose=sent.tenant_id, content=content)
+    return await answer_once(request, accept, key, tenant=upload_form.tenant_id, content=content)
 
 
 def _checked(fields: dict[str, list[str]], context: BodyContext) -> UploadForm:
-    """Raises RequestValidationError, and Invalid for a field that stands there twice."""
-    told: dict[str, Any] = {}
+    """Raises RequestValidationError, and Invalid for a repeated field."""
+    values_by_name: dict[str, Any] = {}
     for name, values in fields.items():
         if name in ("doc_id", "title"):
-            told[name] = values
+            values_by_name[name] = values
         elif len(values) > 1:
-            raise Invalid(f"The field {name!r} stands twice in the form.", param=name)
+            raise Invalid(f"The form has the field {name!r} twice.", param=name)
         else:
-            told[name] = values[0]
+            values_by_name[name] = values[0]
     try:
-        return UploadForm.model_validate(told, context=context)
+        return UploadForm.model_validate(values_by_name, context=context)
     except ValidationError as error:
         raise RequestValidationError(errors_in_body(error)) from error
 
 
-def _docs(sent: UploadForm, files: Sequence[RawFile]) -> list[NewDoc]:
+def _docs(form: UploadForm, files: Sequence[RawFile]) -> list[NewDoc]:
     if not files:
         raise Invalid("The form has no file: send one as curl -F file=@report.pdf does.", param="file")
-    doc_ids = sent.doc_id or [doc_id_of(sent.namespace, file.filename) for file in files]
-    titles = sent.title or [""] * len(files)
+    doc_ids = form.doc_id or [doc_id_of(form.namespace, file.filename) for file in files]
+    titles = form.title or [""] * len(files)
     for name, values in (("doc_id", doc_ids), ("title", titles)):
         if len(values) != len(files):
             raise Invalid(f"There are {len(files)} files and {len(values)} of {name}: send one each.", param=name)
     if len(set(doc_ids)) < len(doc_ids):
-        raise Invalid("Two files of the form have the same doc_id, or the same name and none.", param="doc_id")
+        raise Invalid("Two files of the form have the same doc_id, or the same name and no doc_id.", param="doc_id")
     return [
         NewDoc(
-            tenant_id=sent.tenant_id,
-            namespace=sent.namespace,
+            tenant_id=form.tenant_id,
+            namespace=form.namespace,
             doc_id=doc_id,
             text="",
-            metadata=sent.metadata,
+            metadata=form.metadata,
             title=title or None,
             source_type="upload",
-            chunk_strategy=sent.chunk_strategy,
-            chunk_overlap=sent.chunk_overlap,
-            enrich_context=sent.enrich_context,
+            chunk_strategy=form.chunk_strategy,
+            chunk_overlap=form.chunk_overlap,
+            enrich_context=form.enrich_context,
             file=file,
         )
         for doc_id, title, file in zip(doc_ids, titles, files, strict=True)
@@ -185,6 +185,6 @@ def _docs(sent: UploadForm, files: Sequence[RawFile]) -> list[NewDoc]:
 
 
 def _attachment(filename: str) -> str:
-    """RFC 6266: the name in ASCII for old clients, and as it is."""
+    """RFC 6266: the name in ASCII for old clients, and the full name."""
     plain = "".join(each if each.isascii() and each.isprintable() and each not in '"\\%' else "_" for each in filename)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

@@ -1,4 +1,4 @@
-"""/v1/health and /v1/chunking/strategies: is it well, and what can it do?"""
+"""/v1/health and /v1/chunking/strategies: the state of the service, and its ways of chunking."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class BuildInfo(Out):
 
 
 class HealthOut(Out):
-    """model is loading, ready or failed. problems says what is wrong and what to do.
+    """model is loading, ready or failed. problems say what is wrong and what to do.
 
-    logs_dropped counts records of the query log that this process could not keep.
+    logs_dropped counts records of the query log that this process had to drop.
     """
 
     ok: bool
@@ -43,7 +43,7 @@ class HealthOut(Out):
 
 
 class StrangersHealthOut(Out):
-    """All that is told, with AUTH_MODE=keys, to who shows no key of scope admin."""
+    """With AUTH_MODE=keys, the answer to callers without the scope admin."""
 
     ok: bool
 
@@ -59,12 +59,12 @@ class StrategiesOut(Out):
 
 @router.get("/health", responses={503: {"model": HealthOut | StrangersHealthOut}})
 @open_to_strangers
-def health(runtime: InRuntime, who: Caller, response: Response) -> HealthOut | StrangersHealthOut:
-    """200 when all is well, also while the model is still loading; else 503, and problems says why."""
+def health(runtime: InRuntime, caller: Caller, response: Response) -> HealthOut | StrangersHealthOut:
+    """200 if the service works, also while the model is loading; otherwise 503, and problems say why."""
     state, settings = runtime.operations.observing.health(), runtime.settings
     if not state.ok:
         response.status_code = 503
-    if not who.may(Scope.ADMIN):
+    if not caller.may(Scope.ADMIN):
         return StrangersHealthOut(ok=state.ok)
     return HealthOut(
         ok=state.ok,
@@ -83,5 +83,5 @@ def health(runtime: InRuntime, who: Caller, response: Response) -> HealthOut | S
 @router.get("/chunking/strategies")
 @needs(Scope.SEARCH, Scope.INGEST)
 def strategies() -> StrategiesOut:
-    """The values that chunk_strategy can have."""
+    """The values of chunk_strategy."""
     return StrategiesOut(data=[StrategyOut.model_validate(each) for each in STRATEGIES.values()])

@@ -21,9 +21,9 @@ router = APIRouter(prefix="/v1/index", tags=["index"], route_class=WritingRoute)
 
 
 class RebuildIn(PlaceIn):
-    reembed: bool = Field(False, description="Make new vectors too: for a change of the model")
+    reembed: bool = Field(False, description="Compute new vectors too: after a change of the model")
     new_embedding_version: Name | None = Field(
-        None, description="With reembed: the version to move to; a new one takes an operator"
+        None, description="With reembed: the version to move to; a new one requires the scope operator"
     )
 
 
@@ -33,7 +33,7 @@ class RebuildOut(Out):
 
 
 class PartitionOut(Out):
-    """ntotal counts what a search can find. dirty: the checkpoint lags behind it; searches are right all the same."""
+    """ntotal counts the live chunks. dirty: the checkpoint lags behind them; searches are correct all the same."""
 
     tenant_id: str
     namespace: str
@@ -59,14 +59,14 @@ class StatsOut(Out):
 @router.post("/rebuild", responses=with_headers("Location"))
 @needs(Scope.INGEST)
 @raises(*EMBEDDING, NotFound)
-def rebuild(body: RebuildIn, runtime: InRuntime, who: Caller, response: Response) -> RebuildOut:
-    """Queue a rebuild. The one that is waiting already, if there is one, is the answer."""
+def rebuild(body: RebuildIn, runtime: InRuntime, caller: Caller, response: Response) -> RebuildOut:
+    """Queue a rebuild; if one is pending already, return that one."""
     for field in ("tenant_id", "namespace"):
         check_name(field, getattr(body, field), runtime.settings.max_name_chars)
     if body.new_embedding_version is not None:
         check_new_name("new_embedding_version", body.new_embedding_version, runtime.settings.max_name_chars)
     job_id = runtime.ingest.jobs.rebuild(
-        body.tenant_id, body.namespace, reembed=body.reembed, new_version=body.new_embedding_version, by=who
+        body.tenant_id, body.namespace, reembed=body.reembed, new_version=body.new_embedding_version, by=caller
     )
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return RebuildOut(job_id=job_id, status="pending")

@@ -1,4 +1,4 @@
-"""/v1/jobs: what the workers do, and how to stop it."""
+"""/v1/jobs: look at jobs and cancel them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["jobs"], route_class=WritingRoute)
 
 
 class JobOut(Out):
-    """result says what was done, document by document where some failed; error why a job or its last try failed."""
+    """result says what was done, document by document if some failed; error why the job or its last attempt failed."""
 
     job_id: str
     type: str
@@ -64,22 +64,22 @@ def list_jobs(
 @router.get("/jobs/{job_id}")
 @needs(Scope.INGEST)
 @raises(NotFound)
-def get_job(job_id: IdInPath, runtime: InRuntime, who: Caller) -> JobOut:
-    return JobOut.model_validate(runtime.ingest.jobs.get(job_id, tenant_id=who.tenant_id))
+def get_job(job_id: IdInPath, runtime: InRuntime, caller: Caller) -> JobOut:
+    return JobOut.model_validate(runtime.ingest.jobs.get(job_id, tenant_id=caller.tenant_id))
 
 
 @router.post("/jobs/{job_id}/cancel")
 @needs(Scope.INGEST)
 @raises(NotFound)
-def cancel_job(job_id: IdInPath, runtime: InRuntime, who: Caller) -> JobOut:
-    """Cancel a waiting job at once, a running one at its next step. A finished one stays what it is."""
-    runtime.ingest.jobs.cancel(job_id, tenant_id=who.tenant_id)
-    return JobOut.model_validate(runtime.ingest.jobs.get(job_id, tenant_id=who.tenant_id))
+def cancel_job(job_id: IdInPath, runtime: InRuntime, caller: Caller) -> JobOut:
+    """Cancel a pending job at once, a running one at its next step. A finished one stays as it is."""
+    runtime.ingest.jobs.cancel(job_id, tenant_id=caller.tenant_id)
+    return JobOut.model_validate(runtime.ingest.jobs.get(job_id, tenant_id=caller.tenant_id))
 
 
 @router.get("/queue/stats")
 @needs(Scope.INGEST)
-def queue_stats(runtime: InRuntime, who: Caller) -> dict[str, int]:
+def queue_stats(runtime: InRuntime, caller: Caller) -> dict[str, int]:
     """How many jobs there are, in all and by status."""
-    counted = runtime.queue.stats(tenant_id=who.tenant_id)
-    return {"total": sum(counted.values()), **counted}
+    counts = runtime.queue.stats(tenant_id=caller.tenant_id)
+    return {"total": sum(counts.values()), **counts}

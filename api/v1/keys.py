@@ -1,4 +1,4 @@
-"""/v1/teams/{tenant_id}/api-keys: make, list, replace and revoke. The key itself is shown once, when it is made."""
+"""/v1/teams/{tenant_id}/api-keys: create, list, rotate and revoke. The key itself is shown once, on creation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAY_SECONDS = 86_400
 
 
 async def _keys_are_on(runtime: InRuntime) -> None:
-    """Where everybody may do everything, whoever passes by could leave themselves a key for later."""
+    """In open mode anybody could create a key and use it after keys are turned on."""
     if runtime.accounts.are_open:
         raise Conflict("With AUTH_MODE=open there are no keys over HTTP: use python manage.py issue-key.")
 
@@ -38,18 +38,16 @@ router = APIRouter(
 
 class KeyIn(RequestBody):
     scopes: Annotated[list[Scope], Field(fail_fast=True, min_length=1, max_length=len(Scope))]
-    name: Line = Field("", max_length=LONGEST_NOTE, description="What it is for: a note for whoever reads the list")
+    name: Line = Field("", max_length=LONGEST_NOTE, description="A note on what the key is for")
     expires_at: UtcTime | None = None
 
 
 class RotateIn(RequestBody):
-    overlap_seconds: int = Field(
-        DAY_SECONDS, ge=0, le=30 * DAY_SECONDS, description="How long the old key still counts"
-    )
+    overlap_seconds: int = Field(DAY_SECONDS, ge=0, le=30 * DAY_SECONDS, description="How long the old key stays valid")
 
 
 class KeyOut(Out):
-    """status is active, expired or revoked. last_used_at lags behind by a minute."""
+    """status is active, expired or revoked. last_used_at lags by up to a minute."""
 
     key_id: str
     name: str
@@ -78,10 +76,10 @@ class KeyPage(Page[KeyOut]):
 @router.post("", status_code=201)
 @needs(Scope.ADMIN)
 @raises(NotFound, Conflict)
-def create_key(tenant_id: TeamInPath, body: KeyIn, runtime: InRuntime, who: Caller, response: Response) -> NewKeyOut:
-    """A key of the team, with no scope that the asker's own lacks."""
+def create_key(tenant_id: TeamInPath, body: KeyIn, runtime: InRuntime, caller: Caller, response: Response) -> NewKeyOut:
+    """Create a key of the team. It can have no scope that the caller's key lacks."""
     issued = runtime.accounts.keys.issue(
-        tenant_id, name=body.name, scopes=body.scopes, expires_at=body.expires_at, by=who
+        tenant_id, name=body.name, scopes=body.scopes, expires_at=body.expires_at, by=caller
     )
     response.headers["Cache-Control"] = "no-store"
     return NewKeyOut.model_validate(issued)
@@ -91,7 +89,7 @@ def create_key(tenant_id: TeamInPath, body: KeyIn, runtime: InRuntime, who: Call
 @needs(Scope.ADMIN)
 @raises(NotFound, Conflict)
 def list_keys(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100, after: After = None) -> KeyPage:
-    """The team's keys, those that have ended too, by key_id."""
+    """The team's keys by key_id, expired and revoked ones too."""
     keys = runtime.accounts.keys.page(tenant_id, limit=limit + 1, after=after)
     return KeyPage.of(keys, limit=limit, cursor="key_id")
 
@@ -103,13 +101,13 @@ def rotate_key(
     tenant_id: TeamInPath,
     key_id: IdInPath,
     runtime: InRuntime,
-    who: Caller,
+    caller: Caller,
     response: Response,
     body: RotateIn | None = None,
 ) -> RotatedKeyOut:
-    """Another key with the same name and scopes; the old one counts for overlap_seconds more."""
+    """Create a key with the same name and scopes; the old one stays valid for overlap_seconds."""
     seconds = (body or RotateIn()).overlap_seconds
-    rotated = runtime.accounts.keys.rotate(tenant_id, key_id, overlap_seconds=seconds, by=who)
+    rotated = runtime.accounts.keys.rotate(tenant_id, key_id, overlap_seconds=seconds, by=caller)
     response.headers["Cache-Control"] = "no-store"
     return RotatedKeyOut.model_validate(rotated)
 
@@ -117,6 +115,6 @@ def rotate_key(
 @router.delete("/{key_id}")
 @needs(Scope.ADMIN)
 @raises(NotFound, Conflict)
-def revoke_key(tenant_id: TeamInPath, key_id: IdInPath, runtime: InRuntime, who: Caller) -> KeyOut:
-    """The key counts no more: here at once, in other processes within AUTH_TRUST_SECONDS."""
-    return KeyOut.model_validate(runtime.accounts.keys.revoke(tenant_id, key_id, by=who))
+def revoke_key(tenant_id: TeamInPath, key_id: IdInPath, runtime: InRuntime, caller: Caller) -> KeyOut:
+    """Revoke a key: in this process at once, in others within AUTH_TRUST_SECONDS."""
+    return KeyOut.model_validate(runtime.accounts.keys.revoke(tenant_id, key_id, by=caller))

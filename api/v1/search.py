@@ -29,34 +29,32 @@ Included = Literal["text", "metadata"]
 
 
 class SearchIn(PlaceIn):
-    query: QueryText | None = Field(None, description="What to look for, in words", examples=["Who goes to sea?"])
+    query: QueryText | None = Field(None, description="The query text", examples=["Who goes to sea?"])
     vector: Vector | None = Field(
-        None, description="Instead of query, or beside it in mode hybrid: a vector to look for, of any length"
+        None, description="Instead of query, or beside it in mode hybrid: a query vector, of any length"
     )
     queries: Annotated[list[QueryText], Field(fail_fast=True, max_length=MOST_QUERIES)] = Field(
-        [], description="More questions, whose answers are fused with that of query, if any"
+        [], description="More queries; their results are fused with those of query, if there is one"
     )
-    top_k: Annotated[
-        int, at_most("max_top_k"), Field(ge=1, description="Most chunks in the answer; the service sets the largest")
-    ] = 5
-    mode: Mode | None = Field(None, description="Null: what the service is set to")
-    fusion: Literal["min_max", "reciprocal_rank"] = Field("min_max", description="How several lists become one")
-    min_score: float | None = Field(None, allow_inf_nan=False, description="Leave out what scores less")
-    mmr_lambda: float | None = Field(None, ge=0, le=1, description="Diversity: 1 is none, 0 looks at nothing else")
+    top_k: Annotated[int, at_most("max_top_k"), Field(ge=1, description="Most chunks in the answer")] = 5
+    mode: Mode | None = Field(None, description="Null: the setting SEARCH_MODE")
+    fusion: Literal["min_max", "reciprocal_rank"] = Field("min_max", description="How several ranked lists are merged")
+    min_score: float | None = Field(None, allow_inf_nan=False, description="Omit chunks with a lower score")
+    mmr_lambda: float | None = Field(None, ge=0, le=1, description="MMR: 1 is relevance alone, 0 diversity alone")
     group_by: Literal["doc"] | None = Field(None, description="top_k then counts documents")
     group_size: Annotated[int, Field(ge=1, le=100, description="Best chunks of each document")] = 1
     include: Annotated[list[Included], Field(fail_fast=True, max_length=2)] = Field(
-        ["text", "metadata"], description="What to tell of each chunk"
+        ["text", "metadata"], description="Which of these fields to return of each chunk"
     )
-    context: Annotated[int, Field(ge=0, le=10, description="Chunks before and after to join to each")] = 0
-    rerank: bool | None = Field(None, description="Null: if the service has a reranker")
-    embedding_version: Name | None = Field(None, description="Answer only from this version, else 409")
-    filters: Filters = Field(None, description="Which chunks may be found, by metadata and fields")
-    explain: bool = Field(False, description="Add how long each step took, and where each side had each chunk")
+    context: Annotated[int, Field(ge=0, le=10, description="How many chunks before and after to join to each")] = 0
+    rerank: bool | None = Field(None, description="Null: yes if the service has a reranker")
+    embedding_version: Name | None = Field(None, description="Require this version, else 409")
+    filters: Filters = Field(None, description="Conditions on metadata and fields")
+    explain: bool = Field(False, description="Add the time of each step, and the rank of each chunk on each side")
 
 
 class FoundByOut(Out):
-    """One list that had the chunk: whose, for which question (0 is the first), at which rank, with which score."""
+    """A ranked list that contained the chunk: its side, the number of its query (from 0), the rank and the score."""
 
     side: Side
     query: int
@@ -65,7 +63,7 @@ class FoundByOut(Out):
 
 
 class PassageOut(Out):
-    """score is cosine similarity (dense), BM25 (keyword) or, where lists were fused, the share of the best: 0 to 1."""
+    """score is cosine similarity (dense), BM25 (keyword) or, after fusion, a share of the best: 0 to 1."""
 
     doc_id: str
     chunk_id: str
@@ -86,7 +84,7 @@ class PassageOut(Out):
 
 
 class SearchOut(Out):
-    """hint says why nothing could be found, where that is known; reranked: false where the reranker failed."""
+    """hint says why nothing was found, if that is known; reranked is false if the reranker failed."""
 
     chunks: list[PassageOut]
     total_found: int
@@ -101,7 +99,7 @@ class SearchOut(Out):
 @needs(Scope.SEARCH)
 @raises(*EMBEDDING, VersionMismatch, Overloaded)
 async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
-    """The chunks of a namespace that answer best. Deleted and replaced ones are never among them."""
+    """The best chunks of a namespace for a query. Deleted and replaced ones are never among them."""
     started = time.perf_counter()
     question = checked(_question(body, runtime.search.limits), runtime.search.limits)
     answer = await asyncio.wrap_future(runtime.search.questions.submit(question))
@@ -146,5 +144,5 @@ def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut
 
 
 def _passage_out(passage: Passage, hidden: Collection[str]) -> PassageOut:
-    shown = {name: None if name in hidden else getattr(passage, name) for name in PassageOut.model_fields}
-    return PassageOut.model_validate(shown)
+    fields = {name: None if name in hidden else getattr(passage, name) for name in PassageOut.model_fields}
+    return PassageOut.model_validate(fields)

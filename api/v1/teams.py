@@ -1,4 +1,4 @@
-"""/v1/teams: who there is, and the namespaces of each. In URLs a team goes by its name, the tenant_id."""
+"""/v1/teams: the teams and their namespaces. In URLs a team goes by its name, the tenant_id."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from services.accounts.teams import TeamChange
 
 router = APIRouter(prefix="/v1/teams", tags=["accounts"], route_class=WritingRoute)
 
-FIRST = "What a language model is told first when this team asks"
+SYSTEM_PROMPT = "The system prompt of this team's questions"
 ALLOW = "Whether a question may bring its own system_prompt"
-Prompt = Annotated[SystemPrompt | None, Field(description=FIRST, examples=["Answer in one sentence."])]
+Prompt = Annotated[SystemPrompt | None, Field(description=SYSTEM_PROMPT, examples=["Answer in one sentence."])]
 
 
 class TeamIn(RequestBody):
@@ -33,7 +33,7 @@ class TeamIn(RequestBody):
 
 
 class TeamChangeIn(RequestBody):
-    """What is left out stays as it is."""
+    """A field that is left out stays as it is."""
 
     system_prompt: Prompt = None
     allow_system_prompt: bool = Field(default_factory=lambda: True, description=ALLOW)
@@ -41,7 +41,7 @@ class TeamChangeIn(RequestBody):
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("Nothing is to be changed: send system_prompt, allow_system_prompt, or both.")
+            raise ValueError("This changes nothing: send system_prompt, allow_system_prompt, or both.")
         return self
 
 
@@ -85,9 +85,9 @@ def create_team(body: TeamIn, runtime: InRuntime) -> TeamOut:
 
 @router.get("")
 @needs(Scope.ADMIN)
-def list_teams(runtime: InRuntime, who: Caller, limit: Limit = 100, after: After = None) -> TeamPage:
-    """All teams for an operator, their own for others; by tenant_id."""
-    only = None if who.may(Scope.OPERATOR) else who.tenant_id
+def list_teams(runtime: InRuntime, caller: Caller, limit: Limit = 100, after: After = None) -> TeamPage:
+    """All teams for an operator, for others their own; by tenant_id."""
+    only = None if caller.may(Scope.OPERATOR) else caller.tenant_id
     teams = runtime.accounts.teams.teams(limit=limit + 1, after=after, only=only)
     return TeamPage.of(teams, limit=limit, cursor="tenant_id")
 
@@ -103,7 +103,7 @@ def get_team(tenant_id: TeamInPath, runtime: InRuntime) -> TeamOut:
 @needs(Scope.ADMIN)
 @raises(NotFound)
 def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -> TeamOut:
-    """A system_prompt that is null or empty leaves the team with the service's own."""
+    """With a system_prompt that is null or empty, the service's default applies."""
     change = TeamChange(**body.model_dump(exclude_unset=True))
     return TeamOut.model_validate(runtime.accounts.teams.change_team(tenant_id, change))
 
@@ -112,7 +112,7 @@ def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -
 @needs(Scope.ADMIN)
 @raises(*EMBEDDING, NotFound, Conflict)
 def create_project(tenant_id: TeamInPath, body: ProjectIn, runtime: InRuntime) -> ProjectOut:
-    """An empty namespace, under the embedding version that this process runs."""
+    """Create an empty namespace, under the embedding version of this process."""
     return ProjectOut.model_validate(runtime.accounts.teams.create_project(tenant_id, body.namespace))
 
 

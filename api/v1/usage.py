@@ -1,4 +1,4 @@
-"""/v1/usage: who used how much, by day."""
+"""/v1/usage: usage by day."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def usage(
     runtime: InRuntime,
     tenant_id: TenantIfAny,
     namespace: NamespaceIfAny,
-    since: Annotated[date | None, Query(description="First day; a month before until if left out")] = None,
-    until: Annotated[date | None, Query(description="Last day; today if left out")] = None,
+    since: Annotated[date | None, Query(description="First day; left out: a month before until")] = None,
+    until: Annotated[date | None, Query(description="Last day; left out: today")] = None,
 ) -> UsageDays:
     """Requests, tokens, latency and chunks, summed by day: the newest day first."""
     days = runtime.answers.usage.by_day(tenant_id=tenant_id, namespace=namespace, since=since, until=until)

@@ -48,11 +48,11 @@ def test_a_key_that_does_not_count_is_a_401_that_says_why(team: TeamClient) -> N
     with keyed.runtime.database.write() as session:
         session.scalars(select(ApiKey).where(ApiKey.id == expired[4:20])).one().expires_at = past
     told = {
-        None: "An API key is needed",
-        "": "An API key is needed",
-        "Bearer": "An API key is needed",
-        "Basic YTpi": "An API key is needed",
-        f"Token {good}": "An API key is needed",
+        None: "This requires an API key",
+        "": "This requires an API key",
+        "Bearer": "This requires an API key",
+        "Basic YTpi": "This requires an API key",
+        f"Token {good}": "This requires an API key",
         "Bearer adf_": "This is no API key",
         f"Bearer {good}0": "This is no API key",
         f"Bearer {good.upper()}": "This is no API key",

@@ -179,7 +179,7 @@ BAD: list[tuple[Sent, dict[str, Any], int, str]] = [
     ({"a.txt": b"text"}, {"metadata": '{"a": 1, "a": 2}'}, 422, "metadata: This is not valid JSON (the key 'a' stands"),
     ({"a.txt": b"text"}, {"metadata": '{"a": NaN}'}, 422, "NaN is not a JSON number"),
     ({"a.txt": b"text"}, {"chunk_overlap": "many"}, 422, "valid integer"),
-    ({"a.txt": b"text"}, {"chunk_overlap": ["1", "2"]}, 422, "stands twice"),
+    ({"a.txt": b"text"}, {"chunk_overlap": ["1", "2"]}, 422, "chunk_overlap' twice"),
     ({"a.txt": b"text"}, {"title": "x" * 2000}, 422, "at most 1000 characters"),
     ({"a.txt": b"x" * (1 << 20)}, {}, 413, "(MAX_UPLOAD_MB)"),
     ({f"{n}.txt": b"text" for n in range(4)}, {}, 413, "At most 3 files are accepted at once (MAX_BATCH_DOCS)"),
@@ -359,7 +359,7 @@ def test_an_api_that_is_killed_amid_an_upload_has_accepted_nothing_and_a_worker_
             api.client.post("/v1/docs/upload", content=half(), headers=kind)
     with open_service(settings) as service:
         assert (len(blobs(service)), len(pending(service))) == (1, 1)
-        service.worker.housekeeping.do_what_is_due()
+        service.worker.housekeeping.run_due_chores()
         assert (blobs(service), pending(service)) == ([], [])
         assert service.get("/v1/docs", PLACE)["data"] == []
 

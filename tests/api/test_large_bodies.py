@@ -166,11 +166,11 @@ def test_who_needs_more_than_is_left_waits_behind_those_who_came_before() -> Non
         budget, order = Budget(10), []
 
         async def take(name: str, amount: int) -> None:
-            async with budget.taken(amount):
+            async with budget.reserve(amount):
                 order.append(name)
                 await asyncio.sleep(0)
 
-        async with budget.taken(6):
+        async with budget.reserve(6):
             waiting = [asyncio.create_task(take(name, amount)) for name, amount in (("large", 8), ("small", 1))]
             await asyncio.sleep(0)
             assert order == []
@@ -185,13 +185,13 @@ def test_who_waits_too_long_is_told_to_come_again(monkeypatch: pytest.MonkeyPatc
 
     async def wait_in_vain() -> None:
         budget = Budget(10)
-        async with budget.taken(6):
+        async with budget.reserve(6):
             with pytest.raises(Overloaded):
-                async with budget.taken(5):
+                async with budget.reserve(5):
                     pass
-            async with budget.taken(4):
+            async with budget.reserve(4):
                 pass
-        async with budget.taken(10):
+        async with budget.reserve(10):
             pass
 
     asyncio.run(wait_in_vain())

@@ -270,7 +270,7 @@ def test_patterns_choose_among_the_files_of_a_folder(docs: Path, pattern: str, n
 
 
 def test_a_folder_without_such_files_is_told(run: Run, docs: Path) -> None:
-    assert "There is no such file" in run("ingest", docs, *PLACE, "--glob", "*.png").stderr
+    assert "There are no such files" in run("ingest", docs, *PLACE, "--glob", "*.png").stderr
 
 
 def test_two_files_with_one_doc_id_are_not_stored_over_each_other(run: Run, docs: Path, tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ def test_a_rebuild_that_makes_no_sense_is_refused(run: Run) -> None:
 
 
 def test_a_key_is_made_replaced_and_revoked_by_hand(run: Run, tmp_path: Path) -> None:
-    assert "team acme made" in run("create-team", "acme", "--system-prompt", "Be brief.").stdout
+    assert "team acme created" in run("create-team", "acme", "--system-prompt", "Be brief.").stdout
     assert "there is a team 'acme' already" in run("create-team", "acme", exit_code=1).stderr.lower()
     assert "no such team" in run("issue-key", "--team", "nobody", "--scope", "admin", exit_code=1).stderr
     made = run(
@@ -371,7 +371,7 @@ def test_a_key_is_made_replaced_and_revoked_by_hand(run: Run, tmp_path: Path) ->
     assert re.search(rf"^{key_id} +active +ingest search .* - +crawler$", listed, re.MULTILINE)
     assert made.stdout[21:].strip() not in listed
     rotated = run("rotate-key", key_id, "--overlap-hours", 0).stdout
-    assert rotated.startswith(f"{key_id} counts until ")
+    assert rotated.startswith(f"{key_id} is valid until ")
     assert run("revoke-key", rotated.splitlines()[1][4:20]).stdout == "revoked\n"
     statuses = re.findall(r" (active|expired|revoked) ", run("list-keys", "--team", "acme").stdout)
     assert sorted(statuses) == ["expired", "revoked"]
@@ -389,7 +389,7 @@ def test_what_a_team_lets_questions_say_is_changed_by_hand(run: Run, tmp_path: P
     assert kept() == [(None, 0)]
     assert run("change-team", "acme", "--allow-system-prompt").stdout == "team acme changed\n"
     assert kept() == [(None, 1)]
-    assert "nothing is to be changed" in run("change-team", "acme", exit_code=1).stderr
+    assert "this changes nothing" in run("change-team", "acme", exit_code=1).stderr
     assert "no such team" in run("change-team", "nobody", "--allow-system-prompt", exit_code=1).stderr
 
 
@@ -399,7 +399,7 @@ def test_with_keys_on_files_go_into_namespaces_that_were_made(
     monkeypatch.setenv("AUTH_MODE", "keys")
     assert "This tenant has no namespace" in run("ingest", docs, *PLACE, exit_code=1).stdout
     run("create-team", "acme")
-    assert "made, under" in run("create-project", "--team", "acme", "--namespace", "project_001").stdout
+    assert "created, under" in run("create-project", "--team", "acme", "--namespace", "project_001").stdout
     assert "2 upserted, 0 skipped, 0 failed" in run("ingest", docs, *PLACE).stdout
     assert re.search(r"^acme +\S+ +project_001$", run("list-teams").stdout, re.MULTILINE)
 

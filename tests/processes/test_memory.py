@@ -26,5 +26,5 @@ def test_a_job_that_takes_too_much_memory_ends_failed_and_says_so(service: Servi
     job = service.job(job_id)
     assert (job["status"], job["error"]) == (
         "failed",
-        "It takes more memory than this worker has, or may take (MEMORY_LIMIT_MB).",
+        "This needs more memory than the worker has, or may take (MEMORY_LIMIT_MB).",
     )

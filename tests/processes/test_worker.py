@@ -92,7 +92,7 @@ def test_a_failed_batch_tells_its_documents_why(service: Service) -> None:
     assert service.job(job_id)["status"] == "failed"
     doc = service.doc("doc")
     assert doc["status"] == "failed"
-    assert "knows no job of type 'ingest_docs'" in doc["error"]
+    assert "has no handler for jobs of type 'ingest_docs'" in doc["error"]
 
 
 def test_a_job_that_kills_its_workers_is_given_up(service: Service) -> None:

@@ -175,7 +175,7 @@ def test_old_logs_are_forgotten_by_the_worker_with_what_hangs_on_them(
         in_place.runtime.answers.query_log.add(record(number, created_at=old, citations=[(1, 1, 0.5)]))
     in_place.runtime.answers.query_log.add(record(8, citations=[(1, 1, 0.5)]))
     in_place.runtime.answers.query_log.flush()
-    in_place.worker.housekeeping.do_what_is_due()
+    in_place.worker.housekeeping.run_due_chores()
     assert [each.query_id for each in logged(in_place)] == ["query-8"]
     assert (citations(in_place, "query-7"), citations(in_place, "query-8")) == ([], [(1, 0.5)])
     [today] = usage(in_place, "ingest")

@@ -183,7 +183,7 @@ def test_an_api_starts_although_it_cannot_look_whether_anybody_is_admin(
             session.execute(text("ALTER TABLE api_keys RENAME COLUMN scopes TO elsewhere"))
     with open_service(settings) as after:
         assert after.client.get("/v1/health").json() == {"ok": True}
-    assert "could not look whether there is a key of scope admin" in caplog.text
+    assert "could not check for a key with the scope admin" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["\x00", "half \ud83d", "x" * 256])
