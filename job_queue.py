@@ -23,17 +23,7 @@ from database.engine import Database
 from database.repeating import repeatable
 from domain import JobStatus, Json
 from errors import NotFound
-from job_lease import (
-    Claim,
-    Lease,
-    claim_oldest,
-    is_abandoned,
-    is_due,
-    lost_lease,
-    release,
-    update_held,
-    write,
-)
+from job_lease import Claim, Lease, claim_oldest, is_abandoned, is_due, lost_lease, release, update_held, write
 from models import Job, Project, Team, WorkerRow, utc_now
 from times import shifted
 

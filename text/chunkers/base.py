@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from semantic_text_splitter import TextSplitter
 
 from domain import CountTokens
-from text.chunkers.borders import Border, trimmed
+from text.chunkers.stretches import Border, trimmed
 
 STRATEGY_NAMES = ("default", "markdown", "sentences", "pages", "conversation", "table")
 

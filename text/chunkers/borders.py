@@ -8,12 +8,10 @@ run of equal characters from each of its positions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from text.chunkers.abbreviations import ends_sentence
-
-Stretch = tuple[int, int]
-Border = Callable[[str, int, int], Iterator[Stretch]]
+from text.chunkers.stretches import Border, Stretch, trimmed
 
 _LINE = re.compile(r"\r\n?|[\n\f\v\x85\u2028\u2029]")
 BLANK_LINE = re.compile(r"\f|(?:\r\n|\r(?!\n)|\n)[^\S\r\n\f]*+(?:\r\n?|\n)")
@@ -26,13 +24,6 @@ _SENTENCE_END = re.compile(
     rf"|(?<![。！？｡।॥؟۔։።།။។])[。！？｡।॥؟۔։።།။។]++{_CLOSING}"  # noqa: RUF001 (likewise)
     rf"|{BLANK_LINE.pattern}"
 )
-
-
-def trimmed(text: str, start: int, end: int) -> Stretch:
-    """Returns the stretch without white space at its ends; ``start == end`` if it is blank."""
-    piece = text[start:end]
-    start += len(piece) - len(piece.lstrip())
-    return start, max(start, start + len(piece.strip()))
 
 
 def lines(text: str, start: int, end: int) -> Iterator[Stretch]:

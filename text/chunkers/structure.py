@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from text.chunkers.base import Segment, Source, Unit, units_between
-from text.chunkers.borders import BLANK_LINE, PROSE, Border, Stretch, lines
+from text.chunkers.borders import BLANK_LINE, PROSE, lines
+from text.chunkers.stretches import Border, Stretch
 from text.chunkers.tables import Table, begins_table, is_long, table_at, table_segments
 
 _ATX = re.compile(r"(#{1,6})[ \t]++([^\r\n]*[^\s#])")

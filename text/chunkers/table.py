@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from text.chunkers.base import Segment, Source, units_of
-from text.chunkers.borders import BLANK_LINE, PROSE, Stretch, lines
+from text.chunkers.borders import BLANK_LINE, PROSE, lines
+from text.chunkers.stretches import Stretch
 from text.chunkers.structure import sections
 from text.chunkers.tables import Table, are_units, is_header, is_title, table_segments, tables_in
 

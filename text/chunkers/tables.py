@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from text.chunkers.base import CHARS_PER_TOKEN, Segment, Source, units_of
-from text.chunkers.borders import BLANK_LINE, PROSE, Stretch, lines, trimmed
+from text.chunkers.borders import BLANK_LINE, PROSE, lines
+from text.chunkers.stretches import Stretch, trimmed
 
 _RULE = re.compile(r"\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?\Z")
 _CELL = re.compile(r"(?<!\\)\|")
