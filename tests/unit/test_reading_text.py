@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from email.message import EmailMessage
-from pathlib import Path
 
 import pytest
 
@@ -346,11 +344,3 @@ def test_a_default_of_a_program_is_no_title() -> None:
     message["Subject"] = "Untitled"
     message.set_content("Text.")
     assert read(message.as_bytes(), "a.eml").title is None
-
-
-def test_every_code_of_a_warning_is_documented() -> None:
-    root = Path(__file__).parents[1]
-    source = "".join(path.read_text() for path in (root / "text" / "extract").glob("*.py"))
-    used = set(re.findall(r"(?:warn|Caveat)\(\s*\"(\w+)\"", source))
-    documented = set(re.findall(r"`(\w+)`", (root / "docs" / "files.md").read_text().partition("## Codes")[2]))
-    assert len(used) > 12 and used | {"other"} == documented - {"page", "part"}
