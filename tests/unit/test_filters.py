@@ -138,11 +138,11 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("sent", "param", "told"), WRONG, ids=[param for _, param, _ in WRONG])
-def test_what_is_wrong_is_named_with_its_place(sent: dict[str, Any], param: str, values: str) -> None:
+def test_what_is_wrong_is_named_with_its_place(sent: dict[str, Any], param: str, told: str) -> None:
     with pytest.raises(Invalid) as caught:
         parse(sent)
     assert caught.value.param == param
-    assert values in str(caught.value)
+    assert told in str(caught.value)
 
 
 def test_a_time_is_the_same_however_it_is_written() -> None:
