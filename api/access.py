@@ -8,18 +8,28 @@ one for a tenant that does not exist, with the same answer in the same time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from domain import ANYONE, STRANGER, Principal, Scope
 from errors import Forbidden, ServiceError, Unauthenticated
-from runtime.accounts import Accounts
-from services.accounts.rate_limits import Quota
+from services.accounts.authentication import Authenticator
+from services.accounts.rate_limits import FailureLimiter, Quota, RateLimiter
 
 NO_KEY = "This requires an API key: send the header Authorization: Bearer adf_…"
 SECURITY_SCHEMES = {"ApiKey": {"type": "http", "scheme": "bearer", "description": "Only with AUTH_MODE=keys"}}
+
+
+class Admission(Protocol):
+    """The parts of the accounts wing that admit a caller."""
+
+    are_open: bool
+    authentication: Authenticator
+    rate_limits: RateLimiter
+    login_failures: FailureLimiter
+
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -49,7 +59,7 @@ def as_openapi(any_of: tuple[Scope, ...]) -> dict[str, Any]:
 
 async def admit(request: Request, any_of: tuple[Scope, ...]) -> tuple[Principal, Quota | None]:
     """Raises Unauthenticated, Forbidden and RateLimited."""
-    accounts: Accounts = request.state.runtime.accounts
+    accounts: Admission = request.state.runtime.accounts
     if accounts.are_open:
         return ANYONE, None
     try:
@@ -75,7 +85,7 @@ def _declare(any_of: tuple[Scope, ...]) -> Callable[[Endpoint], Endpoint]:
     return declare
 
 
-async def _count_failure(request: Request, accounts: Accounts) -> None:
+async def _count_failure(request: Request, accounts: Admission) -> None:
     """The address is the peer's or, behind a trusted proxy, the one that the proxy reports."""
     failures, address = accounts.login_failures, request.client.host if request.client else ""
     if failures.is_local:
@@ -84,7 +94,7 @@ async def _count_failure(request: Request, accounts: Accounts) -> None:
         await run_in_threadpool(failures.hit, address)
 
 
-async def _identified(request: Request, accounts: Accounts) -> Principal:
+async def _identified(request: Request, accounts: Admission) -> Principal:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise Unauthenticated(NO_KEY)

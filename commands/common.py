@@ -80,15 +80,15 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bars:
             task = bars.add_task(label, total=total)
-            yield lambda done: bars.update(task, completed=done)
+            yield lambda count: bars.update(task, completed=count)
         return
     last_line_at = time.monotonic()
 
-    def show(done: int) -> None:
+    def show(count: int) -> None:
         nonlocal last_line_at
         if time.monotonic() - last_line_at >= SECONDS_PER_LINE:
             last_line_at = time.monotonic()
-            typer.echo(f"{label}: {done} of {total}", err=True)
+            typer.echo(f"{label}: {count} of {total}", err=True)
 
     yield show
 

@@ -74,7 +74,7 @@ def _written(section: Section) -> str:
 
 
 def _cells(bound: Bound, settings: Settings) -> tuple[str, str, str, str]:
-    return bound.what, _amount(bound, settings), _set_by(bound), bound.beyond
+    return bound.subject, _amount(bound, settings), _set_by(bound), bound.beyond
 
 
 def _amount(bound: Bound, settings: Settings) -> str:
@@ -88,8 +88,8 @@ def _amount(bound: Bound, settings: Settings) -> str:
 
 
 def _with_unit(value: str | float, unit: str) -> str:
-    shown = value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:g}"
-    return f"{shown} {unit}".strip()
+    amount = value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    return f"{amount} {unit}".strip()
 
 
 def _set_by(bound: Bound) -> str:

@@ -43,7 +43,7 @@ from times import EARLIEST, LATEST
 class Bound:
     """*value* is a setting's name, of which *times* as much is allowed, or a fixed amount, in *unit*."""
 
-    what: str
+    subject: str
     value: str | float
     beyond: str
     unit: str = ""

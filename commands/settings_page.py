@@ -86,8 +86,8 @@ def markdown() -> str:
 
 def _written(section: Section) -> str:
     rows = [(f"`{name.upper()}`", _default(field), _description(field)) for name, field in _fields_of(section)]
-    shown = f"## {section.title}\n\n{markdown_table(('Variable', 'Default', 'Description'), rows)}"
-    return f"{shown}\n\n{section.note}" if section.note else shown
+    text = f"## {section.title}\n\n{markdown_table(('Variable', 'Default', 'Description'), rows)}"
+    return f"{text}\n\n{section.note}" if section.note else text
 
 
 def _fields_of(section: Section) -> Iterator[tuple[str, FieldInfo]]:

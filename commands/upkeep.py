@@ -66,8 +66,8 @@ def move(
     with plain_errors(), open_move(settings_of(context), source=source, target=target, batch_rows=batch_rows) as moving:
         rows = moving.begin()
         with progress("rows copied", rows) as show:
-            for done in moving.copy():
-                show(done)
+            for count in moving.copy():
+                show(count)
         with progress("rows compared", 2 * rows) as show:
             compared = moving.compare(show)
         show_table(["part", "rows", "checksum", "in the target", "checksum", ""], [_row_of(part) for part in compared])

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from database.engine import Database
+from runtime.parts import Accounts
 from services.accounts.api_keys import KeyService
 from services.accounts.authentication import Authenticator
 from services.accounts.rate_limits import FailureLimiter, RateLimiter
 from services.accounts.teams import AccountService
 from services.index.embedding import EmbeddingService
 from settings import Settings
-
-
-@dataclass(frozen=True)
-class Accounts:
-    """*are_open*: with AUTH_MODE=open, anyone who reaches the port may do everything."""
-
-    are_open: bool
-    teams: AccountService
-    keys: KeyService
-    authentication: Authenticator
-    rate_limits: RateLimiter
-    login_failures: FailureLimiter
 
 
 @contextmanager

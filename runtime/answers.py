@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from database.engine import Database
 from engines.answerers.opening import AnswererConfig, open_answerer
+from runtime.parts import Answers
 from services.answers.asking import AskingService, Questions
 from services.answers.query_log import QueryLog
 from services.answers.usage import UsageService
 from services.index.embedding import EmbeddingService
 from settings import Settings
-
-
-@dataclass(frozen=True)
-class Answers:
-    asking: AskingService
-    query_log: QueryLog
-    usage: UsageService
 
 
 @contextmanager

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from database.engine import Database
 from engines.embedders.opening import EmbedderConfig
-from engines.keywords.base import KeywordStore
 from engines.keywords.opening import open_keywords
-from engines.vectors.base import VectorStore
 from engines.vectors.opening import VectorsConfig, open_store
 from job_queue import JobQueue
+from runtime.parts import Index
 from services.index.embedding import EmbeddingService
 from services.index.indexing import IndexingService
 from services.index.publishing import Publisher
 from services.index.verifying import VerifyingService
 from services.index.versions import VersionService
 from settings import Settings
-
-
-@dataclass(frozen=True)
-class Index:
-    vectors: VectorStore
-    keywords: KeywordStore
-    embedding: EmbeddingService
-    publisher: Publisher
-    indexing: IndexingService
-    versions: VersionService
-    verifying: VerifyingService
 
 
 @contextmanager

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from database.engine import Database
-from engines.blobs.base import BlobStore
 from engines.blobs.opening import open_blob_store
 from engines.extraction.extractor import ExtractionLimits, Extractor
 from engines.web.addresses import AllowedHosts
 from engines.web.fetcher import Fetcher
 from job_queue import JobQueue
+from runtime.parts import Ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
 from services.ingest.browsing import BrowsingService
@@ -26,19 +25,6 @@ from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.preparing import Preparing
 from services.ingest.uploading import UploadService
 from settings import Settings
-
-
-@dataclass(frozen=True)
-class Ingest:
-    blobs: BlobStore
-    extractor: Extractor
-    documents: DocumentService
-    browsing: BrowsingService
-    pending_blobs: PendingBlobs
-    uploads: UploadService
-    fetching: FetchService
-    ingesting: IngestingService
-    jobs: JobService
 
 
 def open_ingest(

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from database.engine import Database
 from engines.blobs.base import BlobStore
 from engines.extraction.extractor import Extractor
 from engines.vectors.base import VectorStore
 from job_queue import JobQueue
+from runtime.parts import Operations
 from services.index.embedding import EmbeddingService
 from services.ingest.documents import DocumentService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.observing import ObservingService
-
-
-@dataclass(frozen=True)
-class Operations:
-    idempotency: IdempotencyService
-    folders: FileIngestingService
-    observing: ObservingService
-    diagnosing: DiagnosingService
 
 
 def open_operations(

@@ -1,19 +1,103 @@
-"""The parts of a process."""
+"""The parts of a process, wing by wing. Each wing's module turns settings into its part; opening.py joins them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from database.engine import Database
+from engines.blobs.base import BlobStore
+from engines.extraction.extractor import Extractor
+from engines.keywords.base import KeywordStore
+from engines.vectors.base import VectorStore
 from job_queue import JobQueue
-from runtime.accounts import Accounts
-from runtime.answers import Answers
-from runtime.index import Index
-from runtime.ingest import Ingest
-from runtime.operations import Operations
-from runtime.search import Search
+from services.accounts.api_keys import KeyService
+from services.accounts.authentication import Authenticator
+from services.accounts.rate_limits import FailureLimiter, RateLimiter
+from services.accounts.teams import AccountService
+from services.answers.asking import AskingService
+from services.answers.query_log import QueryLog
+from services.answers.usage import UsageService
 from services.evaluation.evaluating import EvaluatingService
+from services.index.embedding import EmbeddingService
+from services.index.indexing import IndexingService
+from services.index.publishing import Publisher
+from services.index.verifying import VerifyingService
+from services.index.versions import VersionService
+from services.ingest.browsing import BrowsingService
+from services.ingest.documents import DocumentService
+from services.ingest.fetching import FetchService
+from services.ingest.ingesting import IngestingService
+from services.ingest.jobs import JobService
+from services.ingest.pending_blobs import PendingBlobs
+from services.ingest.uploading import UploadService
+from services.operations.diagnosing import DiagnosingService
+from services.operations.folders import FileIngestingService
+from services.operations.idempotency import IdempotencyService
+from services.operations.observing import ObservingService
+from services.search.checking import QuestionLimits
+from services.search.executor import QueryExecutor
+from services.search.reranking import RerankingService
+from services.search.searching import SearchService
 from settings import Settings
+
+
+@dataclass(frozen=True)
+class Index:
+    vectors: VectorStore
+    keywords: KeywordStore
+    embedding: EmbeddingService
+    publisher: Publisher
+    indexing: IndexingService
+    versions: VersionService
+    verifying: VerifyingService
+
+
+@dataclass(frozen=True)
+class Ingest:
+    blobs: BlobStore
+    extractor: Extractor
+    documents: DocumentService
+    browsing: BrowsingService
+    pending_blobs: PendingBlobs
+    uploads: UploadService
+    fetching: FetchService
+    ingesting: IngestingService
+    jobs: JobService
+
+
+@dataclass(frozen=True)
+class Search:
+    limits: QuestionLimits
+    searching: SearchService
+    reranking: RerankingService
+    questions: QueryExecutor
+
+
+@dataclass(frozen=True)
+class Answers:
+    asking: AskingService
+    query_log: QueryLog
+    usage: UsageService
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """*are_open*: with AUTH_MODE=open, anyone who reaches the port may do everything."""
+
+    are_open: bool
+    teams: AccountService
+    keys: KeyService
+    authentication: Authenticator
+    rate_limits: RateLimiter
+    login_failures: FailureLimiter
+
+
+@dataclass(frozen=True)
+class Operations:
+    idempotency: IdempotencyService
+    folders: FileIngestingService
+    observing: ObservingService
+    diagnosing: DiagnosingService
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from database.engine import Database
 from engines.keywords.base import KeywordStore
 from engines.rerankers.opening import RerankerConfig
 from engines.vectors.base import VectorStore
+from runtime.parts import Search
 from services.index.embedding import EmbeddingService
 from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
@@ -17,14 +17,6 @@ from services.search.filters.filtering import FilterService
 from services.search.reranking import RerankingService
 from services.search.searching import AskForRebuild, SearchService
 from settings import Settings
-
-
-@dataclass(frozen=True)
-class Search:
-    limits: QuestionLimits
-    searching: SearchService
-    reranking: RerankingService
-    questions: QueryExecutor
 
 
 @contextmanager

@@ -320,7 +320,7 @@ def test_a_database_is_not_moved_onto_itself(small: Settings) -> None:
 def test_a_source_that_is_not_there_or_has_another_schema_is_refused(tmp_path: Path, postgres_url: str) -> None:
     nowhere = tmp_path / "nowhere.db"
     refused = run(f"sqlite:///{nowhere}", postgres_url)
-    assert refused.stderr == f"error: There is no database file {nowhere}: --from names the one to move.\n"
+    assert refused.stderr == f"error: There is no database file {nowhere}: --from has to name the one to move.\n"
     assert not nowhere.exists()
     refused = run(postgres_url, f"sqlite:///{nowhere}")
     assert refused.stderr.startswith(f"error: The source has schema none, and this code has {HEAD}")
