@@ -241,9 +241,9 @@ class Revision(Base):
 
 
 class File(Base):
-    """The raw file that a revision came as; *revisions.blob_uri* is its name in the store of raw files.
+    """The raw file that a revision was sent as; *revisions.blob_uri* is its name in the blob store.
 
-    *asked* is how its sender wants it read and cut, for the worker that turns it into text. *warnings* say what of it
+    *options* are the sender's, for the worker that extracts its text and cuts it into chunks. *warnings* say what of it
     is not in the text, each as a text/extract/base.py Caveat; what was read by earlier versions has strings there.
     """
 
@@ -261,7 +261,7 @@ class File(Base):
     revision: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     filename: Mapped[str]
     byte_count: Mapped[int] = mapped_column(BigInteger)
-    asked: Mapped[Json]
+    options: Mapped[Json] = mapped_column("asked")
     warnings: Mapped[list[Json | str]] = mapped_column(JSON, default=list)
 
     @property

@@ -26,7 +26,7 @@ from domain import Principal, Scope
 from errors import Invalid
 from runtime.parts import Runtime
 from services.ingest.checking import check_name
-from services.ingest.own_chunks import MOST_DIMENSIONS
+from services.ingest.own_chunks import MAX_DIMENSIONS
 from text.filter_spellings import MOST_CONDITIONS, parse
 from text.filters import Filter
 from times import storable
@@ -104,7 +104,7 @@ def _filter(sent: Any) -> Filter | None:
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Vector = Annotated[list[Number], Field(fail_fast=True, max_length=MOST_DIMENSIONS)]
+Vector = Annotated[list[Number], Field(fail_fast=True, max_length=MAX_DIMENSIONS)]
 _Filters = Annotated[dict[str, Any], Field(max_length=MOST_CONDITIONS)]
 Filters = Annotated[Filter | None, PlainValidator(_filter, json_schema_input_type=_Filters | None)]
 UtcTime = Annotated[AwareDatetime, AfterValidator(storable)]

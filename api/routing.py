@@ -22,7 +22,7 @@ from api.limits import LARGE_BODY_BYTES, RECEIVE_SECONDS, body_limit, declared_l
 from api.problems import errors_in_body, problem
 from api.responses import answers_of, merged
 from errors import Conflict, Invalid, ServiceError
-from services.operations.idempotency import GivenAnswer
+from services.operations.idempotency import StoredResponse
 from text import strict_json
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -164,7 +164,7 @@ async def answer_once(request: Request, handle: Handler, key: str, *, whose: str
     if answer.headers.get("cache-control") == "no-store":
         kept = problem(request, 409, "This was done before, and what it answered was shown once.", code="conflict")
     headers = {name: value for name, value in kept.headers.items() if name in ("content-type", "location", "etag")}
-    await run_in_threadpool(idempotency.keep, key, told, GivenAnswer(kept.status_code, bytes(kept.body), headers))
+    await run_in_threadpool(idempotency.store, key, told, StoredResponse(kept.status_code, bytes(kept.body), headers))
     return answer
 
 

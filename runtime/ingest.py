@@ -44,10 +44,10 @@ def open_ingest(settings: Settings, database: Database, queue: JobQueue, index: 
     embedding, publisher, chunk_tokens = index.embedding, index.publisher, settings.chunk_tokens
     blobs = open_blob_store(settings.blob_store_url, min_free_bytes=settings.min_free_disk_mb << 20)
     extractor = Extractor(_extraction_limits(settings))
-    cut = partial(draft, chunk_tokens=chunk_tokens, most_chunks=settings.max_chunks_per_document)
+    cut = partial(draft, chunk_tokens=chunk_tokens, max_chunks=settings.max_chunks_per_document)
     extracting = ExtractingService(database, blobs, extractor, embedding, publisher, cut)
-    makes_namespaces = settings.auth_mode == "open"
-    preparing = Preparing(database, embedding, _limits(settings), chunk_tokens, cut, makes_namespaces)
+    creates_namespaces = settings.auth_mode == "open"
+    preparing = Preparing(database, embedding, _limits(settings), chunk_tokens, cut, creates_namespaces)
     documents = DocumentService(database, queue, embedding, publisher, preparing)
     pending_blobs = PendingBlobs(database, blobs)
     uploads = UploadService(database, blobs, pending_blobs, documents.accept)

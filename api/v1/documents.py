@@ -30,7 +30,7 @@ from domain import Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from models import Chunk
 from services.ingest.drafts import NewDoc, OwnChunk, Upserted
-from services.ingest.own_chunks import unit
+from services.ingest.own_chunks import unit_vector
 from services.ingest.rows import DocView
 from services.search.passages import chunk_id
 from settings import MOST_BATCH_DOCS
@@ -76,8 +76,8 @@ class DocIn(RequestBody):
 
 def _own_chunks(doc_id: str, sent: list[ChunkIn]) -> Iterator[OwnChunk]:
     for number, chunk in enumerate(sent):
-        what = f"The vector of chunk {number} of {doc_id!r}"
-        vector = None if chunk.vector is None else unit(chunk.vector, param=f"chunks.{number}.vector", what=what)
+        name = f"The vector of chunk {number} of {doc_id!r}"
+        vector = None if chunk.vector is None else unit_vector(chunk.vector, param=f"chunks.{number}.vector", name=name)
         yield OwnChunk(chunk.text, chunk.metadata, vector, chunk.page)
 
 

@@ -19,7 +19,7 @@ from domain import Mode, Scope
 from errors import Invalid, Overloaded, VersionMismatch
 from runtime.parts import Runtime
 from services.ingest.checking import check_name
-from services.ingest.own_chunks import unit
+from services.ingest.own_chunks import unit_vector
 from services.search.question import Answer, Passage, Question, Side
 from settings import Settings
 
@@ -177,7 +177,7 @@ def _question(body: SearchIn, runtime: Runtime) -> Question:
         body.top_k,
         body.embedding_version,
         filters=body.filters,
-        vector=unit(body.vector, param="vector") if body.vector is not None else None,
+        vector=unit_vector(body.vector, param="vector") if body.vector is not None else None,
         mode=body.mode or _mode_of(body) or runtime.settings.search_mode,
         queries=tuple(body.queries),
         fusion=body.fusion,

@@ -18,7 +18,7 @@ Fusion = Literal["min_max", "reciprocal_rank"]
 class Question:
     """*query* may be empty where *queries* are not. With *by_doc* top_k counts documents, of *group_size* chunks each.
 
-    *vector*, as own_chunks.unit() gives it, is asked for instead of words on the dense side.
+    *vector*, as own_chunks.unit_vector() gives it, is asked for instead of words on the dense side.
 
     *mmr_lambda* from 0, all diversity, to 1, all relevance. *context* counts the chunks to each side that are joined.
     """

@@ -153,7 +153,7 @@ class SearchService:
         told = [each for question in questions if "dense" in question.sides for each in question.asked_of("dense")]
         if not told:
             return [Asked.of(question, None) for question in questions]
-        vectors = self.embedding.of_questions(version, dimension, told)
+        vectors = self.embedding.embed_queries(version, dimension, told)
         asked, start = [], 0
         for question in questions:
             end = start + (len(question.asked_of("dense")) if "dense" in question.sides else 0)
@@ -205,7 +205,7 @@ class SearchService:
                 row = session.scalar(select(IndexRow).where(row_of(seen.key)))
                 if row is not None and row.updated_at == index.updated_at:
                     row.problem = problem
-                    self.publisher.ask_for_rebuild(session, project)
+                    self.publisher.request_rebuild(session, project)
         except ServiceError as error:
             log.error("could not queue its rebuild: %s", error)
 

@@ -221,7 +221,7 @@ def test_a_new_embedding_version_takes_an_operator(small: Team) -> None:
         assert "scope operator" in refused["detail"] and repr(known) in refused["detail"]
         small.post("/v1/index/rebuild", {**body, "new_embedding_version": known}, scope=scope)
     assert small.post("/v1/index/rebuild", {**body, "tenant_id": "other"}, expect=404)["error"]["param"] == "namespace"
-    assert [each.row.name for each in small.service.runtime.index.versions.listed()] == [known]
+    assert [each.row.name for each in small.service.runtime.index.versions.list_usage()] == [known]
     small.post("/v1/index/rebuild", body, scope=Scope.OPERATOR)
     small.post("/v1/index/rebuild", body, scope=Scope.INGEST)
 

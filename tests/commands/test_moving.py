@@ -23,7 +23,7 @@ from errors import Conflict, DatabaseUnavailable
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision
 from models import Base, Chunk, Embedding, IndexRow, Job, JobStatus, Project, Revision, Team
 from runtime.moving import open_move
-from services.operations.comparing import Compared
+from services.operations.comparing import PartComparison
 from services.operations.moving import MovingService
 from services.search.question import Answer, Question
 from settings import Settings
@@ -143,7 +143,7 @@ def moving(source: str, target: str, *, batch_rows: int = 70) -> Iterator[Moving
         yield service
 
 
-def move(source: str, target: str) -> list[Compared]:
+def move(source: str, target: str) -> list[PartComparison]:
     with moving(source, target) as service:
         total = service.begin()
         assert list(service.copy())[-1] == total

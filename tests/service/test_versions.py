@@ -31,7 +31,7 @@ def moved(service: Service, version: str) -> None:
 
 
 def names(service: Service) -> list[str]:
-    return [each.row.name for each in service.runtime.index.versions.listed()]
+    return [each.row.name for each in service.runtime.index.versions.list_usage()]
 
 
 def test_no_team_takes_a_name_that_the_operator_wants_next(keyed: Service, other_model: str) -> None:
