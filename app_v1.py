@@ -137,7 +137,7 @@ async def _told_who_gets_in(runtime: Runtime) -> AsyncIterator[None]:
 def _warn_without_an_admin(runtime: Runtime) -> None:
     """The start does not hang on a look that serves a warning alone."""
     try:
-        if not runtime.accounts.keys.is_anybody_admin():
+        if not runtime.accounts.keys.has_admin_key():
             log.warning(NO_ADMIN)
     except Exception:
         log.exception("could not look whether there is a key of scope admin")

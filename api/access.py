@@ -110,5 +110,5 @@ async def _identified(request: Request, runtime: Runtime) -> Principal:
     if scheme.lower() != "bearer" or not key:
         raise Unauthenticated(NO_KEY)
     authentication, key = runtime.accounts.authentication, key.strip()
-    known = authentication.known(key)
+    known = authentication.cached(key)
     return known if known is not None else await run_in_threadpool(authentication.look_up, key)

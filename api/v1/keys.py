@@ -16,7 +16,7 @@ from api.strings import Line
 from domain import Scope
 from errors import Conflict, NotFound
 from models import ApiKey, utc_now
-from services.accounts.api_keys import LONGEST_NOTE, MadeKey, status_of
+from services.accounts.api_keys import MAX_NAME_CHARS, IssuedKey, status_of
 
 DAY_SECONDS = 86_400
 
@@ -37,7 +37,7 @@ router = APIRouter(
 
 class KeyIn(RequestBody):
     scopes: Annotated[list[Scope], Field(fail_fast=True, min_length=1, max_length=len(Scope))]
-    name: Line = Field("", max_length=LONGEST_NOTE, description="What it is for: a note for whoever reads the list")
+    name: Line = Field("", max_length=MAX_NAME_CHARS, description="What it is for: a note for whoever reads the list")
     expires_at: UtcTime | None = None
 
 
@@ -125,7 +125,7 @@ def revoke_key(tenant_id: TeamInPath, key_id: IdInPath, runtime: InRuntime, who:
     return _key_out(runtime.accounts.keys.revoke(tenant_id, key_id, by=who))
 
 
-def _made_out(made: MadeKey) -> MadeKeyOut:
+def _made_out(made: IssuedKey) -> MadeKeyOut:
     return MadeKeyOut(**dict(_key_out(made.row)), key=made.key)
 
 

@@ -1,4 +1,4 @@
-"""Teams and their projects, made by whoever looks after them."""
+"""Creates, changes and lists teams and their projects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from text.hashing import clean
 
 
 class Unchanged(Enum):
-    """Instead of a value, null among them: it stays as it is."""
+    """Marks a field that a change leaves as it is, since None is a value."""
 
     UNCHANGED = "unchanged"
 
@@ -66,7 +66,7 @@ class AccountService:
             return require_team(session, name)
 
     def teams(self, *, limit: int, after: str | None = None, only: str | None = None) -> list[Team]:
-        """At most *limit* teams by their name, from behind *after* on; or the one that is called *only*."""
+        """Returns at most *limit* teams by name, starting after *after*; or only the one named *only*."""
         query = select(Team).where(Team.name > (after or ""))
         if only is not None:
             query = query.where(Team.name == only)
@@ -74,7 +74,7 @@ class AccountService:
             return list(session.scalars(query.order_by(Team.name).limit(limit)))
 
     def create_project(self, team_name: str, namespace: str) -> Project:
-        """An empty namespace under this process's embedding version, whose model is loaded for it."""
+        """Create an empty namespace under this process's embedding version, loading its model."""
         check_new_name("namespace", namespace, self.name_chars)
         with self.database.read() as session:
             require_team(session, team_name)
@@ -85,7 +85,7 @@ class AccountService:
         return namespaces.create(self.database, team_name, namespace, embedding_version=version, dimension=dimension)
 
     def projects(self, team_name: str, *, limit: int, after: str | None = None) -> list[Project]:
-        """At most *limit* of the team's projects by their name, from behind *after* on."""
+        """Returns at most *limit* of the team's projects by name, starting after *after*."""
         with self.database.read() as session:
             team = require_team(session, team_name)
             query = select(Project).where(Project.team_id == team.id, Project.name > (after or ""))
@@ -93,7 +93,7 @@ class AccountService:
 
 
 def require_team(session: Session, name: str) -> Team:
-    """Raises NotFound, in words that do not tell whether another asker would be told otherwise."""
+    """Raises NotFound, with a message that does not reveal whether the team exists."""
     team = session.scalar(select(Team).where(Team.name == name))
     if team is None:
         raise NotFound("There is no such team: check tenant_id.", param="tenant_id")
@@ -101,5 +101,5 @@ def require_team(session: Session, name: str) -> Team:
 
 
 def _prompt(text: str | None) -> str | None:
-    """An empty one is none."""
+    """Returns the cleaned prompt; None if it is empty."""
     return clean(text).strip() or None if text else None

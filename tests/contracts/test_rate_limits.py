@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from domain import Scope
 from errors import Invalid, RateLimited
 from runtime.opening import open_runtime
-from services.accounts.rate_limits import PLACES, _place_of
+from services.accounts.rate_limits import BUCKETS, _bucket_of
 from tests.support.accounts import Team, issue, make_team
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.service import Service, open_service, settings_in
@@ -142,8 +142,8 @@ def test_no_number_of_addresses_takes_more_memory_and_a_site_of_ipv6_is_one(tmp_
         failures.hit("198.51.100.1")
         with pytest.raises(RateLimited):
             failures.hit("::ffff:198.51.100.1")
-        places = {_place_of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}") for number in range(200_000)}
-        assert len(places) <= PLACES < 200_000
+        buckets = {_bucket_of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}") for number in range(200_000)}
+        assert len(buckets) <= BUCKETS < 200_000
 
 
 @pytest.mark.parametrize("changed", [{"auth_failures_per_minute": 0}, {"auth_mode": "open"}])
