@@ -38,7 +38,7 @@ def evaluate(
             place, queries=queries, qrels=qrels, modes=mode, embedding_version=embedding_version, against=against
         )
     with opened(context) as runtime, progress("searches", len(asked.queries) * len(asked.modes)) as show:
-        report = runtime.evaluation.evaluate(asked, show=show)
+        report = runtime.evaluation.evaluate(asked, on_progress=show)
     for titles, rows in evaluating.tables(report):
         show_table(titles, rows)
     for line in evaluating.remarks(report):

@@ -15,7 +15,7 @@ from api.strings import DocKey, Key, Name, QueryText, Word
 from api.v1.search import IndexOut
 from domain import Scope
 from errors import NotFound, Overloaded, TooLarge, VersionMismatch
-from services.evaluation.evaluating import Evaluation, Report
+from services.evaluation.evaluating import EvaluationRequest, Report
 from services.evaluation.measuring import TEST
 from services.evaluation.ranking import MODES
 from services.ingest.checking import check_name
@@ -100,7 +100,9 @@ class EvalOut(BaseModel):
 def evaluate(body: EvalIn, runtime: InRuntime) -> EvalOut:
     """nDCG@10, Recall@10, Recall@100 and MRR@10 of a namespace. Takes as long as that many searches."""
     _check_size(body, runtime.settings)
-    asked = Evaluation(body.tenant_id, body.namespace, body.queries, body.qrels, body.modes, body.embedding_version)
+    asked = EvaluationRequest(
+        body.tenant_id, body.namespace, body.queries, body.qrels, body.modes, body.embedding_version
+    )
     return _eval_out(runtime.evaluation.evaluate(asked))
 
 
