@@ -23,7 +23,7 @@ from api.v1.search import checked
 from domain import Mode, Scope
 from errors import LlmFailed, LlmTooSlow, LlmUnavailable, Overloaded, VersionMismatch
 from runtime.parts import Runtime
-from services.answers.asking import Answered, Ask, Citation, Event, Given, Token
+from services.answers.asking import AskRequest, Citation, Event, FinalAnswer, Sources, Token
 from services.search.question import Question
 
 router = APIRouter(prefix="/v1", tags=["ask"], route_class=StrictRoute)
@@ -125,7 +125,7 @@ async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller)
     return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else _ask_out(answered)
 
 
-def _asked(body: AskIn, runtime: Runtime, *, api_key_id: str | None) -> Ask:
+def _asked(body: AskIn, runtime: Runtime, *, api_key_id: str | None) -> AskRequest:
     question = Question(
         body.tenant_id,
         body.namespace,
@@ -136,7 +136,7 @@ def _asked(body: AskIn, runtime: Runtime, *, api_key_id: str | None) -> Ask:
         min_score=body.min_score,
         rerank=runtime.search.reranking.is_set,
     )
-    return Ask(
+    return AskRequest(
         question=checked(question, runtime.settings, field="question"),
         system_prompt=body.system_prompt,
         temperature=body.temperature,
@@ -146,7 +146,7 @@ def _asked(body: AskIn, runtime: Runtime, *, api_key_id: str | None) -> Ask:
     )
 
 
-async def _unless_gone(request: Request, events: AsyncGenerator[Event, None]) -> Answered | None:
+async def _unless_gone(request: Request, events: AsyncGenerator[Event, None]) -> FinalAnswer | None:
     """The last of *events*; None when the client leaves before it, and then nothing goes on."""
     work, gone = asyncio.create_task(_last(events)), asyncio.create_task(_left(request))
     try:
@@ -158,10 +158,10 @@ async def _unless_gone(request: Request, events: AsyncGenerator[Event, None]) ->
         await asyncio.wait({work, gone})
 
 
-async def _last(events: AsyncGenerator[Event, None]) -> Answered:
+async def _last(events: AsyncGenerator[Event, None]) -> FinalAnswer:
     async with aclosing(events):
         *_, last = [event async for event in events]
-    assert isinstance(last, Answered)
+    assert isinstance(last, FinalAnswer)
     return last
 
 
@@ -187,7 +187,7 @@ async def _told(request: Request, first: Event, events: AsyncGenerator[Event, No
 def _sent(event: Event) -> list[bytes]:
     if isinstance(event, Token):
         return [_line("token", {"text": event.text})]
-    if isinstance(event, Given):
+    if isinstance(event, Sources):
         passages = [_citation_out(each).model_dump() for each in event.passages]
         return [_line("passages", {"query_id": event.query_id, "passages": passages})]
     told = _ask_out(event).model_dump(exclude={"answer"})
@@ -199,7 +199,7 @@ def _line(event: str, data: dict[str, Any]) -> bytes:
     return format_sse_event(event=event, data_str=json.dumps(data, ensure_ascii=False))
 
 
-def _ask_out(answered: Answered) -> AskOut:
+def _ask_out(answered: FinalAnswer) -> AskOut:
     return AskOut(
         answer=answered.text,
         citations=[_citation_out(each) for each in answered.citations],

@@ -122,7 +122,7 @@ async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOu
     question = checked(_question(body, runtime), runtime.settings, field="query")
     answer = await asyncio.wrap_future(runtime.search.questions.submit(question))
     latency_ms = round(1000 * (time.perf_counter() - started))
-    runtime.answers.query_log.searched(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
+    runtime.answers.query_log.add_search(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
     return _search_out(answer, body, question)
 
 
