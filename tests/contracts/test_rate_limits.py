@@ -120,7 +120,7 @@ def test_an_address_that_shows_no_good_key_too_often_is_told_when_to_come_back(
         never_given = f"adf_{'0' * 16}_{'0' * 64}"
         tried = [failing(service, key=key).status_code for key in ("nonsense", "", never_given)]
         assert tried == [401, 401, 401]
-        assert "'203.0.113.7' 3 requests in a minute came without a good API key" in caplog.text
+        assert "'203.0.113.7' 3 requests in a minute had no valid API key" in caplog.text
         refused = failing(service)
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
         assert 0 < int(refused.headers["retry-after"]) == int(refused.headers["ratelimit-reset"]) <= 60
