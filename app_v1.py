@@ -136,7 +136,7 @@ async def _access_warnings(runtime: Runtime) -> AsyncIterator[None]:
 def _warn_without_an_admin(runtime: Runtime) -> None:
     """A failure to check must not keep the process from starting."""
     try:
-        if not runtime.accounts.keys.is_anybody_admin():
+        if not runtime.accounts.keys.has_admin_key():
             log.warning(NO_ADMIN)
     except Exception:
         log.exception("could not check for a key with the scope admin")

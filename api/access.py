@@ -99,5 +99,5 @@ async def _identified(request: Request, accounts: Admission) -> Principal:
     if scheme.lower() != "bearer" or not key:
         raise Unauthenticated(NO_KEY)
     authentication, key = accounts.authentication, key.strip()
-    principal = authentication.known(key)
+    principal = authentication.cached(key)
     return principal if principal is not None else await run_in_threadpool(authentication.look_up, key)

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 from api.limits import MAX_ERRORS_LISTED
 from api.strings import as_json, as_name, at_most
 from api.tenants import BodyContext, visible
-from services.ingest.own_chunks import MOST_DIMENSIONS
+from services.ingest.own_chunks import MAX_DIMENSIONS
 from text.filter_spellings import MOST_CONDITIONS, parse
 from text.filters import Filter
 from times import storable
@@ -52,7 +52,7 @@ TenantInBody = Annotated[
 """A tenant as a body names it, or NOBODY if it is not visible to the caller: no body takes one in any other way."""
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Vector = Annotated[list[Number], Field(fail_fast=True, max_length=MOST_DIMENSIONS)]
+Vector = Annotated[list[Number], Field(fail_fast=True, max_length=MAX_DIMENSIONS)]
 _Filters = Annotated[dict[str, Any], Field(max_length=MOST_CONDITIONS)]
 Filters = Annotated[Filter | None, PlainValidator(_filter, json_schema_input_type=_Filters | None)]
 

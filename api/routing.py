@@ -24,7 +24,7 @@ from api.problems import errors_in_body, problem
 from api.responses import answers_of, merged
 from api.tenants import BodyContext
 from errors import Conflict, Invalid, ServiceError
-from services.operations.idempotency import GivenAnswer
+from services.operations.idempotency import StoredResponse
 from text import strict_json
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -168,7 +168,7 @@ async def answer_once(request: Request, handle: Handler, key: str, *, tenant: st
         repeated = problem(request, 409, message, code="conflict")
     headers = {name: value for name, value in repeated.headers.items() if name in ("content-type", "location", "etag")}
     await run_in_threadpool(
-        idempotency.keep, key, digest, GivenAnswer(repeated.status_code, bytes(repeated.body), headers)
+        idempotency.store, key, digest, StoredResponse(repeated.status_code, bytes(repeated.body), headers)
     )
     return answer
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.corpus import settings_in
 from bench.server import ROOT, KeepAliveClient, client, percentile, served, stop_on_sigterm
-from services.evaluation.measuring import measured
+from services.evaluation.measuring import measure
 from text.judgements import Qrels, Queries, Run, read_qrels, read_queries
 
 FOLDER = ROOT.parent / "shared" / "quality"
@@ -92,7 +92,7 @@ def _report(session: KeepAliveClient, collections: Sequence[Collection]) -> None
         cells = []
         for name, options in SETTINGS.items():
             run, took_ms = _run(session, collection, options)
-            value = sum(values := measured(collection.qrels, run)[MEASURE]) / len(values)
+            value = sum(values := measure(collection.qrels, run)[MEASURE]) / len(values)
             every[name].append(value)
             cells.append(f"{value:.3f}{_target_cell(collection.name, name)} {took_ms:.0f} ms")
         best = max(every[side][-1] for side in SIDES)

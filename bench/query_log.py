@@ -90,7 +90,7 @@ def _costs(runtime: Runtime) -> tuple[float, float]:
     query_log = QueryLog(runtime.database, is_on=True, keeps_text=False)
     start = time.process_time()
     for _ in range(COSTED):
-        query_log.searched(question, answer, latency_ms=1)
+        query_log.add_search(question, answer, latency_ms=1)
     noted = time.process_time()
     query_log.flush()
     return (noted - start) * 1e6 / COSTED, (time.process_time() - noted) * 1e6 / COSTED

@@ -87,7 +87,7 @@ def search(
 
 
 def _summarize(total: Outcome, listing: Listing, seconds: float) -> None:
-    done, count = total.done, len(listing.files) + len(listing.failed)
+    done, count = total.upserted, len(listing.files) + len(listing.failed)
     skipped = done.skipped_docs + len(total.empty)
     rest = f", {count - total.files} not tried" if count > total.files else ""
     empty = f" ({len(total.empty)} empty)" if total.empty else ""

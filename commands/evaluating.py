@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from errors import Invalid
-from services.evaluation.evaluating import Comparison, Evaluation, Report
+from services.evaluation.evaluating import Comparison, EvaluationRequest, Report
 from services.evaluation.measuring import MEASURES, TEST
 from services.evaluation.ranking import MODES
 from text.judgements import read_qrels, read_queries, read_runs, write_runs
@@ -29,10 +29,10 @@ def read_evaluation(
     modes: Sequence[str] | None,
     embedding_version: str | None,
     against: Path | None,
-) -> Evaluation:
-    """Raises Invalid, naming the file, if one cannot be read. Earlier rankings are named after their file."""
+) -> EvaluationRequest:
+    """Raises Invalid, naming the file, where one cannot be read. Earlier rankings are named after their file."""
     earlier = _read(against, read_runs) if against else {}
-    return Evaluation(
+    return EvaluationRequest(
         *place,
         queries=_read(queries, read_queries),
         qrels=_read(qrels, read_qrels),

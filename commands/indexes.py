@@ -85,7 +85,7 @@ def versions(context: typer.Context) -> None:
                 each.namespaces,
                 each.jobs,
             )
-            for each in runtime.index.versions.listed()
+            for each in runtime.index.versions.list_usage()
         ]
     show_table(["version", "model", "dimension", "created", "namespaces", "rebuilds"], rows)
 

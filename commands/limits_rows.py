@@ -24,14 +24,14 @@ from engines.keywords.lexemes import MOST_BYTES as MOST_WORD_BYTES
 from engines.vectors.graphs import MOST_HALF_DIMENSIONS
 from engines.web.fetcher import MAX_REDIRECTS
 from job_queue import LONGEST_PAUSE_SECONDS
-from services.answers.query_log import MOST_ROWS_WAITING
-from services.answers.usage import MOST_DAYS
-from services.evaluation.judging import MOST_RELEVANT
-from services.index.names import MOST_NAME_BYTES
-from services.ingest.checking import DEEPEST_METADATA
-from services.ingest.ingesting import ERRORS_KEPT
-from services.ingest.uploading import LONGEST_FILENAME
-from services.operations.idempotency import KEPT, UNFINISHED_KEPT
+from services.answers.query_log import MAX_ROWS_WAITING
+from services.answers.usage import MAX_DAYS
+from services.evaluation.judging import MAX_RELEVANCE
+from services.index.names import MAX_NAME_BYTES
+from services.ingest.checking import MAX_METADATA_DEPTH
+from services.ingest.ingesting import MAX_ERRORS_REPORTED
+from services.ingest.uploading import MAX_FILENAME_CHARS
+from services.operations.idempotency import RETENTION, UNFINISHED_RETENTION
 from services.search.executor import MAX_WAITING
 from text.extract.base import MOST_CAVEATS
 from text.filter_spellings import DEEPEST, MOST_BYTES, MOST_CONDITIONS
@@ -89,8 +89,10 @@ CONNECTIONS = Section(
         ),
         Bound("`If-Match`, `If-None-Match`", _of_type(ETag), "422", _CHARS),
         Bound("`Idempotency-Key`", LONGEST_KEY, "422", _CHARS),
-        Bound("An answer kept under an idempotency key", KEPT.days, "The request is new", "day"),
-        Bound("An unfinished request's claim on its key", UNFINISHED_KEPT.seconds // 60, "The key is free", "minutes"),
+        Bound("An answer kept under an idempotency key", RETENTION.days, "The request is new", "day"),
+        Bound(
+            "An unfinished request's claim on its key", UNFINISHED_RETENTION.seconds // 60, "The key is free", "minutes"
+        ),
     ),
     "The first three hold if the API was started as `python app_v1.py`, or by uvicorn with\n"
     "`--http api.connections:GuardedProtocol`; the others with any server.",
@@ -125,7 +127,7 @@ NAMES = Section(
     (
         Bound("`tenant_id`, `namespace`, `embedding_version`, `new_embedding_version`", "max_name_chars", "422"),
         Bound("`doc_id`", "max_doc_id_chars", "422"),
-        Bound("A new name or `doc_id`, in UTF-8", MOST_NAME_BYTES, "422", "bytes"),
+        Bound("A new name or `doc_id`, in UTF-8", MAX_NAME_BYTES, "422", "bytes"),
         Bound("`title`", _largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),
         Bound("`mime_type`", _largest(DocIn, "mime_type"), "422", _CHARS),
         Bound("`url`", 4096, "422", _CHARS),
@@ -148,7 +150,7 @@ DOCUMENTS = Section(
         Bound("Numbers in a `vector`", _largest(ChunkIn, "vector"), "422"),
         Bound("`metadata` of a document or a chunk, as JSON", "max_metadata_bytes", "413"),
         Bound("Keys at the top of `metadata`", _largest(DocIn, "metadata"), "422"),
-        Bound("Nesting of `metadata`", DEEPEST_METADATA, "422", "levels"),
+        Bound("Nesting of `metadata`", MAX_METADATA_DEPTH, "422", "levels"),
         Bound("Free disk, at least", "min_free_disk_mb", "507; deleting still works"),
     ),
 )
@@ -158,7 +160,7 @@ FILES = Section(
     (
         Bound("Files in one upload (`file`, with `doc_id` and `title`)", "max_batch_docs", "413"),
         Bound("An upload's other form fields together", MOST_FIELD_BYTES >> 20, "413", _MB),
-        Bound("A file's name", LONGEST_FILENAME, "Its middle is replaced by a hash", _CHARS),
+        Bound("A file's name", MAX_FILENAME_CHARS, "Its middle is replaced by a hash", _CHARS),
         Bound("Pages or slides of a file", "max_pages", _FAILS),
         Bound("Text of a file", "max_text_chars", _FAILS),
         Bound("Chunks of a file", "max_chunks_per_document", _FAILS),
@@ -211,7 +213,7 @@ ANSWERS = Section(
         Bound("Judgements of one evaluation (`qrels`)", "max_eval_judgements", "413"),
         Bound("A query's id in `queries` and `qrels`", _of_type(Key), "422", _CHARS),
         Bound("A document's id in `qrels`", LONGEST_CURSOR, "422", _CHARS),
-        Bound("Relevance of a judgement, up or down", MOST_RELEVANT, "422"),
+        Bound("Relevance of a judgement, up or down", MAX_RELEVANCE, "422"),
         Bound("`modes` of one evaluation", _largest(EvalIn, "modes"), "422"),
     ),
 )
@@ -226,9 +228,9 @@ ACCOUNTS = Section(
         Bound("`scopes` of a key", _largest(KeyIn, "scopes"), "422"),
         Bound("`name` of a key", _largest(KeyIn, "name"), "422", _CHARS),
         Bound("`overlap_seconds` of a rotation (30 days)", _largest(RotateIn, "overlap_seconds"), "422", _SECONDS),
-        Bound("Days in one usage report", MOST_DAYS, "422"),
+        Bound("Days in one usage report", MAX_DAYS, "422"),
         Bound("Query log and usage are kept", "query_log_keep_days", "Deleted"),
-        Bound("Log records that wait to be written", MOST_ROWS_WAITING, "Dropped and counted in `logs_dropped`"),
+        Bound("Log records that wait to be written", MAX_ROWS_WAITING, "Dropped and counted in `logs_dropped`"),
     ),
 )
 
@@ -241,7 +243,7 @@ JOBS = Section(
         Bound("The same before the last one", LONGEST_PAUSE_SECONDS, "Does not grow further", _SECONDS),
         Bound("Time before a job yields between steps", "worker_slice_seconds", "Other tenants' jobs go first"),
         Bound("Time for the current job of a stopping worker", "worker_stop_seconds", "Its lease expires"),
-        Bound("`errors`, and documents with `warnings`, in a job's result", ERRORS_KEPT, "Not listed"),
+        Bound("`errors`, and documents with `warnings`, in a job's result", MAX_ERRORS_REPORTED, "Not listed"),
         Bound("Finished jobs are kept", "job_keep_days", "Deleted"),
     ),
 )

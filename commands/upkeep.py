@@ -15,7 +15,7 @@ from errors import ServiceError
 from migrations.upgrade import bring_up_to_date, current_revision
 from runtime.moving import open_move
 from runtime.opening import open_runtime
-from services.operations.comparing import Compared
+from services.operations.comparing import PartComparison
 from services.operations.diagnosing import Finding, versions, without_secrets
 from services.operations.moving import ROWS_PER_BATCH
 from settings import Settings
@@ -29,7 +29,7 @@ def doctor(context: typer.Context) -> None:
     problems = 0
     for finding in _findings(settings_of(context)):
         problems += not finding.is_ok
-        lines = finding.told.replace("\n", f"\n{'':22}")
+        lines = finding.detail.replace("\n", f"\n{'':22}")
         grade = "PROBLEM" if not finding.is_ok else "WARNING" if finding.is_warning else "ok"
         say(f"{grade:8}{finding.name:14}{lines}")
     if problems:
@@ -94,6 +94,6 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", f"{type(error).__name__}: {error}".partition("\n")[0], is_ok=False)
 
 
-def _row_of(part: Compared) -> tuple[object, ...]:
+def _row_of(part: PartComparison) -> tuple[object, ...]:
     verdict = "same" if part.is_equal else "DIFFERS"
     return part.part, part.source.rows, part.source, part.target.rows, part.target, verdict

@@ -19,7 +19,7 @@ from settings import Settings
 def open_answers(
     settings: Settings, database: Database, embedding: EmbeddingService, questions: Questions
 ) -> Iterator[Answers]:
-    answerer = open_answerer(_answerer_config(settings), embedding.reader)
+    answerer = open_answerer(_answerer_config(settings), embedding.comparison_embedder)
     is_on = settings.query_log == "on"
     with QueryLog.running(database, is_on=is_on, keeps_text=settings.log_query_text) as query_log:
         asking = AskingService(

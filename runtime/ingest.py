@@ -35,8 +35,8 @@ def open_ingest(
     extractor = Extractor(_extraction_limits(settings))
     cut = partial(draft, chunk_tokens=chunk_tokens, max_chunks=settings.max_chunks_per_document)
     extracting = ExtractingService(database, blobs, extractor, embedding, publisher, cut)
-    makes_namespaces = settings.auth_mode == "open"
-    preparing = Preparing(database, embedding, _limits(settings), chunk_tokens, cut, makes_namespaces)
+    creates_namespaces = settings.auth_mode == "open"
+    preparing = Preparing(database, embedding, _limits(settings), chunk_tokens, cut, creates_namespaces)
     documents = DocumentService(database, queue, embedding, publisher, preparing)
     pending_blobs = PendingBlobs(database, blobs)
     uploads = UploadService(database, blobs, pending_blobs, documents.accept)

@@ -41,7 +41,7 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             index.embedding,
             vectors=index.vectors,
             keywords=index.keywords,
-            ask_for_rebuild=index.publisher.ask_for_rebuild,
+            request_rebuild=index.publisher.request_rebuild,
         ) as search,
         open_answers(settings, database, index.embedding, search.questions) as answers,
         open_accounts(settings, database, index.embedding) as accounts,

@@ -15,7 +15,7 @@ from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
 from services.search.filters.filtering import FilterService
 from services.search.reranking import RerankingService
-from services.search.searching import AskForRebuild, SearchService
+from services.search.searching import RequestRebuild, SearchService
 from settings import Settings
 
 
@@ -27,7 +27,7 @@ def open_search(
     *,
     vectors: VectorStore,
     keywords: KeywordStore,
-    ask_for_rebuild: AskForRebuild,
+    request_rebuild: RequestRebuild,
 ) -> Iterator[Search]:
     filters = FilterService(settings.filter_memory_mb << 20)
     reranking = RerankingService(_reranker_config(settings))
@@ -38,7 +38,7 @@ def open_search(
         keywords,
         filters,
         reranking,
-        ask_for_rebuild,
+        request_rebuild,
     )
     try:
         with QueryExecutor.running(searching) as questions:

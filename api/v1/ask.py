@@ -23,7 +23,7 @@ from api.strings import QueryText, SystemPrompt, at_most
 from api.v1.common import Out, PlaceIn
 from domain import Mode, Scope
 from errors import LlmFailed, LlmTooSlow, LlmUnavailable, Overloaded, VersionMismatch
-from services.answers.asking import Answered, Ask, Event, Given, Token
+from services.answers.asking import AskRequest, Event, FinalAnswer, Sources, Token
 from services.search.checking import QuestionLimits, checked, choose_mode
 from services.search.question import Question
 
@@ -122,7 +122,7 @@ async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller)
     return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else AskOut.model_validate(answered)
 
 
-def _to_ask(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> Ask:
+def _to_ask(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> AskRequest:
     question = Question(
         body.tenant_id,
         body.namespace,
@@ -133,7 +133,7 @@ def _to_ask(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> A
         min_score=body.min_score,
         rerank=limits.has_reranker,
     )
-    return Ask(
+    return AskRequest(
         question=checked(question, limits, field="question"),
         system_prompt=body.system_prompt,
         temperature=body.temperature,
@@ -143,7 +143,7 @@ def _to_ask(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> A
     )
 
 
-async def _unless_disconnected(request: Request, events: AsyncGenerator[Event, None]) -> Answered | None:
+async def _unless_disconnected(request: Request, events: AsyncGenerator[Event, None]) -> FinalAnswer | None:
     """The last of *events*; None, with all work cancelled, if the client disconnects before it."""
     work, disconnected = asyncio.create_task(_last(events)), asyncio.create_task(_disconnected(request))
     try:
@@ -155,10 +155,10 @@ async def _unless_disconnected(request: Request, events: AsyncGenerator[Event, N
         await asyncio.wait({work, disconnected})
 
 
-async def _last(events: AsyncGenerator[Event, None]) -> Answered:
+async def _last(events: AsyncGenerator[Event, None]) -> FinalAnswer:
     async with aclosing(events):
         *_, last = [event async for event in events]
-    assert isinstance(last, Answered)
+    assert isinstance(last, FinalAnswer)
     return last
 
 
@@ -184,7 +184,7 @@ async def _streamed(request: Request, first: Event, events: AsyncGenerator[Event
 def _encoded(event: Event) -> list[bytes]:
     if isinstance(event, Token):
         return [_line("token", {"text": event.text})]
-    if isinstance(event, Given):
+    if isinstance(event, Sources):
         passages = [CitationOut.model_validate(each).model_dump() for each in event.passages]
         return [_line("passages", {"query_id": event.query_id, "passages": passages})]
     summary = AskOut.model_validate(event).model_dump(exclude={"answer"})

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.fields import RequestBody, TenantInBody
 from api.strings import Name, Word
-from services.ingest.drafts import AUTO, NewDoc, Upserted
+from services.ingest.drafts import AUTO, NewDoc, UpsertResult
 
 
 class Out(BaseModel):
@@ -82,7 +82,7 @@ class SearchedIndexOut(Out):
     exact: bool = Field(validation_alias="is_exact")
 
 
-def uploaded(outcome: Upserted, docs: Sequence[NewDoc]) -> UploadOut:
+def uploaded(outcome: UpsertResult, docs: Sequence[NewDoc]) -> UploadOut:
     files = [(doc.doc_id, doc.file) for doc in docs if doc.file is not None]
     stored = [
         FileOut(

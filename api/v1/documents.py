@@ -20,7 +20,7 @@ from api.v1.common import ChunkingIn, Out, Page, PlaceIn, UpsertOut
 from domain import Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from services.ingest.drafts import NewDoc, OwnChunk
-from services.ingest.own_chunks import unit
+from services.ingest.own_chunks import unit_vector
 from settings import MOST_BATCH_DOCS
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)
@@ -61,7 +61,7 @@ class DocIn(ChunkingIn, PlaceIn):
 def _own_chunks(doc_id: str, chunks: list[ChunkIn]) -> Iterator[OwnChunk]:
     for number, chunk in enumerate(chunks):
         name = f"The vector of chunk {number} of {doc_id!r}"
-        vector = None if chunk.vector is None else unit(chunk.vector, param=f"chunks.{number}.vector", what=name)
+        vector = None if chunk.vector is None else unit_vector(chunk.vector, param=f"chunks.{number}.vector", name=name)
         yield OwnChunk(chunk.text, chunk.metadata, vector, chunk.page)
 
 

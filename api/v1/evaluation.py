@@ -15,7 +15,7 @@ from api.strings import DocKey, Key, Name, QueryText, Word
 from api.v1.common import Out, PlaceIn, SearchedIndexOut
 from domain import Scope
 from errors import NotFound, Overloaded, TooLarge, VersionMismatch
-from services.evaluation.evaluating import Evaluation, Report
+from services.evaluation.evaluating import EvaluationRequest, Report
 from services.evaluation.measuring import TEST
 from services.evaluation.ranking import MODES
 from settings import MOST_EVAL_JUDGEMENTS, MOST_EVAL_QUERIES, Settings
@@ -97,7 +97,7 @@ class EvalOut(Out):
 def evaluate(body: EvalIn, runtime: InRuntime) -> EvalOut:
     """nDCG@10, Recall@10, Recall@100 and MRR@10 of a namespace. Takes as long as that many searches."""
     _check_size(body, runtime.settings)
-    evaluation = Evaluation(
+    evaluation = EvaluationRequest(
         body.tenant_id, body.namespace, body.queries, body.qrels, body.modes, body.embedding_version
     )
     return _eval_out(runtime.evaluation.evaluate(evaluation))

@@ -103,7 +103,7 @@ async def upload(request: Request, runtime: InRuntime) -> Response:
         await drain(request)
         raise
     finally:
-        await run_in_threadpool(runtime.ingest.uploads.remove_untaken, form.blobs)
+        await run_in_threadpool(runtime.ingest.uploads.delete_unattached, form.blobs)
 
 
 @router.get("/{doc_id:path}/file", response_class=StreamingResponse, responses=FILE)

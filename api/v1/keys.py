@@ -17,7 +17,7 @@ from api.strings import Line
 from api.v1.common import Out, Page
 from domain import Scope
 from errors import Conflict, NotFound
-from services.accounts.api_keys import LONGEST_NOTE
+from services.accounts.api_keys import MAX_NAME_CHARS
 
 DAY_SECONDS = 86_400
 
@@ -38,7 +38,7 @@ router = APIRouter(
 
 class KeyIn(RequestBody):
     scopes: Annotated[list[Scope], Field(fail_fast=True, min_length=1, max_length=len(Scope))]
-    name: Line = Field("", max_length=LONGEST_NOTE, description="A note on what the key is for")
+    name: Line = Field("", max_length=MAX_NAME_CHARS, description="A note on what the key is for")
     expires_at: UtcTime | None = None
 
 

@@ -19,7 +19,7 @@ from api.strings import Name, QueryText, at_most
 from api.v1.common import Out, PlaceIn, SearchedIndexOut
 from domain import Mode, Scope
 from errors import Overloaded, VersionMismatch
-from services.ingest.own_chunks import unit
+from services.ingest.own_chunks import unit_vector
 from services.search.checking import MOST_QUERIES, QuestionLimits, checked, choose_mode
 from services.search.question import Answer, Passage, Question, Side
 
@@ -104,7 +104,7 @@ async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOu
     question = checked(_question(body, runtime.search.limits), runtime.search.limits)
     answer = await asyncio.wrap_future(runtime.search.questions.submit(question))
     latency_ms = round(1000 * (time.perf_counter() - started))
-    runtime.answers.query_log.searched(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
+    runtime.answers.query_log.add_search(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
     return _search_out(answer, body, question)
 
 
@@ -117,7 +117,7 @@ def _question(body: SearchIn, limits: QuestionLimits) -> Question:
         body.top_k,
         body.embedding_version,
         filters=body.filters,
-        vector=unit(body.vector, param="vector") if body.vector is not None else None,
+        vector=unit_vector(body.vector, param="vector") if body.vector is not None else None,
         mode=choose_mode(body.mode, limits, has_words=has_words, has_vector=has_vector),
         queries=tuple(body.queries),
         fusion=body.fusion,

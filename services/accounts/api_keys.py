@@ -1,6 +1,6 @@
-"""API keys of teams: made, listed, replaced, revoked. A key is shown once; its hash is all that is kept.
+"""Issues, lists, rotates and revokes the API keys of teams. A key is shown once; only its hash is stored.
 
-adf_<id>_<secret>: 64 random bits that name the key in lists, URLs and logs, and 256 that nobody can guess.
+adf_<id>_<secret>: a 64-bit random id that names the key in lists, URLs and logs, and a 256-bit random secret.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from services.index.namespaces import require_team
 from times import shifted, storable
 
 PREFIX = "adf_"
-LONGEST_NOTE = 255
+MAX_NAME_CHARS = 255
 _ID = re.compile("[0-9a-f]{16}")
 _KEY = re.compile(f"{PREFIX}({_ID.pattern})_[0-9a-f]{{64}}")
 
@@ -46,7 +46,7 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewKey(KeyInfo):
-    """*key* is shown to whoever asked for it, and to nobody ever after."""
+    """*key* is the whole key, which cannot be recovered later."""
 
     key: str
 
@@ -60,7 +60,7 @@ class RotatedKey(NewKey):
 
 @dataclass(frozen=True)
 class KeyService:
-    """*forget* is told of every key that this process must look up anew. *now* is the clock."""
+    """*forget* is called with each key id whose cached copy is outdated. *now* is the clock."""
 
     database: Database
     forget: Callable[[str], None]
@@ -69,24 +69,24 @@ class KeyService:
     def issue(
         self, team_name: str, *, name: str, scopes: Iterable[Scope], expires_at: datetime | None, by: Principal
     ) -> NewKey:
-        """Raises Forbidden when *by* lacks a scope of the key: nobody can make a key that may more than they may."""
+        """Raises Forbidden if *by* lacks a scope of the key: nobody can grant more rights than they have."""
         check_line("name", name)
-        if len(name) > LONGEST_NOTE:
-            raise Invalid(f"The name has {len(name)} characters; at most {LONGEST_NOTE} are accepted.", param="name")
-        wanted = sorted(set(scopes))
-        _require_all(by, wanted)
-        if not wanted:
+        if len(name) > MAX_NAME_CHARS:
+            raise Invalid(f"The name has {len(name)} characters; at most {MAX_NAME_CHARS} are accepted.", param="name")
+        granted = sorted(set(scopes))
+        _require_scopes(by, granted)
+        if not granted:
             raise Invalid("A key without a scope is of no use: give it one.", param="scopes")
         ends_at = self._end(expires_at) if expires_at is not None else None
         with self.database.write() as session:
             team = require_team(session, team_name)
-            row, key = self._make(session, team.id, name, " ".join(wanted), ends_at)
+            row, key = self._create(session, team.id, name, " ".join(granted), ends_at)
         return NewKey(**_fields(row, self.now()), key=key)
 
     def rotate(self, team_name: str, key_id: str, *, overlap_seconds: float, by: Principal) -> RotatedKey:
-        """Another key like this one, which itself ends after the overlap.
+        """Issue a key like this one, and let this one expire after the overlap.
 
-        The new key lives as long from now on as the old one did from its beginning.
+        The new key has the same lifetime, counted from now.
         """
         if not overlap_seconds >= 0:
             raise Invalid("The overlap must be a number of seconds that is not negative.", param="overlap_seconds")
@@ -94,27 +94,27 @@ class KeyService:
         ends_at = shifted(now, seconds=overlap_seconds)
         with self.database.write() as session:
             old = _require_key(session, team_name, key_id)
-            _require_all(by, scopes_of(old))
+            _require_scopes(by, scopes_of(old))
             if status_of(old, now) != "active":
                 raise Conflict(f"Key {key_id} is {status_of(old, now)}: make a new one.", param="key_id")
             lifetime = old.expires_at - old.created_at if old.expires_at else None
             expires_at = shifted(now, seconds=lifetime.total_seconds()) if lifetime is not None else None
-            row, key = self._make(session, old.team_id, old.name, old.scopes, expires_at)
+            row, key = self._create(session, old.team_id, old.name, old.scopes, expires_at)
             old.expires_at = min(ends_at, old.expires_at or ends_at)
         self.forget(key_id)
         return RotatedKey(**_fields(row, now), key=key, replaces=KeyInfo(**_fields(old, now)))
 
     def revoke(self, team_name: str, key_id: str, *, by: Principal) -> KeyInfo:
-        """The key counts no more; one that was revoked before stays as it is."""
+        """Revoke the key. Revoking it again changes nothing."""
         with self.database.write() as session:
             row = _require_key(session, team_name, key_id)
-            _require_all(by, scopes_of(row))
+            _require_scopes(by, scopes_of(row))
             row.revoked_at = row.revoked_at or self.now()
         self.forget(key_id)
         return KeyInfo(**_fields(row, self.now()))
 
     def page(self, team_name: str, *, limit: int, after: str | None = None) -> list[KeyInfo]:
-        """At most *limit* of the team's keys by their id, those that have ended too, from behind *after* on."""
+        """Returns at most *limit* of the team's keys by id, ended ones included, starting after *after*."""
         with self.database.read() as session:
             team = require_team(session, team_name)
             query = select(ApiKey).where(ApiKey.team_id == team.id, ApiKey.id > (after or ""))
@@ -123,15 +123,15 @@ class KeyService:
         return [KeyInfo(**_fields(row, now)) for row in rows]
 
     def team_of(self, key_id: str) -> str:
-        """For an operator, who is shown a key's id and nothing else."""
+        """Returns the name of the key's team, for operators, who see only the key's id."""
         with self.database.read() as session:
-            found = session.scalar(select(Team.name).join(ApiKey).where(ApiKey.id == key_id))
-        if found is None:
+            team_name = session.scalar(select(Team.name).join(ApiKey).where(ApiKey.id == key_id))
+        if team_name is None:
             raise _no_such_key(key_id)
-        return found
+        return team_name
 
-    def is_anybody_admin(self) -> bool:
-        """Is there an active key that can make others?"""
+    def has_admin_key(self) -> bool:
+        """Returns whether there is an active key that can issue keys."""
         is_active = ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > self.now())
         is_admin = or_(*(ApiKey.scopes.contains(scope) for scope in (Scope.ADMIN, Scope.OPERATOR)))
         with self.database.read() as session:
@@ -146,7 +146,7 @@ class KeyService:
             raise Invalid("expires_at has passed already.", param="expires_at")
         return ends_at
 
-    def _make(
+    def _create(
         self, session: Session, team_id: int, name: str, scopes: str, expires_at: datetime | None
     ) -> tuple[ApiKey, str]:
         key_id = secrets.token_hex(8)
@@ -165,13 +165,13 @@ class KeyService:
 
 
 def id_of(key: str) -> str | None:
-    """The public part of a key; None: it does not look like one."""
-    found = _KEY.fullmatch(key)
-    return found[1] if found else None
+    """Returns the public part of a key; None if it does not have the form of a key."""
+    match = _KEY.fullmatch(key)
+    return match[1] if match else None
 
 
 def hash_of(key: str) -> bytes:
-    """Nothing slower is needed for 256 random bits: there is no list of likely ones to try."""
+    """A fast hash suffices for 256 random bits: there is no dictionary to try."""
     return hashlib.sha256(key.encode()).digest()
 
 
@@ -206,7 +206,7 @@ def _require_key(session: Session, team_name: str, key_id: str) -> ApiKey:
     return row
 
 
-def _require_all(by: Principal, scopes: Iterable[Scope]) -> None:
+def _require_scopes(by: Principal, scopes: Iterable[Scope]) -> None:
     if lacking := sorted(set(scopes) - by.scopes):
         raise Forbidden(f"This takes a key that itself has the scope {', '.join(lacking)}.", param="scopes")
 

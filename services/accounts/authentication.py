@@ -1,8 +1,8 @@
-"""Who shows which API key, and when each was used last.
+"""Authenticates API keys, and records when each was last used.
 
-A key that was looked up is trusted for some seconds without asking the database: so long, at the most, does one that
-another process revoked, or replaced with a shorter overlap, go on to be taken. In the process that does it, it ends at
-once. The end that the database gave with the key counts to the second, trusted or not.
+A key is cached for some seconds after a lookup: for at most that long a key that another process revoked, or rotated
+with a shorter overlap, is still accepted. The process that revokes it stops accepting it at once. The expiry time is
+checked to the second, cached or not.
 """
 
 from __future__ import annotations
@@ -26,85 +26,85 @@ from services.accounts.api_keys import hash_of, id_of, scopes_of, status_of
 
 log = logging.getLogger(__name__)
 
-USE_WRITTEN_SECONDS = 60.0
-WRONG = "This API key is not one that this service gave out: check that it was copied whole."
+USE_FLUSH_SECONDS = 60.0
+UNKNOWN_KEY = "This service issued no such API key: check that it was copied whole."
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A key as the database had it, at *seen_at* of the monotonic clock."""
+class CachedKey:
+    """A key as the database had it at *read_at* of the monotonic clock."""
 
     key_hash: bytes
     principal: Principal
     expires_at: datetime | None
-    seen_at: float
+    read_at: float
 
 
 class Authenticator:
-    """Made by running(). Safe from any thread; known() never waits and may be asked from the event loop."""
+    """Opened by running(). Thread-safe; cached() never blocks, so the event loop may call it."""
 
     def __init__(self, database: Database, *, trust_seconds: float, now: Callable[[], datetime] = utc_now) -> None:
         self.database = database
         self.trust_seconds = trust_seconds
         self.now = now
-        self._known: dict[str, Known] = {}
-        self._forgotten = 0
+        self._cache: dict[str, CachedKey] = {}
+        self._forget_count = 0
         self._used: dict[tuple[int, str], datetime] = {}
         self._using = Lock()
-        self._is_over = Event()
+        self._is_stopping = Event()
 
     @classmethod
     @contextmanager
     def running(cls, database: Database, *, trust_seconds: float) -> Iterator[Authenticator]:
-        """A thread writes down once a minute, and at the end, which keys were used."""
+        """Runs a thread that stores the uses of keys once a minute and at the end."""
         authenticator = cls(database, trust_seconds=trust_seconds)
         thread = Thread(target=authenticator._write_uses, name="key-uses", daemon=True)
         thread.start()
         try:
             yield authenticator
         finally:
-            authenticator._is_over.set()
+            authenticator._is_stopping.set()
             thread.join()
 
-    def known(self, key: str) -> Principal | None:
-        """Whose key it is, as far as that can be told without the database; None: look_up() has to be asked."""
-        known = self._known.get(id_of(key) or "")
+    def cached(self, key: str) -> Principal | None:
+        """Returns the key's principal from the cache; None if look_up() has to be called."""
+        cached = self._cache.get(id_of(key) or "")
         now = self.now()
-        if known is None or time.monotonic() - known.seen_at > self.trust_seconds:
+        if cached is None or time.monotonic() - cached.read_at > self.trust_seconds:
             return None
-        if not hmac.compare_digest(known.key_hash, hash_of(key)) or (known.expires_at and known.expires_at <= now):
+        if not hmac.compare_digest(cached.key_hash, hash_of(key)) or (cached.expires_at and cached.expires_at <= now):
             return None
-        self._note_use(known.principal, now)
-        return known.principal
+        self._note_use(cached.principal, now)
+        return cached.principal
 
     def look_up(self, key: str) -> Principal:
-        """Whose key it is, by the database. Raises Unauthenticated."""
+        """Returns the key's principal from the database. Raises Unauthenticated."""
         key_id = id_of(key)
         if key_id is None:
             raise Unauthenticated("This is no API key: they begin with adf_ and have 85 characters.")
-        seen_at, forgotten = time.monotonic(), self._forgotten
+        read_at, forget_count = time.monotonic(), self._forget_count
         with self.database.read() as session:
             query = select(ApiKey, Team.name).join(Team, Team.id == ApiKey.team_id).where(ApiKey.id == key_id)
             row, team_name = session.execute(query).one_or_none() or (None, "")
         if row is None or not hmac.compare_digest(row.key_hash, hash_of(key)):
-            raise Unauthenticated(WRONG)
+            raise Unauthenticated(UNKNOWN_KEY)
         now = self.now()
         if (status := status_of(row, now)) != "active":
             self.forget(key_id)
             raise Unauthenticated(f"This API key ({key_id}) is {status}: ask your team's admin for another.")
         principal = Principal(scopes_of(row), team_name, row.team_id, key_id)
-        if forgotten == self._forgotten:  # else what was read may have been revoked since
-            self._known[key_id] = Known(row.key_hash, principal, row.expires_at, seen_at)
+        if forget_count == self._forget_count:  # else the key may have been revoked since it was read
+            self._cache[key_id] = CachedKey(row.key_hash, principal, row.expires_at, read_at)
         self._note_use(principal, now)
         return principal
 
     def forget(self, key_id: str) -> None:
-        """Ask the database when this key is shown the next time."""
-        self._forgotten += 1
-        self._known.pop(key_id, None)
+        """Drop the key from the cache, so that its next use is looked up."""
+        self._forget_count += 1
+        self._cache.pop(key_id, None)
 
     def write_uses(self) -> None:
-        """Write down when each key was used last. What cannot be written now is kept for the next time."""
+        """Store when each key was last used. What cannot be stored now is retried the next time."""
         with self._using:
             used, self._used = self._used, {}
         if not used:
@@ -113,8 +113,8 @@ class Authenticator:
         try:
             with self.database.write() as session:
                 session.connection().execute(_USED, rows)
-        except Exception as error:  # whatever it was, the thread has to live on
-            log.error("could not write down which keys were used: %s", error)
+        except Exception as error:  # the thread must survive any error
+            log.error("could not store the uses of keys: %s", error)
             with self._using:
                 self._used = used | self._used
 
@@ -124,7 +124,7 @@ class Authenticator:
                 self._used[principal.team_id, principal.key_id] = now
 
     def _write_uses(self) -> None:
-        while not self._is_over.wait(USE_WRITTEN_SECONDS):
+        while not self._is_stopping.wait(USE_FLUSH_SECONDS):
             self.write_uses()
         self.write_uses()
 

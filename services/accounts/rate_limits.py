@@ -1,7 +1,7 @@
-"""How often a key and a team may ask, and an address fail to: counted in memory, or in a Redis that processes share.
+"""Rate limits of keys, teams and failing addresses, counted in memory or in a Redis that processes share.
 
-A window begins with its first request. A counter that cannot be reached lets everybody through, and says so in the
-log: the service that it protects is worth more than the count.
+A window begins with its first request. If the counter cannot be reached, nobody is limited, and an error is logged: the
+service's availability is worth more than the count.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IN_MEMORY = "memory://"
-PATIENCE_SECONDS = 0.5
+TIMEOUT_SECONDS = 0.5
 RETRY_SECONDS = 5.0
-PLACES = 1 << 16
+BUCKETS = 1 << 16
 SITE_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What is left of a limit, and in how many seconds all of it is there again."""
+    """A limit, the requests remaining, and the seconds until it resets."""
 
     limit: int
     remaining: int
@@ -40,9 +40,9 @@ class Quota:
 
 
 class RateLimiter:
-    """*per_key* and *per_team* are limits in the words of the library: ``20/second; 600/minute``; empty: none.
+    """*per_key* and *per_team* use the notation of limits: ``20/second; 600/minute``; empty means no limit.
 
-    hit() waits for the network unless *is_local*.
+    hit() blocks on the network unless *is_local*.
     """
 
     def __init__(self, *, per_key: str, per_team: str, url: str) -> None:
@@ -53,30 +53,30 @@ class RateLimiter:
             self._per_key = _parsed("RATE_LIMIT_PER_KEY", per_key)
             self._per_team = _parsed("RATE_LIMIT_PER_TEAM", per_team)
 
-    def hit(self, who: Principal) -> Quota | None:
-        """Count a request. Returns what is left of the limit that is nearest to its end; raises RateLimited."""
-        if not self.is_on or who.key_id is None:
+    def hit(self, principal: Principal) -> Quota | None:
+        """Count a request. Returns the quota with the fewest requests remaining. Raises RateLimited."""
+        if not self.is_on or principal.key_id is None:
             return None
-        wanted = [("key", who.key_id, item) for item in self._per_key]
-        wanted += [("team", str(who.team_id), item) for item in self._per_team]
+        limits = [("key", principal.key_id, item) for item in self._per_key]
+        limits += [("team", str(principal.team_id), item) for item in self._per_team]
         quotas: list[Quota] = []
-        for kind, whose, item in wanted:
-            counted = self._counter.hit(kind, whose, item)
+        for kind, owner, item in limits:
+            counted = self._counter.hit(kind, owner, item)
             if counted is None:
                 return None
             is_within, quota = counted
             if not is_within:
-                why = f"This {kind} may ask {item} and has: ask again in {quota.seconds} s."
-                raise RateLimited(why, limit=quota.limit, seconds=quota.seconds)
+                message = f"This {kind} has used its limit of {item}: try again in {quota.seconds} s."
+                raise RateLimited(message, limit=quota.limit, seconds=quota.seconds)
             quotas.append(quota)
         return min(quotas, key=lambda quota: quota.remaining)
 
 
 class FailureLimiter:
-    """How often an address may fail to show a good key, *per_minute*; 0: always. Good keys are no business of this.
+    """Limits failed authentications per address to *per_minute*; 0 means no limit. Valid keys are not counted.
 
-    Addresses share so many places to be counted at, so that no number of them takes more memory than that: two at one
-    place are counted as one. hit() waits for the network unless *is_local*.
+    Addresses are hashed into a fixed number of buckets, which bounds the memory: addresses in the same bucket are
+    counted together. hit() blocks on the network unless *is_local*.
     """
 
     def __init__(self, *, per_minute: int, url: str) -> None:
@@ -88,54 +88,54 @@ class FailureLimiter:
 
     def hit(self, address: str) -> None:
         """Count a failure. Raises RateLimited beyond the limit."""
-        counted = self._counter.hit("failures", _place_of(address), self._limit) if self.is_on else None
+        counted = self._counter.hit("failures", _bucket_of(address), self._limit) if self.is_on else None
         if counted is None:
             return
         is_within, quota = counted
         if not is_within:
             raise RateLimited(
-                f"From this address {quota.limit} requests in a minute came without a good API key. One with a good "
-                f"key is answered; others in {quota.seconds} s again.",
+                f"From this address {quota.limit} requests in a minute had no valid API key. Requests with a "
+                f"valid key are answered; others again in {quota.seconds} s.",
                 limit=quota.limit,
                 seconds=quota.seconds,
             )
         if quota.remaining == 0:
-            log.warning("from %r %d requests in a minute came without a good API key", address, quota.limit)
+            log.warning("from %r %d requests in a minute had no valid API key", address, quota.limit)
 
 
 class _Counter:
-    """While its store cannot be reached it counts nothing, and asks it again every few seconds."""
+    """While its storage cannot be reached it counts nothing, and retries every few seconds."""
 
     def __init__(self, url: str) -> None:
         self._windows = _windows(url)
-        self._silent_until = 0.0
+        self._offline_until = 0.0
 
-    def hit(self, kind: str, whose: str, item: RateLimitItem) -> tuple[bool, Quota] | None:
-        """Count one. Returns whether it is within the limit, and what is left; None: nobody can tell."""
+    def hit(self, kind: str, owner: str, item: RateLimitItem) -> tuple[bool, Quota] | None:
+        """Count one. Returns whether it is within the limit, and the quota; None if the storage is offline."""
         from limits.errors import StorageError
 
-        if time.monotonic() < self._silent_until:
+        if time.monotonic() < self._offline_until:
             return None
         try:
-            is_within = self._windows.hit(item, kind, whose)
-            window = self._windows.get_window_stats(item, kind, whose)
+            is_within = self._windows.hit(item, kind, owner)
+            window = self._windows.get_window_stats(item, kind, owner)
         except StorageError as error:
-            self._silent_until = time.monotonic() + RETRY_SECONDS
+            self._offline_until = time.monotonic() + RETRY_SECONDS
             log.error("RATE_LIMIT_URL cannot be reached, so nobody is limited: %s", type(error.storage_error).__name__)
             return None
         return is_within, Quota(item.amount, window.remaining, max(1, math.ceil(window.reset_time - time.time())))
 
 
-def _place_of(address: str) -> str:
-    """Of IPv6 a site's addresses are one: whoever has one has all of them."""
+def _bucket_of(address: str) -> str:
+    """An IPv6 site (/64) counts as one address, since its owner has all of them."""
     try:
         parsed = ip_address(address)
     except ValueError:
-        who = address
+        source = address
     else:
         parsed = (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
-        who = str(int(parsed) >> SITE_BITS) + "::" if isinstance(parsed, IPv6Address) else str(parsed)
-    return str(int.from_bytes(hashlib.sha256(who.encode()).digest()[:8]) % PLACES)
+        source = str(int(parsed) >> SITE_BITS) + "::" if isinstance(parsed, IPv6Address) else str(parsed)
+    return str(int.from_bytes(hashlib.sha256(source.encode()).digest()[:8]) % BUCKETS)
 
 
 def _windows(url: str) -> FixedWindowRateLimiter:
@@ -143,7 +143,7 @@ def _windows(url: str) -> FixedWindowRateLimiter:
     from limits.storage import Storage, storage_from_string
     from limits.strategies import FixedWindowRateLimiter
 
-    options = {} if url.startswith(IN_MEMORY) else {"socket_timeout": PATIENCE_SECONDS}
+    options = {} if url.startswith(IN_MEMORY) else {"socket_timeout": TIMEOUT_SECONDS}
     try:
         storage = storage_from_string(url, wrap_exceptions=True, **options)
     except (ConfigurationError, ValueError) as error:
@@ -152,10 +152,10 @@ def _windows(url: str) -> FixedWindowRateLimiter:
     return FixedWindowRateLimiter(storage)
 
 
-def _parsed(name: str, told: str) -> list[RateLimitItem]:
+def _parsed(name: str, limits: str) -> list[RateLimitItem]:
     from limits import parse_many
 
     try:
-        return parse_many(told) if told else []
+        return parse_many(limits) if limits else []
     except ValueError as error:
-        raise Invalid(f"{name}={told!r} is no limit: 600/minute, or 20/second; 5000/hour.") from error
+        raise Invalid(f"{name}={limits!r} is not a limit: write 600/minute, or 20/second; 5000/hour.") from error

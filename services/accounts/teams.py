@@ -1,4 +1,4 @@
-"""Teams and their projects, made by whoever looks after them."""
+"""Creates, changes and lists teams and their projects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from text.hashing import clean
 
 
 class Unchanged(Enum):
-    """Instead of a value, null among them: it stays as it is."""
+    """Marks a field that a change leaves as it is, since None is a value."""
 
     UNCHANGED = "unchanged"
 
@@ -84,7 +84,7 @@ class AccountService:
             return _team(namespaces.require_team(session, name))
 
     def teams(self, *, limit: int, after: str | None = None, only: str | None = None) -> list[TeamInfo]:
-        """At most *limit* teams by their name, from behind *after* on; or the one that is called *only*."""
+        """Returns at most *limit* teams by name, starting after *after*; or only the one named *only*."""
         query = select(Team).where(Team.name > (after or ""))
         if only is not None:
             query = query.where(Team.name == only)
@@ -92,7 +92,7 @@ class AccountService:
             return [_team(row) for row in session.scalars(query.order_by(Team.name).limit(limit))]
 
     def create_project(self, team_name: str, namespace: str) -> ProjectInfo:
-        """An empty namespace under this process's embedding version, whose model is loaded for it."""
+        """Create an empty namespace under this process's embedding version, loading its model."""
         check_new_name("namespace", namespace, self.name_chars)
         with self.database.read() as session:
             namespaces.require_team(session, team_name)
@@ -104,7 +104,7 @@ class AccountService:
         return _project(team_name, project)
 
     def projects(self, team_name: str, *, limit: int, after: str | None = None) -> list[ProjectInfo]:
-        """At most *limit* of the team's projects by their name, from behind *after* on."""
+        """Returns at most *limit* of the team's projects by name, starting after *after*."""
         with self.database.read() as session:
             team = namespaces.require_team(session, team_name)
             query = select(Project).where(Project.team_id == team.id, Project.name > (after or ""))
@@ -132,5 +132,5 @@ def _project(tenant_id: str, row: Project) -> ProjectInfo:
 
 
 def _prompt(text: str | None) -> str | None:
-    """An empty one is none."""
+    """Returns the cleaned prompt; None if it is empty."""
     return clean(text).strip() or None if text else None

@@ -1,4 +1,4 @@
-"""Answer a question from what a search finds: search, pack, ask the answerer, check what it cites, log it."""
+"""Answers questions from search results: search, fill the prompt, call the answerer, check citations, log."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ CLIENT_LEFT = "client_left"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A question with what it is to be answered like. What is None is left to the service, or to the model."""
+class AskRequest:
+    """A question with its generation options. The service or the model decides about those that are None."""
 
     question: Question
     system_prompt: str | None = None
@@ -40,8 +40,8 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """The passages that the answer is made of."""
+class Sources:
+    """The passages that the answer is based on. A passage's *rank* counts from 1; the marker [1] refers to it."""
 
     query_id: str
     passages: list[Passage]
@@ -53,11 +53,11 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """*citations* are those of the given passages that *answer* names, *removed_citations* the markers that named none.
+class FinalAnswer:
+    """*citations* are the sources that *answer* cites; *removed_citations* the markers that referred to none.
 
-    *model* is None where nothing was found, so that no model was asked; *hint* may then say why. *reranked* is the
-    search's.
+    *model* is None if the search found nothing, so that no model was called; *hint* may then say why. *reranked* is
+    the search's.
     """
 
     query_id: str
@@ -73,7 +73,7 @@ class Answered:
     reranked: bool | None
 
 
-Event = Given | Token | Answered
+Event = Sources | Token | FinalAnswer
 
 
 class Questions(Protocol):
@@ -92,121 +92,121 @@ class AskingService:
     default_system_prompt: str
     context_tokens: int
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[Event, None]:
-        """First what is given, then the answer in pieces, at last all about it. Closing it ends the work.
+    async def answer(self, request: AskRequest) -> AsyncGenerator[Event, None]:
+        """Yields the sources, then the answer token by token, then the final answer. Closing it cancels the work.
 
-        Raises what a search raises before the first event, and what an answerer raises after it; Forbidden, before
-        either, where the team lets nobody bring a system_prompt.
+        Raises the errors of a search before the first event, and those of an answerer after it; Forbidden, before
+        either, if the team does not allow a request's own system_prompt.
         """
         started = time.perf_counter()
-        if ask.system_prompt is not None:
-            await asyncio.to_thread(self._require_may_prompt, ask.question.tenant_id)
-        found = await asyncio.wrap_future(self.questions.submit(ask.question))
-        asking = _Asking(ask, found, started)
+        if request.system_prompt is not None:
+            await asyncio.to_thread(self._require_may_prompt, request.question.tenant_id)
+        search = await asyncio.wrap_future(self.questions.submit(request.question))
+        exchange = _Exchange(request, search, started)
         try:
-            asking.give(self._chosen(found))
-            yield Given(asking.query_id, asking.given)
-            async with aclosing(self._pieces(asking)) as pieces:
+            exchange.set_sources(self._select_passages(search))
+            yield Sources(exchange.query_id, exchange.sources)
+            async with aclosing(self._pieces(exchange)) as pieces:
                 async for text in pieces:
-                    asking.texts.append(text)
+                    exchange.texts.append(text)
                     yield Token(text)
-            asking.error = None
-            yield asking.answered()
+            exchange.error = None
+            yield exchange.final_answer()
         except Exception as error:
-            asking.error = error.code if isinstance(error, ServiceError) else "internal_error"
+            exchange.error = error.code if isinstance(error, ServiceError) else "internal_error"
             raise
         finally:
-            self._log(asking)
+            self._log(exchange)
 
     def _require_may_prompt(self, tenant_id: str) -> None:
         with self.database.read() as session:
-            may = session.scalar(select(Team.allow_system_prompt).where(Team.name == tenant_id))
-        if may is False:
+            is_allowed = session.scalar(select(Team.allow_system_prompt).where(Team.name == tenant_id))
+        if is_allowed is False:
             raise Forbidden(
-                "This team lets no question bring a system_prompt of its own: leave it out, or have an admin of the "
+                "This team does not allow a system_prompt of the question's own: leave it out, or have an admin of the "
                 "team allow it (allow_system_prompt of PATCH /v1/teams/{tenant_id}).",
                 param="system_prompt",
             )
 
-    def _chosen(self, found: Answer) -> list[Passage]:
-        """Best first, as many as the prompt has room for."""
-        near = found.passages
-        tokens = [each.token_count or about_tokens(each.text) for each in near]
-        chosen = fitting(tokens, [each.title for each in near], self.context_tokens)
-        if near and not chosen:
+    def _select_passages(self, search: Answer) -> list[Passage]:
+        """Returns the best passages, as many as fit into the prompt."""
+        passages = search.passages
+        tokens = [passage.token_count or about_tokens(passage.text) for passage in passages]
+        positions = fitting(tokens, [passage.title for passage in passages], self.context_tokens)
+        if passages and not positions:
             raise TooLarge(
                 f"The nearest passage has {tokens[0]} tokens, more than a prompt has room for: "
                 f"LLM_CONTEXT_TOKENS is {self.context_tokens}."
             )
-        return [near[position] for position in chosen]
+        return [passages[position] for position in positions]
 
-    async def _pieces(self, asking: _Asking) -> AsyncGenerator[str, None]:
-        """The answer as it may be shown, so far as it is checked."""
-        if not asking.given:
+    async def _pieces(self, exchange: _Exchange) -> AsyncGenerator[str, None]:
+        """Yields the answer with its markers checked."""
+        if not exchange.sources:
             yield NOTHING_FOUND
             return
-        asking.model = self.answerer.model
-        asked = await asyncio.to_thread(self._asked, asking)
-        async with aclosing(self.answerer.answer(asked)) as pieces:
+        exchange.model = self.answerer.model
+        prompt = await asyncio.to_thread(self._prompt, exchange)
+        async with aclosing(self.answerer.answer(prompt)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Ending):
-                    asking.ended = piece
-                elif text := asking.checker.feed(piece):
+                    exchange.ended = piece
+                elif text := exchange.checker.feed(piece):
                     yield text
-        if rest := asking.checker.end():
+        if rest := exchange.checker.end():
             yield rest
 
-    def _asked(self, asking: _Asking) -> Prompt:
-        ask = asking.ask
+    def _prompt(self, exchange: _Exchange) -> Prompt:
+        request = exchange.request
         return Prompt(
-            question=ask.question.query or "",
-            excerpts=[Excerpt(each.rank, each.title, each.text) for each in asking.given],
-            embedding_version=asking.found.embedding_version or "",
-            system_prompt=self._system_prompt(asking),
-            temperature=ask.temperature,
-            max_tokens=ask.max_tokens,
-            is_streamed=ask.is_streamed,
+            question=request.question.query or "",
+            excerpts=[Excerpt(source.rank, source.title, source.text) for source in exchange.sources],
+            embedding_version=exchange.search.embedding_version or "",
+            system_prompt=self._system_prompt(exchange),
+            temperature=request.temperature,
+            max_tokens=request.max_tokens,
+            is_streamed=request.is_streamed,
         )
 
-    def _system_prompt(self, asking: _Asking) -> str:
-        """The request's own, else the team's, else that of the installation."""
-        if asking.ask.system_prompt is not None or asking.found.partition is None:
-            return asking.ask.system_prompt or ""
+    def _system_prompt(self, exchange: _Exchange) -> str:
+        """Returns the request's system prompt, else the team's, else the installation's."""
+        if exchange.request.system_prompt is not None or exchange.search.partition is None:
+            return exchange.request.system_prompt or ""
         with self.database.read() as session:
-            told = session.scalar(select(Team.system_prompt).where(Team.id == asking.found.partition.team_id))
-        return self.default_system_prompt if told is None else told
+            prompt = session.scalar(select(Team.system_prompt).where(Team.id == exchange.search.partition.team_id))
+        return self.default_system_prompt if prompt is None else prompt
 
-    def _log(self, asking: _Asking) -> None:
-        """A question to a namespace that does not exist has no place to be logged at."""
-        ask, usage, place = asking.ask, asking.ended.usage, asking.found.partition
-        if place is None:
+    def _log(self, exchange: _Exchange) -> None:
+        """Log the question, except one to a missing namespace: it has no partition."""
+        request, usage, partition = exchange.request, exchange.ended.usage, exchange.search.partition
+        if partition is None:
             return
         self.query_log.add(
             QueryRecord(
-                query_id=asking.query_id,
+                query_id=exchange.query_id,
                 kind=ASK,
-                place=place,
-                question=ask.question.query or "",
-                top_k=ask.question.top_k,
-                latency_ms=asking.latency_ms,
-                used_rag=bool(asking.given),
-                model=asking.model,
+                partition=partition,
+                question=request.question.query or "",
+                top_k=request.question.top_k,
+                latency_ms=exchange.latency_ms,
+                used_rag=bool(exchange.sources),
+                model=exchange.model,
                 prompt_tokens=usage.prompt_tokens if usage else None,
                 completion_tokens=usage.completion_tokens if usage else None,
-                error=asking.error,
-                api_key_id=ask.api_key_id,
-                citations=[(each.rank, each.faiss_id, each.score) for each in asking.cited],
+                error=exchange.error,
+                api_key_id=request.api_key_id,
+                citations=[(cited.rank, cited.faiss_id, cited.score) for cited in exchange.cited],
             )
         )
 
 
-class _Asking:
-    """One question on its way to its answer. Whoever stops listening before its end has left."""
+class _Exchange:
+    """The state of one question until its answer is complete. Until then its error is CLIENT_LEFT."""
 
-    def __init__(self, ask: Ask, found: Answer, started: float) -> None:
-        self.ask, self.found = ask, found
+    def __init__(self, request: AskRequest, search: Answer, started: float) -> None:
+        self.request, self.search = request, search
         self.query_id = str(uuid.uuid4())
-        self.given: list[Passage] = []
+        self.sources: list[Passage] = []
         self.checker = CitationChecker(0)
         self.texts: list[str] = []
         self.ended = Ending()
@@ -214,29 +214,29 @@ class _Asking:
         self.error: str | None = CLIENT_LEFT
         self._started = started
 
-    def give(self, passages: Sequence[Passage]) -> None:
-        self.given = [replace(passage, rank=rank) for rank, passage in enumerate(passages, 1)]
+    def set_sources(self, passages: Sequence[Passage]) -> None:
+        self.sources = [replace(passage, rank=rank) for rank, passage in enumerate(passages, 1)]
         self.checker = CitationChecker(len(passages))
 
     @property
     def cited(self) -> list[Passage]:
-        return [each for each in self.given if each.rank in self.checker.cited]
+        return [source for source in self.sources if source.rank in self.checker.cited]
 
     @property
     def latency_ms(self) -> int:
         return round(1000 * (time.perf_counter() - self._started))
 
-    def answered(self) -> Answered:
-        return Answered(
+    def final_answer(self) -> FinalAnswer:
+        return FinalAnswer(
             query_id=self.query_id,
             answer="".join(self.texts),
             citations=self.cited,
             removed_citations=self.checker.removed,
-            used_rag=bool(self.given),
+            used_rag=bool(self.sources),
             model=self.model,
             usage=self.ended.usage,
             finish_reason=self.ended.finish_reason,
             latency_ms=self.latency_ms,
-            hint=self.found.hint,
-            reranked=self.found.reranked,
+            hint=self.search.hint,
+            reranked=self.search.reranked,
         )

@@ -1,7 +1,7 @@
-"""Owns what waits to be logged of searches and questions: memory first, written in batches by one thread.
+"""Logs searches and questions: buffered in memory, written in batches by one thread.
 
-Whoever is answered does not wait for it: a record costs a search some microseconds. So records of the last second or
-so are lost when the process is killed; one that ends writes them first.
+Requests never wait for the log: a record costs a search a few microseconds. A process that is killed loses the records
+of the last second or so; one that stops writes them first.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ log = logging.getLogger(__name__)
 
 SEARCH, ASK = "search", "ask"
 FLUSH_SECONDS = 1.0
-MOST_ROWS_WAITING = 100_000
+MAX_ROWS_WAITING = 100_000
 ROWS_PER_WRITE = 5_000
-PRUNED_AT_ONCE, MOST_PRUNINGS = 1_000, 20
+PRUNED_PER_BATCH, MAX_PRUNE_BATCHES = 1_000, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryRecord:
-    """One search or question. *citations* are ranks, chunks' numbers and scores."""
+    """A search or a question. *citations* are (rank, faiss_id, score)."""
 
     query_id: str
     kind: str
-    place: Partition
+    partition: Partition
     question: str
     top_k: int
     latency_ms: int
@@ -61,7 +61,7 @@ class QueryRecord:
 
 
 class QueryLog:
-    """Made by running(); add() is safe from any thread and from the event loop, and never waits."""
+    """Opened by running(). add() is thread-safe and never blocks, so the event loop may call it."""
 
     def __init__(self, database: Database, *, is_on: bool, keeps_text: bool) -> None:
         self.database = database
@@ -71,7 +71,7 @@ class QueryLog:
         self._waiting: deque[QueryRecord] = deque()
         self._rows = 0
         self._adding, self._writing = Lock(), Lock()
-        self._has_some, self._is_stopping = Event(), Event()
+        self._has_records, self._is_stopping = Event(), Event()
         self._is_failing = False
 
     @classmethod
@@ -84,72 +84,72 @@ class QueryLog:
             yield query_log
         finally:
             query_log._is_stopping.set()
-            query_log._has_some.set()
+            query_log._has_records.set()
             thread.join()
 
     def add(self, record: QueryRecord) -> None:
-        """Take it for the next batch; drop and count it where too much waits already."""
+        """Queue the record for the next batch; drop and count it if the queue is full."""
         if not self.is_on:
             return
         with self._adding:
-            if self._rows + record.rows > MOST_ROWS_WAITING:
+            if self._rows + record.rows > MAX_ROWS_WAITING:
                 self.dropped += 1
                 return
             self._rows += record.rows
             self._waiting.append(record)
-        self._has_some.set()
+        self._has_records.set()
 
-    def searched(self, question: Question, answer: Answer, *, latency_ms: int, api_key_id: str | None = None) -> None:
-        """Add a search. One of a namespace that does not exist has no place to be logged at."""
+    def add_search(self, question: Question, answer: Answer, *, latency_ms: int, api_key_id: str | None = None) -> None:
+        """Log a search. A search of a missing namespace is not logged: it has no partition."""
         if answer.partition is None or not self.is_on:
             return
         self.add(
             QueryRecord(
                 query_id=str(uuid.uuid4()),
                 kind=SEARCH,
-                place=answer.partition,
+                partition=answer.partition,
                 question="\n".join(question.texts),
                 top_k=question.top_k,
                 latency_ms=latency_ms,
                 api_key_id=api_key_id,
-                citations=[(rank, each.faiss_id, each.score) for rank, each in enumerate(answer.passages, 1)],
+                citations=[(rank, passage.faiss_id, passage.score) for rank, passage in enumerate(answer.passages, 1)],
             )
         )
 
     def flush(self) -> None:
-        """Write all that waits. Raises ServiceError where the database cannot take it now; then it goes on waiting."""
+        """Write all queued records. Raises ServiceError if the database cannot store them now; they stay queued."""
         with self._writing:
-            while batch := self._take():
+            while batch := self._next_batch():
                 self._write(batch)
 
     def prune(self, keep_days: float) -> int:
-        """Forget what is older, and the usage of those days; a very long log by and by. Returns how many records."""
+        """Delete older records and usage, at most a limited number per call. Returns how many records were deleted."""
         before = day_of(shifted(utc_now(), days=-keep_days))
         with self.database.write() as session:
             session.execute(delete(IngestUsage).where(IngestUsage.day < before))
         pruned = 0
-        for _ in range(MOST_PRUNINGS):
-            count = self._prune_some(before)
+        for _ in range(MAX_PRUNE_BATCHES):
+            count = self._prune_batch(before)
             pruned += count
-            if count < PRUNED_AT_ONCE:
+            if count < PRUNED_PER_BATCH:
                 break
         return pruned
 
-    def _prune_some(self, before: str) -> int:
-        """Not all in one transaction: on SQLite others wait for it."""
+    def _prune_batch(self, before: str) -> int:
+        """A small transaction, since on SQLite other writers wait for it."""
         key = LoggedQuery.team_id, LoggedQuery.query_id
-        old = select(*key).where(LoggedQuery.day < before).limit(PRUNED_AT_ONCE)
-        unseen: dict[str, Any] = {"synchronize_session": False}
+        old = select(*key).where(LoggedQuery.day < before).limit(PRUNED_PER_BATCH)
+        options: dict[str, Any] = {"synchronize_session": False}
         with self.database.write() as session:
-            done = session.execute(delete(LoggedQuery).where(tuple_(*key).in_(old)), execution_options=unseen)
-        assert isinstance(done, CursorResult)
-        return done.rowcount
+            result = session.execute(delete(LoggedQuery).where(tuple_(*key).in_(old)), execution_options=options)
+        assert isinstance(result, CursorResult)
+        return result.rowcount
 
     def _run(self) -> None:
         while not self._is_stopping.is_set():
-            self._has_some.wait()
+            self._has_records.wait()
             self._is_stopping.wait(FLUSH_SECONDS)
-            self._has_some.clear()
+            self._has_records.clear()
             self._flush_quietly()
         self._flush_quietly()
         if self._waiting:
@@ -160,13 +160,13 @@ class QueryLog:
             self.flush()
             self._is_failing = False
         except ServiceError as error:
-            self._has_some.set()
+            self._has_records.set()
             if not self._is_failing:
                 log.error("the query log waits: %s", error)
             self._is_failing = True
 
-    def _take(self) -> list[QueryRecord]:
-        """The oldest that make up one transaction."""
+    def _next_batch(self) -> list[QueryRecord]:
+        """Dequeues the oldest records, up to ROWS_PER_WRITE rows."""
         batch: list[QueryRecord] = []
         with self._adding:
             rows = 0
@@ -176,21 +176,21 @@ class QueryLog:
             self._rows -= rows
         return batch
 
-    def _put_back(self, batch: Sequence[QueryRecord]) -> None:
+    def _requeue(self, batch: Sequence[QueryRecord]) -> None:
         with self._adding:
             self._waiting.extendleft(reversed(batch))
             self._rows += sum(record.rows for record in batch)
 
     def _write(self, batch: Sequence[QueryRecord]) -> None:
-        """What the database refuses for good costs one record, not those beside it."""
+        """Writes the batch, halving it on errors, so that a record that the database refuses is lost alone."""
         try:
             self._insert(batch)
         except ServiceError:
-            self._put_back(batch)
+            self._requeue(batch)
             raise
         except Exception:
             if len(batch) > 1:
-                self._put_back(batch[len(batch) // 2 :])
+                self._requeue(batch[len(batch) // 2 :])
                 self._write(batch[: len(batch) // 2])
                 return
             log.exception("a record of the query log cannot be written")
@@ -207,8 +207,8 @@ class QueryLog:
 
     def _query_row(self, record: QueryRecord) -> dict[str, Any]:
         return {
-            "team_id": record.place.team_id,
-            "project_id": record.place.project_id,
+            "team_id": record.partition.team_id,
+            "project_id": record.partition.project_id,
             "query_id": record.query_id,
             "api_key_id": record.api_key_id,
             "kind": record.kind,
@@ -227,5 +227,5 @@ class QueryLog:
 
 
 def _citation_rows(record: QueryRecord) -> list[dict[str, Any]]:
-    key = {"team_id": record.place.team_id, "query_id": record.query_id}
+    key = {"team_id": record.partition.team_id, "query_id": record.query_id}
     return [{**key, "rank": rank, "faiss_id": chunk, "score": score} for rank, chunk, score in record.citations]

@@ -1,4 +1,4 @@
-"""How well a namespace answers queries whose right documents are known. Nothing is written."""
+"""Evaluates the search of a namespace with queries whose relevant documents are known. Writes nothing."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from database.batching import batched
 from database.engine import Database
 from errors import Invalid, TooLarge
 from models import Doc, Project
-from services.evaluation.judging import Judged, judged, told
-from services.evaluation.measuring import DEEPEST, MEASURES, Values, measured, p_value
+from services.evaluation.judging import JudgedQueries, match_judgements, quoted
+from services.evaluation.measuring import MAX_DEPTH, MEASURES, Values, measure, p_value
 from services.evaluation.ranking import MODES, Ranking
 from services.index import namespaces
 from services.search.checking import QuestionLimits, check_length, check_place
@@ -26,8 +26,8 @@ IDS_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What is asked. *earlier* are rankings for the same queries that were made before, by their names."""
+class EvaluationRequest:
+    """*earlier* are previous rankings of the same queries, by name, to compare with."""
 
     tenant_id: str
     namespace: str
@@ -40,7 +40,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way of searching, measured: *mode* is one of MODES, or names an earlier ranking."""
+    """The measured ranking of a search mode, or an earlier ranking. *mode* is one of MODES, or the ranking's name."""
 
     mode: str
     run: Run
@@ -49,12 +49,12 @@ class Setting:
     @property
     def figures(self) -> dict[str, float]:
         """The means over the queries."""
-        return {measure: float(np.mean(values)) for measure, values in self.values.items()}
+        return {name: float(np.mean(values)) for name, values in self.values.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """*difference* is that of the means: above 0 where *mode* is better than *against*."""
+    """*difference* is that of the means: positive if *mode* is better than *against*."""
 
     mode: str
     against: str
@@ -65,12 +65,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The settings in the order in which they were asked for, each but the first compared with the first.
+    """The settings in the order of the request; *comparisons* compare each with the first.
 
-    *unknown_docs* are judged and not in the namespace. *notes* say what to mind.
+    *unknown_docs* are judged but not in the namespace. *notes* are caveats for the reader.
     """
 
-    judged: Judged
+    judged: JudgedQueries
     settings: list[Setting]
     comparisons: list[Comparison]
     unknown_docs: int
@@ -86,56 +86,56 @@ class EvaluatingService:
     searching: SearchService
     limits: QuestionLimits
 
-    def evaluate(self, asked: Evaluation, *, show: Callable[[int], None] = lambda _: None) -> Report:
-        """Raises Invalid, TooLarge or NotFound before the first search. *show* is told how many searches are done."""
-        place = asked.tenant_id, asked.namespace
-        check_place(place, asked.embedding_version, self.limits)
-        for query_id, query in asked.queries.items():
-            check_length(f"Query {told(query_id)}", query, self.limits, param="queries", error=TooLarge)
-        _check_modes(asked.modes)
-        known = judged(asked.queries, asked.qrels)
+    def evaluate(self, request: EvaluationRequest, *, on_progress: Callable[[int], None] = lambda _: None) -> Report:
+        """Raises Invalid, TooLarge or NotFound before the first search. *on_progress* gets the count of searches."""
+        place = request.tenant_id, request.namespace
+        check_place(place, request.embedding_version, self.limits)
+        for query_id, query in request.queries.items():
+            check_length(f"Query {quoted(query_id)}", query, self.limits, param="queries", error=TooLarge)
+        _check_modes(request.modes)
+        judged = match_judgements(request.queries, request.qrels)
         with self.database.read() as session:
             project = namespaces.require(session, *place)
-            unknown = _unknown(session, project, known.doc_ids)
-        ranking = Ranking(self.searching, place, asked.embedding_version, show)
-        count = min(DEEPEST, project.live_docs)
-        runs = {mode: ranking.documents(known.queries, mode, count=count) for mode in asked.modes}
-        settings = [Setting(name, run, measured(known.qrels, run)) for name, run in {**asked.earlier, **runs}.items()]
+            unknown = _unknown(session, project, judged.doc_ids)
+        ranking = Ranking(self.searching, place, request.embedding_version, on_progress)
+        count = min(MAX_DEPTH, project.live_docs)
+        runs = {mode: ranking.documents(judged.queries, mode, count=count) for mode in request.modes}
+        settings = [Setting(name, run, measure(judged.qrels, run)) for name, run in {**request.earlier, **runs}.items()]
         seq, version = list(ranking.snapshots)[-1]
         return Report(
-            judged=known,
+            judged=judged,
             settings=settings,
             comparisons=list(_comparisons(settings)),
             unknown_docs=len(unknown),
             seq=seq,
             embedding_version=version,
             is_exact=ranking.is_exact,
-            notes=[*known.notes(), *_notes(asked, known, unknown, ranking)],
+            notes=[*judged.notes(), *_notes(request, judged, unknown, ranking)],
         )
 
 
 def _check_modes(modes: Sequence[str]) -> None:
-    there = f"there are {', '.join(MODES)}"
+    choices = f"there are {', '.join(MODES)}"
     for mode in modes:
         if mode not in MODES:
-            raise Invalid(f"There is no mode {told(mode)}; {there}.", param="modes")
+            raise Invalid(f"There is no mode {quoted(mode)}; {choices}.", param="modes")
     if not modes or len(set(modes)) < len(modes):
-        raise Invalid(f"modes must name at least one mode, and none twice; {there}.", param="modes")
+        raise Invalid(f"modes must name at least one mode, and none twice; {choices}.", param="modes")
 
 
 def _unknown(session: Session, project: Project, doc_ids: set[str]) -> list[str]:
-    """Those that no search can find. Raises Invalid where that is all of them."""
-    wanted = sorted(doc_id for doc_id in doc_ids if not UNSTORABLE.search(doc_id))
+    """Returns the documents that are not live. Raises Invalid if none is."""
+    storable = sorted(doc_id for doc_id in doc_ids if not UNSTORABLE.search(doc_id))
     live = select(Doc.doc_id).where(
         Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.live_revision.is_not(None)
     )
-    known: set[str] = set()
-    for some in batched(wanted, IDS_PER_QUERY):
-        known.update(session.scalars(live.where(Doc.doc_id.in_(some))))
-    unknown = sorted(doc_ids - known)
-    if not known:
+    existing: set[str] = set()
+    for batch in batched(storable, IDS_PER_QUERY):
+        existing.update(session.scalars(live.where(Doc.doc_id.in_(batch))))
+    unknown = sorted(doc_ids - existing)
+    if not existing:
         raise Invalid(
-            f"None of the {len(unknown)} judged documents is in this namespace, {told(unknown[0])} for one: "
+            f"None of the {len(unknown)} judged documents is in this namespace, {quoted(unknown[0])} for one: "
             "qrels must name documents by their doc_id.",
             param="qrels",
         )
@@ -145,20 +145,19 @@ def _unknown(session: Session, project: Project, doc_ids: set[str]) -> list[str]
 def _comparisons(settings: Sequence[Setting]) -> Iterator[Comparison]:
     first, *others = settings
     for other in others:
-        for measure in MEASURES:
-            difference = other.figures[measure] - first.figures[measure]
-            chance = p_value(other.values[measure], first.values[measure])
-            yield Comparison(other.mode, first.mode, measure, difference, chance)
+        for name in MEASURES:
+            difference = other.figures[name] - first.figures[name]
+            yield Comparison(other.mode, first.mode, name, difference, p_value(other.values[name], first.values[name]))
 
 
-def _notes(asked: Evaluation, known: Judged, unknown: list[str], ranking: Ranking) -> Iterator[str]:
+def _notes(request: EvaluationRequest, judged: JudgedQueries, unknown: list[str], ranking: Ranking) -> Iterator[str]:
     if unknown:
         yield (
-            f"{len(unknown)} of {len(known.doc_ids)} judged documents are not in the namespace, {told(unknown[0])} for "
-            "one: where they are relevant they count as not found."
+            f"{len(unknown)} of {len(judged.doc_ids)} judged documents are not in the namespace, {quoted(unknown[0])} "
+            "for one: where they are relevant they count as not found."
         )
-    for name, run in asked.earlier.items():
-        if missing := len(known.queries.keys() - run.keys()):
-            yield f"{told(name)} has nothing for {missing} of the {len(known.queries)} queries: they count as 0 there."
+    for name, run in request.earlier.items():
+        if missing := len(judged.queries.keys() - run.keys()):
+            yield f"{quoted(name)} has nothing for {missing} of {len(judged.queries)} queries: they count as 0 there."
     if len(ranking.snapshots) > 1:
         yield "Documents were published meanwhile: not all queries were asked of the same state of the namespace."

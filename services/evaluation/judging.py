@@ -1,4 +1,4 @@
-"""What queries and judgements can be measured by: checked, and held against each other."""
+"""Validates queries and judgements, and selects the queries that can be measured."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from errors import Invalid
 from text.judgements import Qrels, Queries
 
-MOST_RELEVANT = 1000
-TOLD_CHARS = 60
+MAX_RELEVANCE = 1000
+QUOTED_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """The queries that have a relevant document, with their judgements, and how many were left out."""
+class JudgedQueries:
+    """The queries with a relevant document, with their judgements, and the numbers of those left out."""
 
     queries: Queries
     qrels: Qrels
@@ -35,8 +35,8 @@ class Judged:
             yield f"{self.qrels_without_query} queries of qrels are not among the queries: they were left out."
 
 
-def judged(queries: Queries, qrels: Qrels) -> Judged:
-    """Raises Invalid where nothing, or something absurd, would be measured."""
+def match_judgements(queries: Queries, qrels: Qrels) -> JudgedQueries:
+    """Selects the queries with a relevant document. Raises Invalid if there are none, and for invalid input."""
     _check(queries, qrels)
     unjudged = [query_id for query_id in queries if not qrels.get(query_id)]
     relevant = [query_id for query_id in queries if any(value > 0 for value in qrels.get(query_id, {}).values())]
@@ -46,7 +46,7 @@ def judged(queries: Queries, qrels: Qrels) -> Judged:
             "at all: the ids of queries must be the same in both.",
             param="qrels",
         )
-    return Judged(
+    return JudgedQueries(
         queries={query_id: queries[query_id] for query_id in relevant},
         qrels={query_id: qrels[query_id] for query_id in relevant},
         queries_without_qrels=len(unjudged),
@@ -55,9 +55,9 @@ def judged(queries: Queries, qrels: Qrels) -> Judged:
     )
 
 
-def told(name: str) -> str:
-    """A name of anybody's choice, short enough for an error."""
-    return repr(name if len(name) <= TOLD_CHARS else f"{name[:TOLD_CHARS]}…")
+def quoted(name: str) -> str:
+    """Returns the name quoted, shortened for an error message."""
+    return repr(name if len(name) <= QUOTED_CHARS else f"{name[:QUOTED_CHARS]}…")
 
 
 def _check(queries: Queries, qrels: Qrels) -> None:
@@ -67,7 +67,7 @@ def _check(queries: Queries, qrels: Qrels) -> None:
         raise Invalid("qrels are empty: without judgements there is nothing to measure by.", param="qrels")
     for query_id, query in queries.items():
         if not query.strip(" \t\r\n\x00"):
-            raise Invalid(f"Query {told(query_id)} is empty.", param="queries")
+            raise Invalid(f"Query {quoted(query_id)} is empty.", param="queries")
     for query_id, docs in qrels.items():
-        if any(abs(value) > MOST_RELEVANT for value in docs.values()):
-            raise Invalid(f"A relevance of query {told(query_id)} is beyond {MOST_RELEVANT}.", param="qrels")
+        if any(abs(value) > MAX_RELEVANCE for value in docs.values()):
+            raise Invalid(f"A relevance of query {quoted(query_id)} is beyond {MAX_RELEVANCE}.", param="qrels")

@@ -1,4 +1,4 @@
-"""How good a ranking is, by the measures of ir_measures, and whether the difference of two may be chance."""
+"""Measures of ir_measures for a ranking, and a significance test for the difference of two rankings."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from text.judgements import Qrels, Run
 
 MEASURES = {"nDCG@10": "nDCG@10", "Recall@10": "R@10", "Recall@100": "R@100", "MRR@10": "RR@10"}
-"""Our names, and those of ir_measures. nDCG as trec_eval has it: the gain is the relevance itself."""
+"""Our names, and those of ir_measures. nDCG as in trec_eval: the gain is the relevance itself."""
 
-DEEPEST = 100
+MAX_DEPTH = 100
 TEST = "Student's paired t-test over the queries, two-sided"
 
 Values = Mapping[str, Sequence[float]]
-"""By the name of a measure, its value for each query, always in the same order of queries."""
+"""By name of measure, the values of all queries in a fixed order."""
 
 
-def measured(qrels: Qrels, run: Run) -> Values:
-    """For every query of *qrels*, in their order; one that *run* has not found anything for has 0."""
+def measure(qrels: Qrels, run: Run) -> Values:
+    """Returns the values of every query of *qrels*, in their order; 0 for a query without results in *run*."""
     import ir_measures
 
     numbers = _Numbers()
@@ -32,15 +32,15 @@ def measured(qrels: Qrels, run: Run) -> Values:
     }
     names = {ir_measures.parse_measure(theirs): ours for ours, theirs in MEASURES.items()}
     values = {name: dict.fromkeys(judged, 0.0) for name in MEASURES}
-    for each in ir_measures.iter_calc(list(names), judged, ranked):
-        values[names[each.measure]][each.query_id] = each.value
-    return {name: list(of_queries.values()) for name, of_queries in values.items()}
+    for metric in ir_measures.iter_calc(list(names), judged, ranked):
+        values[names[metric.measure]][metric.query_id] = metric.value
+    return {name: list(by_query.values()) for name, by_query in values.items()}
 
 
 def p_value(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """How likely chance alone makes a difference as large; None where the test can say nothing of these queries.
+    """Returns the p-value of the paired t-test; None if it is undefined for these values.
 
-    Of the tests in use this one errs least for means of such measures (Urbano, Lima and Hanjalic, SIGIR 2019).
+    Of the tests in use it errs least for means of such measures (Urbano, Lima and Hanjalic, SIGIR 2019).
     """
     differences = np.subtract(one, other)
     if not differences.any():
@@ -53,7 +53,7 @@ def p_value(one: Sequence[float], other: Sequence[float]) -> float | None:
 
 
 class _Numbers(dict[str, str]):
-    """A number for each name: what trec_eval is written in ends a name at a NUL."""
+    """Numbers names, since trec_eval, in C, would cut a name at a NUL."""
 
     def __missing__(self, name: str) -> str:
         number = self[name] = str(len(self))

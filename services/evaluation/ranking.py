@@ -1,4 +1,4 @@
-"""Which documents a namespace finds for each of many queries. A document is ranked by its best chunk."""
+"""Ranks the documents of a namespace for many queries. A document is ranked by its best chunk."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from text.hashing import UNSTORABLE
 from text.judgements import Queries, Run
 
 MODES: tuple[Mode, ...] = ("dense", "keyword", "hybrid")
-CHUNKS_ASKED = (128, 512, 2048, 8192)
-"""Tried one after the other until enough documents are seen. Beyond the last, documents are not looked for."""
+CHUNK_DEPTHS = (128, 512, 2048, 8192)
+"""Values of top_k, tried in order until a query has enough documents. The last one is the limit."""
 
-MOST_CHUNKS_AT_ONCE = 16_384
-MOST_QUERIES_AT_ONCE = 16
+MAX_CHUNKS_PER_BATCH = 16_384
+MAX_QUERIES_PER_BATCH = 16
 
 
 @dataclass
 class Ranking:
-    """Asks in the name of one tenant. *show* is called with the number of searches that are done.
+    """Ranks documents of one namespace. *place* is its tenant and name; *on_progress* gets the number of queries done.
 
-    No snapshot is held: *snapshots* are the publications and versions that answered, in the order they were met.
+    Searches do not share a snapshot: *snapshots* are the (seq, version) pairs that answered, in order.
     """
 
     searching: SearchService
     place: tuple[str, str]
     embedding_version: str | None
-    show: Callable[[int], None]
+    on_progress: Callable[[int], None]
     done: int = 0
     is_exact: bool = True
     snapshots: dict[tuple[int, str], None] = field(default_factory=dict)
 
     def documents(self, queries: Queries, mode: str, *, count: int) -> Run:
-        """The *count* best documents of each query, or all that are found.
+        """Returns the *count* best documents of each query, or all that match.
 
-        What was found among few chunks stays in front: deeper lists are fused otherwise, and nobody searches so deep.
+        Results of smaller depths stay in front, since deeper lists fuse differently and nobody searches that deep.
         """
         run: dict[str, list[str]] = {query_id: [] for query_id in queries}
-        waiting = queries
-        for chunks in CHUNKS_ASKED:
-            short = {}
-            for query_id, answer in self._answers(waiting, mode, chunks):
-                found = [*run[query_id], *(passage.doc_id for passage in answer.passages)]
-                run[query_id] = list(dict.fromkeys(found))[:count]
-                if len(run[query_id]) < count and len(answer.passages) == chunks < CHUNKS_ASKED[-1]:
-                    short[query_id] = queries[query_id]
+        remaining = queries
+        for chunks in CHUNK_DEPTHS:
+            incomplete = {}
+            for query_id, answer in self._answers(remaining, mode, chunks):
+                doc_ids = [*run[query_id], *(passage.doc_id for passage in answer.passages)]
+                run[query_id] = list(dict.fromkeys(doc_ids))[:count]
+                if len(run[query_id]) < count and len(answer.passages) == chunks < CHUNK_DEPTHS[-1]:
+                    incomplete[query_id] = queries[query_id]
                 else:
                     self.done += 1
-                    self.show(self.done)
-            waiting = short
+                    self.on_progress(self.done)
+            remaining = incomplete
         return run
 
     def _answers(self, queries: Queries, mode: str, chunks: int) -> Iterator[tuple[str, Answer]]:
-        for some in _batches(queries, min(MOST_QUERIES_AT_ONCE, MOST_CHUNKS_AT_ONCE // chunks)):
-            answers = self.searching.search_many([self._question(query, mode, chunks) for query in some.values()])
-            for query_id, answer in zip(some, answers, strict=True):
+        for batch in _batches(queries, min(MAX_QUERIES_PER_BATCH, MAX_CHUNKS_PER_BATCH // chunks)):
+            answers = self.searching.search_many([self._question(query, mode, chunks) for query in batch.values()])
+            for query_id, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, Exception):
                     raise answer
                 self._note(answer)

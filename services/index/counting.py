@@ -1,4 +1,4 @@
-"""What a project takes in, counted by day in the transactions that store it."""
+"""Counts what a project ingests, by day, in the transactions that store it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from models import IngestUsage, Project, utc_now
 
 
 def count_ingest(session: Session, project: Project, *, requests: int = 0, chunks: int = 0, embedded: int = 0) -> None:
-    """Add to what the project took in today, in the transaction that takes it in."""
+    """Add to the project's counts of today, in the caller's transaction."""
     key = {"team_id": project.team_id, "project_id": project.id, "day": day_of(utc_now())}
     amounts = {"requests": requests, "chunks": chunks, "chunks_embedded": embedded}
     insert_or_add(session, IngestUsage, key=key, amounts=amounts)
 
 
 def day_of(moment: datetime) -> str:
-    """Of an aware time in UTC."""
+    """Returns the date of an aware time in UTC."""
     return moment.date().isoformat()

@@ -1,4 +1,4 @@
-"""Which model makes the vectors of which version, and the vectors themselves: made once, kept, found again."""
+"""Owns the models behind the embedding versions, and their vectors: computed once, stored, reused."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ CONFIRMED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a version's name stands for. Two that are equal make the same vectors."""
+class ModelSpec:
+    """What a version's name stands for. Equal specs compute equal vectors."""
 
     model: str
     is_remote: bool
@@ -42,20 +42,20 @@ class Meaning:
     dimension: int
 
     @classmethod
-    def of_row(cls, row: EmbeddingVersion) -> Meaning:
+    def of_row(cls, row: EmbeddingVersion) -> ModelSpec:
         return cls(row.model, row.is_remote, row.query_prompt, row.document_prompt, row.dimension)
 
     @classmethod
-    def of_config(cls, config: EmbedderConfig, dimension: int) -> Meaning:
+    def of_config(cls, config: EmbedderConfig, dimension: int) -> ModelSpec:
         is_remote = config.backend == "remote"
         return cls(config.model_name, is_remote, config.query_prompt, config.document_prompt, dimension)
 
 
 class EmbeddingService:
-    """Opens each version's model once per process, when it is first needed.
+    """Loads each version's model once per process, when it is first needed.
 
-    An operator may free a name, and give it to another model. A process that knew it before asks the database once a
-    second what the name stands for, and refuses to use it for anything else until it is started again.
+    An operator may free a name and give it to another model. So a process checks at most once a second what the name
+    stands for in the database, and refuses to use a name that changed until the process is restarted.
     """
 
     def __init__(self, database: Database, config: EmbedderConfig, version: str) -> None:
@@ -64,7 +64,7 @@ class EmbeddingService:
         self.version = version
         self.problem: str | None = None
         self._open: dict[str, Embedder] = {}
-        self._meanings: dict[str, Meaning] = {}
+        self._specs: dict[str, ModelSpec] = {}
         self._confirmed_at: dict[str, float] = {}
         self._external: dict[str, int | None] = {}
         self._failed: dict[str, tuple[float, ServiceError]] = {}
@@ -76,23 +76,23 @@ class EmbeddingService:
         return self.version in self._open
 
     def start_loading(self, *, warm_up: Callable[[Embedder], object]) -> None:
-        """Load the process's own model in the background, so that the first request finds it there.
+        """Load the process's own model in the background, so that the first request need not wait for it.
 
-        *warm_up* is the first use that the process will make of it; a remote model is not asked.
+        *warm_up* is called with the model, unless it is remote.
         """
-        # Not a daemon: a thread that ends with its interpreter, inside of a library's C++, aborts the process.
+        # Not a daemon: a thread inside a library's C++ when the interpreter ends aborts the process.
         self._loader = Thread(target=self._load_quietly, args=(warm_up,), name="model-loader")
         self._loader.start()
 
     def close(self) -> None:
-        """Let a model that is still being loaded come to its end; the process waits longer for it than this does."""
+        """Wait for a model that is still loading, for a limited time; the process itself waits until it is loaded."""
         if self._loader is not None:
             self._loader.join(CLOSING_SECONDS)
             if self._loader.is_alive():
-                log.warning("the model is still being loaded: the process ends when that has come to its end")
+                log.warning("the model is still loading: the process ends when it is loaded")
 
     def embedder(self, version: str) -> Embedder:
-        """The model behind a version; it is loaded if it was not.
+        """Returns the model behind a version, loading it if necessary.
 
         Raises ModelUnavailable for the process's own version, VersionUnavailable for another one.
         """
@@ -105,38 +105,38 @@ class EmbeddingService:
         self._confirm(version, opened)
         return opened
 
-    def reader(self, version: str) -> Embedder:
-        """The model to compare texts of a namespace by: its own, or this process's where its vectors come from outside.
+    def comparison_embedder(self, version: str) -> Embedder:
+        """Returns the model for comparing texts of a namespace: its own, or this process's if its vectors are external.
 
         Raises like embedder().
         """
         return self.embedder(self.version if self.external_dimension(version) is not None else version)
 
     def has_version(self, version: str) -> bool:
-        """Whether a model stands behind the name. Vectors from outside have a name that only their tenant knows."""
+        """Returns whether the name stands for a model. Names for external vectors are known to their tenant only."""
         with self.database.read() as session:
             row = session.get(EmbeddingVersion, version)
         return row is not None and not row.is_external
 
     def names(self, *, limit: int) -> list[str]:
-        """The versions that a model stands behind, the newest first."""
+        """Returns the versions that stand for a model, newest first."""
         query = select(EmbeddingVersion.name).where(EmbeddingVersion.is_external.is_(False))
         with self.database.read() as session:
             return list(session.scalars(query.order_by(EmbeddingVersion.created_at.desc()).limit(limit)))
 
     def ensure_registered(self, version: str) -> None:
-        """Give a name that is new to the process's own model, for good."""
+        """Bind a new name to the process's own model, permanently."""
         if not self.has_version(version):
             self._register(version, self.embedder(self.version))
 
     def ensure_external(self, version: str, dimension: int) -> None:
-        """Let a name stand for vectors of that dimension that come from outside."""
+        """Bind a new name to external vectors of that dimension."""
         values = {"name": version, "model": "", "is_remote": False, "is_external": True, "dimension": dimension}
         with self.database.write() as session:
             session.execute(insert_or_ignore(session, EmbeddingVersion).values(**values))
 
     def external_dimension(self, version: str) -> int | None:
-        """Of the vectors that a version stands for, if they come from outside; None: a model makes them."""
+        """Returns the dimension of a version's external vectors; None if a model computes its vectors."""
         if version not in self._external:
             with self.database.read() as session:
                 row = session.get(EmbeddingVersion, version)
@@ -146,40 +146,40 @@ class EmbeddingService:
         return self._external[version]
 
     def missing(self, session: Session, team_id: int, version: str, hashes: Iterable[bytes]) -> set[bytes]:
-        """Those of *hashes* that have no vector yet."""
-        wanted = list(dict.fromkeys(hashes))
-        known: set[bytes] = set()
-        for some in batched(wanted, HASHES_PER_QUERY):
+        """Returns those of *hashes* that have no vector yet."""
+        unique = list(dict.fromkeys(hashes))
+        stored: set[bytes] = set()
+        for batch in batched(unique, HASHES_PER_QUERY):
             query = select(Embedding.embed_hash).where(
-                Embedding.team_id == team_id, Embedding.embedding_version == version, Embedding.embed_hash.in_(some)
+                Embedding.team_id == team_id, Embedding.embedding_version == version, Embedding.embed_hash.in_(batch)
             )
-            known.update(session.scalars(query))
-        return set(wanted) - known
+            stored.update(session.scalars(query))
+        return set(unique) - stored
 
     def embed(self, version: str, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
-        """The vectors of *texts*, by the same hashes, as they are stored: little-endian float32."""
+        """Returns the vectors of *texts*, by the same hashes, as they are stored: little-endian float32."""
         if not texts:
             return {}
         vectors = self.embedder(version).embed_documents(list(texts.values()))
         return {key: row.astype("<f4").tobytes() for key, row in zip(texts, vectors, strict=True)}
 
-    def of_questions(self, version: str, dimension: int, asked: Sequence[str | bytes]) -> Vectors:
-        """A unit vector for each question, which is a text, or a vector as own_chunks.unit() gives it."""
-        if any(isinstance(each, str) for each in asked) and self.external_dimension(version) is not None:
+    def embed_queries(self, version: str, dimension: int, queries: Sequence[str | bytes]) -> Vectors:
+        """Returns a unit vector per query, which is a text, or a vector as own_chunks.unit_vector() returns it."""
+        if any(isinstance(query, str) for query in queries) and self.external_dimension(version) is not None:
             raise Invalid(
-                "The vectors of this namespace come from outside, so no model makes one of a text: search for its "
-                f"words with mode keyword, or send a vector of {dimension} numbers (POST /v1/search), alone or with "
+                "The vectors of this namespace are external, so no model can embed a text: search for its words with "
+                f"mode keyword, or send a vector of {dimension} numbers (POST /v1/search), alone or with "
                 "query beside it.",
                 param="query",
             )
-        vectors = np.empty((len(asked), dimension), np.float32)
-        for number, each in enumerate(asked):
-            if isinstance(each, bytes):
-                if len(each) != vectors[number].nbytes:
-                    told = f"The vectors of this namespace have {dimension} numbers, not {len(each) // 4}."
-                    raise Invalid(told, param="vector")
-                vectors[number] = np.frombuffer(each, "<f4")
-        texts = {number: each for number, each in enumerate(asked) if isinstance(each, str)}
+        vectors = np.empty((len(queries), dimension), np.float32)
+        for number, query in enumerate(queries):
+            if isinstance(query, bytes):
+                if len(query) != vectors[number].nbytes:
+                    message = f"The vectors of this namespace have {dimension} numbers, not {len(query) // 4}."
+                    raise Invalid(message, param="vector")
+                vectors[number] = np.frombuffer(query, "<f4")
+        texts = {number: query for number, query in enumerate(queries) if isinstance(query, str)}
         if texts:
             vectors[list(texts)] = self.embedder(version).embed_queries(list(texts.values()))
         return vectors
@@ -188,21 +188,21 @@ class EmbeddingService:
         if vectors:
             rows = [
                 {"team_id": team_id, "embedding_version": version, "embed_hash": key, "vector": vector}
-                for key, vector in sorted(vectors.items())  # in one order, lest two wait for each other
+                for key, vector in sorted(vectors.items())  # in a fixed order, lest two transactions deadlock
             ]
             session.execute(insert_or_ignore(session, Embedding), rows)
 
     def _confirm(self, version: str, embedder: Embedder) -> None:
-        """Raises VersionUnavailable where the name stands for something else by now."""
+        """Raises VersionUnavailable if the name stands for something else by now."""
         now = time.monotonic()
         if now - self._confirmed_at.get(version, -math.inf) < CONFIRMED_SECONDS:
             return
         with self.database.read() as session:
             row = session.get(EmbeddingVersion, version)
-        meaning = None if row is None else Meaning.of_row(row)
-        if meaning is None and version == self.version:
-            self._register(version, embedder)  # it was freed, and nobody else took it
-        elif meaning is None or meaning != self._meanings.setdefault(version, meaning):
+        spec = None if row is None else ModelSpec.of_row(row)
+        if spec is None and version == self.version:
+            self._register(version, embedder)  # it was freed and not bound again
+        elif spec is None or spec != self._specs.setdefault(version, spec):
             raise VersionUnavailable(
                 f"Embedding version {version!r} was freed, or stands for another model since then: start this process "
                 "again before it uses that name.",
@@ -221,7 +221,7 @@ class EmbeddingService:
             log.exception("could not load the embedding model")
 
     def _load(self, version: str) -> Embedder:
-        """A model that could not be loaded is not tried again at once: whoever asks in vain should not wait for it."""
+        """Load the model. After a failure, calls fail at once for RETRY_SECONDS instead of trying again."""
         failed_at, error = self._failed.get(version, (-math.inf, None))
         if error is not None and time.monotonic() - failed_at < RETRY_SECONDS:
             raise error
@@ -236,7 +236,7 @@ class EmbeddingService:
             embedder = open_embedder(self.config)
             self._register(self.version, embedder)
         except DatabaseUnavailable:
-            raise  # nothing is wrong with the model: the next call finds it
+            raise  # the model is fine: the next call loads it
         except Exception as error:
             self.problem = str(error)
             raise
@@ -247,10 +247,10 @@ class EmbeddingService:
         with self.database.read() as session:
             row = session.get(EmbeddingVersion, version)
         if row is None or row.is_external:
-            told = "has no model: its vectors come from outside" if row else "does not exist"
-            raise VersionUnavailable(f"Embedding version {version!r} {told}.", param="embedding_version")
-        self._meanings[version] = Meaning.of_row(row)
-        if self._meanings[version] == Meaning.of_config(self.config, row.dimension) and self.is_ready:
+            problem = "has no model: its vectors are external" if row else "does not exist"
+            raise VersionUnavailable(f"Embedding version {version!r} {problem}.", param="embedding_version")
+        self._specs[version] = ModelSpec.of_row(row)
+        if self._specs[version] == ModelSpec.of_config(self.config, row.dimension) and self.is_ready:
             return self._open[self.version]
         try:
             return open_embedder(_config_of(row, self.config))
@@ -264,14 +264,14 @@ class EmbeddingService:
             ) from error
 
     def _register(self, version: str, embedder: Embedder) -> None:
-        """Bind the name to the model, once and for all tenants."""
+        """Bind the name to the model, permanently and for all tenants."""
         config, dimension = self.config, embedder.dimension
         with self.database.read() as session:
             row = session.get(EmbeddingVersion, version)
         if row is None:
             if version.startswith(EXTERNAL):
                 raise VersionUnavailable(
-                    f"EMBEDDING_VERSION {version!r}: names that begin with {EXTERNAL} are for vectors from outside.",
+                    f"EMBEDDING_VERSION {version!r}: names that begin with {EXTERNAL} are for external vectors.",
                     param="embedding_version",
                 )
             values = {
@@ -285,8 +285,8 @@ class EmbeddingService:
             with self.database.write() as session:
                 session.execute(insert_or_ignore(session, EmbeddingVersion).values(**values))
                 row = session.get_one(EmbeddingVersion, version)
-        self._meanings[version] = Meaning.of_config(config, dimension)
-        if Meaning.of_row(row) != self._meanings[version]:
+        self._specs[version] = ModelSpec.of_config(config, dimension)
+        if ModelSpec.of_row(row) != self._specs[version]:
             raise VersionUnavailable(
                 f"EMBEDDING_VERSION {version!r} stands for model {row.model!r} ({row.dimension} dimensions, its own "
                 f"prompts) in this database, but this process is set to {config.model_name!r} ({dimension}). Give the "

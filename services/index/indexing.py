@@ -1,4 +1,4 @@
-"""The worker's side of an index: write checkpoints, and move a namespace to another embedding version."""
+"""The worker's side of an index: writes checkpoints, and moves a namespace to another embedding version."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class IndexingService:
     publisher: Publisher
 
     def rebuild(self, lease: Lease) -> Json:
-        """Build the index of the partition as it is now, or first move it to another embedding version."""
+        """Rebuild the partition's index, or re-embed the namespace under another version if the job says so."""
         project = self._project(lease)
         self.keywords.repair(project, check=lease.give_way)
         if lease.claim.payload.get("reembed"):
@@ -51,26 +51,26 @@ class IndexingService:
         return _summary(version, built)
 
     def _reembed(self, lease: Lease, project: Project, version: str) -> Json:
-        """Make all vectors of *version* beside the ones that serve, then switch in one commit.
+        """Compute all vectors of *version* while the old version serves, then switch in one commit.
 
-        What is published after the checkpoint's snapshot is its tail; the switch waits until that has vectors too.
+        What is published after the checkpoint's snapshot is its tail; the switch waits until the tail has vectors too.
         """
-        self.embedding.embedder(version)  # one that cannot be loaded could not answer questions either
+        self.embedding.embedder(version)  # fail early: a model that cannot be loaded cannot embed queries either
         built, embedded = self._complete(lease, project, version)
         while True:
-            told = {**_summary(version, built), "chunks_embedded": embedded}
-            told["chunks_reused"] = max(built.ntotal - embedded, 0)
-            left = self._switch(lease, project, version, built, told)
-            if left is not None:
+            result = {**_summary(version, built), "chunks_embedded": embedded}
+            result["chunks_reused"] = max(built.ntotal - embedded, 0)
+            previous = self._switch(lease, project, version, built, result)
+            if previous is not None:
                 break
             embedded = self._embed_missing(lease, project, version, embedded)
         self.vectors.sweep(_key(project, version), built)
-        if left != version:
-            self.vectors.sweep(_key(project, left))
-        return told
+        if previous != version:
+            self.vectors.sweep(_key(project, previous))
+        return result
 
     def _complete(self, lease: Lease, project: Project, version: str) -> tuple[BuildResult, int]:
-        """A checkpoint of *version* that lacks no live chunk, and how many texts were embedded for it."""
+        """Returns a complete checkpoint of *version*, and how many texts were embedded for it."""
         embedded = int(lease.claim.result.get("chunks_embedded", 0))
         while True:
             embedded = self._embed_missing(lease, project, version, embedded)
@@ -88,14 +88,14 @@ class IndexingService:
         return self.vectors.build(_key(project, version), dimension, check=lease.check)
 
     def _embed_missing(self, lease: Lease, project: Project, version: str, embedded: int) -> int:
-        """Embed, step by step, what is live and has no vector of *version*. Returns how many in all."""
-        lacking = chunks_without_vector(_key(project, version))
+        """Embed step by step the live chunks without a vector of *version*. Returns the job's total so far."""
+        missing = chunks_without_vector(_key(project, version))
         with self.database.read() as session:
-            left = session.scalar(select(func.count()).select_from(lacking.subquery())) or 0
-        last_id, done = -1, max(project.live_chunks - left, 0)
+            remaining = session.scalar(select(func.count()).select_from(missing.subquery())) or 0
+        last_id, done = -1, max(project.live_chunks - remaining, 0)
         while True:
             with self.database.read() as session:
-                query = lacking.where(Chunk.faiss_id > last_id)
+                query = missing.where(Chunk.faiss_id > last_id)
                 rows = session.execute(query.order_by(Chunk.faiss_id).limit(TEXTS_PER_STEP)).all()
             if not rows:
                 return embedded
@@ -108,23 +108,23 @@ class IndexingService:
                 count_ingest(session, project, embedded=len(vectors))
             lease.give_way()
 
-    def _switch(self, lease: Lease, project: Project, version: str, built: BuildResult, told: Json) -> str | None:
-        """Let *version* serve; the old index goes in the same commit. Returns the version that served before.
+    def _switch(self, lease: Lease, project: Project, version: str, built: BuildResult, result: Json) -> str | None:
+        """Let *version* serve and delete the old index in one commit. Returns the version that served before.
 
-        None: something was published after *built* whose vectors are not there yet.
+        Returns None, and does not switch, if chunks published after *built* still lack vectors.
         """
-        with lease.step(99, told) as session:
+        with lease.step(99, result) as session:
             current, _ = self.publisher.next_numbers(session, project)
-            came_later = chunks_without_vector(_key(current, version)).where(Chunk.live_seq > built.covered_seq)
-            if session.execute(came_later.limit(1)).first() is not None:
+            unembedded = chunks_without_vector(_key(current, version)).where(Chunk.live_seq > built.covered_seq)
+            if session.execute(unembedded.limit(1)).first() is not None:
                 return None
-            left = current.embedding_version
-            if left != version:
-                self.vectors.forget(session, _key(current, left))
+            previous = current.embedding_version
+            if previous != version:
+                self.vectors.forget(session, _key(current, previous))
                 current.embedding_version = version
             self.vectors.take_over(session, current, built)
             count_ingest(session, current, chunks=built.ntotal)
-            return left
+            return previous
 
 
 def _key(project: Project, version: str) -> Partition:

@@ -1,4 +1,4 @@
-"""Who owns what: from the words of the API to the rows that everything else is keyed by."""
+"""Finds and creates namespaces: from the names in the API to the rows that everything else is keyed by."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from errors import NotFound
 from models import Doc, IndexRow, Project, Team
 
 EXTERNAL = "external-"
-"""What the embedding version of a namespace begins with whose vectors come from outside."""
+"""The prefix of embedding versions that stand for external vectors."""
 
 
 def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
@@ -37,24 +37,24 @@ def require(session: Session, tenant_id: str, namespace: str) -> Project:
 
 
 def is_unused(session: Session, project: Project) -> bool:
-    """Whether no document was ever accepted. Under the lock of the project's row it stays so until the commit."""
+    """Returns whether no document was ever accepted. Under the project's row lock this holds until the commit."""
     first = select(Doc.doc_id).where(Doc.team_id == project.team_id, Doc.project_id == project.id).limit(1)
     return session.scalar(first) is None
 
 
 def missing(namespace: str) -> str:
-    """The tenant is not named: it may be one that whoever asks must not learn of."""
+    """Returns the message for a missing namespace. It does not reveal whether the tenant exists."""
     return (
-        f"This tenant has no namespace {namespace!r}: check tenant_id and namespace. A namespace comes into being with "
-        "its first document or, with AUTH_MODE=keys, when an admin makes it (POST /v1/teams/{tenant_id}/projects)."
+        f"This tenant has no namespace {namespace!r}: check tenant_id and namespace. A namespace is created with "
+        "its first document or, with AUTH_MODE=keys, by an admin (POST /v1/teams/{tenant_id}/projects)."
     )
 
 
 def create(database: Database, tenant_id: str, namespace: str, *, embedding_version: str, dimension: int) -> Project:
-    """The namespace, made with its tenant and its first index if it was not there."""
+    """Returns the namespace; creates it, with its tenant and first index row, if it does not exist."""
     with database.write() as session:
         session.execute(insert_or_ignore(session, Team).values(name=tenant_id))
-        session.execute(select(Team.id).where(Team.name == tenant_id).with_for_update())  # one maker at a time
+        session.execute(select(Team.id).where(Team.name == tenant_id).with_for_update())  # one creator at a time
         project = find(session, tenant_id, namespace)
         if project is not None:
             return project
@@ -69,6 +69,6 @@ def create(database: Database, tenant_id: str, namespace: str, *, embedding_vers
 
 
 def external_version(tenant_id: str, namespace: str, dimension: int) -> str:
-    """The embedding version of a namespace whose vectors come from outside: its own, since no model is known."""
-    place = hashlib.sha256(f"{tenant_id}\x00{namespace}".encode()).hexdigest()
-    return f"{EXTERNAL}{dimension}-{place[:12]}"
+    """Returns the version for external vectors: one per namespace, since their models are unknown."""
+    digest = hashlib.sha256(f"{tenant_id}\x00{namespace}".encode()).hexdigest()
+    return f"{EXTERNAL}{dimension}-{digest[:12]}"

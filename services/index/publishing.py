@@ -1,7 +1,7 @@
-"""The one place where a revision becomes visible or invisible. Everything here happens in the caller's transaction.
+"""The only place where a revision becomes visible or invisible. Everything here happens in the caller's transaction.
 
-The transaction takes the project's next number and stamps it on the chunks that appear (live_seq) and on those
-that disappear (dead_seq). The row lock that taking it holds makes numbers follow the order of commits.
+The transaction takes the project's next seq and stamps it on the chunks that appear (live_seq) and on those that
+disappear (dead_seq). Taking it locks the project's row, so that seqs follow the order of commits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from snapshot import chunk_contents
 REBUILD = "rebuild_index"
 DOCS_PER_QUERY = 128
 IDS_PER_QUERY = 1000
-_UNSEEN: dict[str, Any] = {"synchronize_session": False}
+_NO_SYNC: dict[str, Any] = {"synchronize_session": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class Publisher:
             follower.follow(session, row, publications=publications)
         return row, row.next_faiss_id - chunks
 
-    def start_under(self, session: Session, project: Project, version: str) -> None:
-        """Let a project that was never used, and whose row is locked, serve *version* instead of its own."""
+    def start_with_version(self, session: Session, project: Project, version: str) -> None:
+        """Switch an unused project, whose row is locked, to *version*."""
         self.vectors.forget(session, Partition(project.team_id, project.id, project.embedding_version))
         project.embedding_version = version
         dimension = session.get_one(EmbeddingVersion, version).dimension
@@ -67,14 +67,14 @@ class Publisher:
         revisions: Sequence[Revision],
         chunks: Sequence[ChunkContent] | None = None,
     ) -> None:
-        """Show each revision instead of whatever its doc showed, under the number that *project* just took.
+        """Make each revision live in place of its doc's previous one, under the seq that *project* just took.
 
-        Given are the *chunks* of all of them, where the caller writes them, with live_seq, in this transaction.
-        Otherwise they are in the database, and get live_seq here. Costs a few statements, however many docs there are.
+        A caller that writes the chunks, with live_seq, in this transaction passes them as *chunks*. Otherwise they are
+        in the database and get live_seq here. Takes a few statements, however many docs there are.
         """
         retired = self._retire(session, project, docs)
         if chunks is None:
-            chunks = _made_visible(session, project, revisions)
+            chunks = _make_visible(session, project, revisions)
         for follower in self.followers:
             follower.show(session, project, chunks)
         now = utc_now()
@@ -87,29 +87,33 @@ class Publisher:
         self._count_changes(session, project, retired + len(chunks))
 
     def withdraw(self, session: Session, project: Project, doc: Doc) -> int:
-        """Hide the doc from every search. Returns how many chunks went."""
+        """Hide the doc from every search. Returns how many chunks it had."""
         retired = self._retire(session, project, [doc])
         project.live_docs -= 1 if doc.live_revision is not None else 0
         doc.live_revision = None
         self._count_changes(session, project, retired)
         return retired
 
-    def ask_for_rebuild(self, session: Session, project: Project) -> str:
-        return ask_for_rebuild(self.queue, session, project)
+    def request_rebuild(self, session: Session, project: Project) -> str:
+        return request_rebuild(self.queue, session, project)
 
     def _retire(self, session: Session, project: Project, docs: Sequence[Doc]) -> int:
-        """Mark the live revisions of the docs retired, and their chunks dead. Returns how many chunks that were."""
-        shown = [doc.doc_id for doc in docs if doc.live_revision is not None]
-        ids = [faiss_id for some in batched(shown, DOCS_PER_QUERY) for faiss_id in _live_ids(session, project, some)]
+        """Mark the docs' live revisions as retired and their chunks as dead. Returns how many chunks died."""
+        live_ids = [doc.doc_id for doc in docs if doc.live_revision is not None]
+        ids = [
+            faiss_id
+            for batch in batched(live_ids, DOCS_PER_QUERY)
+            for faiss_id in _live_chunks(session, project, batch)
+        ]
         for follower in self.followers if ids else ():
             follower.hide(session, project, ids)
-        for dying in batched(ids, IDS_PER_QUERY):
-            which = and_(_in_project(Chunk, project), Chunk.faiss_id.in_(dying))
-            change = update(Chunk).where(which).values(dead_seq=project.seq, deleted_at=utc_now())
-            session.execute(change, execution_options=_UNSEEN)
-        for some in batched(shown, DOCS_PER_QUERY):
+        for batch in batched(ids, IDS_PER_QUERY):
+            is_dying = and_(_in_project(Chunk, project), Chunk.faiss_id.in_(batch))
+            change = update(Chunk).where(is_dying).values(dead_seq=project.seq, deleted_at=utc_now())
+            session.execute(change, execution_options=_NO_SYNC)
+        for doc_ids in batched(live_ids, DOCS_PER_QUERY):
             was_live = and_(
-                _in_project(Revision, project), Revision.doc_id.in_(some), Revision.status == RevisionStatus.LIVE
+                _in_project(Revision, project), Revision.doc_id.in_(doc_ids), Revision.status == RevisionStatus.LIVE
             )
             session.execute(update(Revision).where(was_live).values(status=RevisionStatus.RETIRED))
         project.live_chunks -= len(ids)
@@ -124,77 +128,74 @@ class Publisher:
         query = update(IndexRow).where(partition).values(changes=IndexRow.changes + changes)
         counted = session.execute(query.returning(IndexRow.changes, IndexRow.ntotal)).one()
         if self.vectors.is_rebuild_due(Growth(project.live_chunks, counted.ntotal, counted.changes)):
-            self.ask_for_rebuild(session, project)
+            self.request_rebuild(session, project)
 
 
-def _live_ids(session: Session, project: Project, doc_ids: Sequence[str]) -> Iterator[int]:
-    """The numbers of the chunks that the docs show.
+def _live_chunks(session: Session, project: Project, doc_ids: Sequence[str]) -> Iterator[int]:
+    """Returns the ids of the docs' live chunks.
 
-    By way of the docs: by live_seq and dead_seq SQLite would walk through the whole project.
+    Joins the docs: with live_seq and dead_seq as conditions, SQLite would scan the whole project.
     """
-    same = and_(
+    same_revision = and_(
         Chunk.team_id == Doc.team_id,
         Chunk.project_id == Doc.project_id,
         Chunk.doc_id == Doc.doc_id,
         Chunk.revision == Doc.live_revision,
     )
-    query = select(Chunk.faiss_id).join(Doc, same).where(_in_project(Doc, project), Doc.doc_id.in_(doc_ids))
+    query = select(Chunk.faiss_id).join(Doc, same_revision).where(_in_project(Doc, project), Doc.doc_id.in_(doc_ids))
     return iter(session.scalars(query))
 
 
-def _made_visible(session: Session, project: Project, revisions: Sequence[Revision]) -> list[ChunkContent]:
-    """Let the chunks of some revisions be live. Returns them."""
+def _make_visible(session: Session, project: Project, revisions: Sequence[Revision]) -> list[ChunkContent]:
+    """Set live_seq on the chunks of the revisions, and return the chunks."""
     chunks: list[ChunkContent] = []
-    for which in _numbered(revisions):
-        appearing = update(Chunk).where(_in_project(Chunk, project), which).values(live_seq=project.seq)
-        session.execute(appearing, execution_options=_UNSEEN)
-        chunks += chunk_contents(session, project, which)
+    for is_appearing in _chunk_conditions(revisions):
+        appearing = update(Chunk).where(_in_project(Chunk, project), is_appearing).values(live_seq=project.seq)
+        session.execute(appearing, execution_options=_NO_SYNC)
+        chunks += chunk_contents(session, project, is_appearing)
     return chunks
 
 
-def _numbered(revisions: Sequence[Revision]) -> Iterator[ColumnElement[bool]]:
-    """The chunks of some revisions, by their numbers, which have no gap within one; some at a time.
+def _chunk_conditions(revisions: Sequence[Revision]) -> Iterator[ColumnElement[bool]]:
+    """Yields conditions that select the revisions' chunks, in batches. A revision's chunk ids are contiguous.
 
-    One by one and not as ranges: with several ranges SQLite would walk through the whole project.
+    They list the ids: with several ranges SQLite would scan the whole project. Revisions of older releases lack
+    *first_id* and are matched by key.
     """
     numbered = [each for each in revisions if each.first_id is not None]
     ids = [each.first_id + index for each in numbered if each.first_id is not None for index in range(each.chunk_count)]
-    for some in batched(ids, IDS_PER_QUERY):
-        yield Chunk.faiss_id.in_(some)
-    for older in revisions:
-        if older.first_id is None:
-            yield chunks_of(older)
+    for batch in batched(ids, IDS_PER_QUERY):
+        yield Chunk.faiss_id.in_(batch)
+    for revision in revisions:
+        if revision.first_id is None:
+            yield chunks_of(revision)
 
 
 def _in_project(table: type[Chunk | Doc | Revision], project: Project) -> ColumnElement[bool]:
     return and_(table.team_id == project.team_id, table.project_id == project.id)
 
 
-def ask_for_rebuild(queue: JobQueue, session: Session, project: Project) -> str:
-    """The id of the partition's one waiting rebuild job."""
+def request_rebuild(queue: JobQueue, session: Session, project: Project) -> str:
+    """Returns the id of the partition's only waiting rebuild job, queueing it if there is none."""
     return queue.create_job(session, REBUILD, {}, project=project, dedupe_key=REBUILD)
 
 
-def of_doc(project: Project, doc_id: str) -> ColumnElement[bool]:
-    return and_(Revision.team_id == project.team_id, Revision.project_id == project.id, Revision.doc_id == doc_id)
-
-
 def drop_pending(session: Session, project: Project, doc_ids: Sequence[str], status: RevisionStatus) -> None:
-    """Revisions that wait for their vectors and will not get them: whatever came later is what counts."""
-    waiting = and_(
+    """Drop the pending revisions of the docs, since newer ones or a deletion replace them."""
+    is_pending = and_(
         Revision.team_id == project.team_id,
         Revision.project_id == project.id,
         Revision.doc_id.in_(doc_ids),
         Revision.status == RevisionStatus.PENDING,
     )
-    for revision in session.scalars(select(Revision).where(waiting)):
+    for revision in session.scalars(select(Revision).where(is_pending)):
         drop(session, revision, status)
 
 
 def drop(session: Session, revision: Revision, status: RevisionStatus, error: str | None = None) -> None:
-    """End a revision that was never seen: its chunks go, and the row says why."""
+    """End a revision that was never live: delete its chunks and record status and error."""
     revision.status, revision.error = status, error
-    session.execute(delete(Chunk).where(chunks_of(revision), Chunk.live_seq.is_(None)), execution_options=_UNSEEN)
+    session.execute(delete(Chunk).where(chunks_of(revision), Chunk.live_seq.is_(None)), execution_options=_NO_SYNC)
 
 
 def chunks_of(revision: Revision) -> ColumnElement[bool]:

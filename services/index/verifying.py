@@ -1,4 +1,4 @@
-"""Do the database and the store of vectors say the same of every partition? Reads everything, changes nothing."""
+"""Verifies that the database, the vector store and the keywords agree on every partition. Changes nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snapshot import Snapshot, has_vector, is_live, live_vectors, read_snapshot
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A partition, what it holds, and everything that does not fit; nothing there means that it is clean."""
+    """A partition with its counts and problems; without problems it is consistent."""
 
     tenant_id: str
     namespace: str
@@ -38,24 +38,24 @@ class VerifyingService:
     keywords: KeywordStore
 
     def verify(self) -> Iterator[Verdict]:
-        """One verdict per namespace, each of one snapshot."""
+        """Yields one verdict per namespace, each from one snapshot."""
         with self.database.read() as session:
             query = select(Team.name, Project.name).join(Project, Project.team_id == Team.id)
-            places = session.execute(query.order_by(Team.name, Project.name)).all()
-        for tenant_id, namespace in places:
+            names = session.execute(query.order_by(Team.name, Project.name)).all()
+        for tenant_id, namespace in names:
             with self.database.read() as session:
-                seen = read_snapshot(session, tenant_id, namespace)
-                if seen is None:
+                current = read_snapshot(session, tenant_id, namespace)
+                if current is None:
                     yield Verdict(tenant_id, namespace, "?", 0, 0, 0, 0, ["There is no index row for this namespace."])
                 else:
-                    yield self._verdict(session, seen, tenant_id)
+                    yield self._verdict(session, current, tenant_id)
 
-    def _verdict(self, session: Session, seen: Snapshot, tenant_id: str) -> Verdict:
-        project, index = seen.project, seen.index
+    def _verdict(self, session: Session, current: Snapshot, tenant_id: str) -> Verdict:
+        project, index = current.project, current.index
         live = np.array(sorted(session.scalars(_live(project, Chunk.faiss_id))), np.int64)
-        problems = list(self.vectors.problems(session, seen, live))
-        problems += self.keywords.problems(session, seen, live)
-        problems += _vector_problems(session, seen)
+        problems = list(self.vectors.problems(session, current, live))
+        problems += self.keywords.problems(session, current, live)
+        problems += _vector_problems(session, current)
         problems += _counter_problems(session, project, len(live))
         return Verdict(
             tenant_id=tenant_id,
@@ -69,11 +69,11 @@ class VerifyingService:
         )
 
 
-def _vector_problems(session: Session, seen: Snapshot) -> Iterator[str]:
-    without = _live(seen.project, func.count()).where(~has_vector(seen.key.embedding_version))
-    if count := session.scalar(without):
+def _vector_problems(session: Session, current: Snapshot) -> Iterator[str]:
+    lacking = _live(current.project, func.count()).where(~has_vector(current.key.embedding_version))
+    if count := session.scalar(lacking):
         yield f"{count} live chunks have no vector."
-    ids, vectors = live_vectors(session, seen)
+    ids, vectors = live_vectors(session, current)
     lengths = np.linalg.norm(vectors, axis=1)
     if len(ids) and not np.allclose(lengths, 1, atol=1e-3):
         yield f"{int((np.abs(lengths - 1) > 1e-3).sum())} vectors in the database do not have length 1."
@@ -82,10 +82,10 @@ def _vector_problems(session: Session, seen: Snapshot) -> Iterator[str]:
 def _counter_problems(session: Session, project: Project, live_chunks: int) -> Iterator[str]:
     if project.live_chunks != live_chunks:
         yield f"The namespace counts {project.live_chunks} live chunks, but there are {live_chunks}."
-    shown = select(func.count()).where(
+    live_docs = select(func.count()).where(
         Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.live_revision.is_not(None)
     )
-    if (docs := session.scalar(shown)) != project.live_docs:
+    if (docs := session.scalar(live_docs)) != project.live_docs:
         yield f"The namespace counts {project.live_docs} live documents, but there are {docs}."
     of_live_revision = and_(
         Doc.team_id == Chunk.team_id,
@@ -99,5 +99,5 @@ def _counter_problems(session: Session, project: Project, live_chunks: int) -> I
         yield f"{count} live chunks do not belong to the live revision of their document."
 
 
-def _live(project: Project, what: Any) -> Any:
-    return select(what).where(Chunk.team_id == project.team_id, Chunk.project_id == project.id, is_live(project.seq))
+def _live(project: Project, column: Any) -> Any:
+    return select(column).where(Chunk.team_id == project.team_id, Chunk.project_id == project.id, is_live(project.seq))

@@ -1,4 +1,4 @@
-"""Which embedding versions there are, who uses each, and how the name of one that nobody uses becomes free again."""
+"""Lists embedding versions with their usage, and frees the names of unused ones."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from services.index.publishing import REBUILD
 
 
 @dataclass(frozen=True, slots=True)
-class VersionUse:
-    """*namespaces* serve it, *jobs* that have not ended move others to it."""
+class VersionUsage:
+    """*namespaces* are served under it; *jobs* that have not ended re-embed others to it."""
 
     row: EmbeddingVersion
     namespaces: int
@@ -31,17 +31,17 @@ class VersionService:
     database: Database
     own_version: str
 
-    def listed(self) -> list[VersionUse]:
-        """The oldest first."""
+    def list_usage(self) -> list[VersionUsage]:
+        """Returns all versions, oldest first."""
         with self.database.read() as session:
             rows = session.scalars(select(EmbeddingVersion).order_by(EmbeddingVersion.created_at)).all()
-            return [_use(session, row) for row in rows]
+            return [_usage(session, row) for row in rows]
 
     def free(self, name: str) -> int:
-        """Forget the version and its vectors, in one transaction. Returns how many there were.
+        """Delete the version and its vectors in one transaction. Returns how many vectors there were.
 
-        Raises NotFound, and Conflict where it is used. A version that comes into use meanwhile keeps everything but
-        its graph in Postgres, which its next rebuild makes again.
+        Raises NotFound, and Conflict if it is in use. A version that comes into use meanwhile loses only its HNSW
+        index in Postgres, which its next rebuild creates again.
         """
         if name == self.own_version:
             raise Conflict(f"{name!r} is the EMBEDDING_VERSION that is set here: set another one first.", param="name")
@@ -57,14 +57,14 @@ class VersionService:
         return deleted
 
     def _delete_vectors(self, session: Session, name: str) -> int:
-        """Team by team, which their keys are ordered by. On Postgres also those of a store that was set before."""
+        """Delete team by team, in key order. On Postgres also pgvector's rows, whichever store is configured."""
         deleted = 0
         for team_id in session.scalars(select(Team.id)).all():
-            done = session.execute(
+            result = session.execute(
                 delete(Embedding).where(Embedding.team_id == team_id, Embedding.embedding_version == name)
             )
-            assert isinstance(done, CursorResult)
-            deleted += done.rowcount
+            assert isinstance(result, CursorResult)
+            deleted += result.rowcount
             if self.database.file is None:
                 session.execute(
                     delete(VectorRow).where(VectorRow.team_id == team_id, VectorRow.embedding_version == name)
@@ -72,24 +72,24 @@ class VersionService:
         return deleted
 
 
-def _use(session: Session, row: EmbeddingVersion) -> VersionUse:
+def _usage(session: Session, row: EmbeddingVersion) -> VersionUsage:
     namespaces = select(func.count()).select_from(Project).where(Project.embedding_version == row.name)
     moves = and_(Job.dedupe_key == f"{REBUILD}:{row.name}", Job.status.not_in(FINISHED))
     jobs = select(func.count()).select_from(Job).where(moves)
-    return VersionUse(row, session.scalar(namespaces) or 0, session.scalar(jobs) or 0)
+    return VersionUsage(row, session.scalar(namespaces) or 0, session.scalar(jobs) or 0)
 
 
 def _unused(session: Session, name: str, *, is_locked: bool = False) -> EmbeddingVersion:
-    """With *is_locked* nothing can come to use it before the transaction ends: what refers to the row waits."""
+    """With *is_locked* the version stays unused until the transaction ends: whatever would refer to the row waits."""
     row = session.get(EmbeddingVersion, name, with_for_update=is_locked)
     if row is None:
         raise NotFound(f"There is no embedding version {name!r}: see manage.py versions.", param="name")
-    use = _use(session, row)
-    if use.namespaces or use.jobs:
+    usage = _usage(session, row)
+    if usage.namespaces or usage.jobs:
         raise Conflict(
-            f"Version {name!r} is used by {use.namespaces} namespaces, and {use.jobs} rebuilds move others to it. Move "
-            "the namespaces to another version first (manage.py rebuild --reembed --new-embedding-version), and let "
-            "the rebuilds end or cancel them.",
+            f"Version {name!r} is used by {usage.namespaces} namespaces, and {usage.jobs} rebuilds move others to it. "
+            "Move the namespaces to another version first (manage.py rebuild --reembed --new-embedding-version), and "
+            "let the rebuilds end or cancel them.",
             param="name",
         )
     return row

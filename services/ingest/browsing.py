@@ -1,4 +1,4 @@
-"""Look at documents and their chunks."""
+"""Lists documents and their chunks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from database.repeating import repeatable
 from domain import Json, chunk_id
 from models import Chunk, Doc, File, Project, Revision
 from services.index import namespaces
-from services.ingest.rows import IDS_PER_QUERY, DocView, view, with_revision
+from services.ingest.rows import IDS_PER_QUERY, DocView, require_doc, select_docs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +68,17 @@ class BrowsingService:
     def get(self, tenant_id: str, namespace: str, doc_id: str) -> DocumentInfo:
         with self.database.read() as session:
             project = namespaces.require(session, tenant_id, namespace)
-            views = [view(session, project, doc_id)]
+            views = [require_doc(session, project, doc_id)]
             return _documents((tenant_id, namespace), views, _files(session, project, views))[0]
 
     @repeatable
     def page(self, tenant_id: str, namespace: str, *, limit: int, after: str | None) -> list[DocumentInfo]:
-        """At most *limit* documents by their doc_id, from behind *after* on."""
+        """Returns at most *limit* documents in order of doc_id, starting after *after*."""
         with self.database.read() as session:
             project = namespaces.find(session, tenant_id, namespace)
             if project is None:
                 return []
-            query = with_revision(project, Revision.revision == Doc.revision).where(Doc.deleted_at.is_(None))
+            query = select_docs(project, Revision.revision == Doc.revision).where(Doc.deleted_at.is_(None))
             if after is not None:
                 query = query.where(Doc.doc_id > after)
             views = [DocView(*row) for row in session.execute(query.order_by(Doc.doc_id).limit(limit))]
@@ -86,10 +86,10 @@ class BrowsingService:
 
     @repeatable
     def chunks(self, tenant_id: str, namespace: str, doc_id: str, *, limit: int, after: int | None) -> list[ChunkInfo]:
-        """The chunks that a search can find, in the order of the document, from behind number *after* on."""
+        """Returns the chunks that a search can return, in document order, starting after index *after*."""
         with self.database.read() as session:
             project = namespaces.require(session, tenant_id, namespace)
-            doc = view(session, project, doc_id).doc
+            doc = require_doc(session, project, doc_id).doc
             query = select(Chunk).where(
                 Chunk.team_id == project.team_id,
                 Chunk.project_id == project.id,
@@ -102,19 +102,19 @@ class BrowsingService:
 
 
 def _files(session: Session, project: Project, views: Sequence[DocView]) -> dict[str, File]:
-    """By doc_id, for those that came as files."""
-    doc_ids = [each.doc.doc_id for each in views if each.revision.blob_uri is not None]
+    """Returns the files of the documents that were sent as files, by doc_id."""
+    doc_ids = [view.doc.doc_id for view in views if view.revision.blob_uri is not None]
     files: dict[str, File] = {}
-    for some in batched(doc_ids, IDS_PER_QUERY):
-        same = (File.team_id == Doc.team_id) & (File.project_id == Doc.project_id) & (File.doc_id == Doc.doc_id)
-        query = select(File).join(Doc, same & (File.revision == Doc.revision))
-        query = query.where(Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.doc_id.in_(some))
+    for batch in batched(doc_ids, IDS_PER_QUERY):
+        is_same = (File.team_id == Doc.team_id) & (File.project_id == Doc.project_id) & (File.doc_id == Doc.doc_id)
+        query = select(File).join(Doc, is_same & (File.revision == Doc.revision))
+        query = query.where(Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.doc_id.in_(batch))
         files |= {file.doc_id: file for file in session.scalars(query)}
     return files
 
 
 def _documents(place: tuple[str, str], views: Sequence[DocView], files: dict[str, File]) -> list[DocumentInfo]:
-    return [_document(place, each.doc, each.revision, files.get(each.doc.doc_id)) for each in views]
+    return [_document(place, view.doc, view.revision, files.get(view.doc.doc_id)) for view in views]
 
 
 def _document(place: tuple[str, str], doc: Doc, revision: Revision, file: File | None) -> DocumentInfo:

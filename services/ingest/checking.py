@@ -1,4 +1,4 @@
-"""What may be stored. Every refusal names the field."""
+"""Validates documents and names before they are stored. Every error names the field."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from domain import Json
 from errors import Invalid, TooLarge
 from services.index.names import check_line, check_new_name
 from services.ingest.drafts import AUTO, Limits, NewDoc
-from services.ingest.own_chunks import cleaned, joined
+from services.ingest.own_chunks import clean_chunks, joined_text
 from text.chunkers.base import STRATEGY_NAMES
 from text.hashing import clean, is_blank, unfit
 from text.nesting import depth, strings_in
 
-DEEPEST_METADATA = 32
+MAX_METADATA_DEPTH = 32
 
 
 def checked(doc: NewDoc, limits: Limits) -> NewDoc:
-    """The document as it will be stored. Raises Invalid or TooLarge, naming the field."""
+    """Returns the document as it will be stored. Raises Invalid or TooLarge, naming the field."""
     for field in ("tenant_id", "namespace"):
         check_new_name(field, getattr(doc, field), limits.name_chars)
     check_new_name("doc_id", doc.doc_id, limits.doc_id_chars)
@@ -27,8 +27,8 @@ def checked(doc: NewDoc, limits: Limits) -> NewDoc:
     _check_metadata(doc.doc_id, doc.metadata, limits, param="metadata")
     if doc.file is not None:
         if doc.chunk_strategy not in (AUTO, *STRATEGY_NAMES):
-            told = f"There is no strategy {doc.chunk_strategy!r}; there are {AUTO}, {', '.join(STRATEGY_NAMES)}."
-            raise Invalid(told, param="chunk_strategy")
+            message = f"There is no strategy {doc.chunk_strategy!r}; there are {AUTO}, {', '.join(STRATEGY_NAMES)}."
+            raise Invalid(message, param="chunk_strategy")
         return doc
     return _with_checked_text(doc, limits)
 
@@ -49,28 +49,28 @@ def _with_checked_text(doc: NewDoc, limits: Limits) -> NewDoc:
 
 
 def _with_checked_chunks(doc: NewDoc, limits: Limits) -> NewDoc:
-    """The chunks as they will be stored, and the text that they make up."""
+    """Returns the document with its own chunks as they will be stored, and the text that they make up."""
     if doc.chunk_strategy != "default" or doc.chunk_overlap:
         raise Invalid("Own chunks are not cut: leave chunk_strategy and chunk_overlap out.", param="chunk_strategy")
-    chunks = cleaned(doc.chunks, doc.doc_id)
-    for number, own in enumerate(chunks):
-        whose = f"{doc.doc_id}, chunk {number}"
-        _check_metadata(whose, own.metadata or {}, limits, param=f"chunks.{number}.metadata")
-    return replace(doc, chunks=chunks, text=joined(chunks))
+    chunks = clean_chunks(doc.chunks, doc.doc_id)
+    for number, chunk in enumerate(chunks):
+        owner = f"{doc.doc_id}, chunk {number}"
+        _check_metadata(owner, chunk.metadata or {}, limits, param=f"chunks.{number}.metadata")
+    return replace(doc, chunks=chunks, text=joined_text(chunks))
 
 
-def _check_metadata(whose: str, metadata: Json, limits: Limits, *, param: str) -> None:
+def _check_metadata(owner: str, metadata: Json, limits: Limits, *, param: str) -> None:
     try:
         size = len(json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode())
     except (RecursionError, ValueError) as error:
-        raise Invalid(f"The metadata of {whose!r} cannot be kept as JSON: {error}.", param=param) from error
+        raise Invalid(f"The metadata of {owner!r} cannot be stored as JSON: {error}.", param=param) from error
     if size > limits.metadata_bytes:
         raise TooLarge(
-            f"The metadata of {whose!r} takes {size} bytes as JSON; at most {limits.metadata_bytes} are "
+            f"The metadata of {owner!r} takes {size} bytes as JSON; at most {limits.metadata_bytes} are "
             "accepted (MAX_METADATA_BYTES).",
             param=param,
         )
-    if depth(metadata) > DEEPEST_METADATA:
-        raise Invalid(f"The metadata of {whose!r} is nested deeper than {DEEPEST_METADATA}.", param=param)
-    if told := next(filter(None, map(unfit, strings_in(metadata))), None):
-        raise Invalid(f"A key or a value in the metadata of {whose!r} {told}: take it out.", param=param)
+    if depth(metadata) > MAX_METADATA_DEPTH:
+        raise Invalid(f"The metadata of {owner!r} is nested deeper than {MAX_METADATA_DEPTH}.", param=param)
+    if problem := next(filter(None, map(unfit, strings_in(metadata))), None):
+        raise Invalid(f"A key or a value in the metadata of {owner!r} {problem}: take it out.", param=param)

@@ -1,4 +1,4 @@
-"""From a document to its chunks, with what is embedded with each."""
+"""Cuts a document into chunks, each with the header that is embedded with it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from text.extract.base import Caveat
 
 
 def draft(doc: NewDoc, model: Embedder | None, *, chunk_tokens: int, max_chunks: int) -> Draft:
-    """The document, cut; a file is not cut before a worker has read it.
+    """Cuts the document into chunks. A file is not cut here: a worker extracts its text first.
 
-    *model* will embed the chunks; None: their vectors came with them, and their tokens are not counted. Raises
-    Invalid for an own chunk of which the model would not read all, and for more chunks than *most_chunks*.
+    *model* will embed the chunks; with None their vectors are external, and their tokens are not counted. Raises
+    Invalid for an own chunk that exceeds the model's input length, and for more than *max_chunks* chunks.
     """
     recipe = recipe_of(doc, chunk_tokens)
     if doc.file is not None:
         return Draft(doc, doc.content_hash, recipe, (), (), ())
     spans = _spans(doc, chunk_tokens, model)
     _check_count(doc, len(spans), max_chunks)
-    headers = [_header(doc, span.section, model, beside=span.token_count) for span in spans]
+    headers = [_header(doc, span.section, model, text_tokens=span.token_count) for span in spans]
     texts = [embedded_text(span.text, head) for span, head in zip(spans, headers, strict=True)]
     warnings = _check_tokens(doc, spans, texts, model) if model is not None else ()
-    vectors = [own.vector for own in doc.chunks] or [None] * len(texts)
+    vectors = [chunk.vector for chunk in doc.chunks] or [None] * len(texts)
     keys = tuple(key_of(text, vector) for text, vector in zip(texts, vectors, strict=True))
     return Draft(doc, doc.content_hash, recipe, tuple(spans), tuple(headers), keys, warnings)
 
@@ -50,39 +50,39 @@ def _spans(doc: NewDoc, chunk_tokens: int, model: Embedder | None) -> list[Span]
     )
 
 
-def _check_count(doc: NewDoc, count: int, most: int) -> None:
-    if count > most:
+def _check_count(doc: NewDoc, count: int, max_chunks: int) -> None:
+    if count > max_chunks:
         raise Invalid(
-            f"{doc.called!r} comes to {count} chunks; at most {most} are accepted (MAX_CHUNKS_PER_DOCUMENT). Split it "
-            "into several documents, or let its chunks be larger (CHUNK_TOKENS).",
+            f"{doc.display_name!r} comes to {count} chunks; at most {max_chunks} are accepted "
+            "(MAX_CHUNKS_PER_DOCUMENT). Split it into several documents, or let its chunks be larger (CHUNK_TOKENS).",
             param="chunks" if doc.chunks else "text",
         )
 
 
-def _header(doc: NewDoc, section: tuple[str, ...], model: Embedder | None, *, beside: int = 0) -> str:
-    """Never so long that the model would not read all of the *beside* tokens of a chunk behind it."""
+def _header(doc: NewDoc, section: tuple[str, ...], model: Embedder | None, *, text_tokens: int = 0) -> str:
+    """Returns a header that leaves the model room for the *text_tokens* tokens of the chunk behind it."""
     if model is None or not doc.enrich_context:
         return ""
-    room = min(LONGEST_HEADER, model.max_tokens - beside)
+    room = min(LONGEST_HEADER, model.max_tokens - text_tokens)
     return header(doc.heading, section, count_tokens=model.count_tokens, max_tokens=max(room, 0))
 
 
 def _check_tokens(doc: NewDoc, spans: Sequence[Span], texts: Sequence[str], model: Embedder) -> tuple[Caveat, ...]:
-    """Warnings for chunks that are too long; who sends chunks can cut them, and has to."""
-    longest = model.max_tokens
-    may_be_too_long = [at for at, span in enumerate(spans) if span.token_count + LONGEST_HEADER > longest]
-    too_long = [at for at in may_be_too_long if model.count_tokens(texts[at]) > longest]
+    """Returns a warning if chunks are too long for the model. Raises Invalid if the sender cut them."""
+    limit = model.max_tokens
+    candidates = [index for index, span in enumerate(spans) if span.token_count + LONGEST_HEADER > limit]
+    too_long = [index for index in candidates if model.count_tokens(texts[index]) > limit]
     if not too_long:
         return ()
     first = too_long[0]
     if doc.chunks:
         raise Invalid(
             f"Chunk {first} of {doc.doc_id!r} has {model.count_tokens(texts[first])} tokens, and the model reads "
-            f"{longest}: cut it.",
+            f"{limit}: cut it.",
             param=f"chunks.{first}.text",
         )
     message = (
-        f"{len(too_long)} chunks, the first of them chunk {first}, have more than the {longest} tokens that "
-        "the model reads: their ends are found by their words only."
+        f"{len(too_long)} chunks, the first of them chunk {first}, have more than the {limit} tokens that "
+        "the model reads: only keyword search covers their ends."
     )
     return (Caveat("chunks_beyond_model", message),)

@@ -1,4 +1,4 @@
-"""A document as it was sent, and as it was cut."""
+"""A document as it was sent (NewDoc) and as it was cut into chunks (Draft)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from text.extract.base import EXTRACTION, Caveat
 from text.hashing import doc_hash
 
 AUTO = "auto"
-"""The way of chunking that fits what a file turns out to be."""
+"""The chunking strategy that fits the type of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one document may be, each a setting."""
+    """The limits of one document or batch, each from a setting."""
 
     text_chars: int
     metadata_bytes: int
@@ -46,10 +46,10 @@ class OwnChunk:
 @dataclass(frozen=True, slots=True)
 class NewDoc:
     """A document as it was sent. *expected_hash* and *must_be_new* are the preconditions of the request;
-    *seen_revision* is the newest revision of it when it was compared with what is there, 0 if there was none.
+    *base_revision* is the document's newest revision when the two were compared, 0 if there was none.
 
-    One that came as a *file* has no text yet: a worker reads it. It may ask for AUTO.
-    *chunks*, where there are some, are the document; its text is theirs.
+    One that was sent as a *file* has no text until a worker has extracted it, and may have the strategy AUTO.
+    If there are own *chunks*, the text is joined from them.
     """
 
     tenant_id: str
@@ -67,7 +67,7 @@ class NewDoc:
     expected_hash: str | None = None
     must_be_new: bool = False
     file: RawFile | None = None
-    seen_revision: int = 0
+    base_revision: int = 0
 
     @property
     def content_hash(self) -> str:
@@ -78,27 +78,27 @@ class NewDoc:
         return self.tenant_id, self.namespace, self.doc_id
 
     @property
-    def called(self) -> str:
-        """As its sender knows it: a file's doc_id may be a hash."""
+    def display_name(self) -> str:
+        """The name that the sender knows: a file's doc_id may be a hash."""
         return self.file.filename if self.file else self.doc_id
 
     @property
     def dimension(self) -> int | None:
-        """Of the vectors that came with it; None: a model makes them."""
+        """The dimension of its external vectors; None if a model computes the vectors."""
         return self.chunks[0].dimension if self.chunks else None
 
     @property
     def heading(self) -> str | None:
-        """What an enriched chunk is headed with: the title, or the file's name."""
-        named = self.title or self.metadata.get("title") or self.metadata.get("filename")
-        return str(named) if named and self.enrich_context else None
+        """The heading of enriched chunks: the title, or the file's name."""
+        heading = self.title or self.metadata.get("title") or self.metadata.get("filename")
+        return str(heading) if heading and self.enrich_context else None
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A document that was cut: its chunks, with the context that is embedded with each and the key of its vector.
+    """A document cut into chunks, each with the header that is embedded with it and the key of its vector.
 
-    *warnings* say of which chunks the model does not read all.
+    *warnings* name the chunks that exceed the model's input length.
     """
 
     doc: NewDoc
@@ -111,13 +111,13 @@ class Draft:
 
     @property
     def vectors(self) -> dict[bytes, bytes]:
-        """What came with the document, by the keys of its chunks."""
-        told = zip(self.keys, self.doc.chunks, strict=False)
-        return {key: chunk.vector for key, chunk in told if chunk.vector is not None}
+        """The external vectors, by the keys of their chunks."""
+        keyed_chunks = zip(self.keys, self.doc.chunks, strict=False)
+        return {key: chunk.vector for key, chunk in keyed_chunks if chunk.vector is not None}
 
     @property
     def texts(self) -> dict[bytes, str]:
-        """What has to be embedded, by the same keys."""
+        """The texts to embed, by the same keys."""
         if self.doc.dimension is not None:
             return {}
         texts = (embedded_text(span.text, head) for span, head in zip(self.spans, self.headers, strict=True))
@@ -125,8 +125,10 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Upserted:
-    """What became of *accepted* documents. *chunks_reused* had a vector, or came with one; *job_id* does the rest."""
+class UpsertResult:
+    """The result of an upsert of *accepted* documents. *chunks_reused* had a vector, or were sent with one; the job
+    *job_id* does the rest.
+    """
 
     accepted: int = 0
     upserted_docs: int = 0
@@ -136,8 +138,8 @@ class Upserted:
     chunks_reused: int = 0
     job_id: str | None = None
 
-    def __add__(self, other: Upserted) -> Upserted:
-        return Upserted(
+    def __add__(self, other: UpsertResult) -> UpsertResult:
+        return UpsertResult(
             self.accepted + other.accepted,
             self.upserted_docs + other.upserted_docs,
             self.skipped_docs + other.skipped_docs,
@@ -149,22 +151,22 @@ class Upserted:
 
 
 DraftMaker = Callable[[NewDoc, Embedder | None], Draft]
-"""Cuts a document. The embedder will embed its chunks; None: their vectors came with them. Raises Invalid."""
+"""Cuts a document into chunks for the embedder; with None their vectors are external. Raises Invalid."""
 
 
 def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
-    """How the content is read, cut and headed. The same content by another recipe is another revision."""
-    cut: list[object] = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens]
-    told = [*([_digest(doc.chunks)] if doc.chunks else cut), doc.heading, doc.enrich_context]
+    """Returns a hash of how the content is read, cut and headed. Another recipe makes another revision."""
+    chunking: list[object] = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens]
+    parameters = [*([_digest(doc.chunks)] if doc.chunks else chunking), doc.heading, doc.enrich_context]
     if doc.file is not None:
-        told += ["file", EXTRACTION]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        parameters += ["file", EXTRACTION]
+    return hashlib.sha256(json.dumps(parameters).encode()).hexdigest()[:16]
 
 
 def _digest(chunks: Sequence[OwnChunk]) -> str:
-    """The same for the same chunks, and only for them."""
-    told = [
+    """Returns the same hash for the same chunks, and only for them."""
+    fields = [
         (chunk.text, chunk.metadata, chunk.page, chunk.vector.hex() if chunk.vector is not None else None)
         for chunk in chunks
     ]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

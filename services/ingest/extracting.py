@@ -1,6 +1,6 @@
-"""The worker's first step with a raw file: from the blob to the text and the chunks of its revision, in one commit.
+"""The worker's first step with a raw file: extracts the text and chunks of its revision, and stores them in one commit.
 
-What is not embedded yet is seen by nobody: the revision goes on waiting, and takes the way of any other from here.
+The chunks are not yet embedded, so not yet live: the revision stays pending and is processed like any other.
 """
 
 from __future__ import annotations
@@ -36,70 +36,74 @@ class ExtractingService:
     publisher: Publisher
     draft: DraftMaker
 
-    def extract(self, lease: Lease, waiting: Revision, *, progress: int, result: Json) -> None:
-        """Give the waiting revision its text and chunks. Raises Unreadable, in words for whoever sent the file.
+    def extract(self, lease: Lease, pending: Revision, *, progress: int, result: Json) -> None:
+        """Store the pending revision's text and chunks. Raises Unreadable with a message for the sender.
 
-        A namespace whose model was changed meanwhile is left for the next call.
+        Stores nothing if the namespace's model was changed meanwhile: the next call does.
         """
         with lease.step(progress, result) as session:
-            _say_processing(session, waiting)
+            _mark_processing(session, pending)
         with self.database.read() as session:
-            project = session.get_one(Project, (waiting.team_id, waiting.project_id))
-            file = session.get_one(File, _key(waiting))
-        found = self._read(lease, waiting, file)
-        cut = self._cut(waiting, file, found, project)
-        if not cut.spans:
+            project = session.get_one(Project, (pending.team_id, pending.project_id))
+            file = session.get_one(File, _key(pending))
+        extracted = self._read(lease, pending, file)
+        draft = self._cut(pending, file, extracted, project)
+        if not draft.spans:
             raise Unreadable("It has no text: there is nothing to search for in it.")
         with suppress(Overtaken), lease.step(progress, result) as session:
-            self._write(session, project, waiting, cut, found)
+            self._write(session, project, pending, draft, extracted)
 
-    def _read(self, lease: Lease, waiting: Revision, file: File) -> ExtractedText:
-        assert waiting.blob_uri is not None
+    def _read(self, lease: Lease, pending: Revision, file: File) -> ExtractedText:
+        assert pending.blob_uri is not None
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "file")
             with open(path, "wb") as copy:
-                for piece in self.blobs.read(waiting.blob_uri):
+                for piece in self.blobs.read(pending.blob_uri):
                     copy.write(piece)
                     lease.check()
             return self.extractor.extract(
                 path, file.filename, declared=file.read_options["declared"], check=lease.check
             )
 
-    def _cut(self, waiting: Revision, file: File, found: ExtractedText, project: Project) -> Draft:
-        """By the model of the namespace. What the sender asked for goes before what fits the file."""
-        asked = file.read_options
+    def _cut(self, pending: Revision, file: File, extracted: ExtractedText, project: Project) -> Draft:
+        """Cuts with the namespace's own model. The sender's options take precedence over what fits the file."""
+        options = file.read_options
         doc = NewDoc(
             tenant_id="",
             namespace="",
-            doc_id=waiting.doc_id,
-            text=found.text,
-            metadata=waiting.doc_metadata,
-            title=waiting.title or found.title,
-            chunk_strategy=found.strategy if asked["chunk_strategy"] == AUTO else asked["chunk_strategy"],
-            chunk_overlap=asked["chunk_overlap"],
-            enrich_context=asked["enrich_context"],
+            doc_id=pending.doc_id,
+            text=extracted.text,
+            metadata=pending.doc_metadata,
+            title=pending.title or extracted.title,
+            chunk_strategy=extracted.strategy if options["chunk_strategy"] == AUTO else options["chunk_strategy"],
+            chunk_overlap=options["chunk_overlap"],
+            enrich_context=options["enrich_context"],
         )
         embedder = self.embedding.embedder(project.embedding_version)
         try:
             return self.draft(doc, embedder)
-        except Invalid as error:  # which the job would end with, and all of its documents
+        except Invalid as error:  # Invalid would fail the whole job
             raise Unreadable(str(error)) from error
 
-    def _write(self, session: Session, project: Project, waiting: Revision, cut: Draft, found: ExtractedText) -> None:
-        current, first_id = self.publisher.next_numbers(session, project, chunks=len(cut.spans), publications=0)
-        revision = session.get_one(Revision, _key(waiting))
+    def _write(
+        self, session: Session, project: Project, pending: Revision, draft: Draft, extracted: ExtractedText
+    ) -> None:
+        current, first_id = self.publisher.next_numbers(session, project, chunks=len(draft.spans), publications=0)
+        revision = session.get_one(Revision, _key(pending))
         if revision.status != RevisionStatus.PENDING or current.embedding_version != project.embedding_version:
-            raise Overtaken  # the numbers go back, and the next step sees how things are now
-        revision.text, revision.chunk_count, revision.first_id = cut.doc.text, len(cut.spans), first_id
-        revision.title, revision.mime_type = revision.title or found.title, found.mime_type
-        session.get_one(File, _key(waiting)).warnings = [asdict(each) for each in (*found.warnings, *cut.warnings)]
+            raise Overtaken  # the rollback returns the numbers, and the next step reads the current state
+        revision.text, revision.chunk_count, revision.first_id = draft.doc.text, len(draft.spans), first_id
+        revision.title, revision.mime_type = revision.title or extracted.title, extracted.mime_type
+        session.get_one(File, _key(pending)).warnings = [
+            asdict(caveat) for caveat in (*extracted.warnings, *draft.warnings)
+        ]
         session.flush()
-        session.execute(insert(Chunk), chunk_rows(cut, revision, first_id=first_id, live_seq=None))
+        session.execute(insert(Chunk), chunk_rows(draft, revision, first_id=first_id, live_seq=None))
 
 
-def _say_processing(session: Session, waiting: Revision) -> None:
-    doc = session.get_one(Doc, (waiting.team_id, waiting.project_id, waiting.doc_id), with_for_update=True)
-    if doc.revision == waiting.revision and doc.status == DocStatus.UPLOADED:
+def _mark_processing(session: Session, pending: Revision) -> None:
+    doc = session.get_one(Doc, (pending.team_id, pending.project_id, pending.doc_id), with_for_update=True)
+    if doc.revision == pending.revision and doc.status == DocStatus.UPLOADED:
         doc.status, doc.updated_at = DocStatus.PROCESSING, utc_now()
 
 

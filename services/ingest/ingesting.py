@@ -1,4 +1,4 @@
-"""The worker's side of an asynchronous batch: embed what was accepted, publish it document by document."""
+"""The worker's side of an asynchronous batch: embeds what was accepted and publishes it document by document."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from text.enrich import embedded_text
 log = logging.getLogger(__name__)
 
 TEXTS_PER_STEP = 128
-ERRORS_KEPT = 100
+MAX_ERRORS_REPORTED = 100
 
 
 @dataclass(frozen=True)
@@ -37,62 +37,62 @@ class IngestingService:
     extracting: ExtractingService
 
     def ingest(self, lease: Lease) -> Json:
-        """Read, embed and publish every revision that the job is for. Returns the job's result.
+        """Extract, embed and publish every revision of the job. Returns the job's result.
 
-        A step reads one raw file, or embeds at most TEXTS_PER_STEP texts and commits them, with whatever documents
-        they complete. So a worker that dies loses one step, and the next one goes on behind it.
+        A step extracts one raw file, or embeds at most TEXTS_PER_STEP texts and commits them with the documents that
+        they complete. So a worker that dies loses one step, and the next attempt continues after the last commit.
         """
         counts: Counter[str] = Counter(lease.claim.result.get("counts", {}))
-        waiting = self._next_docs(lease.claim)
-        while waiting:
+        pending = self._next_docs(lease.claim)
+        while pending:
             lease.check()
-            if _is_unread(waiting[0]):
-                self._read_file(lease, waiting[0], counts)
+            if _is_unextracted(pending[0]):
+                self._read_file(lease, pending[0], counts)
             else:
-                self._embed(lease, waiting, counts)
-            waiting = self._next_docs(lease.claim)
-            if waiting:
+                self._embed(lease, pending, counts)
+            pending = self._next_docs(lease.claim)
+            if pending:
                 lease.give_way()
         return self._result(lease.claim, counts)
 
     def _next_docs(self, claim: Claim) -> list[Revision]:
-        """Waiting documents that fit a step, in order; a large one comes alone, and so does an unread one."""
+        """Returns the next revisions that fit a step; a large one or an unextracted file is a step of its own."""
         with self.database.read() as session:
             query = select(Revision).where(Revision.job_id == claim.job_id, Revision.status == RevisionStatus.PENDING)
             query = query.order_by(Revision.team_id, Revision.project_id, Revision.doc_id).options(defer(Revision.text))
             chosen: list[Revision] = []
             total = 0
             for revision in session.scalars(query.limit(TEXTS_PER_STEP)):
-                is_same_place = not chosen or _place(revision) == _place(chosen[0])
-                is_too_much = total + revision.chunk_count > TEXTS_PER_STEP or _is_unread(revision)
-                if chosen and (not is_same_place or is_too_much):
+                is_same_project = not chosen or _project_key(revision) == _project_key(chosen[0])
+                is_too_much = total + revision.chunk_count > TEXTS_PER_STEP or _is_unextracted(revision)
+                if chosen and (not is_same_project or is_too_much):
                     break
                 chosen.append(revision)
                 total += revision.chunk_count
-                if _is_unread(revision):
+                if _is_unextracted(revision):
                     break
             return chosen
 
-    def _read_file(self, lease: Lease, waiting: Revision, counts: Counter[str]) -> None:
-        """A file that cannot be read costs its own document and no other."""
+    def _read_file(self, lease: Lease, pending: Revision, counts: Counter[str]) -> None:
+        """A file that cannot be read fails its own document only."""
         progress, result = self._progress(lease.claim), {"counts": dict(counts)}
         try:
-            self.extracting.extract(lease, waiting, progress=progress, result=result)
+            self.extracting.extract(lease, pending, progress=progress, result=result)
         except Unreadable as error:
-            self._fail(lease, waiting, counts, error)
+            self._fail(lease, pending, counts, error)
 
-    def _embed(self, lease: Lease, waiting: Sequence[Revision], counts: Counter[str]) -> None:
-        """Embed, step by step, what the documents lack, and publish them with the last of it.
+    def _embed(self, lease: Lease, pending: Sequence[Revision], counts: Counter[str]) -> None:
+        """Embed the documents' missing vectors step by step, and publish the documents in the last step.
 
-        What is not there any more, since a document was changed meanwhile, is left for the next call.
+        Stops early if a document was changed meanwhile: the next call starts over from the current state.
         """
-        project = self._project(waiting[0])
-        lacking = self._lacking(project, waiting)
-        for start in range(0, max(len(lacking), 1), TEXTS_PER_STEP):
+        project = self._project(pending[0])
+        missing = self._missing(project, pending)
+        for start in range(0, max(len(missing), 1), TEXTS_PER_STEP):
             if start:
                 lease.give_way()
-            step = dict(lacking[start : start + TEXTS_PER_STEP])
-            left = len(lacking) - start - len(step)
+            step = dict(missing[start : start + TEXTS_PER_STEP])
+            remaining = len(missing) - start - len(step)
             with self.database.read() as session:
                 texts = _texts(session, project, list(step.values()))
             if texts.keys() != step.keys():
@@ -100,74 +100,74 @@ class IngestingService:
             try:
                 vectors = self.embedding.embed(project.embedding_version, texts)
             except EmbeddingRefused as error:
-                return self._refused(lease, waiting, counts, error)
+                return self._isolate_refused(lease, pending, counts, error)
             counts["chunks_embedded"] += len(step)
-            with lease.step(self._progress(lease.claim, waiting, left), {"counts": dict(counts)}) as session:
+            with lease.step(self._progress(lease.claim, pending, remaining), {"counts": dict(counts)}) as session:
                 self.embedding.store(session, project.team_id, project.embedding_version, vectors)
-                published = 0 if left else self._publish(session, project, waiting)
+                published = 0 if remaining else self._publish(session, project, pending)
                 count_ingest(session, project, chunks=published, embedded=len(step))
         return None
 
-    def _lacking(self, project: Project, waiting: Sequence[Revision]) -> list[tuple[bytes, int]]:
-        """What is to be embedded for the documents, each once, and the number of a chunk that has it."""
-        found: dict[bytes, int] = {}
+    def _missing(self, project: Project, pending: Sequence[Revision]) -> list[tuple[bytes, int]]:
+        """Returns the hashes of the texts to embed, each once, with the number of a chunk that has the text."""
+        missing: dict[bytes, int] = {}
         with self.database.read() as session:
-            for revision in waiting:
+            for revision in pending:
                 query = select(Chunk.embed_hash, Chunk.faiss_id).where(
                     chunks_of(revision), ~has_vector(project.embedding_version)
                 )
                 rows = session.execute(query.order_by(Chunk.chunk_index))
-                found |= {key: faiss_id for key, faiss_id in rows if key not in found}
-        return list(found.items())
+                missing |= {key: faiss_id for key, faiss_id in rows if key not in missing}
+        return list(missing.items())
 
-    def _publish(self, session: Session, project: Project, waiting: Sequence[Revision]) -> int:
-        """Publish each revision that still waits; what came later has ended it. The version may have moved: not yet.
+    def _publish(self, session: Session, project: Project, pending: Sequence[Revision]) -> int:
+        """Publish the revisions that are still pending, unless the namespace's version was changed meanwhile.
 
-        Returns how many chunks that were.
+        Returns how many chunks were published.
         """
         current, _ = self.publisher.next_numbers(session, project)
         if current.embedding_version != project.embedding_version:
             return 0
-        doc_ids = [each.doc_id for each in waiting]
-        still_waits = and_(
+        doc_ids = [revision.doc_id for revision in pending]
+        is_pending = and_(
             Revision.team_id == project.team_id,
             Revision.project_id == project.id,
             Revision.doc_id.in_(doc_ids),
-            Revision.job_id == waiting[0].job_id,
+            Revision.job_id == pending[0].job_id,
             Revision.status == RevisionStatus.PENDING,
         )
-        revisions = session.scalars(select(Revision).where(still_waits).options(defer(Revision.text))).all()
+        revisions = session.scalars(select(Revision).where(is_pending).options(defer(Revision.text))).all()
         docs = docs_by_id(session, project, doc_ids)
         if revisions:
-            self.publisher.publish(session, current, [docs[each.doc_id] for each in revisions], revisions)
-        return sum(each.chunk_count for each in revisions)
+            self.publisher.publish(session, current, [docs[revision.doc_id] for revision in revisions], revisions)
+        return sum(revision.chunk_count for revision in revisions)
 
-    def _refused(
-        self, lease: Lease, waiting: Sequence[Revision], counts: Counter[str], error: EmbeddingRefused
+    def _isolate_refused(
+        self, lease: Lease, pending: Sequence[Revision], counts: Counter[str], error: EmbeddingRefused
     ) -> None:
-        """One text that the model refuses costs its own document and no other: take them one by one."""
-        if len(waiting) > 1:
-            for each in waiting:
-                self._embed(lease, [each], counts)
+        """Embed the documents one by one, so that a refused text fails its own document only."""
+        if len(pending) > 1:
+            for revision in pending:
+                self._embed(lease, [revision], counts)
             return
-        self._fail(lease, waiting[0], counts, error)
+        self._fail(lease, pending[0], counts, error)
 
-    def _fail(self, lease: Lease, waiting: Revision, counts: Counter[str], error: ServiceError) -> None:
+    def _fail(self, lease: Lease, pending: Revision, counts: Counter[str], error: ServiceError) -> None:
         with lease.step(self._progress(lease.claim), {"counts": dict(counts)}) as session:
-            revision = session.get_one(Revision, _key(waiting), options=[defer(Revision.text)])
+            revision = session.get_one(Revision, _key(pending), options=[defer(Revision.text)])
             if revision.status == RevisionStatus.PENDING:
-                _give_up(session, revision, RevisionStatus.FAILED, str(error))
+                _drop(session, revision, RevisionStatus.FAILED, str(error))
 
     def _project(self, revision: Revision) -> Project:
         with self.database.read() as session:
             return session.get_one(Project, (revision.team_id, revision.project_id))
 
-    def _progress(self, claim: Claim, embedding: Sequence[Revision] = (), left: int = 0) -> int:
-        """In percent of the documents. Of those in *embedding*, *left* texts lack a vector still."""
+    def _progress(self, claim: Claim, embedding: Sequence[Revision] = (), remaining: int = 0) -> int:
+        """Returns the percentage of documents done. Those in *embedding* still lack *remaining* vectors."""
         by_status = self._count(claim)
         total = sum(by_status.values()) or 1
         chunks = sum(revision.chunk_count for revision in embedding) or 1
-        done = total - by_status[RevisionStatus.PENDING] + len(embedding) * (chunks - left) / chunks
+        done = total - by_status[RevisionStatus.PENDING] + len(embedding) * (chunks - remaining) / chunks
         return min(int(100 * done / total), 99)
 
     def _count(self, claim: Claim) -> Counter[str]:
@@ -177,7 +177,7 @@ class IngestingService:
             return Counter({status: count for status, count in rows})
 
     def _result(self, claim: Claim, counts: Counter[str]) -> Json:
-        """What was done, document by document where some were not published."""
+        """Returns the job's result, with an error for each document that failed."""
         by_status = self._count(claim)
         published = by_status[RevisionStatus.LIVE] + by_status[RevisionStatus.RETIRED]
         with self.database.read() as session:
@@ -187,7 +187,7 @@ class IngestingService:
             failed = session.execute(
                 select(Revision.doc_id, Revision.error)
                 .where(of_job, Revision.status == RevisionStatus.FAILED)
-                .limit(ERRORS_KEPT)
+                .limit(MAX_ERRORS_REPORTED)
             )
             errors = [{"doc_id": doc_id, "error": error} for doc_id, error in failed]
             warnings = _warnings(session, of_job)
@@ -206,47 +206,47 @@ class IngestingService:
 
 
 def abandon(session: Session, job_id: str, error: str, status: RevisionStatus) -> None:
-    """The job ends without them: its waiting revisions are dropped, and their docs say why."""
+    """Drop the job's pending revisions; their docs get *error*."""
     query = select(Revision).where(Revision.job_id == job_id, Revision.status == RevisionStatus.PENDING)
     for revision in session.scalars(query.options(defer(Revision.text))):
-        _give_up(session, revision, status, error)
+        _drop(session, revision, status, error)
 
 
-def _give_up(session: Session, revision: Revision, status: RevisionStatus, error: str) -> None:
-    """The previous revision, if there is one, goes on being found."""
+def _drop(session: Session, revision: Revision, status: RevisionStatus, error: str) -> None:
+    """Drop the revision and mark its doc as failed. The previous revision, if any, stays live."""
     drop(session, revision, status, error)
     doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id), with_for_update=True)
     if doc.revision == revision.revision:
         doc.status, doc.error, doc.updated_at = DocStatus.FAILED, error, utc_now()
 
 
-def _is_unread(revision: Revision) -> bool:
-    """Is it a raw file that has no chunks yet? What was read has one at least."""
+def _is_unextracted(revision: Revision) -> bool:
+    """Returns whether it is a raw file without extracted text. Extracted files have at least one chunk."""
     return revision.blob_uri is not None and revision.chunk_count == 0
 
 
 def _warnings(session: Session, of_job: ColumnElement[bool]) -> list[Json]:
-    """What is not in the text of the files that were read, file by file."""
-    same = and_(
+    """Returns the extraction warnings of the job's files, file by file."""
+    is_same = and_(
         File.team_id == Revision.team_id,
         File.project_id == Revision.project_id,
         File.doc_id == Revision.doc_id,
         File.revision == Revision.revision,
     )
-    query = select(File).join(Revision, same).where(of_job, Revision.chunk_count > 0)
+    query = select(File).join(Revision, is_same).where(of_job, Revision.chunk_count > 0)
     files = [file for file in session.scalars(query) if file.warnings]
-    return [{"doc_id": file.doc_id, "warnings": file.messages} for file in files[:ERRORS_KEPT]]
+    return [{"doc_id": file.doc_id, "warnings": file.messages} for file in files[:MAX_ERRORS_REPORTED]]
 
 
 def _texts(session: Session, project: Project, numbers: Sequence[int]) -> dict[bytes, str]:
-    """What is embedded for the chunks with these numbers, by its hash."""
+    """Returns the texts to embed for the chunks with these numbers, by their hashes."""
     query = select(Chunk.embed_hash, Chunk.text, Chunk.header).where(
         Chunk.team_id == project.team_id, Chunk.project_id == project.id, Chunk.faiss_id.in_(numbers)
     )
     return {key: embedded_text(text, head) for key, text, head in session.execute(query)}
 
 
-def _place(revision: Revision) -> tuple[int, int]:
+def _project_key(revision: Revision) -> tuple[int, int]:
     return revision.team_id, revision.project_id
 
 

@@ -1,4 +1,4 @@
-"""What users may do with jobs: look at them, ask for a rebuild, cancel."""
+"""Lists and cancels jobs, requests rebuilds, and ends jobs together with their documents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.index.namespaces import EXTERNAL
 from services.index.publishing import REBUILD, Publisher
 from services.ingest.ingesting import abandon
 
-SHOWN_VERSIONS = 20
+MAX_VERSIONS_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +71,14 @@ class JobService:
     def rebuild(
         self, tenant_id: str, namespace: str, *, reembed: bool, new_version: str | None, by: Principal = ANYONE
     ) -> str:
-        """Queue a rebuild and return its job_id; that of the one that waits already, if one does.
+        """Queue a rebuild and return its job_id, or that of the rebuild that is already waiting.
 
-        A version whose name is new is given to this process's own model, here, for good and for every team: raises
-        Forbidden where *by* is no operator.
+        A new version name is bound to this process's own model, permanently and for every team: raises Forbidden
+        unless *by* is an operator.
         """
         if new_version is not None and not reembed:
             raise Invalid(
-                "new_embedding_version needs reembed=true: vectors of another version have to be made first.",
+                "new_embedding_version needs reembed=true: vectors of another version have to be computed first.",
                 param="new_embedding_version",
             )
         with self.database.read() as session:
@@ -86,7 +86,7 @@ class JobService:
         version = new_version or self.embedding.version
         if reembed and version.startswith(EXTERNAL):
             raise Invalid(
-                f"Names that begin with {EXTERNAL} stand for vectors that come from outside: no model can make them.",
+                f"Names that begin with {EXTERNAL} stand for external vectors: no model can compute them.",
                 param="new_embedding_version",
             )
         if new_version is not None:
@@ -96,7 +96,7 @@ class JobService:
         with self.database.write() as session:
             project = namespaces.require(session, tenant_id, namespace)
             if not reembed:
-                return self.publisher.ask_for_rebuild(session, project)
+                return self.publisher.request_rebuild(session, project)
             payload = {"reembed": True, "new_embedding_version": version}
             key = f"{REBUILD}:{version}"
             return self.queue.create_job(session, REBUILD, payload, project=project, dedupe_key=key)
@@ -104,17 +104,17 @@ class JobService:
     def _require_may_use(self, version: str, by: Principal) -> None:
         if by.may(Scope.OPERATOR) or version == self.embedding.version or self.embedding.has_version(version):
             return
-        there = ", ".join(map(repr, self.embedding.names(limit=SHOWN_VERSIONS))) or "none"
+        existing = ", ".join(map(repr, self.embedding.names(limit=MAX_VERSIONS_LISTED))) or "none"
         raise Forbidden(
             f"There is no embedding version {version!r}, and a new name takes an operator, since it stands for one "
             "model, for good and for every team: a key with the scope operator, or manage.py rebuild "
-            f"--new-embedding-version. There are: {there}.",
+            f"--new-embedding-version. There are: {existing}.",
             param="new_embedding_version",
         )
 
     @repeatable
     def cancel(self, job_id: str, *, tenant_id: str | None = None) -> Job:
-        """End a job that waits, and whatever waits for it; ask a running one to end at its next step."""
+        """Cancel a waiting job and its pending revisions at once, a running job at its next step."""
         with self.database.write() as session:
             job = self.queue.cancel(session, job_id, tenant_id=tenant_id)
             if job.status == JobStatus.CANCELLED:
@@ -122,10 +122,10 @@ class JobService:
             return job
 
     def end(self, claim: Claim, status: JobStatus, error: str) -> None:
-        """A job ends without success: in the same commit its documents learn why."""
-        became = RevisionStatus.CANCELLED if status == JobStatus.CANCELLED else RevisionStatus.FAILED
+        """End a job without success, and fail its pending documents in the same commit."""
+        revision_status = RevisionStatus.CANCELLED if status == JobStatus.CANCELLED else RevisionStatus.FAILED
         with self.queue.finish(claim, status, error=error) as session:
-            abandon(session, claim.job_id, error, became)
+            abandon(session, claim.job_id, error, revision_status)
 
 
 def _info(job: Job, project: Project, team: Team) -> JobInfo:

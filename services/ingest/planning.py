@@ -1,4 +1,4 @@
-"""Sent documents beside what is there: which are new, which only describe themselves anew, which change nothing."""
+"""Compares documents with stored revisions: which are new, which only change the description, which change nothing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from errors import PreconditionFailed
 from models import Doc, Project, Revision, RevisionStatus
 from services.ingest.drafts import Draft, NewDoc, recipe_of
-from services.ingest.rows import describes_the_same, says_the_same
+from services.ingest.rows import has_same_content, has_same_description
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The documents of one namespace by what they change. *waiting_job* is at work on some of them already."""
+    """The documents of one namespace by what they change. *waiting_job* already processes some of the skipped ones."""
 
     new: list[NewDoc]
     redescribed: list[NewDoc]
@@ -23,10 +23,10 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class WritePlan:
-    """What is about to be written to a namespace; *drafts* are those of *changes.new*, one by one.
+    """What is about to be written to a namespace; *drafts* are those of *changes.new*, in the same order.
 
-    *version* is the project's, unless this is the first that a project takes which was made for another one.
-    *vectors* are to be stored with the documents; the model made *embedded* for it.
+    *version* is the project's, unless these are its first documents and need another one.
+    *vectors* are to be stored with the documents; *embedded* of the plan's texts were embedded by the model.
     """
 
     project: Project
@@ -38,38 +38,38 @@ class WritePlan:
 
     @property
     def chunk_count(self) -> int:
-        return sum(len(each.spans) for each in self.drafts)
+        return sum(len(draft.spans) for draft in self.drafts)
 
     @property
     def texts(self) -> dict[bytes, str]:
-        """Everything that has to be embedded, by its key."""
-        return {key: text for each in self.drafts for key, text in each.texts.items()}
+        """All texts to embed, by their keys."""
+        return {key: text for draft in self.drafts for key, text in draft.texts.items()}
 
 
 def compare(
     docs: Sequence[NewDoc],
-    there: Mapping[str, tuple[Doc, Revision]],
+    existing: Mapping[str, tuple[Doc, Revision]],
     *,
-    counts_as_there: Sequence[RevisionStatus],
+    present_statuses: Sequence[RevisionStatus],
     chunk_tokens: int,
 ) -> Changes:
-    """Each document beside the newest revision of it. Raises PreconditionFailed."""
+    """Compares each document with its newest revision. Raises PreconditionFailed."""
     new: list[NewDoc] = []
     redescribed: list[NewDoc] = []
     waiting_job = None
-    for sent in docs:
-        row, revision = there.get(sent.doc_id, (None, None))
+    for incoming in docs:
+        row, revision = existing.get(incoming.doc_id, (None, None))
         if row is None or row.deleted_at is not None:
             revision = None
-        _check_preconditions(sent, revision)
-        doc = replace(sent, seen_revision=row.revision if row else 0)
+        _check_preconditions(incoming, revision)
+        doc = replace(incoming, base_revision=row.revision if row else 0)
         recipe = recipe_of(doc, chunk_tokens)
-        if revision is None or revision.status not in counts_as_there or not says_the_same(revision, doc, recipe):
+        if revision is None or revision.status not in present_statuses or not has_same_content(revision, doc, recipe):
             new.append(doc)
             continue
         if revision.status == RevisionStatus.PENDING:
             waiting_job = revision.job_id
-        if not describes_the_same(revision, doc):
+        if not has_same_description(revision, doc):
             redescribed.append(doc)
     return Changes(new, redescribed, len(docs) - len(new) - len(redescribed), waiting_job)
 
@@ -81,7 +81,7 @@ def _check_preconditions(doc: NewDoc, revision: Revision | None) -> None:
 
 
 def check_hash(doc_id: str, revision: Revision | None, expected: str | None) -> None:
-    """The precondition If-Match. Raises PreconditionFailed."""
+    """Checks the precondition If-Match. Raises PreconditionFailed."""
     if expected is not None and (revision is None or expected not in ("*", revision.doc_hash)):
         state = f"has the hash {revision.doc_hash}" if revision else "does not exist"
         raise PreconditionFailed(f"Document {doc_id!r} {state}, not {expected} (If-Match).", param="doc_id")

@@ -1,4 +1,4 @@
-"""Everything an upsert does before its commit: check, compare, cut, decide the version, embed."""
+"""What an upsert does before its commit: check, compare, choose the embedding version, cut, embed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from services.index import namespaces
 from services.index.embedding import EmbeddingService
 from services.ingest.checking import checked
 from services.ingest.drafts import DraftMaker, Limits, NewDoc
-from services.ingest.own_chunks import require_fit
+from services.ingest.own_chunks import require_same_dimension
 from services.ingest.planning import Changes, WritePlan, compare
-from services.ingest.rows import newest
+from services.ingest.rows import newest_revisions
 
 TEXTS_PER_STEP = 256
 
 
 @dataclass(frozen=True)
 class Preparing:
-    """Reads and computes; of documents it writes nothing. Namespaces and vectors that are new are made on the way."""
+    """Writes no documents; it does create new namespaces, and stores vectors."""
 
     database: Database
     embedding: EmbeddingService
     limits: Limits
     chunk_tokens: int
     draft: DraftMaker
-    makes_namespaces: bool
+    creates_namespaces: bool
 
     def check(self, docs: Sequence[NewDoc]) -> list[NewDoc]:
-        """The documents as they will be stored. Of two with the same key in one call, the later one counts."""
+        """Returns the documents as they will be stored. Of two with the same key, the later one wins."""
         if len(docs) > self.limits.batch_docs:
             raise TooLarge(
                 f"The batch has {len(docs)} documents; at most {self.limits.batch_docs} are accepted at once "
@@ -43,31 +43,31 @@ class Preparing:
         return list({doc.key: checked(doc, self.limits) for doc in docs}.values())
 
     def compare(
-        self, docs: list[NewDoc], *, counts_as_there: Sequence[RevisionStatus]
+        self, docs: list[NewDoc], *, present_statuses: Sequence[RevisionStatus]
     ) -> list[tuple[str, str, Project | None, Changes]]:
-        """What the documents change, namespace by namespace and always in their order, lest two writers deadlock."""
+        """Compare with stored revisions, by namespace and always in the same order, lest two writers deadlock."""
         compared = []
-        in_order = sorted(docs, key=lambda doc: (doc.tenant_id, doc.namespace))
-        for (tenant_id, namespace), group in groupby(in_order, key=lambda doc: (doc.tenant_id, doc.namespace)):
-            sent = list(group)
+        sorted_docs = sorted(docs, key=lambda doc: (doc.tenant_id, doc.namespace))
+        for (tenant_id, namespace), group in groupby(sorted_docs, key=lambda doc: (doc.tenant_id, doc.namespace)):
+            batch = list(group)
             with self.database.read() as session:
                 project = namespaces.find(session, tenant_id, namespace)
-                if project is None and not self.makes_namespaces:
+                if project is None and not self.creates_namespaces:
                     raise NotFound(namespaces.missing(namespace), param="namespace")
-                there = newest(session, project, [doc.doc_id for doc in sent]) if project else {}
-            changes = compare(sent, there, counts_as_there=counts_as_there, chunk_tokens=self.chunk_tokens)
+                existing = newest_revisions(session, project, [doc.doc_id for doc in batch]) if project else {}
+            changes = compare(batch, existing, present_statuses=present_statuses, chunk_tokens=self.chunk_tokens)
             compared.append((tenant_id, namespace, project, changes))
         return compared
 
     def plan(self, tenant_id: str, namespace: str, project: Project | None, changes: Changes) -> WritePlan:
-        """The new documents, cut by the namespace's own model; the namespace is made if there was none."""
+        """Cuts the new documents with the namespace's own model; creates the namespace if there is none."""
         self.database.refuse_when_nearly_full()
         if project is not None and not changes.new:
             return WritePlan(project, changes, [], project.embedding_version)
         version = self._version(tenant_id, namespace, project, changes.new[0])
         expected = self.embedding.external_dimension(version)
         for doc in changes.new:
-            require_fit(doc.called, doc.dimension, expected)
+            require_same_dimension(doc.display_name, doc.dimension, expected)
         model = self.embedding.embedder(version) if expected is None else None
         drafts = [self.draft(doc, model) for doc in changes.new]
         if project is None:
@@ -75,26 +75,26 @@ class Preparing:
             project = namespaces.create(
                 self.database, tenant_id, namespace, embedding_version=version, dimension=dimension
             )
-        sent = {key: vector for each in drafts for key, vector in each.vectors.items()}
-        return WritePlan(project, changes, drafts, version, sent)
+        external = {key: vector for draft in drafts for key, vector in draft.vectors.items()}
+        return WritePlan(project, changes, drafts, version, external)
 
     def embed(self, plan: WritePlan) -> WritePlan:
-        """With the vectors that are not there yet. All but the last step's are kept even if the request dies."""
+        """Adds the missing vectors. All but the last step's are stored even if the request dies."""
         team_id, version, texts = plan.project.team_id, plan.version, plan.texts
         with self.database.read() as session:
             missing = self.embedding.missing(session, team_id, version, texts)
-        todo = [key for key in texts if key in missing]
+        missing_keys = [key for key in texts if key in missing]
         vectors: dict[bytes, bytes] = {}
-        for step in batched(todo, TEXTS_PER_STEP):
+        for step in batched(missing_keys, TEXTS_PER_STEP):
             if vectors:
                 with self.database.write() as session:
                     self.embedding.store(session, team_id, version, vectors)
             vectors = self.embedding.embed(version, {key: texts[key] for key in step})
-        return replace(plan, vectors={**vectors, **plan.vectors}, embedded=len(todo))
+        return replace(plan, vectors={**vectors, **plan.vectors}, embedded=len(missing_keys))
 
     def _version(self, tenant_id: str, namespace: str, project: Project | None, doc: NewDoc) -> str:
-        """The first document of a namespace decides where its vectors come from, whoever made the namespace."""
-        if project is not None and not self._may_decide(project, doc):
+        """Returns the version to use. The first document of a namespace decides whether its vectors are external."""
+        if project is not None and not self._may_switch(project, doc):
             return project.embedding_version
         if doc.dimension is None:
             return self.embedding.version
@@ -102,8 +102,8 @@ class Preparing:
         self.embedding.ensure_external(version, doc.dimension)
         return version
 
-    def _may_decide(self, project: Project, doc: NewDoc) -> bool:
-        """It does not fit, and there is nothing yet that it would have to fit to."""
+    def _may_switch(self, project: Project, doc: NewDoc) -> bool:
+        """Returns whether the document needs another version and the namespace has no documents yet."""
         if self.embedding.external_dimension(project.embedding_version) == doc.dimension:
             return False
         with self.database.read() as session:

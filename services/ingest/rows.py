@@ -1,4 +1,4 @@
-"""A document beside its rows: does a revision say the same, and which rows are made of a draft."""
+"""Reads the rows of documents, compares them with new documents, and makes rows of drafts."""
 
 from __future__ import annotations
 
@@ -23,41 +23,44 @@ IDS_PER_QUERY = 500
 
 @dataclass(frozen=True, slots=True)
 class DocView:
-    """A doc, and the newest revision that was accepted of it."""
+    """A doc with its newest accepted revision."""
 
     doc: Doc
     revision: Revision
 
 
-def view(session: Session, project: Project, doc_id: str) -> DocView:
-    """Raises NotFound for a doc that is not there, or not any more."""
-    found = newest(session, project, [doc_id]).get(doc_id)
-    if found is None or found[0].deleted_at is not None:
+def require_doc(session: Session, project: Project, doc_id: str) -> DocView:
+    """Raises NotFound for a doc that does not exist or is deleted."""
+    row = newest_revisions(session, project, [doc_id]).get(doc_id)
+    if row is None or row[0].deleted_at is not None:
         raise NotFound(f"There is no document {doc_id!r} in this namespace.", param="doc_id")
-    return DocView(*found)
+    return DocView(*row)
 
 
-def newest(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, tuple[Doc, Revision]]:
-    """Each doc with the newest revision that was accepted of it (of a deleted doc: the last before)."""
-    found: dict[str, tuple[Doc, Revision]] = {}
-    for some in batched(doc_ids, IDS_PER_QUERY):
-        query = with_revision(project, Revision.revision == _last_with_content()).where(Doc.doc_id.in_(some))
-        found |= {doc.doc_id: (doc, revision) for doc, revision in session.execute(query)}
-    return found
+def newest_revisions(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, tuple[Doc, Revision]]:
+    """Returns each doc with its newest accepted revision; of a deleted doc, the last one before the deletion."""
+    newest: dict[str, tuple[Doc, Revision]] = {}
+    for batch in batched(doc_ids, IDS_PER_QUERY):
+        query = select_docs(project, Revision.revision == _last_with_content()).where(Doc.doc_id.in_(batch))
+        newest |= {doc.doc_id: (doc, revision) for doc, revision in session.execute(query)}
+    return newest
 
 
 def docs_by_id(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, Doc]:
-    """The rows of those that were ever accepted."""
+    """Returns the rows of docs that were ever accepted, deleted ones included."""
     docs: dict[str, Doc] = {}
-    for some in batched(doc_ids, IDS_PER_QUERY):
-        query = select(Doc).where(Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.doc_id.in_(some))
+    for batch in batched(doc_ids, IDS_PER_QUERY):
+        query = select(Doc).where(Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.doc_id.in_(batch))
         docs |= {doc.doc_id: doc for doc in session.scalars(query)}
     return docs
 
 
-def with_revision(project: Project, which: ColumnElement[bool]) -> Select[Doc, Revision]:
-    same = (Revision.team_id == Doc.team_id) & (Revision.project_id == Doc.project_id) & (Revision.doc_id == Doc.doc_id)
-    query = select(Doc, Revision).join(Revision, same & which).options(defer(Revision.text))
+def select_docs(project: Project, is_revision: ColumnElement[bool]) -> Select[Doc, Revision]:
+    """Selects the project's docs, each with the revision that *is_revision* chooses, without its text."""
+    same_doc = (
+        (Revision.team_id == Doc.team_id) & (Revision.project_id == Doc.project_id) & (Revision.doc_id == Doc.doc_id)
+    )
+    query = select(Doc, Revision).join(Revision, same_doc & is_revision).options(defer(Revision.text))
     return query.where(Doc.team_id == project.team_id, Doc.project_id == project.id)
 
 
@@ -66,33 +69,33 @@ def _last_with_content() -> ColumnElement[int]:
     return case((Doc.deleted_at.is_(None), Doc.revision), else_=Doc.revision - 1)
 
 
-def says_the_same(revision: Revision, doc: NewDoc, recipe: str) -> bool:
-    """Would accepting the document change which chunks there are?"""
+def has_same_content(revision: Revision, doc: NewDoc, recipe: str) -> bool:
+    """Returns whether accepting the document would leave the chunks as they are."""
     return revision.recipe == recipe and revision.doc_hash == doc.content_hash
 
 
-def describes_the_same(revision: Revision, doc: NewDoc) -> bool:
-    """Is everything about the document that is not its text the same too?"""
-    told = (_as_json(revision.doc_metadata), revision.title, revision.source_type, revision.mime_type)
-    return told == (_as_json(doc.metadata), *_description(revision, doc))
+def has_same_description(revision: Revision, doc: NewDoc) -> bool:
+    """Returns whether metadata, title, source type and MIME type are the same."""
+    current = (_as_json(revision.doc_metadata), revision.title, revision.source_type, revision.mime_type)
+    return current == (_as_json(doc.metadata), *_description(revision, doc))
 
 
 def describe(revision: Revision, doc: NewDoc) -> None:
-    """Say of the revision what *doc* says about itself."""
+    """Update the revision's description to that of *doc*."""
     revision.doc_metadata = doc.metadata
     flag_modified(revision, "doc_metadata")  # to Python 1 and True are the same
     revision.title, revision.source_type, revision.mime_type = _description(revision, doc)
 
 
 def _description(revision: Revision, doc: NewDoc) -> tuple[str | None, str, str]:
-    """What a file says of itself counts until somebody says otherwise; its type is what it was found to be."""
+    """Returns title, source type and MIME type. A file keeps its detected type, and its own title if none was sent."""
     if doc.file is not None:
         return doc.title or revision.title, doc.source_type, revision.mime_type
     return doc.title, doc.source_type, doc.mime_type
 
 
 def _as_json(value: Json) -> str:
-    """To Python 1, 1.0 and True are the same; to whoever sent them they are not."""
+    """Distinguishes 1, 1.0 and True, which are equal in Python but not in JSON."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -119,7 +122,7 @@ def revision_row(draft: Draft, project: Project, row: Doc, *, first_id: int, job
 
 
 def file_row(doc: NewDoc, file: RawFile, revision: Revision) -> File:
-    """The file of the revision, with what its reader has to know."""
+    """Returns the revision's file, with the options for extracting and cutting it."""
     return File(
         team_id=revision.team_id,
         project_id=revision.project_id,
@@ -138,7 +141,7 @@ def file_row(doc: NewDoc, file: RawFile, revision: Revision) -> File:
 
 def chunk_rows(draft: Draft, revision: Revision, *, first_id: int, live_seq: int | None) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
-    metadata = [own.metadata for own in draft.doc.chunks] or [None] * len(draft.spans)
+    metadata = [chunk.metadata for chunk in draft.doc.chunks] or [None] * len(draft.spans)
     for index, (span, head, key) in enumerate(zip(draft.spans, draft.headers, draft.keys, strict=True)):
         rows.append(
             {

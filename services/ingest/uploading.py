@@ -1,7 +1,7 @@
-"""Files that are sent: received piece by piece into the store, accepted as documents for a worker, given back.
+"""Receives files piece by piece into the blob store, accepts them as documents, and returns them.
 
-Accepted means that the blobs are durable and the rows that name them committed, in this order; what is received and
-not accepted is removed.
+Accepted means that the blobs are durable and then the rows that refer to them are committed. A blob that was received
+but not accepted is deleted.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from engines.blobs.base import BlobStore, BlobWriter
 from errors import Invalid, NotFound, Unreadable
 from models import File
 from services.index import namespaces
-from services.ingest.drafts import NewDoc, Upserted
+from services.ingest.drafts import NewDoc, UpsertResult
 from services.ingest.pending_blobs import PendingBlobs
-from services.ingest.rows import view
+from services.ingest.rows import require_doc
 from text.extract.kinds import HEAD_BYTES, kind_of
 from text.hashing import UNFIT_FOR_A_LINE
 
-LONGEST_FILENAME = 255
+MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
 _LONGEST_SUFFIX = 16
 
@@ -46,31 +46,31 @@ class UploadService:
     database: Database
     blobs: BlobStore
     pending: PendingBlobs
-    accept_docs: Callable[[Sequence[NewDoc]], Upserted]
+    accept_docs: Callable[[Sequence[NewDoc]], UpsertResult]
 
     def begin(self, filename: str, declared: str = "") -> IncomingFile:
-        """A file that is about to come in. Its name, as it was sent, refuses nothing: see plain_filename."""
-        blob = self.pending.note()
+        """Start receiving a file. No name is refused: see plain_filename."""
+        blob = self.pending.reserve()
         try:
             return IncomingFile(self.blobs, blob, plain_filename(filename), declared)
         except BaseException:
-            self.remove_untaken([blob])
+            self.delete_unattached([blob])
             raise
 
-    def accept(self, docs: Sequence[NewDoc]) -> Upserted:
-        """Store the documents and the job that will read, embed and publish their files."""
-        return self.accept_docs([_named(doc) for doc in docs])
+    def accept(self, docs: Sequence[NewDoc]) -> UpsertResult:
+        """Store the documents and the job that will extract, embed and publish their files."""
+        return self.accept_docs([_with_filename(doc) for doc in docs])
 
-    def remove_untaken(self, blobs: Sequence[str]) -> None:
-        """Remove what was received and is not part of a document. Never raises; a crash leaves it to the sweep."""
+    def delete_unattached(self, blobs: Sequence[str]) -> None:
+        """Delete blobs that belong to no document. Never raises; after a crash the sweep deletes them."""
         if blobs:
-            self.pending.remove_untaken(blobs)
+            self.pending.delete_unattached(blobs)
 
     def open(self, tenant_id: str, namespace: str, doc_id: str) -> StoredFile:
-        """The raw file of the document's newest accepted revision. Raises NotFound where it came as text."""
+        """Returns the raw file of the document's newest accepted revision. Raises NotFound if it was sent as text."""
         with self.database.read() as session:
             project = namespaces.require(session, tenant_id, namespace)
-            revision = view(session, project, doc_id).revision
+            revision = require_doc(session, project, doc_id).revision
             key = (revision.team_id, revision.project_id, revision.doc_id, revision.revision)
             file = session.get(File, key)
         if file is None or revision.blob_uri is None:
@@ -80,11 +80,11 @@ class UploadService:
 
 
 class _Aborted(Exception):
-    """What makes a store take back the blob that is being written."""
+    """Makes the blob store discard the blob that is being written."""
 
 
 class IncomingFile:
-    """One file on its way into the store. Whatever happens, its blob is named to remove_untaken() afterwards."""
+    """A file that is being received. Whatever happens, pass its blob to delete_unattached() afterwards."""
 
     def __init__(self, blobs: BlobStore, blob: str, filename: str, declared: str) -> None:
         self.blob, self.filename, self.declared = blob, filename, declared
@@ -105,7 +105,7 @@ class IncomingFile:
         return self._size == 0
 
     def finish(self) -> RawFile:
-        """The file, durable. Raises Invalid for an empty one, Unreadable for a type that no reader is there for."""
+        """Make the file durable. Raises Invalid if it is empty, Unreadable if no reader supports its type."""
         with self._writing:
             if not self._size:
                 raise Invalid(f"{self.filename!r} is empty: it has 0 bytes.", param="file")
@@ -116,34 +116,36 @@ class IncomingFile:
         return RawFile(self.blob, self.filename, self._hash.hexdigest(), self._size, kind.mime_type, self.declared)
 
     def abort(self) -> None:
-        """Leave nothing of it. After finish() this does nothing."""
+        """Discard the file. Does nothing after finish()."""
         with suppress(_Aborted), self._writing:
             raise _Aborted
 
 
-def plain_filename(sent: str) -> str:
-    """The last part of what may be a path of somebody's machine, in NFC, so that it is the same from every system.
-    It is shown, and names no file here. A name that is too long loses its middle; what is none becomes ``unnamed``.
+def plain_filename(path: str) -> str:
+    """Returns the last part of the client's path, in NFC, so that it is the same from every system.
+
+    It is for display and names no file here. A name that is too long loses its middle; an empty one becomes
+    ``unnamed``.
     """
-    name = unicodedata.normalize("NFC", sent.replace("\\", "/").rpartition("/")[2])
+    name = unicodedata.normalize("NFC", path.replace("\\", "/").rpartition("/")[2])
     name = UNFIT_FOR_A_LINE.sub("", name).strip()
     if name in ("", ".", ".."):
         return UNNAMED
-    return name if len(name) <= LONGEST_FILENAME else _shortened(name)
+    return name if len(name) <= MAX_FILENAME_CHARS else _shortened(name)
 
 
 def _shortened(name: str) -> str:
-    """Two long names that differ stay different, and the suffix stays."""
+    """Keeps the suffix, and keeps different names different."""
     suffix = PurePosixPath(name).suffix[-_LONGEST_SUFFIX:]
-    mark = f"~{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-    return f"{name[: LONGEST_FILENAME - len(suffix) - len(mark)]}{mark}{suffix}"
+    digest = f"~{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return f"{name[: MAX_FILENAME_CHARS - len(suffix) - len(digest)]}{digest}{suffix}"
 
 
 def doc_id_of(namespace: str, filename: str) -> str:
-    """The same for the same name in the same namespace, whoever computes it."""
+    """Returns the default doc_id of a file: the same for the same name in the same namespace."""
     return hashlib.sha256(f"{namespace}\n{filename}".encode()).hexdigest()[:32]
 
 
-def _named(doc: NewDoc) -> NewDoc:
+def _with_filename(doc: NewDoc) -> NewDoc:
     assert doc.file is not None
     return replace(doc, metadata={"filename": doc.file.filename, **doc.metadata}, mime_type=doc.file.mime_type)

@@ -1,4 +1,4 @@
-"""Do two databases hold the same rows? Counts and checksums that do not depend on the order of reading."""
+"""Compares the rows of two databases, by counts and by checksums that do not depend on the order of reading."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from database.engine import Database
 from models import Chunk, Embedding, Project, Team
 
 ROWS_PER_FETCH = 20
-ROWS_PER_SHOW = 100
+ROWS_PER_REPORT = 100
 CHECKSUM_BITS = 256
 
-Seen = Callable[[Table, dict[str, Any]], dict[str, Any]]
+Normalize = Callable[[Table, dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class PartComparison:
     """One table, or one tenant's share of it."""
 
     part: str
@@ -48,52 +48,54 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """*seen* gives a row as it counts here."""
+class ComparisonSide:
+    """*normalize* returns a row without the columns that may differ."""
 
     database: Database
-    seen: Seen
+    normalize: Normalize
 
 
-def compare(source: Side, target: Side, tables: Sequence[Table], show: Callable[[int], None]) -> list[Compared]:
-    """Chunks by namespace, embeddings by tenant and version, everything else by table; one snapshot of each side."""
+def compare(
+    source: ComparisonSide, target: ComparisonSide, tables: Sequence[Table], report: Callable[[int], None]
+) -> list[PartComparison]:
+    """Compares chunks by namespace, embeddings by tenant and version, others by table; one snapshot of each side."""
     sums: list[dict[str, Sum]] = []
     done = 0
     for side in (source, target):
-        found: dict[str, Sum] = defaultdict(Sum)
+        parts: dict[str, Sum] = defaultdict(Sum)
         with side.database.read() as session:
-            for part, digest in _digests(session, tables, side.seen):
-                before = found[part]
-                found[part] = Sum(before.rows + 1, (before.checksum + digest) % 2**CHECKSUM_BITS)
+            for part, digest in _digests(session, tables, side.normalize):
+                before = parts[part]
+                parts[part] = Sum(before.rows + 1, (before.checksum + digest) % 2**CHECKSUM_BITS)
                 done += 1
-                if done % ROWS_PER_SHOW == 0:
-                    show(done)
-        sums.append(found)
-    mine, theirs = sums
-    parts = [table.name for table in tables] + sorted(mine.keys() | theirs.keys())
-    split = {Chunk.__tablename__, Embedding.__tablename__}
+                if done % ROWS_PER_REPORT == 0:
+                    report(done)
+        sums.append(parts)
+    source_sums, target_sums = sums
+    names = [table.name for table in tables] + sorted(source_sums.keys() | target_sums.keys())
+    split_tables = {Chunk.__tablename__, Embedding.__tablename__}
     return [
-        Compared(part, mine.get(part, Sum()), theirs.get(part, Sum()))
-        for part in dict.fromkeys(parts)
-        if part not in split
+        PartComparison(part, source_sums.get(part, Sum()), target_sums.get(part, Sum()))
+        for part in dict.fromkeys(names)
+        if part not in split_tables
     ]
 
 
-def _digests(session: Session, tables: Sequence[Table], seen: Seen) -> Iterator[tuple[str, int]]:
-    part_of = _parts(session)
+def _digests(session: Session, tables: Sequence[Table], normalize: Normalize) -> Iterator[tuple[str, int]]:
+    part_of = _partitioner(session)
     for table in tables:
         rows = session.execute(select(table), execution_options={"yield_per": ROWS_PER_FETCH})
-        for each in rows:
-            row = each._asdict()
-            told = json.dumps(seen(table, row), sort_keys=True, default=_plain)
-            digest = hashlib.sha256(told.encode()).digest()
+        for record in rows:
+            row = record._asdict()
+            serialized = json.dumps(normalize(table, row), sort_keys=True, default=_plain)
+            digest = hashlib.sha256(serialized.encode()).digest()
             yield part_of(table.name, row), int.from_bytes(digest, "big")
 
 
-def _parts(session: Session) -> Callable[[str, Mapping[str, Any]], str]:
+def _partitioner(session: Session) -> Callable[[str, Mapping[str, Any]], str]:
     teams: dict[int, str] = {id_: name for id_, name in session.execute(select(Team.id, Team.name))}
-    found = session.execute(select(Project.team_id, Project.id, Project.name))
-    projects: dict[tuple[int, int], str] = {(team, id_): name for team, id_, name in found}
+    rows = session.execute(select(Project.team_id, Project.id, Project.name))
+    projects: dict[tuple[int, int], str] = {(team, id_): name for team, id_, name in rows}
 
     def part_of(table: str, row: Mapping[str, Any]) -> str:
         team = teams.get(row.get("team_id", -1), "?")

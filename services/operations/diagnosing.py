@@ -1,4 +1,4 @@
-"""Is everything there that the service needs? Asks the real thing; says what to do where something is wrong."""
+"""Checks everything that the service depends on, by using it, and advises where something is wrong."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from models import utc_now
 from services.index.embedding import EmbeddingService
 from version import VERSION
 
-# A worker says that it lives once a minute, between two jobs.
-SILENCE = timedelta(minutes=3)
+# Between two jobs, a worker reports once a minute.
+MAX_SILENCE = timedelta(minutes=3)
 NO_WORKER = "no worker has been seen lately: start one with python worker.py"
 
-# What of a URL is never shown: its user's password, or whoever asks; and the parameters that are called a secret.
+# The parts of a URL to mask: the password, or all user info; and parameters whose names suggest a secret.
 _SECRETS = {
     "database_url": (r"//([^:/@]*):.*@", r"//\1:***@"),
     "embed_base_url": (r"//.*@", "//***@"),
@@ -44,10 +44,10 @@ _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|key|secret|token)[^=&]*)=[^&
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """*told* says what there is or, of a problem or a warning, what is wrong and what to do."""
+    """*detail* describes the state or, for a problem or a warning, what is wrong and what to do."""
 
     name: str
-    told: str
+    detail: str
     is_ok: bool = True
     is_warning: bool = False
 
@@ -62,20 +62,20 @@ class DiagnosingService:
     extractor: Extractor
 
     def examine(self) -> Iterator[Finding]:
-        """One finding after the other, the slow one last. Nothing that is asked here keeps another from being asked."""
-        yield _ask("database", self._database)
-        yield _ask("disk", self._disk)
-        yield _ask("index store", self._index_store)
-        yield _ask("raw files", self.blobs.check)
-        yield _ask("ocr", self._ocr)
+        """Yields finding after finding, the slow one last. A check that fails does not prevent the others."""
+        yield _check("database", self._database)
+        yield _check("disk", self._disk)
+        yield _check("index store", self._index_store)
+        yield _check("raw files", self.blobs.check)
+        yield _check("ocr", self._ocr)
         yield self._reader()
-        yield _ask("workers", self._workers)
-        yield _ask("model", self._model)
+        yield _check("workers", self._workers)
+        yield _check("model", self._model)
 
     def has_worker(self) -> bool:
-        """A worker at work on a long job is silent, so a running job counts as one that was seen."""
-        was_seen = any(utc_now() - worker.seen_at < SILENCE for worker in self.queue.workers())
-        return was_seen or self.queue.stats()["running"] > 0
+        """Returns whether a worker is alive. One with a long job does not report, so a running job counts too."""
+        has_reported = any(utc_now() - worker.seen_at < MAX_SILENCE for worker in self.queue.workers())
+        return has_reported or self.queue.stats()["running"] > 0
 
     def _database(self) -> str:
         revision = current_revision(self.database)
@@ -88,7 +88,7 @@ class DiagnosingService:
     def _disk(self) -> str:
         self.database.refuse_when_nearly_full()
         folder = self.database.file.parent if self.database.file else self.vectors.folder
-        return self._free(folder) if folder else "everything is kept by the database"
+        return self._free(folder) if folder else "everything is in the database"
 
     def _index_store(self) -> str:
         self.vectors.require_ready()
@@ -102,13 +102,13 @@ class DiagnosingService:
         return f"tesseract reads {languages}" if languages else "off"
 
     def _reader(self) -> Finding:
-        """How far the process that reads files is closed off here. It reads on where it is not: that is no problem."""
+        """Reports how far the extraction process is sandboxed. A missing protection is a warning: it works without."""
         try:
-            held = self.extractor.protections()
+            active = self.extractor.protections()
         except ServiceError as error:
             return Finding("file reader", str(error), is_ok=False)
-        told = [f"{name}: closed to it" if name in held else advice for name, advice in ADVICE.items()]
-        return Finding("file reader", "\n".join(told), is_warning=len(held) < len(ADVICE))
+        details = [f"{name}: closed to it" if name in active else advice for name, advice in ADVICE.items()]
+        return Finding("file reader", "\n".join(details), is_warning=len(active) < len(ADVICE))
 
     def _free(self, folder: Path) -> str:
         free, reserve = shutil.disk_usage(folder).free, self.database.min_free_bytes
@@ -117,23 +117,23 @@ class DiagnosingService:
         return f"{free >> 20} MB free, {reserve >> 20} MB kept in reserve (MIN_FREE_DISK_MB)"
 
     def _workers(self) -> str:
-        count, seen = self.queue.stats(), self.queue.workers()
+        count, workers = self.queue.stats(), self.queue.workers()
         jobs = f"{count['pending']} jobs wait, {count['running']} run"
         if count["pending"] and not self.has_worker():
             raise ServiceError(f"{jobs}, and {NO_WORKER}.")
         now = utc_now()
-        names = [f"{worker.name} seen {(now - worker.seen_at).total_seconds():.0f} s ago" for worker in seen]
+        names = [f"{worker.name} seen {(now - worker.seen_at).total_seconds():.0f} s ago" for worker in workers]
         return f"{'; '.join(names) or 'none seen'}; {jobs}"
 
     def _model(self) -> str:
-        """Loads it. A version that is not known yet is not registered: looking must not bind its name for good."""
+        """Loads the model. Does not register a new version: a diagnosis must not bind its name permanently."""
         name, model = self.embedding.version, self.embedding.config.model_name
         started = time.monotonic()
-        is_known = self.embedding.has_version(name)
-        embedder = self.embedding.embedder(name) if is_known else open_embedder(self.embedding.config)
+        is_registered = self.embedding.has_version(name)
+        embedder = self.embedding.embedder(name) if is_registered else open_embedder(self.embedding.config)
         seconds = time.monotonic() - started
-        named = model if name == model else f"{model} as {name}"
-        return f"{named}, {embedder.dimension} dimensions, loaded in {seconds:.1f} s"
+        label = model if name == model else f"{model} as {name}"
+        return f"{label}, {embedder.dimension} dimensions, loaded in {seconds:.1f} s"
 
 
 def versions() -> str:
@@ -143,11 +143,11 @@ def versions() -> str:
 
 
 def without_secrets(name: str, value: object) -> str:
-    """A setting as it may be shown. Those that are secret as a whole are hidden by their type."""
+    """Masks the secret parts of a setting's value. Values that are secret as a whole are masked by their type."""
     if name not in _SECRETS:
         return str(value)
-    pattern, shown = _SECRETS[name]
-    return _SECRET_PARAMETER.sub(r"\1=***", re.sub(pattern, shown, str(value), flags=re.DOTALL))
+    pattern, replacement = _SECRETS[name]
+    return _SECRET_PARAMETER.sub(r"\1=***", re.sub(pattern, replacement, str(value), flags=re.DOTALL))
 
 
 def _version_of(package: str) -> str:
@@ -157,12 +157,12 @@ def _version_of(package: str) -> str:
         return "not installed"
 
 
-def _ask(name: str, ask: Callable[[], str]) -> Finding:
+def _check(name: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(name, ask())
+        return Finding(name, check())
     except ServiceError as error:
         return Finding(name, str(error), is_ok=False)
     except Exception as error:
-        # A doctor that falls ill of what the patient has is of no use: whatever it was is the finding.
-        told = next(iter(str(error).splitlines()), "")
-        return Finding(name, f"{type(error).__name__}: {told}", is_ok=False)
+        # Any error is a finding: the diagnosis itself must not fail of what it diagnoses.
+        first_line = next(iter(str(error).splitlines()), "")
+        return Finding(name, f"{type(error).__name__}: {first_line}", is_ok=False)

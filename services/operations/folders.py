@@ -1,7 +1,7 @@
-"""Files of this machine become documents: which files, under which doc_id, in batches where none stops another.
+"""Ingests local files as documents: selects the files, assigns doc_ids, and upserts in batches.
 
-The doc_id is the file's path from the parent of the given PATH on: ``docs/guide/a.md`` for the PATH ``docs``,
-``/srv/docs`` or, from inside it, ``.``. So it is the same whichever way the folder is named, in every run.
+The doc_id is the file's path relative to the parent of PATH: ``docs/guide/a.md`` for the PATH ``docs``, ``/srv/docs``
+or, from inside it, ``.``. So it is the same in every run, whichever way the folder is named.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from errors import (
 )
 from services.index.names import check_new_name
 from services.ingest.documents import DocumentService
-from services.ingest.drafts import NewDoc, Upserted
+from services.ingest.drafts import NewDoc, UpsertResult
 from text.chunkers.base import STRATEGY_NAMES
 from text.extract.base import ExtractedText
 from text.extract.kinds import HEAD_BYTES, KINDS, PLAIN, kind_of
@@ -37,17 +37,17 @@ BARE_NAMES = ("LICENSE", "COPYING", "README")
 BATCH_DOCS = 16
 BATCH_CHARS = 200_000
 
-# No other file would fare better, and trying each against a server that is away takes hours.
-OF_NO_FILE = (ModelUnavailable, VersionUnavailable, DatabaseUnavailable, StorageFull)
+# They would fail every file, and trying each against a server that is down takes hours.
+ABORTING_ERRORS = (ModelUnavailable, VersionUnavailable, DatabaseUnavailable, StorageFull)
 
-NOTHING = Upserted()
-NOT_FOLLOWED = "a symbolic link (--follow-links takes what it leads to)"
+NOTHING = UpsertResult()
+NOT_FOLLOWED = "a symbolic link (--follow-links includes its target)"
 _BYTES_PER_CHAR = 4  # at the most, in UTF-8 and in UTF-16
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """*may_be_link*: somebody named it, or wants links to be followed."""
+class LocalFile:
+    """*may_be_link*: the file was named explicitly, or links are to be followed."""
 
     path: Path
     doc_id: str
@@ -56,7 +56,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """*name* is the doc_id, or the path of what did not get one."""
+    """*name* is the doc_id, or the path of a file without one."""
 
     name: str
     reason: str
@@ -64,32 +64,32 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What some paths lead to: *files* to take, what cannot be taken, and symbolic links that were passed over."""
+    """The files below some paths: those to ingest, those that cannot be read, and the symbolic links not followed."""
 
-    files: tuple[File, ...]
+    files: tuple[LocalFile, ...]
     failed: tuple[Failure, ...] = ()
     links: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of some files. *empty* ones are passed over; what was stored under their doc_id stays."""
+    """The result for some files. *empty* ones are skipped; what is stored under their doc_id stays."""
 
-    done: Upserted = NOTHING
+    upserted: UpsertResult = NOTHING
     empty: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()
 
     @property
     def files(self) -> int:
-        return self.done.upserted_docs + self.done.skipped_docs + len(self.empty) + len(self.failed)
+        return self.upserted.upserted_docs + self.upserted.skipped_docs + len(self.empty) + len(self.failed)
 
     def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(self.done + other.done, self.empty + other.empty, self.failed + other.failed)
+        return Outcome(self.upserted + other.upserted, self.empty + other.empty, self.failed + other.failed)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the documents go, and how they are cut. No strategy: the one that fits each file's type."""
+    """Where the documents go and how they are cut. Without *strategy*, each file's type decides."""
 
     tenant_id: str
     namespace: str
@@ -98,30 +98,30 @@ class Target:
 
 
 def find_files(paths: Sequence[Path], patterns: Sequence[str] = (), *, follow_links: bool = False) -> Listing:
-    """The files to take, each once.
+    """Returns the files to ingest, each once.
 
-    A path that is no folder is taken whatever it is called, also where it is a link: somebody named it. In folders
-    those that match one of *patterns*, by their name or by their path from the folder on, or without patterns the usual
-    types; nothing hidden, and nothing behind a symbolic link unless *follow_links*: it may lead out of the folder, to
-    what whoever filled it could not read.
+    A path that is no folder is included whatever its name, also if it is a link: it was named explicitly. Of folders,
+    the files whose name or relative path matches one of *patterns*, or without patterns the supported types. Hidden
+    files are never included, and symbolic links only with *follow_links*: they may lead out of the folder, to files
+    that its author could not read.
     """
-    files: dict[str, File] = {}
+    files: dict[str, LocalFile] = {}
     failed: list[Failure] = []
     links: list[Failure] = []
-    seen: set[Path] = set()
-    for given in paths:
-        root = Path(os.path.normpath(given.absolute()))  # not resolve(): a link goes by the name that was given
-        for found in _walk(root, patterns, follow_links=follow_links):
-            if isinstance(found, _Link):
-                links.append(Failure(found.path.relative_to(root.parent).as_posix(), found.reason))
-            elif isinstance(found, Failure):
-                failed.append(found)
-            elif found not in seen:
-                seen.add(found)
-                doc_id = unicodedata.normalize("NFC", found.relative_to(root.parent).as_posix())
-                first = files.setdefault(doc_id, File(found, doc_id, follow_links or found == root))
-                if first.path != found:
-                    failed.append(Failure(str(found), f"{first.path} has the same doc_id: ingest a folder above both."))
+    visited: set[Path] = set()
+    for path in paths:
+        root = Path(os.path.normpath(path.absolute()))  # not resolve(): a link keeps its own name
+        for entry in _walk(root, patterns, follow_links=follow_links):
+            if isinstance(entry, _Link):
+                links.append(Failure(entry.path.relative_to(root.parent).as_posix(), entry.reason))
+            elif isinstance(entry, Failure):
+                failed.append(entry)
+            elif entry not in visited:
+                visited.add(entry)
+                doc_id = unicodedata.normalize("NFC", entry.relative_to(root.parent).as_posix())
+                first = files.setdefault(doc_id, LocalFile(entry, doc_id, follow_links or entry == root))
+                if first.path != entry:
+                    failed.append(Failure(str(entry), f"{first.path} has the same doc_id: ingest a folder above both."))
     return Listing(tuple(files.values()), tuple(failed), tuple(links))
 
 
@@ -130,10 +130,10 @@ class FileIngestingService:
     documents: DocumentService
     extractor: Extractor
 
-    def ingest(self, files: Sequence[File], target: Target) -> Iterator[Outcome]:
-        """Read, embed and publish, batch by batch; each outcome is kept when it comes.
+    def ingest(self, files: Sequence[LocalFile], target: Target) -> Iterator[Outcome]:
+        """Extract, embed and publish batch by batch; each yielded outcome is already committed.
 
-        Raises Invalid for the target, and the errors of OF_NO_FILE.
+        Raises Invalid for the target, and any of ABORTING_ERRORS.
         """
         self._check(target)
         batch: list[NewDoc] = []
@@ -154,55 +154,55 @@ class FileIngestingService:
             yield from self._upsert(batch)
 
     def _check(self, target: Target) -> None:
-        """What is wrong for every file alike is said once."""
+        """Raise once what would fail every file."""
         check_new_name("tenant", target.tenant_id, self.documents.limits.name_chars)
         check_new_name("namespace", target.namespace, self.documents.limits.name_chars)
         if target.strategy is not None and target.strategy not in STRATEGY_NAMES:
             raise Invalid(f"There is no strategy {target.strategy!r}; there are {', '.join(STRATEGY_NAMES)}.")
 
-    def _read(self, file: File, target: Target) -> NewDoc:
+    def _read(self, file: LocalFile, target: Target) -> NewDoc:
         try:
             file.doc_id.encode()
         except UnicodeEncodeError as error:
             raise Invalid("Its name is not valid UTF-8: rename it.") from error
-        found = self._text_of(file)
+        extracted = self._extract(file)
         return NewDoc(
             tenant_id=target.tenant_id,
             namespace=target.namespace,
             doc_id=file.doc_id,
-            text=found.text,
+            text=extracted.text,
             metadata={"filename": unicodedata.normalize("NFC", file.path.name)},
-            title=found.title or unicodedata.normalize("NFC", file.path.name),
+            title=extracted.title or unicodedata.normalize("NFC", file.path.name),
             source_type="upload",
-            mime_type=found.mime_type,
-            chunk_strategy=target.strategy or found.strategy,
+            mime_type=extracted.mime_type,
+            chunk_strategy=target.strategy or extracted.strategy,
             enrich_context=target.enrich,
         )
 
-    def _text_of(self, file: File) -> ExtractedText:
-        """What is text already is read here; for the rest a process is started, which may die of it."""
+    def _extract(self, file: LocalFile) -> ExtractedText:
+        """Plain text is read here, other types in a child process, which a bad file may kill."""
         path = file.path
-        head = _content(file, HEAD_BYTES)
+        head = _read_bytes(file, HEAD_BYTES)
         if not head:
             return ExtractedText("", "text/plain", "default")
         kind = kind_of(head, path.name)
         if kind not in PLAIN:
             return self.extractor.extract(path.absolute(), path.name)
-        most_bytes = _BYTES_PER_CHAR * self.documents.limits.text_chars
-        if (size := path.stat().st_size) > most_bytes:
+        max_bytes = _BYTES_PER_CHAR * self.documents.limits.text_chars
+        if (size := path.stat().st_size) > max_bytes:
             raise Invalid(f"It has {size} bytes, more than any text that is accepted (MAX_TEXT_CHARS).")
-        found = decoded(_content(file))
-        return ExtractedText(found.text, kind.mime_type, PLAIN[kind], warnings=found.caveats)
+        plain = decoded(_read_bytes(file))
+        return ExtractedText(plain.text, kind.mime_type, PLAIN[kind], warnings=plain.caveats)
 
     def _has_room(self, batch: Sequence[NewDoc], doc: NewDoc) -> bool:
-        chars = sum(len(each.text) for each in batch)
+        chars = sum(len(doc.text) for doc in batch)
         return len(batch) < min(BATCH_DOCS, self.documents.limits.batch_docs) and chars + len(doc.text) <= BATCH_CHARS
 
     def _upsert(self, docs: Sequence[NewDoc]) -> Iterator[Outcome]:
-        """All at once; one by one if that fails, so that the guilty one is found and the others are kept."""
+        """Upsert all at once; if that fails, one by one, so that only the document at fault fails."""
         try:
             yield Outcome(self.documents.upsert(docs))
-        except OF_NO_FILE:
+        except ABORTING_ERRORS:
             raise
         except ServiceError as error:
             if len(docs) == 1:
@@ -212,21 +212,21 @@ class FileIngestingService:
                 yield from self._upsert([doc])
 
 
-def _content(file: File, most_bytes: int = -1) -> bytes:
-    """A link that has taken the place of a file since the folder was walked is not followed."""
+def _read_bytes(file: LocalFile, max_bytes: int = -1) -> bytes:
+    """Does not follow a link that has replaced the file since the folder was walked."""
     try:
         if not stat.S_ISREG(file.path.stat().st_mode):
-            raise Invalid("It is not a regular file.")  # and reading a pipe would wait for ever
+            raise Invalid("It is not a regular file.")  # reading a pipe would block forever
         handle = os.open(file.path, os.O_RDONLY | (0 if file.may_be_link else os.O_NOFOLLOW))
         with open(handle, "rb") as opened:
-            return opened.read(most_bytes)
+            return opened.read(max_bytes)
     except OSError as error:
         raise Invalid(f"It cannot be read: {error.strerror}.") from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A symbolic link that is passed over."""
+    """A symbolic link that is not followed."""
 
     path: Path
     reason: str
@@ -246,33 +246,33 @@ def _walk(root: Path, patterns: Sequence[str], *, follow_links: bool) -> Iterato
     for folder, folders, names in os.walk(root, onerror=errors.append, followlinks=follow_links):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for link in [path for path in (Path(folder, name) for name in folders) if path.is_symlink()]:
-            reason = _why_not_walked(link, targets) if follow_links else NOT_FOLLOWED
+            reason = _reason_to_skip(link, targets) if follow_links else NOT_FOLLOWED
             if reason is not None:
                 folders.remove(link.name)
                 yield _Link(link, reason)
         for name in sorted(names):
             path = Path(folder, name)
-            if not name.startswith(".") and _is_wanted(path.relative_to(root).as_posix(), patterns):
+            if not name.startswith(".") and _matches(path.relative_to(root).as_posix(), patterns):
                 yield _Link(path, NOT_FOLLOWED) if path.is_symlink() and not follow_links else path
     yield from (_unreadable(error, root) for error in errors)
 
 
-def _why_not_walked(link: Path, targets: set[Path]) -> str | None:
-    """Each folder is walked once, or links that lead to each other would be walked for ever."""
+def _reason_to_skip(link: Path, targets: set[Path]) -> str | None:
+    """Each folder is walked once: links that lead to each other would never end."""
     target = link.resolve()
-    if any(target.is_relative_to(each) for each in targets):
-        return "a link to a folder that is taken anyway"
+    if any(target.is_relative_to(walked) for walked in targets):
+        return "a link to a folder that is included anyway"
     targets.add(target)
     return None
 
 
-def _is_wanted(path: str, patterns: Sequence[str]) -> bool:
+def _matches(path: str, patterns: Sequence[str]) -> bool:
     name = Path(path).name
     if not patterns:
         return Path(name).suffix.lower() in SUFFIXES or ("." not in name and name.upper().startswith(BARE_NAMES))
-    # fnmatch lets * cross folders; taking **/ away as well lets it stand for no folder at all
-    several = {each for pattern in patterns for each in (pattern, pattern.replace("**/", ""))}
-    return any(fnmatchcase(path, each) or fnmatchcase(name, each) for each in several)
+    # fnmatch lets * cross folders; the variant without **/ lets it match no folder at all
+    variants = {variant for pattern in patterns for variant in (pattern, pattern.replace("**/", ""))}
+    return any(fnmatchcase(path, variant) or fnmatchcase(name, variant) for variant in variants)
 
 
 def _unreadable(error: OSError, root: Path) -> Failure:

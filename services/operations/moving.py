@@ -1,9 +1,9 @@
-"""Take a whole installation from one database to another. Nothing is embedded, and a move that was cut goes on.
+"""Moves a whole installation from one database to another. Nothing is embedded, and an interrupted move resumes.
 
-While it lasts the target's schema version is one that no process opens, so nobody works on half a database, and
-the table *unfinished_move* says which source it comes from and how far each table got. Every batch commits
-together with its place, so a kill at any instruction loses and doubles nothing. Checkpoints are files of a host and
-stay behind: workers of the target write their own.
+Until it is finished the target has a schema version that no process opens, so nobody works on half a database, and the
+table *unfinished_move* records the source and each table's progress. Every batch commits together with its progress,
+so a kill at any instruction loses and duplicates nothing. Checkpoints are local files and stay behind: workers of the
+target write their own.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ from errors import Conflict, Invalid, ServiceError, Unstorable
 from job_queue import JobQueue
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision, set_revision
 from models import Base, Doc, IndexRow, Job, KeywordRow, Project, VectorRow, WorkerRow
-from services.index.publishing import ask_for_rebuild
-from services.operations.comparing import Compared, Side, compare
+from services.index.publishing import request_rebuild
+from services.operations.comparing import ComparisonSide, PartComparison, compare
 
 Row = dict[str, Any]
 
 ROWS_PER_BATCH = 1000
 BYTES_PER_BATCH = 8 << 20
-_STREAMED = {"yield_per": 20}  # what a driver holds at once: a text may have 10 million characters
+_STREAMED = {"yield_per": 20}  # rows that a driver buffers: a text may have 10 million characters
 
-# What a process says of itself is true of the database that it works on, and what searches is made again.
-_LEFT_BEHIND = {WorkerRow.__tablename__, VectorRow.__tablename__, KeywordRow.__tablename__}
+# Workers belong to the database they work on, and rebuilds write the search rows again.
+_NOT_MOVED = {WorkerRow.__tablename__, VectorRow.__tablename__, KeywordRow.__tablename__}
 _NO_CHECKPOINT: Mapping[str, Any] = {
     "faiss_path": None,
     "checksum": None,
@@ -68,23 +68,25 @@ _STOP = "Stop the API and the workers of the source before the move, and start t
 
 
 def _tables() -> list[Table]:
-    """The models' tables, referred ones first. In these a null of a JSON column is a null, not the JSON null."""
-    copied = MetaData()
+    """Copies of the models' tables, referenced ones first, whose JSON columns write None as SQL NULL."""
+    metadata = MetaData()
     for table in Base.metadata.sorted_tables:
-        for column in table.to_metadata(copied).columns:
+        for column in table.to_metadata(metadata).columns:
             if isinstance(column.type, JSON):
                 column.type = JSON(none_as_null=True)
-    return [table for table in copied.sorted_tables if table.name not in _LEFT_BEHIND]
+    return [table for table in metadata.sorted_tables if table.name not in _NOT_MOVED]
 
 
 TABLES = _tables()
-_MARKER = Table("unfinished_move", MetaData(), Column("part", String, primary_key=True), Column("told", Text))
-_SOURCE = " source"  # the name of no table
+_MARKER = Table(
+    "unfinished_move", MetaData(), Column("part", String, primary_key=True), Column("told", Text, key="state")
+)
+_SOURCE = " source"  # with a space, so that no table has this name
 
 
 @dataclass(frozen=True)
 class MovingService:
-    """begin, copy, compare, finish: each may be repeated by another process from the first on."""
+    """The steps begin, copy, compare, finish. After an interruption another process may repeat them from the start."""
 
     source: Database
     target: Database
@@ -92,14 +94,14 @@ class MovingService:
     batch_rows: int = ROWS_PER_BATCH
 
     def begin(self) -> int:
-        """Mark the target, or find the mark of the same move. Returns how many rows there are to copy in all.
+        """Mark the target, or resume the same move. Returns how many rows there are to copy in all.
 
-        Raises Conflict when the source is at work or changed, and when the target is not empty or another move's.
+        Raises Conflict if the source is in use or has changed, and if the target is not empty or another move's.
         """
         if identity(self.source) == identity(self.target):
             raise Conflict(f"Source and target are the same database: {identity(self.source)}.")
         _require_schema(self.source)
-        self._require_rest()
+        self._require_idle()
         fingerprint, rows = self._fingerprint()
         if current_revision(self.target) != MOVING:
             with self.target.read() as session:
@@ -107,39 +109,39 @@ class MovingService:
             bring_up_to_date(self.target)
             with self.target.migrating() as connection:
                 _mark(connection, {"source": identity(self.source), "fingerprint": fingerprint})
-        told = self._told(_SOURCE)
-        if told["source"] != identity(self.source):
+        state = self._state(_SOURCE)
+        if state["source"] != identity(self.source):
             raise Conflict(
-                f"The target holds an unfinished move from another source, {told['source']}: finish that one, "
+                f"The target holds an unfinished move from another source, {state['source']}: finish that one, "
                 "or name an empty database."
             )
         self._require_unchanged()
         return rows
 
     def copy(self) -> Iterator[int]:
-        """Copy what is still missing, batch by batch. Yields how many rows there are by now."""
-        done = sum(self._told(table.name)["rows"] for table in TABLES)
+        """Copy the missing rows batch by batch. Yields the number of rows in the target so far."""
+        done = sum(self._state(table.name)["rows"] for table in TABLES)
         yield done
         for table in TABLES:
-            for count in self._copied(table):
+            for count in self._copy_table(table):
                 done += count
                 yield done
         self._require_unchanged()
 
-    def compare(self, show: Callable[[int], None]) -> list[Compared]:
-        """Both sides of every part, of every column of every row. *show* hears how many rows were read."""
-        sides = (Side(self.source, _as_moved), Side(self.target, _as_moved))
-        return compare(*sides, TABLES, show)
+    def compare(self, report: Callable[[int], None]) -> list[PartComparison]:
+        """Compare every column of every row. Calls *report* with the number of rows read."""
+        sides = (ComparisonSide(self.source, _as_moved), ComparisonSide(self.target, _as_moved))
+        return compare(*sides, TABLES, report)
 
-    def finish(self, compared: Sequence[Compared]) -> int:
+    def finish(self, comparisons: Sequence[PartComparison]) -> int:
         """Open the target to the service. Returns how many rebuild jobs were queued for its workers.
 
-        Raises Conflict, and leaves the target marked, when anything differs or the source has changed.
+        Raises Conflict, and leaves the target marked, if anything differs or the source has changed.
         """
         self._require_unchanged()
-        if differing := [part for part in compared if not part.is_equal]:
+        if differing := [part for part in comparisons if not part.is_equal]:
             raise Conflict(
-                f"{len(differing)} of {len(compared)} parts differ between source and target, which stays closed: "
+                f"{len(differing)} of {len(comparisons)} parts differ between source and target, which stays closed: "
                 "empty the target and move again."
             )
         live = select(Project.live_chunks).where(Project.team_id == IndexRow.team_id, Project.id == IndexRow.project_id)
@@ -148,97 +150,99 @@ class MovingService:
             session.execute(update(Project).where(Project.live_chunks == 0).values(keywords_seq=Project.seq))
             projects = session.scalars(select(Project).where(Project.live_chunks > 0)).all()
             for project in projects:
-                ask_for_rebuild(self.queue, session, project)
+                request_rebuild(self.queue, session, project)
             if self.target.kind is DatabaseKind.POSTGRES:
-                _settle_postgres(session)
+                _finish_postgres(session)
             _MARKER.drop(session.connection())
             set_revision(session.connection(), HEAD)
         return len(projects)
 
-    def _copied(self, table: Table) -> Iterator[int]:
-        """Yields the size of each batch, which is in the target by then."""
-        told = self._told(table.name)
-        while rows := self._next_rows(table, told["last"]):
-            last = [_written(rows[-1][column.name]) for column in table.primary_key]
-            now = {"last": last, "rows": told["rows"] + len(rows)}
-            self._store(table, rows, before=told, now=now)
-            told = now
+    def _copy_table(self, table: Table) -> Iterator[int]:
+        """Yields the size of each batch after its commit."""
+        state = self._state(table.name)
+        while rows := self._next_rows(table, state["last"]):
+            last = [_encode(rows[-1][column.name]) for column in table.primary_key]
+            next_state = {"last": last, "rows": state["rows"] + len(rows)}
+            self._store(table, rows, state, next_state=next_state)
+            state = next_state
             yield len(rows)
 
     def _next_rows(self, table: Table, last: list[Any] | None) -> list[Row]:
-        """What comes behind *last* in the source's own order, which is not that of any other database."""
+        """Returns the rows after *last* in the source's own order, which may differ from the target's."""
         key = list(table.primary_key)
         query = select(table).order_by(*key).limit(self.batch_rows)
         if last is not None:
-            read = zip(last, key, strict=True)
-            query = query.where(tuple_(*key) > tuple_(*(literal(_read(each, of), of.type) for each, of in read)))
+            values = (literal(_decode(value, column), column.type) for value, column in zip(last, key, strict=True))
+            query = query.where(tuple_(*key) > tuple_(*values))
         rows: list[Row] = []
         size = 0
-        with self.source.read() as session, session.execute(query, execution_options=_STREAMED) as found:
-            for each in found:
-                row = _as_moved(table, each._asdict())
+        with self.source.read() as session, session.execute(query, execution_options=_STREAMED) as records:
+            for record in records:
+                row = _as_moved(table, record._asdict())
                 rows.append(row)
                 size += sum(len(value) for value in row.values() if isinstance(value, str | bytes))
                 if size > BYTES_PER_BATCH:
                     break
         return rows
 
-    def _store(self, table: Table, rows: list[Row], *, before: Any, now: Any) -> None:
+    def _store(self, table: Table, rows: list[Row], state: Any, *, next_state: Any) -> None:
         self.target.refuse_when_nearly_full()
-        here = and_(_MARKER.c.part == table.name, _MARKER.c.told == json.dumps(before))
+        is_current = and_(_MARKER.c.part == table.name, _MARKER.c.state == json.dumps(state))
         try:
             with self.target.write() as session:
-                done = session.execute(update(_MARKER).where(here).values(told=json.dumps(now)))
-                assert isinstance(done, CursorResult)
-                if done.rowcount == 0:
-                    raise Conflict("Another move to the same target is at work: let that one end.")
+                result = session.execute(update(_MARKER).where(is_current).values(state=json.dumps(next_state)))
+                assert isinstance(result, CursorResult)
+                if result.rowcount == 0:
+                    raise Conflict("Another move to the same target is running: let that one end.")
                 session.execute(insert(table), rows)
         except Unstorable as error:
             raise self._unstorable(table, rows) from error
 
     def _unstorable(self, table: Table, rows: list[Row]) -> ServiceError:
-        """Which row is it that the target cannot hold? Each is tried by itself, and not kept."""
+        """Returns an error that names the row the target cannot store. Tries each row, and rolls it back."""
         for row in rows:
             try:
                 with self.target.read() as session:
                     session.execute(insert(table), [row])
             except Unstorable as error:
-                key = ", ".join(f"{column.name}={_written(row[column.name])!r}" for column in table.primary_key)
+                key = ", ".join(f"{column.name}={_encode(row[column.name])!r}" for column in table.primary_key)
                 return Invalid(
                     f"The target cannot hold this row of {table.name}: {key} ({error.reason}). Correct it in the "
                     "source, empty the target and move again."
                 )
         return Invalid(f"The target cannot hold the rows of {table.name}.")
 
-    def _require_rest(self) -> None:
-        at_work = and_(Job.status == JobStatus.RUNNING, Job.lease_until >= epoch_now())
+    def _require_idle(self) -> None:
+        is_running = and_(Job.status == JobStatus.RUNNING, Job.lease_until >= epoch_now())
         with self.source.read() as session:
-            running = session.scalar(select(func.count()).select_from(Job).where(at_work))
+            running = session.scalar(select(func.count()).select_from(Job).where(is_running))
         if running:
-            raise Conflict(f"{running} jobs run in the source. {_STOP} What a dead worker held is free in a moment.")
+            raise Conflict(
+                f"{running} jobs run in the source. {_STOP} A dead worker's jobs are free when their leases expire."
+            )
 
     def _require_unchanged(self) -> None:
-        self._require_rest()
-        if self._fingerprint()[0] != self._told(_SOURCE)["fingerprint"]:
+        self._require_idle()
+        if self._fingerprint()[0] != self._state(_SOURCE)["fingerprint"]:
             raise Conflict(f"The source has changed since the move began. {_STOP} Empty the target and move again.")
 
     def _fingerprint(self) -> tuple[str, int]:
-        """What no accepted change leaves as it was, and the number of rows."""
+        """Returns a hash that any accepted change alters, and the number of rows."""
         with self.source.read() as session:
             numbers = select(Project.team_id, Project.id, Project.seq, Project.next_faiss_id, Project.embedding_version)
             projects = session.execute(numbers.order_by(Project.team_id, Project.id)).all()
             latest = [session.scalar(select(func.max(column))) for column in (Doc.updated_at, Job.updated_at)]
             counts = {table.name: session.scalar(select(func.count()).select_from(table)) or 0 for table in TABLES}
-        told = json.dumps([HEAD, [list(row) for row in projects], [str(each) for each in latest], counts])
-        return hashlib.sha256(told.encode()).hexdigest(), sum(counts.values())
+        content = json.dumps([HEAD, [list(row) for row in projects], [str(time) for time in latest], counts])
+        return hashlib.sha256(content.encode()).hexdigest(), sum(counts.values())
 
-    def _told(self, part: str) -> Any:
+    def _state(self, part: str) -> Any:
         with self.target.read() as session:
-            return json.loads(session.execute(select(_MARKER.c.told).where(_MARKER.c.part == part)).scalar_one())
+            return json.loads(session.execute(select(_MARKER.c.state).where(_MARKER.c.part == part)).scalar_one())
 
 
 def identity(database: Database) -> str:
-    """Which database it is, without who asks. A host that has two names is two."""
+    """Returns what identifies the database, without user and password. A host with two names counts as two."""
     if database.file is not None:
         return f"sqlite {database.file.resolve()}"
     url = database.engine.url
@@ -247,39 +251,39 @@ def identity(database: Database) -> str:
 
 
 def _require_schema(database: Database) -> None:
-    found = current_revision(database)
-    if found == MOVING:
+    revision = current_revision(database)
+    if revision == MOVING:
         raise Conflict("The source is itself the target of an unfinished move: finish that one first.")
-    if found != HEAD:
-        told = f"The source has schema {found or 'none'}, and this code has {HEAD}"
-        raise Conflict(f"{told}: bring it up to date with manage.py migrate first.")
+    if revision != HEAD:
+        problem = f"The source has schema {revision or 'none'}, and this code has {HEAD}"
+        raise Conflict(f"{problem}: bring it up to date with manage.py migrate first.")
 
 
 def _require_empty(connection: Connection) -> None:
-    there = set(inspect(connection).get_table_names())
-    ours = [table for table in Base.metadata.sorted_tables if table.name in there]
+    existing = set(inspect(connection).get_table_names())
+    ours = [table for table in Base.metadata.sorted_tables if table.name in existing]
     filled = [table.name for table in ours if connection.execute(select(literal(1)).select_from(table)).first()]
     if filled:
         raise Conflict(
-            f"The target is not empty: it has rows in {', '.join(filled)}. A move never adds to what is there: "
+            f"The target is not empty: it has rows in {', '.join(filled)}. A move never adds to existing rows: "
             "name an empty database."
         )
 
 
 def _mark(connection: Connection, source: Mapping[str, str]) -> None:
-    """In one transaction, under the lock of migrations: nobody can have come in between."""
+    """Create the marker in one transaction under the migrations' lock, so that no other move comes in between."""
     if inspect(connection).has_table(_MARKER.name):
         raise Conflict("Another move to the same target has just begun: let that one end.")
     _require_empty(connection)
     _MARKER.create(connection)
-    nothing = json.dumps({"last": None, "rows": 0})
-    told = [{"part": table.name, "told": nothing} for table in TABLES]
-    connection.execute(insert(_MARKER), [{"part": _SOURCE, "told": json.dumps(source)}, *told])
+    initial_state = json.dumps({"last": None, "rows": 0})
+    states = [{"part": table.name, "state": initial_state} for table in TABLES]
+    connection.execute(insert(_MARKER), [{"part": _SOURCE, "state": json.dumps(source)}, *states])
     set_revision(connection, MOVING)
 
 
-def _settle_postgres(session: Session) -> None:
-    """Numbers go on behind the largest that was copied; and the planner learns how much there is now."""
+def _finish_postgres(session: Session) -> None:
+    """Let sequences continue after the largest copied value, and update the planner's statistics."""
     for table in TABLES:
         if (column := table.autoincrement_column) is not None:
             largest = select(func.max(column)).scalar_subquery()
@@ -289,14 +293,14 @@ def _settle_postgres(session: Session) -> None:
 
 
 def _as_moved(table: Table, row: Row) -> Row:
-    """A row as it is on both sides until the end: a row of *indices* names no file, keywords lag."""
-    left = {IndexRow.__tablename__: _NO_CHECKPOINT, Project.__tablename__: _NO_KEYWORDS}
-    return {**row, **left.get(table.name, {})}
+    """Returns the row as it is written: *indices* name no file, and keywords count as outdated."""
+    resets = {IndexRow.__tablename__: _NO_CHECKPOINT, Project.__tablename__: _NO_KEYWORDS}
+    return {**row, **resets.get(table.name, {})}
 
 
-def _written(value: Any) -> Any:
+def _encode(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def _read(value: Any, column: Column[Any]) -> Any:
+def _decode(value: Any, column: Column[Any]) -> Any:
     return bytes.fromhex(value) if isinstance(column.type, LargeBinary) else value

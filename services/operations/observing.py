@@ -1,4 +1,4 @@
-"""How the service is doing: health, statistics of indexes."""
+"""Health of the service, and statistics of its indexes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
-    """A partition. *ntotal* counts the vectors that a search can find; a rebuild would make it faster: *dirty*."""
+    """Statistics of a partition. *ntotal* counts live vectors; *dirty*: a rebuild would speed up searches."""
 
     tenant_id: str
     namespace: str
@@ -59,9 +59,9 @@ class ObservingService:
 
     def health(self) -> Health:
         problems: list[str] = []
-        db_ok = _is_well(self._ask_database, problems)
-        jobqueue_ok = db_ok and _is_well(self.queue.stats, problems)
-        index_store_ok = _is_well(self.vectors.require_ready, problems)
+        db_ok = _passes(self._ping_database, problems)
+        jobqueue_ok = db_ok and _passes(self.queue.stats, problems)
+        index_store_ok = _passes(self.vectors.require_ready, problems)
         model = "ready" if self.embedding.is_ready else "failed" if self.embedding.problem else "loading"
         if self.embedding.problem:
             problems.append(self.embedding.problem)
@@ -69,14 +69,16 @@ class ObservingService:
 
     @repeatable
     def index_stats(self, *, tenant_id: str | None = None, namespace: str | None = None) -> list[IndexStats]:
-        same = and_(
+        is_current = and_(
             IndexRow.team_id == Project.team_id,
             IndexRow.project_id == Project.id,
             IndexRow.embedding_version == Project.embedding_version,
         )
-        query = select(Team.name, Project, IndexRow).join(Project, Project.team_id == Team.id).join(IndexRow, same)
-        wanted = {Team.name: tenant_id, Project.name: namespace}
-        query = query.where(*(column == value for column, value in wanted.items() if value is not None))
+        query = (
+            select(Team.name, Project, IndexRow).join(Project, Project.team_id == Team.id).join(IndexRow, is_current)
+        )
+        conditions = {Team.name: tenant_id, Project.name: namespace}
+        query = query.where(*(column == value for column, value in conditions.items() if value is not None))
         with self.database.read() as session:
             rows = session.execute(query.order_by(Team.name, Project.name)).all()
         return [
@@ -97,14 +99,14 @@ class ObservingService:
             for tenant, project, index in rows
         ]
 
-    def _ask_database(self) -> None:
+    def _ping_database(self) -> None:
         with self.database.read() as session:
             session.execute(text("SELECT 1"))
 
 
-def _is_well(ask: Callable[[], object], problems: list[str]) -> bool:
+def _passes(check: Callable[[], object], problems: list[str]) -> bool:
     try:
-        ask()
+        check()
     except (ServiceError, SQLAlchemyError) as error:
         problems.append(str(error) if isinstance(error, ServiceError) else "The database cannot be read.")
         return False
@@ -112,5 +114,5 @@ def _is_well(ask: Callable[[], object], problems: list[str]) -> bool:
 
 
 def without_password(url: str) -> str:
-    """A database URL as it may be shown."""
+    """Returns the database URL with its password masked."""
     return make_url(url).render_as_string(hide_password=True)

@@ -19,8 +19,8 @@ class Question:
     """*query* is None if *vector* or *queries* stand alone. With *by_doc*, top_k counts documents, each with
     *group_size* chunks.
 
-    *vector*, from own_chunks.unit(), replaces the embedded texts on the dense side. *mmr_lambda* runs from 0 (all
-    diversity) to 1 (all relevance). *context* is the number of chunks joined on each side of a passage.
+    *vector*, from own_chunks.unit_vector(), replaces the embedded texts on the dense side. *mmr_lambda* runs from 0
+    (all diversity) to 1 (all relevance). *context* is the number of chunks joined on each side of a passage.
     """
 
     tenant_id: str

@@ -36,7 +36,7 @@ from snapshot import Snapshot, read_snapshot, row_of
 
 log = logging.getLogger(__name__)
 
-AskForRebuild = Callable[[Session, Project], str]
+RequestRebuild = Callable[[Session, Project], str]
 """Queues a rebuild of a namespace in the caller's transaction."""
 
 
@@ -60,7 +60,7 @@ class SearchService:
     keywords: KeywordStore
     filtering: FilterService
     reranking: RerankingService
-    ask_for_rebuild: AskForRebuild
+    request_rebuild: RequestRebuild
 
     @repeatable
     def search(self, question: Question) -> Answer:
@@ -158,7 +158,7 @@ class SearchService:
         inputs = [each for question in questions if "dense" in question.sides for each in question.inputs_for("dense")]
         if not inputs:
             return [Prepared.of(question, None) for question in questions]
-        vectors = self.embedding.of_questions(version, dimension, inputs)
+        vectors = self.embedding.embed_queries(version, dimension, inputs)
         prepared, start = [], 0
         for question in questions:
             end = start + (len(question.inputs_for("dense")) if "dense" in question.sides else 0)
@@ -212,7 +212,7 @@ class SearchService:
                 row = session.scalar(select(IndexRow).where(row_of(snapshot.key)))
                 if row is not None and row.updated_at == index.updated_at:
                     row.problem = problem
-                    self.ask_for_rebuild(session, project)
+                    self.request_rebuild(session, project)
         except ServiceError as error:
             log.error("could not queue its rebuild: %s", error)
 

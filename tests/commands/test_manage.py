@@ -194,13 +194,13 @@ def test_nothing_behind_a_link_is_taken_unless_whoever_ingests_says_so(run: Run,
     out = run("ingest", docs, *PLACE).stdout
     assert "2 upserted, 0 skipped, 0 failed" in out
     assert "links   3 passed over" in out
-    assert "passed  docs/notes.txt: a symbolic link (--follow-links takes what it leads to)" in out
+    assert "passed  docs/notes.txt: a symbolic link (--follow-links includes its target)" in out
     assert "passed  docs/guide/more: a symbolic link" in out
     assert "swordfish" not in run("search", "password swordfish", *PLACE).stdout
     out = run("ingest", docs, "--follow-links", *PLACE, exit_code=1).stdout
     assert "2 upserted, 2 skipped, 1 failed" in out
     assert "failed  docs/gone.txt: It cannot be read: No such file or directory." in out
-    assert "passed  docs/guide/more/back: a link to a folder that is taken anyway" in out
+    assert "passed  docs/guide/more/back: a link to a folder that is included anyway" in out
     assert "docs/guide/more/secret.txt" in run("search", "password swordfish", *PLACE).stdout
 
 

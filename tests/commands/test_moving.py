@@ -23,7 +23,7 @@ from errors import Conflict, DatabaseUnavailable
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision
 from models import Base, Chunk, Embedding, IndexRow, Job, Project, Revision, Team
 from runtime.moving import open_move
-from services.operations.comparing import Compared
+from services.operations.comparing import PartComparison
 from services.operations.moving import MovingService
 from services.search.question import Answer, Question
 from settings import Settings
@@ -146,7 +146,7 @@ def moving(source: str, target: str, *, batch_rows: int = 70) -> Iterator[Moving
         yield service
 
 
-def move(source: str, target: str) -> list[Compared]:
+def move(source: str, target: str) -> list[PartComparison]:
     with moving(source, target) as service:
         total = service.begin()
         assert list(service.copy())[-1] == total
@@ -291,7 +291,7 @@ def test_a_move_that_is_killed_goes_on_where_it_was(home: Settings, tmp_path: Pa
 def test_of_two_moves_to_one_target_one_is_refused_and_no_row_comes_twice(home: Settings, empty_url: str) -> None:
     with moving(home.database_url, empty_url) as one, moving(home.database_url, empty_url) as other:
         assert one.begin() == other.begin()
-        with pytest.raises(Conflict, match="Another move to the same target is at work"):
+        with pytest.raises(Conflict, match="Another move to the same target is running"):
             list(zip(one.copy(), other.copy(), strict=False))
     move(home.database_url, empty_url)
     assert rows_of(empty_url) == rows_of(home.database_url)

@@ -100,5 +100,5 @@ def test_the_doctor_says_which_protections_hold_and_what_to_do_about_the_others(
         return finding
 
     whole, half = told([FILES, NETWORK]), told([NETWORK])
-    assert (whole.told, whole.is_warning) == ("files: closed to it\nnetwork: closed to it", False)
-    assert (half.told, half.is_ok, half.is_warning) == (f"{ADVICE[FILES]}\nnetwork: closed to it", True, True)
+    assert (whole.detail, whole.is_warning) == ("files: closed to it\nnetwork: closed to it", False)
+    assert (half.detail, half.is_ok, half.is_warning) == (f"{ADVICE[FILES]}\nnetwork: closed to it", True, True)

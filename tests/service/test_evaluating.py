@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 import manage
 from errors import Invalid
 from models import Chunk, Embedding
-from services.evaluation.evaluating import Evaluation
-from services.evaluation.measuring import measured, p_value
+from services.evaluation.evaluating import EvaluationRequest
+from services.evaluation.measuring import measure, p_value
 from tests.support.prose import prose
 from tests.support.service import PLACE, Service, Store, environment
 from text.judgements import read_qrels, read_queries, read_runs, write_runs
@@ -105,7 +105,7 @@ def discounted(gains: Sequence[int]) -> float:
 def test_grades_places_and_missing_queries_count_as_in_a_worked_example() -> None:
     qrels = {"a": {"d1": 2, "d2": 1, "junk": -2}, "b\x00": {"deep": 1, "lost": 1}, "c": {"d1": 1}}
     run = {"a": ["junk", "d2", "d1"], "b\x00": [f"other{n}" for n in range(50)] + ["deep"], "unasked": ["d1"]}
-    values = measured(qrels, run)
+    values = measure(qrels, run)
     ideal = 2 + 1 / math.log2(3)
     assert values["nDCG@10"] == pytest.approx([(1 / math.log2(3) + 2 / math.log2(4)) / ideal, 0, 0])
     assert values["Recall@10"] == [1, 0, 0]
@@ -163,7 +163,7 @@ def test_a_hybrid_ranking_begins_as_a_search_does_however_deep_it_has_to_go(serv
         )
         query = "copper window harbour 7-0"
         found = small.hit_ids(query, mode="hybrid", top_k=10)
-        asked = Evaluation("acme", "project_001", {"q": query}, {"q": {"doc-1": 1}}, ["hybrid"])
+        asked = EvaluationRequest("acme", "project_001", {"q": query}, {"q": {"doc-1": 1}}, ["hybrid"])
         [setting] = small.runtime.evaluation.evaluate(asked).settings
         assert setting.run["q"][: len(set(found))] == list(dict.fromkeys(found))
         assert len(setting.run["q"]) == 50

@@ -12,7 +12,7 @@ import pytest
 
 from index_manager import Checkpoint, OpenPartition
 from loaded_index import LoadedIndex
-from services.ingest.own_chunks import unit
+from services.ingest.own_chunks import unit_vector
 from services.search.question import Answer, Question
 from tests.support.prose import fill, prose
 from tests.support.service import PLACE, Service, Store, every_faiss_store, every_store
@@ -68,7 +68,7 @@ def test_of_chunks_that_are_level_the_same_come_first_however_many_are_asked_for
     for start in range(0, len(docs), 10):
         service.post("/v1/docs/upsert/batch", {"docs": docs[start : start + 10]})
 
-    searching, vector = service.runtime.search.searching, unit([1, 0, 0, 0], param="vector")
+    searching, vector = service.runtime.search.searching, unit_vector([1, 0, 0, 0], param="vector")
 
     def check() -> None:
         filters: dict[str, Any] = {"filters": {"doc_id": {"$ne": "doc-03"}}}

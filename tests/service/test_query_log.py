@@ -43,7 +43,7 @@ def record(number: int = 0, **changed: Any) -> QueryRecord:
     given = {
         "query_id": f"query-{number}",
         "kind": "search",
-        "place": Partition(1, 1, "v1"),
+        "partition": Partition(1, 1, "v1"),
         "question": QUESTION,
         "top_k": 5,
         "latency_ms": number,
@@ -137,7 +137,7 @@ def test_usage_counts_what_was_embedded_and_what_was_reused(in_place: Service) -
 def test_what_is_too_much_is_dropped_and_counted_and_the_rest_is_written(
     in_place: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query_log, "MOST_ROWS_WAITING", 20)
+    monkeypatch.setattr(query_log, "MAX_ROWS_WAITING", 20)
     monkeypatch.setattr(query_log, "ROWS_PER_WRITE", 7)
     filled = QueryLog(in_place.runtime.database, is_on=True, keeps_text=False)
     for number in range(10):
@@ -146,7 +146,7 @@ def test_what_is_too_much_is_dropped_and_counted_and_the_rest_is_written(
     filled.flush()
     assert [each.query_id for each in logged(in_place)] == [f"query-{number}" for number in range(6)]
     assert citations(in_place, "query-5") == [(1, 0.5), (2, 0.25)]
-    filled.add(record(10, place=Partition(99, 99, "v1")))  # there is no such namespace: the database refuses it
+    filled.add(record(10, partition=Partition(99, 99, "v1")))  # there is no such namespace: the database refuses it
     filled.add(record(11))
     filled.flush()
     assert (filled.dropped, [each.query_id for each in logged(in_place)][6:]) == (5, ["query-11"])
@@ -169,7 +169,7 @@ def test_records_wait_while_the_database_cannot_take_them(in_place: Service) -> 
 def test_old_logs_are_forgotten_by_the_worker_with_what_hangs_on_them(
     in_place: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query_log, "PRUNED_AT_ONCE", 3)
+    monkeypatch.setattr(query_log, "PRUNED_PER_BATCH", 3)
     old = utc_now() - timedelta(days=40)
     for number in range(8):
         in_place.runtime.answers.query_log.add(record(number, created_at=old, citations=[(1, 1, 0.5)]))

@@ -31,7 +31,7 @@ def moved(service: Service, version: str) -> None:
 
 
 def names(service: Service) -> list[str]:
-    return [each.row.name for each in service.runtime.index.versions.listed()]
+    return [each.row.name for each in service.runtime.index.versions.list_usage()]
 
 
 def test_no_team_takes_a_name_that_the_operator_wants_next(keyed: Service, other_model: str) -> None:
@@ -131,7 +131,7 @@ def test_a_freed_name_leaves_no_graph_and_no_row_behind(service: Service) -> Non
 
 def test_names_of_vectors_from_outside_are_kept_for_them(tmp_path: Path) -> None:
     with open_service(settings_in(tmp_path, embedding_version="external-384-0123456789ab")) as service:
-        assert "are for vectors from outside" in service.upsert("doc", "Cats sleep.", expect=409)["detail"]
+        assert "are for external vectors" in service.upsert("doc", "Cats sleep.", expect=409)["detail"]
         with service.runtime.database.read() as session:
             assert session.scalar(select(func.count()).select_from(EmbeddingVersion)) == 0
 
@@ -151,7 +151,7 @@ def test_versions_are_shown_and_freed_by_hand(tmp_path: Path) -> None:
         moved(service, NAME)
         moved(service, settings.version)
     shown = run("versions").stdout
-    assert re.search(r"^external-2-\w+ +\(vectors from outside\) +2 +\S+ +1 +0 *$", shown, re.MULTILINE)
+    assert re.search(r"^external-2-\w+ +\(external vectors\) +2 +\S+ +1 +0 *$", shown, re.MULTILINE)
     assert re.search(rf"^{NAME} +{settings.embed_model_name} +384 +\S+ +0 +0 *$", shown, re.MULTILINE)
     assert run("free-version", NAME).stdout == f"version {NAME} is free; 1 vectors were deleted\n"
     assert NAME not in run("versions").stdout
