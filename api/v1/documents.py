@@ -29,7 +29,7 @@ from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
 from domain import Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from models import Chunk
-from services.ingest.drafts import NewDoc, OwnChunk, Upserted
+from services.ingest.drafts import NewDoc, OwnChunk, UpsertResult
 from services.ingest.own_chunks import unit_vector
 from services.ingest.rows import DocView
 from services.search.passages import chunk_id
@@ -256,7 +256,7 @@ def delete_document(
     return DeleteOut(deleted=True, doc_id=doc_id, chunks_deleted=done.chunks_deleted, job_id=done.job_id)
 
 
-def _upserted(done: Upserted, *, accepted: int) -> UpsertOut:
+def _upserted(done: UpsertResult, *, accepted: int) -> UpsertOut:
     return UpsertOut(
         accepted=accepted,
         upserted_docs=done.upserted_docs,

@@ -34,7 +34,7 @@ from errors import (
     VersionUnavailable,
 )
 from runtime.parts import Runtime
-from services.ingest.drafts import AUTO, NewDoc, Upserted
+from services.ingest.drafts import AUTO, NewDoc, UpsertResult
 from services.ingest.uploading import doc_id_of
 from settings import MOST_BATCH_DOCS
 from text import strict_json
@@ -157,7 +157,7 @@ async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     return await answer_once(request, accept, key, whose=sent.tenant_id, content=content)
 
 
-def uploaded(done: Upserted, docs: Sequence[NewDoc]) -> UploadOut:
+def uploaded(done: UpsertResult, docs: Sequence[NewDoc]) -> UploadOut:
     files = [(doc.doc_id, doc.file) for doc in docs if doc.file is not None]
     return UploadOut(
         accepted=len(docs),

@@ -94,13 +94,13 @@ class FailureLimiter:
         is_within, quota = counted
         if not is_within:
             raise RateLimited(
-                f"From this address {quota.limit} requests in a minute came without a good API key. One with a good "
-                f"key is answered; others in {quota.seconds} s again.",
+                f"From this address {quota.limit} requests in a minute had no valid API key. Requests with a "
+                f"valid key are answered; others again in {quota.seconds} s.",
                 limit=quota.limit,
                 seconds=quota.seconds,
             )
         if quota.remaining == 0:
-            log.warning("from %r %d requests in a minute came without a good API key", address, quota.limit)
+            log.warning("from %r %d requests in a minute had no valid API key", address, quota.limit)
 
 
 class _Counter:

@@ -167,8 +167,8 @@ class EmbeddingService:
         """Returns a unit vector per query, which is a text, or a vector as own_chunks.unit_vector() returns it."""
         if any(isinstance(query, str) for query in queries) and self.external_dimension(version) is not None:
             raise Invalid(
-                "The vectors of this namespace come from outside, so no model makes one of a text: search for its "
-                f"words with mode keyword, or send a vector of {dimension} numbers (POST /v1/search), alone or with "
+                "The vectors of this namespace are external, so no model can embed a text: search for its words with "
+                f"mode keyword, or send a vector of {dimension} numbers (POST /v1/search), alone or with "
                 "query beside it.",
                 param="query",
             )
@@ -247,7 +247,7 @@ class EmbeddingService:
         with self.database.read() as session:
             row = session.get(EmbeddingVersion, version)
         if row is None or row.is_external:
-            problem = "has no model: its vectors come from outside" if row else "does not exist"
+            problem = "has no model: its vectors are external" if row else "does not exist"
             raise VersionUnavailable(f"Embedding version {version!r} {problem}.", param="embedding_version")
         self._specs[version] = ModelSpec.of_row(row)
         if self._specs[version] == ModelSpec.of_config(self.config, row.dimension) and self.is_ready:
@@ -271,7 +271,7 @@ class EmbeddingService:
         if row is None:
             if version.startswith(EXTERNAL):
                 raise VersionUnavailable(
-                    f"EMBEDDING_VERSION {version!r}: names that begin with {EXTERNAL} are for vectors from outside.",
+                    f"EMBEDDING_VERSION {version!r}: names that begin with {EXTERNAL} are for external vectors.",
                     param="embedding_version",
                 )
             values = {

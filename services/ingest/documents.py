@@ -20,7 +20,7 @@ from services.index import namespaces
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, drop_pending
-from services.ingest.drafts import Limits, NewDoc, Upserted
+from services.ingest.drafts import Limits, NewDoc, UpsertResult
 from services.ingest.pending_blobs import attach
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
@@ -49,12 +49,12 @@ class DocumentService:
         return self.preparing.limits
 
     @repeatable
-    def upsert(self, docs: Sequence[NewDoc]) -> Upserted:
+    def upsert(self, docs: Sequence[NewDoc]) -> UpsertResult:
         """Store, embed and publish the documents, all or none. They are searchable when this returns."""
         return self._retry_overtaken(self._upsert_once, docs)
 
     @repeatable
-    def accept(self, docs: Sequence[NewDoc]) -> Upserted:
+    def accept(self, docs: Sequence[NewDoc]) -> UpsertResult:
         """Store the documents and the job that will embed and publish them. They become searchable later."""
         if len({doc.tenant_id for doc in docs}) > 1:
             raise Invalid(
@@ -77,14 +77,14 @@ class DocumentService:
             current.doc.deleted_at = current.doc.updated_at = utc_now()
             return Deletion(retired, self.publisher.request_rebuild(session, project))
 
-    def _retry_overtaken(self, attempt: Callable[[list[NewDoc]], Upserted], docs: Sequence[NewDoc]) -> Upserted:
+    def _retry_overtaken(self, attempt: Callable[[list[NewDoc]], UpsertResult], docs: Sequence[NewDoc]) -> UpsertResult:
         checked = self.preparing.check(docs)
         for _ in range(MAX_ATTEMPTS):
             with suppress(Overtaken):
-                return attempt(checked) + Upserted(skipped_docs=len(docs) - len(checked))
+                return attempt(checked) + UpsertResult(skipped_docs=len(docs) - len(checked))
         raise Conflict("These documents are being changed by others without a pause: try again.")
 
-    def _upsert_once(self, docs: list[NewDoc]) -> Upserted:
+    def _upsert_once(self, docs: list[NewDoc]) -> UpsertResult:
         plans, done = self._plan(docs, present_statuses=[RevisionStatus.LIVE])
         if not plans:
             return done
@@ -97,7 +97,7 @@ class DocumentService:
                 self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
                 rows.write(session)
                 count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.embedded)
-                done += Upserted(
+                done += UpsertResult(
                     upserted_docs=len(plan.changes.new) + len(plan.changes.redescribed),
                     chunks_created=plan.chunk_count,
                     chunks_embedded=plan.embedded,
@@ -105,7 +105,7 @@ class DocumentService:
                 )
         return done
 
-    def _accept_once(self, docs: list[NewDoc]) -> Upserted:
+    def _accept_once(self, docs: list[NewDoc]) -> UpsertResult:
         plans, done = self._plan(docs, present_statuses=[RevisionStatus.LIVE, RevisionStatus.PENDING])
         job_id = None
         if not plans:
@@ -114,7 +114,7 @@ class DocumentService:
             for plan in plans:
                 redescribed = len(plan.changes.redescribed)
                 project, first_id = self._begin(session, plan, publications=1 if redescribed else 0)
-                done += Upserted(upserted_docs=redescribed)
+                done += UpsertResult(upserted_docs=redescribed)
                 if plan.drafts:
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
                     self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
@@ -124,11 +124,11 @@ class DocumentService:
 
     def _plan(
         self, docs: list[NewDoc], *, present_statuses: Sequence[RevisionStatus]
-    ) -> tuple[list[WritePlan], Upserted]:
+    ) -> tuple[list[WritePlan], UpsertResult]:
         """Returns a plan per namespace that needs a write, and the result for the documents that need none."""
-        plans, done = [], Upserted()
+        plans, done = [], UpsertResult()
         for tenant_id, namespace, project, changes in self.preparing.compare(docs, present_statuses=present_statuses):
-            done += Upserted(skipped_docs=changes.skipped, job_id=changes.waiting_job)
+            done += UpsertResult(skipped_docs=changes.skipped, job_id=changes.waiting_job)
             if changes.new or changes.redescribed:
                 plans.append(self.preparing.plan(tenant_id, namespace, project, changes))
         return plans, done

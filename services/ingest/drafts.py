@@ -125,7 +125,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Upserted:
+class UpsertResult:
     """The result of an upsert. *chunks_reused* had a vector, or were sent with one; the job *job_id* does the rest."""
 
     upserted_docs: int = 0
@@ -135,8 +135,8 @@ class Upserted:
     chunks_reused: int = 0
     job_id: str | None = None
 
-    def __add__(self, other: Upserted) -> Upserted:
-        return Upserted(
+    def __add__(self, other: UpsertResult) -> UpsertResult:
+        return UpsertResult(
             self.upserted_docs + other.upserted_docs,
             self.skipped_docs + other.skipped_docs,
             self.chunks_created + other.chunks_created,

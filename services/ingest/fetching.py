@@ -10,7 +10,7 @@ from threading import BoundedSemaphore
 
 from engines.web.fetcher import Fetcher
 from errors import FetchDisabled, Overloaded
-from services.ingest.drafts import NewDoc, Upserted
+from services.ingest.drafts import NewDoc, UpsertResult
 from services.ingest.uploading import UploadService
 
 MAX_CONCURRENT = 4
@@ -24,7 +24,7 @@ class FetchService:
     fetcher: Fetcher | None
     slots: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MAX_CONCURRENT))
 
-    def fetch(self, url: str, doc: NewDoc) -> tuple[Upserted, NewDoc]:
+    def fetch(self, url: str, doc: NewDoc) -> tuple[UpsertResult, NewDoc]:
         """Accept the content of *url* as *doc*; return the result, and *doc* with its file.
 
         Raises FetchDisabled, Overloaded, and what fetching and accepting raise.
@@ -38,7 +38,7 @@ class FetchService:
         finally:
             self.slots.release()
 
-    def _fetch(self, fetcher: Fetcher, url: str, doc: NewDoc) -> tuple[Upserted, NewDoc]:
+    def _fetch(self, fetcher: Fetcher, url: str, doc: NewDoc) -> tuple[UpsertResult, NewDoc]:
         with fetcher.open(url) as fetched:
             incoming = self.uploads.begin(fetched.filename, fetched.content_type)
             try:

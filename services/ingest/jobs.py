@@ -38,7 +38,7 @@ class JobService:
         """
         if new_version is not None and not reembed:
             raise Invalid(
-                "new_embedding_version needs reembed=true: vectors of another version have to be made first.",
+                "new_embedding_version needs reembed=true: vectors of another version have to be computed first.",
                 param="new_embedding_version",
             )
         with self.database.read() as session:
@@ -46,7 +46,7 @@ class JobService:
         version = new_version or self.embedding.version
         if reembed and version.startswith(EXTERNAL):
             raise Invalid(
-                f"Names that begin with {EXTERNAL} stand for vectors that come from outside: no model can make them.",
+                f"Names that begin with {EXTERNAL} stand for external vectors: no model can compute them.",
                 param="new_embedding_version",
             )
         if new_version is not None:

@@ -80,12 +80,10 @@ def require_same_dimension(display_name: str, dimension: int | None, expected: i
         return
     if expected is None:
         problem = (
-            "The vectors of this namespace are made by a model: send chunks without vector, or use another namespace."
+            "A model computes the vectors of this namespace: send chunks without vector, or use another namespace."
         )
     elif dimension is None:
-        problem = (
-            f"The vectors of this namespace come from outside: send chunks, each with a vector of {expected} numbers."
-        )
+        problem = f"The vectors of this namespace are external: send chunks, each with a vector of {expected} numbers."
     else:
         problem = f"The vectors of this namespace have {expected} numbers, not {dimension}."
     raise Invalid(f"{display_name!r} does not fit. {problem}", param="chunks")

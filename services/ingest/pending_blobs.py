@@ -73,4 +73,4 @@ def attach(session: Session, name: str) -> None:
     result = session.execute(delete(PendingBlob).where(PendingBlob.name == name, PendingBlob.is_doomed.is_(False)))
     assert isinstance(result, CursorResult)
     if result.rowcount == 0:
-        raise Conflict("Sending this file took so long that it was given up (BLOB_GRACE_HOURS): send it again.")
+        raise Conflict("The upload of this file took too long (BLOB_GRACE_HOURS): send it again.")

@@ -19,7 +19,7 @@ from engines.blobs.base import BlobStore, BlobWriter
 from errors import Invalid, NotFound, Unreadable
 from models import File
 from services.index import namespaces
-from services.ingest.drafts import NewDoc, Upserted
+from services.ingest.drafts import NewDoc, UpsertResult
 from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.rows import require_doc
 from text.extract.kinds import HEAD_BYTES, kind_of
@@ -46,7 +46,7 @@ class UploadService:
     database: Database
     blobs: BlobStore
     pending: PendingBlobs
-    accept_docs: Callable[[Sequence[NewDoc]], Upserted]
+    accept_docs: Callable[[Sequence[NewDoc]], UpsertResult]
 
     def begin(self, filename: str, declared: str = "") -> IncomingFile:
         """Start receiving a file. No name is refused: see plain_filename."""
@@ -57,7 +57,7 @@ class UploadService:
             self.delete_unattached([blob])
             raise
 
-    def accept(self, docs: Sequence[NewDoc]) -> Upserted:
+    def accept(self, docs: Sequence[NewDoc]) -> UpsertResult:
         """Store the documents and the job that will extract, embed and publish their files."""
         return self.accept_docs([_with_filename(doc) for doc in docs])
 

@@ -26,7 +26,7 @@ from errors import (
 )
 from services.ingest.checking import check_new_name
 from services.ingest.documents import DocumentService
-from services.ingest.drafts import NewDoc, Upserted
+from services.ingest.drafts import NewDoc, UpsertResult
 from text.chunkers.base import STRATEGY_NAMES
 from text.extract.base import ExtractedText
 from text.extract.kinds import HEAD_BYTES, KINDS, PLAIN, kind_of
@@ -40,7 +40,7 @@ BATCH_CHARS = 200_000
 # They would fail every file, and trying each against a server that is down takes hours.
 ABORTING_ERRORS = (ModelUnavailable, VersionUnavailable, DatabaseUnavailable, StorageFull)
 
-NOTHING = Upserted()
+NOTHING = UpsertResult()
 NOT_FOLLOWED = "a symbolic link (--follow-links includes its target)"
 _BYTES_PER_CHAR = 4  # at the most, in UTF-8 and in UTF-16
 
@@ -75,7 +75,7 @@ class Listing:
 class Outcome:
     """The result for some files. *empty* ones are skipped; what is stored under their doc_id stays."""
 
-    upserted: Upserted = NOTHING
+    upserted: UpsertResult = NOTHING
     empty: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()
 

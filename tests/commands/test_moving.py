@@ -288,7 +288,7 @@ def test_a_move_that_is_killed_goes_on_where_it_was(home: Settings, tmp_path: Pa
 def test_of_two_moves_to_one_target_one_is_refused_and_no_row_comes_twice(home: Settings, empty_url: str) -> None:
     with moving(home.database_url, empty_url) as one, moving(home.database_url, empty_url) as other:
         assert one.begin() == other.begin()
-        with pytest.raises(Conflict, match="Another move to the same target is at work"):
+        with pytest.raises(Conflict, match="Another move to the same target is running"):
             list(zip(one.copy(), other.copy(), strict=False))
     move(home.database_url, empty_url)
     assert rows_of(empty_url) == rows_of(home.database_url)

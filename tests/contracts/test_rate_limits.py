@@ -45,7 +45,7 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> 
             "rate_limited",
             "application/problem+json",
         )
-        assert "This key may ask 3 per 1 hour" in problem["detail"]
+        assert "This key has used its limit of 3 per 1 hour" in problem["detail"]
         told = {
             name: int(refused.headers[name]) for name in ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset")
         }
@@ -61,7 +61,7 @@ def test_the_keys_of_a_team_share_its_limit_and_other_teams_have_their_own(tmp_p
         team, other = make_team(service, "acme"), make_team(service, "other")
         assert [team.ask("GET", STATUS, scope=scope).status_code for scope in (Scope.ADMIN, Scope.INGEST)] == [200, 200]
         refused = team.ask("GET", STATUS, scope=Scope.OPERATOR)
-        assert (refused.status_code, "This team may ask 2 per 1 hour" in refused.json()["detail"]) == (429, True)
+        assert (refused.status_code, "has used its limit of 2 per 1 hour" in refused.json()["detail"]) == (429, True)
         assert other.ask("GET", STATUS).status_code == 200
 
 
@@ -88,8 +88,8 @@ def test_processes_that_share_a_redis_count_together_and_go_on_without_it(
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"rate_limit_per_key": "often"}, "RATE_LIMIT_PER_KEY='often' is no limit"),
-        ({"rate_limit_per_team": "5/fortnight"}, "RATE_LIMIT_PER_TEAM='5/fortnight' is no limit"),
+        ({"rate_limit_per_key": "often"}, "RATE_LIMIT_PER_KEY='often' is not a limit"),
+        ({"rate_limit_per_team": "5/fortnight"}, "RATE_LIMIT_PER_TEAM='5/fortnight' is not a limit"),
         ({"rate_limit_per_key": "5/hour", "rate_limit_url": "carrier-pigeon://secret@coop"}, "RATE_LIMIT_URL must be"),
     ],
 )
@@ -120,7 +120,7 @@ def test_an_address_that_shows_no_good_key_too_often_is_told_when_to_come_back(
         never_given = f"adf_{'0' * 16}_{'0' * 64}"
         tried = [failing(service, key=key).status_code for key in ("nonsense", "", never_given)]
         assert tried == [401, 401, 401]
-        assert "'203.0.113.7' 3 requests in a minute came without a good API key" in caplog.text
+        assert "'203.0.113.7' 3 requests in a minute had no valid API key" in caplog.text
         refused = failing(service)
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
         assert 0 < int(refused.headers["retry-after"]) == int(refused.headers["ratelimit-reset"]) <= 60

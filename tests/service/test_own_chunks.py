@@ -127,7 +127,7 @@ def test_vectors_from_outside_and_a_models_are_not_mixed(service: Service) -> No
     version = near(service, [1, 0])["index"]["embedding_version"]
     for name in (version, external_version("another", "tenant", 3)):  # nobody learns whether it is there, or takes it
         body = {**inside, "reembed": True, "new_embedding_version": name}
-        assert "come from outside" in service.post("/v1/index/rebuild", body, expect=422)["detail"]
+        assert "stand for external vectors" in service.post("/v1/index/rebuild", body, expect=422)["detail"]
 
 
 def test_a_namespace_that_an_admin_made_takes_the_kind_of_vectors_of_its_first_document(keyed: Service) -> None:

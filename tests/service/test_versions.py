@@ -131,7 +131,7 @@ def test_a_freed_name_leaves_no_graph_and_no_row_behind(service: Service) -> Non
 
 def test_names_of_vectors_from_outside_are_kept_for_them(tmp_path: Path) -> None:
     with open_service(settings_in(tmp_path, embedding_version="external-384-0123456789ab")) as service:
-        assert "are for vectors from outside" in service.upsert("doc", "Cats sleep.", expect=409)["detail"]
+        assert "are for external vectors" in service.upsert("doc", "Cats sleep.", expect=409)["detail"]
         with service.runtime.database.read() as session:
             assert session.scalar(select(func.count()).select_from(EmbeddingVersion)) == 0
 
