@@ -14,9 +14,9 @@ from domain import Mode
 Positive = Annotated[int, Field(gt=0)]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
 
-MOST_BATCH_DOCS = 100_000
-MOST_EVAL_QUERIES = 100_000
-MOST_EVAL_JUDGEMENTS = 1_000_000
+BATCH_DOCS_CEILING = 100_000
+EVAL_QUERIES_CEILING = 100_000
+EVAL_JUDGEMENTS_CEILING = 1_000_000
 """The largest values of these settings, which the OpenAPI document states."""
 
 
@@ -180,14 +180,14 @@ class Settings(BaseSettings):
         100_000, description="Most chunks of a document: twice what the longest text comes to in most scripts"
     )
     max_metadata_bytes: Positive = Field(65_536, description="Largest metadata of a document, as JSON")
-    max_batch_docs: Positive = Field(1000, le=MOST_BATCH_DOCS, description="Most documents in a batch")
+    max_batch_docs: Positive = Field(1000, le=BATCH_DOCS_CEILING, description="Most documents in a batch")
     max_top_k: Positive = Field(1000, description="Largest top_k")
     max_query_chars: Positive = Field(10_000, description="Longest query, in characters")
     max_eval_queries: Positive = Field(
-        1000, le=MOST_EVAL_QUERIES, description="Most queries in one evaluation over HTTP"
+        1000, le=EVAL_QUERIES_CEILING, description="Most queries in one evaluation over HTTP"
     )
     max_eval_judgements: Positive = Field(
-        100_000, le=MOST_EVAL_JUDGEMENTS, description="Most judgements in one evaluation over HTTP"
+        100_000, le=EVAL_JUDGEMENTS_CEILING, description="Most judgements in one evaluation over HTTP"
     )
     max_name_chars: Positive = Field(256, description="Longest tenant_id, namespace or embedding version")
     max_doc_id_chars: Positive = Field(1024, description="Longest doc_id")

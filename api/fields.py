@@ -21,7 +21,7 @@ from api.limits import MAX_ERRORS_LISTED
 from api.strings import as_json, as_name, at_most
 from api.tenants import BodyContext, visible
 from services.ingest.own_chunks import MAX_DIMENSIONS
-from text.filter_spellings import MOST_CONDITIONS, parse
+from text.filter_spellings import MAX_CONDITIONS, parse
 from text.filters import Filter
 from times import storable
 
@@ -53,7 +53,7 @@ TenantInBody = Annotated[
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Vector = Annotated[list[Number], Field(fail_fast=True, max_length=MAX_DIMENSIONS)]
-_Filters = Annotated[dict[str, Any], Field(max_length=MOST_CONDITIONS)]
+_Filters = Annotated[dict[str, Any], Field(max_length=MAX_CONDITIONS)]
 Filters = Annotated[Filter | None, PlainValidator(_filter, json_schema_input_type=_Filters | None)]
 
 UtcTime = Annotated[AwareDatetime, AfterValidator(storable)]

@@ -15,8 +15,8 @@ from services.ingest.uploading import UNNAMED, IncomingFile, UploadService
 from text.extract.headers import extended_filename, header_text
 from text.extract.plain import decode
 
-MOST_FIELD_BYTES = 1 << 20
-_MOST_HEADER_BYTES = 1 << 14
+MAX_FIELD_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 14
 _SPARE_PARTS = 100
 
 
@@ -60,7 +60,7 @@ def _parser(request: Request, most_files: int) -> PushMultipartParser:
     return PushMultipartParser(
         _boundary(request),
         max_segment_count=most_files + _SPARE_PARTS,
-        max_header_size=_MOST_HEADER_BYTES,
+        max_header_size=_MAX_HEADER_BYTES,
         header_charset="latin-1",
     )
 
@@ -155,6 +155,6 @@ class _Reader:
 
     def _add_to_field(self, piece: bytes | bytearray) -> None:
         self._field_bytes += len(piece)
-        if self._field_bytes > MOST_FIELD_BYTES:
-            raise TooLarge(f"The form's fields have more than {MOST_FIELD_BYTES} bytes in all.", param=self._name)
+        if self._field_bytes > MAX_FIELD_BYTES:
+            raise TooLarge(f"The form's fields have more than {MAX_FIELD_BYTES} bytes in all.", param=self._name)
         self._value += piece

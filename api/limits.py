@@ -34,10 +34,10 @@ MAX_ERRORS_LISTED = 10
 MAX_MESSAGE_CHARS, MAX_DETAIL_CHARS = 300, 4000
 """Longest single message, or name of the client's choice, and longest detail of a problem."""
 
-MOST_CHUNKS = 100_000
-MOST_METADATA_KEYS = 10_000
+MAX_CHUNKS = 100_000
+MAX_METADATA_KEYS = 10_000
 
-_MOST_DIGITS = 18  # far more than any limit, far less than Python reads
+_MAX_DIGITS = 18  # far more than any limit, far less than Python reads
 _VALUE_BYTES, _STRING_BYTES, _LONG_STRING_BYTES = 64, 200, 64
 
 
@@ -74,7 +74,7 @@ def body_limit(path: str, settings: Settings) -> BodyLimit:
 def declared_length(scope: Scope) -> int | None:
     """None: the request does not declare it, for example because its body is chunked."""
     length = dict(scope["headers"]).get(b"content-length", b"")
-    return int(length) if length.isdigit() and len(length) <= _MOST_DIGITS else None
+    return int(length) if length.isdigit() and len(length) <= _MAX_DIGITS else None
 
 
 def parsed_bytes(body: bytes) -> int:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from api.limits import MOST_METADATA_KEYS as MOST_KEYS
+from api.limits import MAX_METADATA_KEYS as MAX_KEYS
 from settings import Settings
 from text.hashing import REPLACEMENT, unfit
 from text.nesting import strings_in
@@ -67,7 +67,7 @@ DocKey = Annotated[str, Field(max_length=LONGEST_CURSOR), AfterValidator(as_name
 DocText = Annotated[str, AfterValidator(_stored_text), at_most("max_text_chars")]
 QueryText = Annotated[str, AfterValidator(_text), at_most("max_query_chars")]
 SystemPrompt = Annotated[str, Field(max_length=20_000), AfterValidator(_text)]
-JsonObject = Annotated[dict[str, Any], Field(max_length=MOST_KEYS), AfterValidator(as_json)]
+JsonObject = Annotated[dict[str, Any], Field(max_length=MAX_KEYS), AfterValidator(as_json)]
 
 
 def with_limits(schema: Any, settings: Settings) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from random import Random
 
 WORDS = 60
-FEWEST_WORDS = 40
-MOST_CHARS = 480
-MOST_MARKS = 80
+MIN_WORDS = 40
+MAX_CHARS = 480
+MAX_MARKS = 80
 QUESTION_WORDS = (3, 12)
 
 _DOCSTRING = re.compile(r'"""(.{200,}?)"""', re.DOTALL)
@@ -19,7 +19,7 @@ _MARK = re.compile(r"[^\w\s]")
 
 
 def passages(count: int) -> list[str]:
-    """Returns *count* passages of FEWEST_WORDS to WORDS words, spread over all that exist."""
+    """Returns *count* passages of MIN_WORDS to WORDS words, spread over all that exist."""
     candidates = list(dict.fromkeys(passage for text in _docstrings() for passage in _cut(text)))
     if len(candidates) < count:
         raise SystemExit(f"There are {len(candidates)} passages in the installed packages, and {count} are needed.")
@@ -48,9 +48,9 @@ def _docstrings() -> Iterator[str]:
 def _cut(text: str) -> Iterator[str]:
     """Cuts passages that fit into one chunk; most code is recognised and left out."""
     words = text.split()
-    for start in range(0, len(words) - FEWEST_WORDS + 1, WORDS):
+    for start in range(0, len(words) - MIN_WORDS + 1, WORDS):
         chosen = words[start : start + WORDS]
         passage = " ".join(chosen)
         is_mostly_words = sum(word.rstrip(".,:;)").isalpha() for word in chosen) > 0.6 * len(chosen)
-        if is_mostly_words and len(passage) <= MOST_CHARS and len(_MARK.findall(passage)) <= MOST_MARKS:
+        if is_mostly_words and len(passage) <= MAX_CHARS and len(_MARK.findall(passage)) <= MAX_MARKS:
             yield passage

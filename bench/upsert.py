@@ -1,7 +1,7 @@
 """One-document upserts into a small and a large namespace: ``python -m bench.upsert [--chunks 500 50000]``.
 
 In turns, over HTTP, into namespaces of one database. What an upsert costs must depend on the document, not on how
-much there is: the ratio of the medians has to stay below MOST. Two kinds of document: a new one, whose chunks
+much there is: the ratio of the medians has to stay below MAX_RATIO. Two kinds of document: a new one, whose chunks
 are embedded, and a copy of it under another doc_id, whose vectors are there already: the service without the model.
 The floor is the embedding of the same chunks and one commit of the same bytes in SQLite, set up the same way, on the
 same disk. No request may write a file of the index folder: it is listed before and after. Stored vectors of the
@@ -25,7 +25,7 @@ from engines.embedders.base import Embedder
 from runtime.parts import Runtime
 
 PARAGRAPHS = 3
-MOST = 1.5
+MAX_RATIO = 1.5
 WARM_UP = 5
 
 Listing = dict[str, tuple[int, int, int]]
@@ -122,8 +122,8 @@ def _print_ratios(measured: dict[int, UpsertTimes], embedding: float, committing
     small, large = measured[min(measured)], measured[max(measured)]
     for kind, floor in (("new", embedding + committing), ("copy", committing)):
         less, more = (percentile(getattr(each, kind), 50) for each in (small, large))
-        verdict = "ok" if more / less < MOST else "TOO MUCH"
-        print(f"{kind}: large to small {more / less:.2f} (below {MOST}: {verdict}); large to floor {more / floor:.2f}")
+        verdict = "ok" if more / less < MAX_RATIO else "TOO MUCH"
+        print(f"{kind}: large to small {more / less:.2f} ({verdict}: below {MAX_RATIO}); to floor {more / floor:.2f}")
 
 
 def _listing(folder: Path) -> Listing:

@@ -13,7 +13,7 @@ from services.accounts.api_keys import KeyInfo
 from services.accounts.teams import UNCHANGED, TeamChange
 from times import shifted
 
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 
 _MAY_PROMPT = typer.Option(
     "--allow-system-prompt/--forbid-system-prompt", help="Whether questions may have a system_prompt of their own."
@@ -65,8 +65,8 @@ def list_teams(context: typer.Context) -> None:
     """Show the teams and their projects."""
     rows: list[tuple[object, ...]] = []
     with opened(context) as runtime:
-        for team in runtime.accounts.teams.teams(limit=MOST_ROWS):
-            projects = runtime.accounts.teams.projects(team.tenant_id, limit=MOST_ROWS)
+        for team in runtime.accounts.teams.teams(limit=MAX_ROWS):
+            projects = runtime.accounts.teams.projects(team.tenant_id, limit=MAX_ROWS)
             names = ", ".join(each.namespace for each in projects)
             rows.append((team.tenant_id, f"{team.created_at:%Y-%m-%d}", names))
     show_table(["team", "created", "projects"], rows)
@@ -104,7 +104,7 @@ def issue_key(
 def list_keys(context: typer.Context, *, team: Team) -> None:
     """Show the keys of a team, expired and revoked ones too."""
     with opened(context) as runtime:
-        rows = [_row(key) for key in runtime.accounts.keys.page(team, limit=MOST_ROWS)]
+        rows = [_row(key) for key in runtime.accounts.keys.page(team, limit=MAX_ROWS)]
     show_table(["id", "status", "scopes", "created", "expires", "last used", "name"], rows)
 
 

@@ -14,7 +14,7 @@ from services.operations.folders import Listing, Outcome, Target, find_files
 from services.search.checking import checked, choose_mode
 from services.search.question import Passage, Question
 
-MOST_LINES = 20
+MAX_LINES = 20
 PASSAGE_CHARS = 200
 
 commands = group()
@@ -99,10 +99,10 @@ def _summarize(total: Outcome, listing: Listing, seconds: float) -> None:
     reasons = [f"failed  {each.name}: {each.reason}" for each in total.failed]
     links = [f"passed  {each.name}: {each.reason}" for each in listing.links]
     for lines in (reasons, [f"skipped {name}: empty" for name in total.empty], links):
-        for line in lines[:MOST_LINES]:
+        for line in lines[:MAX_LINES]:
             say(line)
-        if len(lines) > MOST_LINES:
-            say(f"        and {len(lines) - MOST_LINES} more")
+        if len(lines) > MAX_LINES:
+            say(f"        and {len(lines) - MAX_LINES} more")
 
 
 def _show_passage(rank: int, passage: Passage) -> None:

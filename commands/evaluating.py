@@ -15,7 +15,7 @@ from text.judgements import read_qrels, read_queries, read_runs, write_runs
 
 PICTURES = (".png", ".svg")
 INCHES = (8.0, 4.5)
-LEAST_P = 0.001
+SMALLEST_P = 0.001
 
 Read = TypeVar("Read")
 Table = tuple[list[str], Sequence[tuple[object, ...]]]
@@ -127,4 +127,4 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _difference(compared: Comparison) -> str:
     chance = "-" if compared.p_value is None else f"{compared.p_value:.3f}"
-    return f"{compared.difference:+.4f} ({f'<{LEAST_P}' if chance == '0.000' else chance})"
+    return f"{compared.difference:+.4f} ({f'<{SMALLEST_P}' if chance == '0.000' else chance})"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from api import limits
 from api.dependencies import Limit
-from api.forms import MOST_FIELD_BYTES
+from api.forms import MAX_FIELD_BYTES
 from api.middleware import SLOWEST_BYTES
 from api.routing import LONGEST_KEY
 from api.strings import LONGEST_CURSOR, Key, Word
@@ -20,8 +20,8 @@ from api.v1.keys import KeyIn, RotateIn
 from api.v1.search import SearchIn
 from database.engine import RESERVE_BYTES
 from database.postgres import POOL_TIMEOUT_SECONDS
-from engines.keywords.lexemes import MOST_BYTES as MOST_WORD_BYTES
-from engines.vectors.graphs import MOST_HALF_DIMENSIONS
+from engines.keywords.lexemes import MAX_BYTES as MAX_WORD_BYTES
+from engines.vectors.graphs import MAX_HALF_DIMENSIONS
 from engines.web.fetcher import MAX_REDIRECTS
 from job_queue import LONGEST_PAUSE_SECONDS
 from services.answers.query_log import MAX_ROWS_WAITING
@@ -33,9 +33,9 @@ from services.ingest.ingesting import MAX_ERRORS_REPORTED
 from services.ingest.uploading import MAX_FILENAME_CHARS
 from services.operations.idempotency import RETENTION, UNFINISHED_RETENTION
 from services.search.executor import MAX_WAITING
-from text.extract.base import MOST_CAVEATS
-from text.filter_spellings import DEEPEST, MOST_BYTES, MOST_CONDITIONS
-from text.words import MOST_QUERY_WORDS
+from text.extract.base import MAX_CAVEATS
+from text.filter_spellings import MAX_BYTES, MAX_CONDITIONS, MAX_DEPTH
+from text.words import MAX_QUERY_WORDS
 from times import EARLIEST, LATEST
 
 
@@ -159,7 +159,7 @@ FILES = Section(
     "Files",
     (
         Bound("Files in one upload (`file`, with `doc_id` and `title`)", "max_batch_docs", "413"),
-        Bound("An upload's other form fields together", MOST_FIELD_BYTES >> 20, "413", _MB),
+        Bound("An upload's other form fields together", MAX_FIELD_BYTES >> 20, "413", _MB),
         Bound("A file's name", MAX_FILENAME_CHARS, "Its middle is replaced by a hash", _CHARS),
         Bound("Pages or slides of a file", "max_pages", _FAILS),
         Bound("Text of a file", "max_text_chars", _FAILS),
@@ -167,7 +167,7 @@ FILES = Section(
         Bound("Memory for extracting a file, and its unpacked size", "extract_memory_mb", _FAILS),
         Bound("CPU time for extracting a file", "extract_cpu_seconds", _FAILS),
         Bound("Time for extracting a file, OCR included", "extract_seconds", _FAILS),
-        Bound("Warnings of a document", MOST_CAVEATS, "Not listed"),
+        Bound("Warnings of a document", MAX_CAVEATS, "Not listed"),
         Bound("A stored file that belongs to no document", "blob_grace_hours", "Removed"),
         Bound("A fetched file", "max_upload_mb", "413"),
         Bound("Time for fetching a URL, redirects included", "fetch_timeout_seconds", "502 `fetch_failed`"),
@@ -180,21 +180,21 @@ SEARCH = Section(
     (
         Bound("`query`, `question`, each of `queries`", "max_query_chars", "422"),
         Bound("Further `queries` of a search", _largest(SearchIn, "queries"), "422"),
-        Bound("Different words of a keyword query", MOST_QUERY_WORDS, "The rarest in the query are ignored"),
-        Bound("Different words of a chunk, together", MOST_WORD_BYTES, "Not found by keyword", "bytes"),
+        Bound("Different words of a keyword query", MAX_QUERY_WORDS, "The rarest in the query are ignored"),
+        Bound("Different words of a chunk, together", MAX_WORD_BYTES, "Not found by keyword", "bytes"),
         Bound("`top_k`, or `top_k` times `group_size`", "max_top_k", "422"),
         Bound("`group_size`", _largest(SearchIn, "group_size"), "422"),
         Bound("`context`", _largest(SearchIn, "context"), "422", "chunks"),
         Bound("`mmr_lambda`", _largest(SearchIn, "mmr_lambda"), "422"),
         Bound("`include`", _largest(SearchIn, "include"), "422", "members"),
-        Bound("Conditions in `filters`", MOST_CONDITIONS, "422; `$in` takes many values in one"),
-        Bound("Nesting of `filters`", DEEPEST, "422", "levels"),
-        Bound("`filters` as JSON", MOST_BYTES >> 20, "422", _MB),
+        Bound("Conditions in `filters`", MAX_CONDITIONS, "422; `$in` takes many values in one"),
+        Bound("Nesting of `filters`", MAX_DEPTH, "422", "levels"),
+        Bound("`filters` as JSON", MAX_BYTES >> 20, "422", _MB),
         Bound("Searches that wait in a process", MAX_WAITING, _RETRY),
         Bound("Candidates that are reranked", "rerank_depth", "Keep their order, behind the others"),
         Bound("Time for reranking", "rerank_timeout_seconds", "The original order; `reranked` is false"),
         Bound("Vectors of an index that is searched exactly", "index_exact_up_to", "An HNSW graph"),
-        Bound("Dimensions of a graph in Postgres", MOST_HALF_DIMENSIONS, "No graph: exact search"),
+        Bound("Dimensions of a graph in Postgres", MAX_HALF_DIMENSIONS, "No graph: exact search"),
         Bound("Loaded indexes of a process", "index_memory_mb", "The one used longest ago is unloaded"),
         Bound("Filter data of a process", "filter_memory_mb", "The one used longest ago is dropped"),
     ),

@@ -12,8 +12,8 @@ import re
 _ARABIC = re.compile("[\u0620-\u06ff]")
 _ARTICLES = ("وال", "بال", "كال", "فال", "ال", "لل")
 _ENDINGS = ("ها", "ان", "ات", "ون", "ين", "يه", "ه", "ي")
-_SHORTEST_STEM = 2
-_SHORTEST_WORD_AFTER_AND = 3
+_MIN_STEM_CHARS = 2
+_MIN_WORD_AFTER_AND = 3
 
 
 def is_arabic(word: str) -> bool:
@@ -21,13 +21,13 @@ def is_arabic(word: str) -> bool:
 
 
 def light_stem(word: str) -> str:
-    if word.startswith("و") and len(word) > _SHORTEST_WORD_AFTER_AND:
+    if word.startswith("و") and len(word) > _MIN_WORD_AFTER_AND:
         word = word[1:]
     for article in _ARTICLES:
-        if word.startswith(article) and len(word) >= len(article) + _SHORTEST_STEM:
+        if word.startswith(article) and len(word) >= len(article) + _MIN_STEM_CHARS:
             word = word.removeprefix(article)
             break
     for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) >= len(ending) + _SHORTEST_STEM:
+        if word.endswith(ending) and len(word) >= len(ending) + _MIN_STEM_CHARS:
             word = word.removesuffix(ending)
     return word

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 LONGEST_CODE = 34
 """The length of the longest IBAN."""
-_FEWEST_DIGITS = 6
+_MIN_DIGITS = 6
 """Adjacent numbers are joined, as in a phone or account number, only if together they have this many digits."""
-_SHORTEST_IBAN = 15
+_MIN_IBAN_CHARS = 15
 
 _BORDER_BEFORE, _BORDER_AFTER = r"(?<![^\W_])", r"(?![^\W_])"
 _HYPHEN = r"[-_\u2010-\u2013]"
@@ -87,9 +87,9 @@ def _of_iban(match: re.Match[str]) -> Iterator[str]:
     pieces = _PIECES.findall(match.group())
     for count in range(3, len(pieces) + 1):
         together = "".join(pieces[:count])
-        if len(together) >= _SHORTEST_IBAN:
+        if len(together) >= _MIN_IBAN_CHARS:
             yield together
 
 
 def _is_code(joined: str) -> bool:
-    return len(joined) <= LONGEST_CODE and (not joined.isdecimal() or len(joined) >= _FEWEST_DIGITS)
+    return len(joined) <= LONGEST_CODE and (not joined.isdecimal() or len(joined) >= _MIN_DIGITS)

@@ -34,9 +34,9 @@ from text.filters import (
 from text.nesting import depth
 from times import in_utc
 
-DEEPEST = 64
-MOST_CONDITIONS = 256
-MOST_BYTES = 1 << 20
+MAX_DEPTH = 64
+MAX_CONDITIONS = 256
+MAX_BYTES = 1 << 20
 
 
 def parse(value: Any, *, param: str = "filters") -> Filter | None:
@@ -47,10 +47,10 @@ def parse(value: Any, *, param: str = "filters") -> Filter | None:
     """
     if value is None or value == {}:
         return None
-    if depth(value) > DEEPEST:
-        raise Invalid(f"The filter is nested deeper than {DEEPEST} objects and lists.", param=param)
-    if len(json.dumps(value, ensure_ascii=False).encode()) > MOST_BYTES:
-        raise Invalid(f"The filter takes more than {MOST_BYTES} bytes as JSON.", param=param)
+    if depth(value) > MAX_DEPTH:
+        raise Invalid(f"The filter is nested deeper than {MAX_DEPTH} objects and lists.", param=param)
+    if len(json.dumps(value, ensure_ascii=False).encode()) > MAX_BYTES:
+        raise Invalid(f"The filter takes more than {MAX_BYTES} bytes as JSON.", param=param)
     return _filter(value, param)
 
 
@@ -146,14 +146,14 @@ def _joined(operator: str, filters: Any, at: str) -> Filter:
 
 
 def _limited(at: str, parts: Iterable[Filter]) -> list[Filter]:
-    """Collects *parts*; raises Invalid at the first that exceeds MOST_CONDITIONS, without reading the others."""
+    """Collects *parts*; raises Invalid at the first that exceeds MAX_CONDITIONS, without reading the others."""
     accepted, count = [], 0
     for part in parts:
         accepted.append(part)
         count += sum(1 for _ in conditions(part))
-        if count > MOST_CONDITIONS:
+        if count > MAX_CONDITIONS:
             raise Invalid(
-                f"The filter has more than {MOST_CONDITIONS} conditions; $in takes many values.",
+                f"The filter has more than {MAX_CONDITIONS} conditions; $in takes many values.",
                 param=at.partition(".")[0],
             )
     return accepted

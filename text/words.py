@@ -23,7 +23,7 @@ from text.folding import folded, other_spellings
 from text.stopwords import stop_words
 
 LONGEST_WORD = 64
-MOST_QUERY_WORDS = 256
+MAX_QUERY_WORDS = 256
 
 # Scripts without spaces, or with vowels that are marks: Hebrew to Myanmar, Khmer to Balinese, CJK, Hangul, all
 # beyond the first plane.
@@ -59,7 +59,7 @@ def query_words(text: str) -> Counter[str]:
     counts.update(joined_codes(plain))
     for other in (*_abbreviations(text), *_stemmed(list(other_spellings(text)))):
         counts.setdefault(other, 1)
-    return Counter(dict(counts.most_common(MOST_QUERY_WORDS)))
+    return Counter(dict(counts.most_common(MAX_QUERY_WORDS)))
 
 
 def _capitals(text: str) -> frozenset[str]:

@@ -12,7 +12,7 @@ from pydantic import Field
 from api.access import needs
 from api.dependencies import After, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
 from api.fields import RequestBody, Vector
-from api.limits import MOST_CHUNKS
+from api.limits import MAX_CHUNKS
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import DocName, DocText, JsonObject, Line, Title, Word
@@ -21,7 +21,7 @@ from domain import Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from services.ingest.drafts import NewDoc, OwnChunk
 from services.ingest.own_chunks import unit_vector
-from settings import MOST_BATCH_DOCS
+from settings import BATCH_DOCS_CEILING
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)
 
@@ -42,7 +42,7 @@ class DocIn(ChunkingIn, PlaceIn):
 
     doc_id: DocName
     text: DocText | None = Field(None, examples=["Ships sail the seven seas."])
-    chunks: Annotated[list[ChunkIn], Field(fail_fast=True, min_length=1, max_length=MOST_CHUNKS)] | None = Field(
+    chunks: Annotated[list[ChunkIn], Field(fail_fast=True, min_length=1, max_length=MAX_CHUNKS)] | None = Field(
         None, description="Instead of text: stored as they are"
     )
     metadata: JsonObject = Field(default_factory=dict, description="Yours; returned with every hit")
@@ -66,7 +66,7 @@ def _own_chunks(doc_id: str, chunks: list[ChunkIn]) -> Iterator[OwnChunk]:
 
 
 class BatchIn(RequestBody):
-    docs: Annotated[list[DocIn], Field(fail_fast=True, min_length=1, max_length=MOST_BATCH_DOCS)]
+    docs: Annotated[list[DocIn], Field(fail_fast=True, min_length=1, max_length=BATCH_DOCS_CEILING)]
     async_mode: bool = Field(False, description="Answer at once; a worker embeds and publishes later")
 
 

@@ -18,7 +18,7 @@ from errors import NotFound, Overloaded, TooLarge, VersionMismatch
 from services.evaluation.evaluating import EvaluationRequest, Report
 from services.evaluation.measuring import TEST
 from services.evaluation.ranking import MODES
-from settings import MOST_EVAL_JUDGEMENTS, MOST_EVAL_QUERIES, Settings
+from settings import EVAL_JUDGEMENTS_CEILING, EVAL_QUERIES_CEILING, Settings
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
@@ -28,16 +28,16 @@ class EvalIn(PlaceIn):
         dict[Key, QueryText],
         Field(
             fail_fast=True,
-            max_length=MOST_EVAL_QUERIES,
+            max_length=EVAL_QUERIES_CEILING,
             description="The text of each query, by an id of your choice",
             examples=[{"q1": "Who goes to sea?"}],
         ),
     ]
     qrels: Annotated[
-        dict[Key, Annotated[dict[DocKey, int], Field(fail_fast=True, max_length=MOST_EVAL_JUDGEMENTS)]],
+        dict[Key, Annotated[dict[DocKey, int], Field(fail_fast=True, max_length=EVAL_JUDGEMENTS_CEILING)]],
         Field(
             fail_fast=True,
-            max_length=MOST_EVAL_QUERIES,
+            max_length=EVAL_QUERIES_CEILING,
             description="By the query's id, the relevance of each judged doc_id; 0: not relevant",
             examples=[{"q1": {"doc_123": 1}}],
         ),

@@ -37,7 +37,7 @@ from errors import (
 from runtime.parts import Runtime
 from services.ingest.drafts import NewDoc
 from services.ingest.uploading import doc_id_of
-from settings import MOST_BATCH_DOCS
+from settings import BATCH_DOCS_CEILING
 from text import strict_json
 
 router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=StrictRoute)
@@ -66,10 +66,10 @@ def _parsed(value: str) -> Any:
 class UploadForm(ChunkingIn, PlaceIn):
     """The fields beside the files. *doc_id* and *title* are repeated for several files, in their order."""
 
-    doc_id: Annotated[list[DocName], Field(fail_fast=True, max_length=MOST_BATCH_DOCS)] = Field(
+    doc_id: Annotated[list[DocName], Field(fail_fast=True, max_length=BATCH_DOCS_CEILING)] = Field(
         default_factory=list, description="Left out: a hash of namespace and filename"
     )
-    title: Annotated[list[Title], Field(fail_fast=True, max_length=MOST_BATCH_DOCS)] = Field(
+    title: Annotated[list[Title], Field(fail_fast=True, max_length=BATCH_DOCS_CEILING)] = Field(
         default_factory=list, description="Left out: the title inside the file"
     )
     metadata: Annotated[JsonObject, BeforeValidator(_parsed, json_schema_input_type=Json[JsonObject])] = Field(
@@ -80,7 +80,7 @@ class UploadForm(ChunkingIn, PlaceIn):
 def _form_schema() -> dict[str, Any]:
     schema = UploadForm.model_json_schema()
     one = {"type": "string", "format": "binary"}
-    files = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_BATCH_DOCS}
+    files = {"type": "array", "items": one, "minItems": 1, "maxItems": BATCH_DOCS_CEILING}
     schema["properties"] = {"file": files, **schema["properties"]}
     schema["required"] = ["file", *schema["required"]]
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}

@@ -20,7 +20,7 @@ from api.v1.common import Out, PlaceIn, SearchedIndexOut
 from domain import Mode, Scope
 from errors import Overloaded, VersionMismatch
 from services.ingest.own_chunks import unit_vector
-from services.search.checking import MOST_QUERIES, QuestionLimits, checked, choose_mode
+from services.search.checking import MAX_QUERIES, QuestionLimits, checked, choose_mode
 from services.search.question import Answer, Passage, Question, Side
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
@@ -33,7 +33,7 @@ class SearchIn(PlaceIn):
     vector: Vector | None = Field(
         None, description="Instead of query, or beside it in mode hybrid: a query vector, of any length"
     )
-    queries: Annotated[list[QueryText], Field(fail_fast=True, max_length=MOST_QUERIES)] = Field(
+    queries: Annotated[list[QueryText], Field(fail_fast=True, max_length=MAX_QUERIES)] = Field(
         [], description="More queries; their results are fused with those of query, if there is one"
     )
     top_k: Annotated[int, at_most("max_top_k"), Field(ge=1, description="Most chunks in the answer")] = 5

@@ -12,11 +12,11 @@ from engines.embedders.base import Embedder
 from text.chunkers.borders import sentences
 from text.citations import quotable
 
-_MOST_SENTENCES = 64
+_MAX_SENTENCES = 64
 _LONGEST_CHARS = 600
 _QUOTED = 3
 _FARTHEST_BEHIND = 0.15
-_SHORTEST_CHARS = 25
+_MIN_CHARS = 25
 _STOPS = ".!?…。！？｡।॥؟۔։።။\"'”’»)]」』"  # noqa: RUF001 (these very marks are meant)
 
 
@@ -57,8 +57,8 @@ def _sentences(excerpts: Sequence[Excerpt]) -> list[_Sentence]:
     unique: dict[str, _Sentence] = {}
     for each in _all_sentences(excerpts):
         unique.setdefault(each.text.casefold(), each)
-    whole = [each for each in unique.values() if len(each.text) >= _SHORTEST_CHARS or each.text[-1] in _STOPS]
-    return (whole or list(unique.values()))[:_MOST_SENTENCES]
+    whole = [each for each in unique.values() if len(each.text) >= _MIN_CHARS or each.text[-1] in _STOPS]
+    return (whole or list(unique.values()))[:_MAX_SENTENCES]
 
 
 def _all_sentences(excerpts: Sequence[Excerpt]) -> Iterator[_Sentence]:

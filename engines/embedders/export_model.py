@@ -25,7 +25,7 @@ from engines.embedders.openvino_embedder import OpenVinoEmbedder
 
 _TRACEABLE = {"Pooling", "Dense", "Normalize", "LayerNorm", "Dropout"}
 _LONGEST = 32_768
-_LEAST_COSINE = 0.99999
+_MIN_COSINE = 0.99999
 _CHECKED_TEXTS = [PROBE_TEXT, "", "a", "Größe, 中文, עברית 🙂 " * 9, f"{PROBE_TEXT} " * 400, "  spaces  around  "]
 
 
@@ -105,7 +105,7 @@ def _traced(model: SentenceTransformer) -> Any:
 def _require_same_vectors(exported: ExportedModel, expected: Any) -> None:
     embedder = OpenVinoEmbedder(exported, batch_size=3, precision="f32")
     cosines = np.sum(embedder.embed_documents(_CHECKED_TEXTS) * expected, axis=1)
-    if not cosines.min() >= _LEAST_COSINE:
+    if not cosines.min() >= _MIN_COSINE:
         raise Unfit(f"the exported graph gives other vectors: cosine {cosines.min():.5f}")
 
 

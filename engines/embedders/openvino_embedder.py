@@ -17,7 +17,7 @@ from errors import ModelUnavailable
 Precision = Literal["auto", "bf16", "f32"]
 
 # bf16 changes a vector by about 0.00004 in cosine; a damaged graph changes it completely.
-_LEAST_PROBE_COSINE = 0.999
+_MIN_PROBE_COSINE = 0.999
 _TILE = 16
 
 
@@ -91,7 +91,7 @@ class OpenVinoEmbedder:
     def _open_lane(self) -> _Lane:
         lane = _Lane(self._exported, self._precision)
         (vector,) = lane.run(self._token_ids([PROBE_TEXT]))
-        if not float(vector @ np.asarray(self._exported.manifest.probe)) >= _LEAST_PROBE_COSINE:
+        if not float(vector @ np.asarray(self._exported.manifest.probe)) >= _MIN_PROBE_COSINE:
             raise ModelUnavailable(
                 "The exported model gives other vectors than the model it was made from. Remove"
                 f" {self._exported.folder.name} from MODEL_CACHE_DIR to export it again, or set EMBED_PRECISION=f32."

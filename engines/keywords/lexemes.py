@@ -19,7 +19,7 @@ from models import Project
 BUCKETS = (1, 2, 3, 4, 6, 8)
 """Frequencies of a word in a chunk that are distinguished: 5 counts as 4, 20 as 8."""
 
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 """Total size of a chunk's lexemes: a tsvector addresses 1 MiB, and array_to_tsvector() does not check."""
 
 _LENGTH_BITS = 10
@@ -33,7 +33,7 @@ def lexemes(project: Project, words: Sequence[str]) -> list[str]:
     scope = _prefix(project)
     names = [f"{scope}{word}_{bisect_right(BUCKETS, count)}" for word, count in Counter(words).items()]
     ends = list(accumulate(len(lexeme.encode()) for lexeme in names))
-    return names[: bisect_right(ends, MOST_BYTES)]
+    return names[: bisect_right(ends, MAX_BYTES)]
 
 
 def lexemes_of(project: Project, word: str) -> list[str]:

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from database.engine import Database
 
-MOST_DIMENSIONS = 2000
-MOST_HALF_DIMENSIONS = 4000
+MAX_DIMENSIONS = 2000
+MAX_HALF_DIMENSIONS = 4000
 LINKS = 16
 BUILD_DEPTH = 128
 GRAPHS_LOCK = 0x0AD1A9A4
@@ -48,9 +48,9 @@ class Graph:
 
 def graph_of(version: str, dimension: int, *, prefers_half: bool = False) -> Graph | None:
     """The graph of a version; None beyond pgvector's dimensions: search is exact then."""
-    if dimension > MOST_HALF_DIMENSIONS:
+    if dimension > MAX_HALF_DIMENSIONS:
         return None
-    is_half = prefers_half or dimension > MOST_DIMENSIONS
+    is_half = prefers_half or dimension > MAX_DIMENSIONS
     vector_type = f"{'halfvec' if is_half else 'vector'}({dimension})"
     digest = hashlib.sha256(f"{version}\x00{vector_type}".encode()).hexdigest()
     return Graph(f"hnsw__{digest[:24]}", version, vector_type, is_half)

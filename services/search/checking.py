@@ -9,7 +9,7 @@ from errors import Invalid, ServiceError
 from services.index.names import check_name
 from services.search.question import Question
 
-MOST_QUERIES = 16
+MAX_QUERIES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +68,9 @@ def _check_size(question: Question, limits: QuestionLimits) -> None:
     if size > limits.top_k:
         product = "top_k is" if question.group_size == 1 else "top_k times group_size is"
         raise Invalid(f"{product} {size}; at most {limits.top_k} is served (MAX_TOP_K).", param="top_k")
-    if len(question.queries) > MOST_QUERIES:
+    if len(question.queries) > MAX_QUERIES:
         raise Invalid(
-            f"queries has {len(question.queries)} questions; at most {MOST_QUERIES} are fused.", param="queries"
+            f"queries has {len(question.queries)} questions; at most {MAX_QUERIES} are fused.", param="queries"
         )
 
 

@@ -28,7 +28,7 @@ from tests.support.service import PLACE, Service, settings_in
 BATCH = "/v1/docs/upsert/batch"
 DOC = {**PLACE, "doc_id": "doc", "text": "Cats sleep."}
 AT_ONCE = 50
-MOST_RSS = 600 * MIB
+MAX_RSS = 600 * MIB
 
 
 def of_size(head: bytes, item: bytes, tail: bytes, size: int = MIB) -> bytes:
@@ -215,7 +215,7 @@ def test_fifty_such_bodies_at_once_stop_nobody_and_stay_small(api_of_its_own: Ap
     told = f"{len(waits)} probes, median {statistics.median(waits):.3f} s, longest {max(waits):.3f} s"
     sys.stdout.write(f"\n{kind}: {told}; RSS {rss >> 20} MiB\n")
     assert statistics.median(waits) < 0.25, told
-    assert rss < MOST_RSS
+    assert rss < MAX_RSS
 
 
 def _status(api: Api, body: bytes) -> int:

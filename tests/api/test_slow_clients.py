@@ -19,14 +19,14 @@ from tests.support.processes import api_process, process, until
 from tests.support.service import PLACE, settings_in
 
 SECONDS = 1.0
-MOST_CONNECTIONS = 20
+MAX_CONNECTIONS = 20
 SOON = 10 * SECONDS  # on a busy machine
 SEARCH = json.dumps({**PLACE, "query": "cats"}).encode()
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    limits = {"request_timeout_seconds": SECONDS, "max_connections": MOST_CONNECTIONS, "max_body_mb": 1}
+    limits = {"request_timeout_seconds": SECONDS, "max_connections": MAX_CONNECTIONS, "max_body_mb": 1}
     with api_process(settings_in(tmp_path_factory.mktemp("api"), **limits)) as api:
         api.client.close()
         yield int(api.client.base_url.port or 0)
@@ -160,7 +160,7 @@ def test_a_body_that_nobody_reads_does_not_hold_its_connection(port: int) -> Non
 def test_more_connections_than_may_be_are_answered_503_until_others_end(port: int) -> None:
     until(lambda: is_well(port))
     with ExitStack() as opened:
-        for _ in range(MOST_CONNECTIONS):
+        for _ in range(MAX_CONNECTIONS):
             opened.enter_context(connected(port)).sendall(b"GET /")
         with connected(port) as one_more:
             status, problem = problem_of(answer(one_more))

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
-MOST_TOKENS = 2000
+MAX_TOKENS = 2000
 USAGE = {"prompt_tokens": 120, "completion_tokens": 9, "total_tokens": 129}
 
 
@@ -98,7 +98,7 @@ class _ChatHandler(BaseHTTPRequestHandler):
 
     def _until_disconnected(self, token: str = "") -> None:
         """Continues until the client closes the connection, which is detected even without writing."""
-        for _ in range(MOST_TOKENS):
+        for _ in range(MAX_TOKENS):
             readable, _, _ = select.select([self.connection], [], [], 0.02)
             try:
                 if readable and not self.connection.recv(1, socket.MSG_PEEK):

@@ -12,7 +12,7 @@ from tests.support.routes import Json, Route, resolved
 
 BuildValue = Callable[[str], Any]
 BOUNDARY = b"of-the-form"
-MOST_OF_A_HEAD = 50_000
+MAX_HEADER_CHARS = 50_000
 """Longest head that the server accepts, roughly."""
 
 
@@ -50,7 +50,7 @@ def _parameter(
     route: Route, base: Json, name: str, kind: str, values_by_name: Mapping[str, Any]
 ) -> Callable[[str], Json]:
     def request(text: str) -> Json:
-        raw = text.encode("utf-8", "surrogatepass")[:MOST_OF_A_HEAD]
+        raw = text.encode("utf-8", "surrogatepass")[:MAX_HEADER_CHARS]
         path = {each: quote(str(value), safe="") for each, value in values_by_name.items()}
         query: dict[str, Any] = dict(base["params"])
         headers: dict[str, bytes] = {}

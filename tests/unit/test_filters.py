@@ -15,7 +15,7 @@ from services.search.filters import catalog
 from services.search.filters.catalog import Catalog, ChunkRange
 from tests.support.examples import examples
 from tests.support.filter_oracle import Expression, expressions, in_mongo, in_objects, is_match, metadata
-from text.filter_spellings import DEEPEST, MOST_BYTES, MOST_CONDITIONS, parse
+from text.filter_spellings import MAX_BYTES, MAX_CONDITIONS, MAX_DEPTH, parse
 from text.filters import METADATA, Filter, conditions, identity, lookup, matches
 
 
@@ -132,8 +132,8 @@ WRONG = [
     ({"$or": [{"filters": [{"key": "a", "value": 1}], "condition": "and"}]}, "filters.$or.0.type", "needs a type"),
     ({"type": "eq", "key": 1, "value": 1}, "filters.key", "a field's name"),
     ({"type": "not", "filters": [{"a": 1}]}, "filters", "filter"),
-    ({"a": {"$in": ["x" * MOST_BYTES]}}, "filters", "bytes"),
-    ({"$or": [{"a": n} for n in range(MOST_CONDITIONS + 1)]}, "filters", "$in"),
+    ({"a": {"$in": ["x" * MAX_BYTES]}}, "filters", "bytes"),
+    ({"$or": [{"a": n} for n in range(MAX_CONDITIONS + 1)]}, "filters", "$in"),
 ]
 
 
@@ -178,7 +178,7 @@ def test_a_filter_may_not_be_nested_without_end() -> None:
     for _ in range(5000):
         deep = {"$not": deep}
     for sent in (deep, {"a": {"$eq": [deep]}}):
-        with pytest.raises(Invalid, match=f"deeper than {DEEPEST}"):
+        with pytest.raises(Invalid, match=f"deeper than {MAX_DEPTH}"):
             parse(sent)
 
 

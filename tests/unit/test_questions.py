@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from errors import Invalid
-from services.search.checking import MOST_QUERIES, QuestionLimits, checked, choose_mode
+from services.search.checking import MAX_QUERIES, QuestionLimits, checked, choose_mode
 from services.search.question import Question
 
 LIMITS = QuestionLimits(top_k=10, query_chars=20, name_chars=8, default_mode="keyword", has_reranker=False)
@@ -37,9 +37,9 @@ VECTOR = b"\x00\x00\x80\x3f"
         ),
         ({"queries": ("a", "")}, "queries.1", "queries.1 is empty: say what to look for."),
         (
-            {"queries": ("a",) * (MOST_QUERIES + 1)},
+            {"queries": ("a",) * (MAX_QUERIES + 1)},
             "queries",
-            f"queries has {MOST_QUERIES + 1} questions; at most {MOST_QUERIES} are fused.",
+            f"queries has {MAX_QUERIES + 1} questions; at most {MAX_QUERIES} are fused.",
         ),
         ({"min_score": 2}, "min_score", "min_score is 2, but nothing scores more than 1 in mode dense."),
         (

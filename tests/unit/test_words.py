@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from text.joining import Piece, joined
-from text.words import LONGEST_WORD, MOST_QUERY_WORDS, query_words, words
+from text.words import LONGEST_WORD, MAX_QUERY_WORDS, query_words, words
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_stop_words_of_the_questions_own_language_are_left_out_and_repeats_are_k
 
 def test_a_very_long_question_is_asked_by_its_first_and_most_repeated_words() -> None:
     asked = query_words(" ".join(f"word{n}" for n in range(10_000)) + " again again")
-    assert len(asked) == MOST_QUERY_WORDS
+    assert len(asked) == MAX_QUERY_WORDS
     assert asked["again"] == 2
 
 

@@ -24,7 +24,7 @@ _DECLARED_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?', re.IGNORECASE)
 _LONGEST_ROW_LINES = 100
 """An unclosed quote makes one row of at most this many lines, not of the rest of the document."""
 _SAMPLE_RECORDS = 50
-_MOST_ABOVE = 10
+_MAX_LINES_ABOVE = 10
 
 
 def table(source: Source) -> Iterator[Segment]:
@@ -64,7 +64,7 @@ def _separator(sample: Sequence[str]) -> str:
 def _header(text: str, records: Sequence[Stretch], cells: Sequence[list[str]], *, begin: int) -> int:
     """Returns the index of the record with the column names: the first, unless that is clearly above the table."""
     width = Counter(map(len, cells[begin:])).most_common(1)[0][0]
-    for at in range(begin, min(len(cells), begin + _MOST_ABOVE)):
+    for at in range(begin, min(len(cells), begin + _MAX_LINES_ABOVE)):
         if len(cells[at]) == width and not is_title(cells[at]):
             is_apart = all(
                 is_title(above) or BLANK_LINE.search(text, records[begin][1], records[at][0])

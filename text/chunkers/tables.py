@@ -17,7 +17,7 @@ _HTML_NEXT = re.compile(r"</table\s*>|<table\b", re.IGNORECASE)
 _HTML_ROW_END = re.compile(r"</tr\s*>", re.IGNORECASE)
 _HTML_HEAD_END = re.compile(r"</thead\s*>", re.IGNORECASE)
 _HTML_CELL = re.compile(r"<(t[dh])\b", re.IGNORECASE)
-_MOST_TITLE_ROWS = 4
+_MAX_TITLE_ROWS = 4
 _NUMERIC = re.compile(r"[-+]?[.,\s%]*+\d[\d.,\s%]*+")
 _IN_BRACKETS = re.compile(r"\([^()]{1,12}\)|\[[^\[\]]{1,12}\]")
 _UNIT_NAMES = (
@@ -157,7 +157,7 @@ def _html_end(text: str, text_lines: Sequence[Stretch], at: int) -> int | None:
 
 def _markdown(text: str, rows: Sequence[Stretch]) -> Table:
     """Parses a row with a bar, the rule below it, and further rows. The row above the rule may be a title."""
-    cells = [_cells(text, row) for row in rows[: _MOST_TITLE_ROWS + 3]]
+    cells = [_cells(text, row) for row in rows[: _MAX_TITLE_ROWS + 3]]
     last = 1
     if is_title(cells[0]) and len(cells[0]) > 1:
         last = next((at for at in range(2, len(cells)) if not is_title(cells[at])), 1)

@@ -10,7 +10,7 @@ from text.extract.base import Bounds
 
 _DECLARATION = b"<!ENTITY"
 _PROLOGUE_BYTES = 65_536
-_MOST_PARTS = 20_000
+_MAX_PARTS = 20_000
 
 
 def check_archive(content: bytes, bounds: Bounds, *, may_have_doctype: bool) -> None:
@@ -21,7 +21,7 @@ def check_archive(content: bytes, bounds: Bounds, *, may_have_doctype: bool) -> 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = archive.infolist()
         unpacked = sum(part.file_size for part in parts)
-        if unpacked > bounds.unpacked_bytes or len(parts) > _MOST_PARTS:
+        if unpacked > bounds.unpacked_bytes or len(parts) > _MAX_PARTS:
             raise Unreadable(
                 f"It is a ZIP archive of {len(parts)} parts that would unpack to {unpacked >> 20} MB; at most "
                 f"{bounds.unpacked_bytes >> 20} MB are unpacked (EXTRACT_MEMORY_MB)."

@@ -17,7 +17,7 @@ Convert = Callable[[bytes, str], bytes]
 PAGE = "\f"
 """A page break for the chunkers (text/chunkers/pages.py)."""
 
-MOST_CAVEATS = 200
+MAX_CAVEATS = 200
 _PLACEHOLDER_TITLES = {
     "", "untitled", "untitled document", "untitled presentation", "untitled spreadsheet", "untitled 1", "no title",
     "document", "document1", "new document", "word document", "microsoft word", "presentation", "presentation1",
@@ -107,7 +107,7 @@ class TextBuilder:
 
     def warn(self, code: str, message: str, *, page: int | None = None, part: str | None = None) -> None:
         caveat = Caveat(code, message, page, part)
-        if caveat not in self._caveats and len(self._caveats) < MOST_CAVEATS:
+        if caveat not in self._caveats and len(self._caveats) < MAX_CAVEATS:
             self._caveats.append(caveat)
 
     def add_caveats(self, caveats: Iterable[Caveat]) -> None:

@@ -14,7 +14,7 @@ A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
-_MOST_POINTS = 5000
+_MAX_POINTS = 5000
 
 
 def write_graphics(package: Package, part: str, drawing: Any, out: TextBuilder) -> None:
@@ -98,7 +98,7 @@ def _write_chart(root: Any, out: TextBuilder) -> None:
         return
     columns = [_points(each, "val", "yVal") for each in series]
     categories = _points(series[0], "cat", "xVal")
-    rows = sorted({row for column in (categories, *columns) for row in column})[:_MOST_POINTS]
+    rows = sorted({row for column in (categories, *columns) for row in column})[:_MAX_POINTS]
     names = [_name(each) for each in series]
     table = [[categories.get(row, ""), *(column.get(row, "") for column in columns)] for row in rows]
     out.add_table([["", *names], *table])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_DEEPEST = 60
+_MAX_DEPTH = 60
 _ATOM = re.compile(r"[-+\u2212]?[\w.,\u2032\u221e*]+|\([^()]*\)")
 _POWERS = str.maketrans("0123456789+-\u2212=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿⁱ")
 _INDICES = str.maketrans("0123456789+-\u2212=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
@@ -54,7 +54,7 @@ def _linear_node(node: Any, depth: int) -> str:
     name = _name(node)
     if name in _HIDDEN or name.endswith("Pr"):
         return ""
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return " ".join(node.itertext())
     writer = _WRITERS.get(name)
     if writer is not None:

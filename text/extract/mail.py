@@ -19,7 +19,7 @@ _HEADERS = ("From", "To", "Cc", "Date")
 _NEXT_OF_MBOX = re.compile(rb"\r?\n\r?\n(?=From [^\n]{1,200}\d\d:\d\d[^\n]{0,40}\n)")
 _ENVELOPE = re.compile(rb"\s*(?:From [^\n]*\n)?")
 _QUOTED_FROM = re.compile(r"^>(>*From )", re.MULTILINE)
-_DEEPEST = 5
+_MAX_DEPTH = 5
 _Part: TypeAlias = "Message[str, str]"
 
 
@@ -52,7 +52,7 @@ def _write_message(message: _Part, out: TextBuilder, *, depth: int = 0, is_mailb
     out.add("\n".join(f"{name}: {one_line(header_text(message.get(name)))}" for name in _HEADERS if name in message))
     has_text = False
     for part in _parts(message):
-        if part.get_content_type() == "message/rfc822" and depth < _DEEPEST and not _is_attached(part):
+        if part.get_content_type() == "message/rfc822" and depth < _MAX_DEPTH and not _is_attached(part):
             for inner in part.get_payload():
                 if isinstance(inner, Message):
                     _write_message(inner, out, depth=depth + 1)

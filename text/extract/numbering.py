@@ -12,7 +12,7 @@ _VAL = f"{W}val"
 _ROMAN = dict(m=1000, cm=900, d=500, cd=400, c=100, xc=90, l=50, xl=40, x=10, ix=9, v=5, iv=4, i=1)
 _LEVELS = 9
 _LARGEST = 1_000_000
-_DEEPEST_STYLE = 10
+_MAX_STYLE_DEPTH = 10
 BULLET = "-"
 
 
@@ -159,7 +159,7 @@ def _number_of(style: Any, by_id: dict[str, Any]) -> tuple[str, int] | None:
 
 
 def _bases(style: Any, by_id: dict[str, Any]) -> Iterator[Any]:
-    for _ in range(_DEEPEST_STYLE):
+    for _ in range(_MAX_STYLE_DEPTH):
         if style is None:
             return
         yield style

@@ -14,8 +14,8 @@ _SILENT = {pdfium_c.FPDF_ANNOT_POPUP, pdfium_c.FPDF_ANNOT_LINK, pdfium_c.FPDF_AN
 _CHOICES = {pdfium_c.FPDF_FORMFIELD_COMBOBOX, pdfium_c.FPDF_FORMFIELD_LISTBOX}
 _CHECKED = {pdfium_c.FPDF_FORMFIELD_CHECKBOX, pdfium_c.FPDF_FORMFIELD_RADIOBUTTON}
 _PASSWORD = 1 << 13
-_MOST_ANNOTATIONS = 5000
-_MOST_OPTIONS = 1000
+_MAX_ANNOTATIONS = 5000
+_MAX_OPTIONS = 1000
 _YES = {"", "yes", "on", "1", "true", "ja", "oui"}
 
 
@@ -27,7 +27,7 @@ def has_dynamic_form(pdf: Any) -> bool:
 def annotation_lines(pdf: Any, page: Any) -> list[str]:
     """Returns a line for each filled-in field and each note. The forms of *pdf* must be initialised."""
     lines: dict[str, None] = {}
-    for index in range(min(pdfium_c.FPDFPage_GetAnnotCount(page), _MOST_ANNOTATIONS)):
+    for index in range(min(pdfium_c.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
         annotation = pdfium_c.FPDFPage_GetAnnot(page, index)
         if not annotation:
             continue
@@ -71,7 +71,7 @@ def _value(forms: Any, annotation: Any) -> str:
 
 
 def _chosen(forms: Any, annotation: Any) -> Iterator[str]:
-    for index in range(min(pdfium_c.FPDFAnnot_GetOptionCount(forms, annotation), _MOST_OPTIONS)):
+    for index in range(min(pdfium_c.FPDFAnnot_GetOptionCount(forms, annotation), _MAX_OPTIONS)):
         if pdfium_c.FPDFAnnot_IsOptionSelected(forms, annotation, index):
             yield _string(lambda *to, at=index: pdfium_c.FPDFAnnot_GetOptionLabel(forms, annotation, at, *to))
 

@@ -12,27 +12,27 @@ import pypdfium2.raw as pdfium_c
 from text.extract.base import TextBuilder, page_ranges
 
 _OCR_SCALE = 300 / 72
-_MOST_OCR_PIXELS = 40_000_000
-_MOST_PRINTED_ON_SCAN = 200  # characters: a stamp, a page number
-_LEAST_OF_PICTURE = 0.5  # of the page's area
-_MOST_PICTURES = 1000
+_MAX_OCR_PIXELS = 40_000_000
+_MAX_CHARS_ON_SCAN = 200  # characters: a stamp, a page number
+_MIN_PICTURE_SHARE = 0.5  # of the page's area
+_MAX_PICTURES = 1000
 
 
 def is_picture(page: Any, *, chars: int) -> bool:
     """Is the page a scan, with little or no text?"""
-    if chars > _MOST_PRINTED_ON_SCAN:
+    if chars > _MAX_CHARS_ON_SCAN:
         return False
-    pictures = list(islice(page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE]), _MOST_PICTURES))
+    pictures = list(islice(page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE]), _MAX_PICTURES))
     if not chars or not pictures:
         return bool(pictures)
     width, height = page.get_size()
-    return sum(map(_area, pictures)) >= _LEAST_OF_PICTURE * float(width * height)
+    return sum(map(_area, pictures)) >= _MIN_PICTURE_SHARE * float(width * height)
 
 
 def picture_of(page: Any) -> bytes:
     """Renders a page as a grey picture, PGM."""
     width, height = page.get_size()
-    scale = min(_OCR_SCALE, (_MOST_OCR_PIXELS / max(width * height, 1)) ** 0.5)
+    scale = min(_OCR_SCALE, (_MAX_OCR_PIXELS / max(width * height, 1)) ** 0.5)
     bitmap = page.render(scale=scale, grayscale=True)
     try:
         pixels = bytes(bitmap.buffer)

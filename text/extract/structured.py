@@ -14,7 +14,7 @@ from text.extract.kinds import JSON, NOTEBOOK, TEXT, XML
 from text.extract.markup import write_html
 from text.extract.plain import Decoded, declared_in_markup, decoded
 
-_MOST_BAD_LINES = 0.1
+_MAX_BAD_LINES = 0.1
 _TAGS = re.compile(r"</?(?:p|br|div|a|b|i|em|strong|span|ul|ol|li|h[1-6]|img|table)\b[^<>]*>", re.IGNORECASE)
 _NOT_TEXT = {"script", "style"}
 
@@ -79,7 +79,7 @@ def _parsed(text: str, out: TextBuilder) -> Any:
         except ValueError:
             values.append(line.strip())
             bad += 1
-    if bad > _MOST_BAD_LINES * len(lines):
+    if bad > _MAX_BAD_LINES * len(lines):
         raise ValueError("it is no JSON")
     if bad:
         out.warn("not_well_formed", f"{bad} of its {len(lines)} lines are no JSON: they are kept as they stand.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-MOST_COLUMNS = 500
+MAX_COLUMNS = 500
 _LONGEST_REPEATED = 200
 
 
@@ -43,7 +43,7 @@ class Grid:
             self.begin_row()
         self._fill()
         row, cell = self._rows[-1], Cell(text)
-        wide = min(columns, MOST_COLUMNS - len(row))
+        wide = min(columns, MAX_COLUMNS - len(row))
         for part in (cell, *(Cell() for _ in range(wide - 1))):
             if rows > 1:
                 self._tall[len(row)] = len(self._rows) + rows - 2, part
@@ -52,7 +52,7 @@ class Grid:
 
     def skip(self, columns: int) -> None:
         """Skips columns that have no cell in this row."""
-        self._rows[-1] += [Cell() for _ in range(min(columns, MOST_COLUMNS))]
+        self._rows[-1] += [Cell() for _ in range(min(columns, MAX_COLUMNS))]
 
     def continue_cell(self, *, columns: int = 1) -> None:
         """Adds a cell that is merged into the one above it, as Word and PowerPoint write it."""

@@ -15,7 +15,7 @@ from text.extract.markup import write_html
 from text.extract.numbering import BULLET, W, WordNumbers
 from text.extract.packages import Package, R, open_package
 from text.extract.plain import declared_in_markup, decoded
-from text.extract.tables import MOST_COLUMNS, Grid
+from text.extract.tables import MAX_COLUMNS, Grid
 
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
@@ -28,7 +28,7 @@ _DRAWINGS = {f"{W}drawing", f"{W}pict", f"{W}object"}
 _LAID_OUT_BREAK = f"{W}lastRenderedPageBreak"
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 _NOTES = ("footnotes", "endnotes")
-_DEEPEST_STYLE = 10
+_MAX_STYLE_DEPTH = 10
 
 
 def read_docx(content: bytes, bounds: Bounds) -> ExtractedText:
@@ -162,7 +162,7 @@ def _heading_levels(styles: Any) -> dict[str | None, int]:
 
 def _level(style: Any, by_id: dict[str | None, Any]) -> int:
     """Returns 1 to 9 for a heading style, or one based on it; 0 for others."""
-    for _ in range(_DEEPEST_STYLE):
+    for _ in range(_MAX_STYLE_DEPTH):
         if style is None:
             break
         name = _value(style, "name") or ""
@@ -221,7 +221,7 @@ def _is_merged(properties: Any, name: str) -> bool:
 
 def _count(properties: Any, name: str, otherwise: int) -> int:
     value = _value(properties, name) or ""
-    return min(int(value), MOST_COLUMNS) if value.isascii() and value.isdigit() else otherwise
+    return min(int(value), MAX_COLUMNS) if value.isascii() and value.isdigit() else otherwise
 
 
 def _value(parent: Any, name: str) -> str | None:
