@@ -11,11 +11,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
+    GetPydanticSchema,
     ValidationInfo,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import no_info_plain_validator_function
 
 from api.limits import MAX_ERRORS_LISTED
 from api.strings import as_json, as_name, at_most
@@ -53,8 +54,14 @@ TenantInBody = Annotated[
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Vector = Annotated[list[Number], Field(fail_fast=True, max_length=MAX_DIMENSIONS)]
-_Filters = Annotated[dict[str, Any], Field(max_length=MAX_CONDITIONS)]
-Filters = Annotated[Filter | None, PlainValidator(_filter, json_schema_input_type=_Filters | None)]
+_FiltersIn = Annotated[dict[str, Any], Field(max_length=MAX_CONDITIONS)] | None
+Filters = Annotated[
+    Filter | None,
+    GetPydanticSchema(
+        lambda _source, handler: no_info_plain_validator_function(_filter, json_schema_input_schema=handler(_FiltersIn))
+    ),
+]
+"""A filter, as parsed. A PlainValidator would publish the classes of the tree in the OpenAPI document."""
 
 UtcTime = Annotated[AwareDatetime, AfterValidator(storable)]
 """A time with its zone, converted to UTC, refused where it could not be stored."""

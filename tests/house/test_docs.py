@@ -124,6 +124,18 @@ def fields_of_requests() -> set[str]:
     return in_paths_and_headers | {field for each in bodies for field in each["properties"]}
 
 
+def test_the_openapi_document_describes_only_what_a_path_takes_or_answers() -> None:
+    document = create_app().openapi()
+    schemas = document["components"]["schemas"]
+    reached: set[str] = set()
+    waiting = [document["paths"], {key: each for key, each in document["components"].items() if key != "schemas"}]
+    while waiting:
+        names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(waiting.pop()))) - reached
+        reached |= names
+        waiting += [schemas[name] for name in names]
+    assert set(schemas) == reached
+
+
 def test_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= LONGEST_README
 
