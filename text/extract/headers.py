@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from email.errors import HeaderParseError
 from email.header import decode_header
 from urllib.parse import unquote_to_bytes
 
@@ -19,7 +20,7 @@ def header_text(raw: str | None) -> str:
         return line
     try:
         parts = decode_header(line)
-    except ValueError:
+    except (ValueError, HeaderParseError):
         return line
     return "".join(
         part if isinstance(part, str) else decoded(part, charset).text if charset else part.decode("raw_unicode_escape")

@@ -48,11 +48,11 @@ class NumberFormat:
         if value < 0 or not float(value).is_integer():
             return None
         digits = str(int(value)).zfill(sum(count for _, count in self.groups))
-        text = self.suffix
-        for literal, count in reversed(self.groups):
+        text, (first, _) = self.suffix, self.groups[0]
+        for literal, count in reversed(self.groups[1:]):
             text = f"{literal}{digits[-count:]}{text}"
             digits = digits[:-count]
-        return f"{digits}{text}"
+        return f"{first}{digits}{text}"
 
 
 def plain(value: float) -> str:
