@@ -35,7 +35,7 @@ def shifted(time: datetime, *, days: float = 0.0, seconds: float = 0.0) -> datet
     try:
         moment = time + timedelta(days=days, seconds=seconds)
     except OverflowError:
-        return LATEST if days + seconds > 0 else EARLIEST
+        return LATEST if days * 86_400 + seconds > 0 else EARLIEST
     return min(max(moment, EARLIEST), LATEST)
 
 

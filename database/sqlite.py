@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 WAL_BYTES_BEFORE_CHECKPOINT = 4 << 20
 BUSY_TIMEOUT_MS = 10_000
+_RETRY_SECONDS = 0.01
 
 
 def open_sqlite(url: URL) -> Engine:
@@ -72,13 +74,27 @@ def _require_folder(file: str | None) -> None:
         raise DatabaseUnavailable(f"The folder of the database file {file} does not exist: create it first.")
 
 
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Waits for others that switch the same new file, which SQLite's own timeout does not always do."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
+
+
 def _configure(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # on_begin() below sends BEGIN instead
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        _switch_to_wal(connection)
         for pragma in (
-            f"busy_timeout = {BUSY_TIMEOUT_MS}",
-            "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
             "wal_autocheckpoint = 0",

@@ -50,9 +50,9 @@ def folded(text: str) -> str:
     if small.isascii():
         return small
     bare = _MARKS.sub("", unicodedata.normalize("NFKD", _RAISED.sub(" ", small.translate(_FOLDS))))
-    composed = unicodedata.normalize("NFKC", bare).casefold()  # again: ㎒ becomes MHz
-    for apart, together in _RECOMPOSED.items():
-        composed = composed.replace(apart, together)
+    composed = unicodedata.normalize("NFKC", bare).casefold().translate(_FOLDS)  # again: ㎒ has become MHz, and ǽ æ
+    for parts, whole in _RECOMPOSED.items():
+        composed = composed.replace(parts, whole)
     return composed
 
 

@@ -94,7 +94,7 @@ def _json_query(number: int, line: str) -> tuple[str, str]:
     except strict_json.NotJson as error:
         raise Invalid(f"Line {number} is not valid JSON ({error}).") from error
     query_id, text = query.get("_id"), query.get("text")
-    if not isinstance(query_id, str | int) or not isinstance(text, str):
+    if not isinstance(query_id, str | int) or isinstance(query_id, bool) or not isinstance(text, str):
         raise Invalid(f'Line {number} has no "_id" or no "text".')
     return str(query_id), text
 

@@ -91,7 +91,10 @@ def test_a_host_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pyte
 def test_a_user_who_may_not_make_tables_is_told_what_to_do(postgres: PostgresServer, url: str, tmp_path: Path) -> None:
     with postgres.role() as name:
         settings = settings_in(tmp_path, database_url=make_url(url).set(username=name).render_as_string())
-        with pytest.raises(DatabaseUnavailable, match=r"run manage\.py migrate as a user who has it"), open_runtime(settings):
+        with (
+            pytest.raises(DatabaseUnavailable, match=r"run manage\.py migrate as a user who has it"),
+            open_runtime(settings),
+        ):
             pass
 
 

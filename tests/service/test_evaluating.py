@@ -293,6 +293,8 @@ def test_what_is_written_as_a_run_is_read_again() -> None:
 def test_lines_may_have_a_head_and_end_as_they_like() -> None:
     assert read_queries("query_id\ttext\r\n7\tA\u2028B\r\n") == {"7": "A\u2028B"}
     assert read_queries('{"_id": 7, "text": "seven"}\n\n') == {"7": "seven"}
+    with pytest.raises(Invalid, match="Line 1"):
+        read_queries('{"_id": true, "text": "yes"}')
     assert read_queries('{"_id": "query", "text": "A query is an id too."}') == {"query": "A query is an id too."}
     assert read_queries("\n_id\ttext\n7\tseven") == {"7": "seven"}
     assert read_qrels("\r\nquery-id\tcorpus-id\tscore\r\n7\td1\t1") == {"7": {"d1": 1}}

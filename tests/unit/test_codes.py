@@ -98,6 +98,8 @@ def test_names_with_signs_are_spelled_out_and_other_signs_stay(text: str, named:
         ("10²", "10 2"),
         ("½", "1\u20442"),
         ("№ 5", "no 5"),
+        ("Ǽ ǿ ᴭ", "ae o ae"),
+        ("\ufb90\u062a\u0627\u0628", "\u0643\u062a\u0627\u0628"),
         ("o\ufb03ce", "office"),
         ("İstanbul", "istanbul"),
         ("ΟΔΌΣ", "οδοσ"),
@@ -115,7 +117,7 @@ def test_letters_have_one_case_no_accents_and_one_set_of_digits(text: str, small
     assert folded(text) == small
 
 
-@given(st.text(st.characters(max_codepoint=0x1C3) | st.sampled_from(SIGNS)))
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.characters(max_codepoint=0x24F) | st.sampled_from(SIGNS)))
 def test_folding_folded_text_changes_nothing(text: str) -> None:
     assert folded(folded(text)) == folded(text)
 

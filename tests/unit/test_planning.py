@@ -207,6 +207,7 @@ def test_a_shifted_time_can_be_stored_and_lies_on_the_side_it_was_shifted_to(tim
     assert EARLIEST <= moment <= LATEST
     assert moment >= time if seconds >= 0 else moment <= time
     assert shifted(time, days=seconds) >= moment if seconds >= 0 else shifted(time, days=seconds) <= moment
+    assert shifted(time, days=1e9 - 1, seconds=-1e10) == LATEST
 
 
 def test_a_synced_folder_is_closed_again_and_a_missing_one_is_an_error(tmp_path: Path) -> None:

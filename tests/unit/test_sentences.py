@@ -138,6 +138,8 @@ def test_a_blank_line_or_a_form_feed_ends_a_paragraph(text: str, expected: list[
     [
         ("# Bolts", "Bolts"),
         ("#\tBolts ###", "Bolts"),
+        ("# Notes on C#", "Notes on C#"),
+        ("# Notes on C# ##", "Notes on C#"),
         ("Bolts\n=", "Bolts"),
         ("Bolts\n--", "Bolts"),
         ("####### Bolts", None),

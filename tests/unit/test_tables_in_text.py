@@ -136,6 +136,7 @@ def test_of_nested_html_tables_only_the_inner_one_is_a_table() -> None:
         ([], "title"),
         (["kg", "", "m³"], "header units"),
         (["km/h", "°C"], "header units"),
+        (["n/a", "N/A"], "header"),
         (["[row]", "(pcs)"], "header units"),
         (["kg", "Bolt"], "header"),
         (["(as far as is known)", "kg"], "header"),

@@ -16,7 +16,7 @@ from text.chunkers.borders import BLANK_LINE, PROSE, lines
 from text.chunkers.stretches import Border, Stretch
 from text.chunkers.tables import Table, begins_table, is_long, table_at, table_segments
 
-_ATX = re.compile(r"(#{1,6})[ \t]++([^\r\n]*[^\s#])")
+_ATX = re.compile(r"(#{1,6})[ \t]++([^\r\n]*[^\s#]#*)(?=\s|$)")
 _UNDERLINE = re.compile(r"=++\Z|--++\Z")
 _NUMBER = re.compile(r"\d{1,3}((?:\.\d{1,3}){1,5})\.?[ \t]+[^\W\d_]")
 _FENCE = re.compile(r"`{3,}+(?![^\r\n]*`)|~{3,}+")

@@ -122,7 +122,8 @@ def are_units(cells: Sequence[str]) -> bool:
 def _is_unit(cell: str) -> bool:
     if _IN_BRACKETS.fullmatch(cell):
         return True
-    return all(part.strip().casefold() in _UNITS for part in cell.split("/"))
+    parts = [part.strip().casefold() for part in cell.split("/")]
+    return parts != ["n", "a"] and all(part in _UNITS for part in parts)
 
 
 def _repeatable(source: Source, table: Table) -> Stretch | None:
