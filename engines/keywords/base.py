@@ -49,16 +49,12 @@ class KeywordStore(Follower, Protocol):
 
 
 class InvertedFile(Protocol):
-    """Looks up rows of *keywords* by lexeme in one kind of database, which keeps it in step with the rows."""
+    """Looks up a project's rows of *keywords* by lexeme, in one transaction of one kind of database."""
 
-    def number(self, session: Session, project: Project) -> int:
-        """The number that distinguishes the project's postings where one file holds all projects; else 0."""
+    def insert(self, rows: Sequence[tuple[int, int, list[str]]]) -> None:
+        """Rows of faiss_id, length in words, and lexemes."""
         ...
 
-    def insert(self, session: Session, project: Project, rows: Sequence[tuple[int, int, list[str]]]) -> None:
-        """Rows of faiss_id, posting and lexemes."""
-        ...
-
-    def postings(self, session: Session, project: Project, lexemes: Sequence[str]) -> list[Ids]:
+    def postings(self, lexemes: Sequence[str]) -> list[Ids]:
         """The postings of each lexeme, in any order."""
         ...

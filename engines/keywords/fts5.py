@@ -7,37 +7,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from domain import Ids
+from engines.keywords.lexemes import posting
 from models import Project
 
 
+@dataclass(frozen=True, slots=True)
 class Fts5File:
-    def number(self, session: Session, project: Project) -> int:
-        """Assigned under SQLite's write lock."""
-        if project.keywords_number is None:
-            largest = session.scalar(select(func.max(Project.keywords_number)))
-            project.keywords_number = (largest or 0) + 1
-        return project.keywords_number
+    session: Session
+    project: Project
 
-    def insert(self, session: Session, project: Project, rows: Sequence[tuple[int, int, list[str]]]) -> None:
-        key = {"team_id": project.team_id, "project_id": project.id}
-        session.execute(
+    def insert(self, rows: Sequence[tuple[int, int, list[str]]]) -> None:
+        key = {"team_id": self.project.team_id, "project_id": self.project.id}
+        number = self._number()
+        self.session.execute(
             _INSERT,
             [
-                {**key, "faiss_id": faiss_id, "posting": posting, "lexemes": " ".join(lexemes)}
-                for faiss_id, posting, lexemes in rows
+                {
+                    **key,
+                    "faiss_id": faiss_id,
+                    "posting": posting(number, faiss_id, length),
+                    "lexemes": " ".join(lexemes),
+                }
+                for faiss_id, length, lexemes in rows
             ],
         )
 
-    def postings(self, session: Session, project: Project, lexemes: Sequence[str]) -> list[Ids]:  # noqa: ARG002
+    def _number(self) -> int:
+        """The number that distinguishes the project's postings from others'. Assigned under SQLite's write lock."""
+        if self.project.keywords_number is None:
+            largest = self.session.scalar(select(func.max(Project.keywords_number)))
+            self.project.keywords_number = (largest or 0) + 1
+        return self.project.keywords_number
+
+    def postings(self, lexemes: Sequence[str]) -> list[Ids]:
         """Fetched as one text per lexeme: a row per posting would cost ten times as much."""
         quoted = json.dumps([f'"{lexeme}"' for lexeme in lexemes])
-        rows = session.execute(_POSTINGS, {"lexemes": quoted})
+        rows = self.session.execute(_POSTINGS, {"lexemes": quoted})
         return [np.fromstring(row[0], np.int64, sep=",") if row[0] else np.empty(0, np.int64) for row in rows]
 
 

@@ -10,4 +10,4 @@ from engines.keywords.tsvector import TsvectorFile
 
 
 def open_keywords(database: Database) -> KeywordStore:
-    return KeywordTable(database, Fts5File() if database.kind is DatabaseKind.SQLITE else TsvectorFile())
+    return KeywordTable(database, Fts5File if database.kind is DatabaseKind.SQLITE else TsvectorFile)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from database.batching import batched
 from database.engine import Database
 from domain import ChunkContent, Hit, Ids
+from engines.follower import Advance
 from engines.keywords.base import BEHIND, InvertedFile
 from engines.keywords.lexemes import lexemes, lexemes_of, posting
 from engines.keywords.scoring import bm25
@@ -29,9 +30,9 @@ ROWS_PER_STEP = 500
 
 
 class KeywordTable:
-    def __init__(self, database: Database, file: InvertedFile) -> None:
+    def __init__(self, database: Database, open_file: Callable[[Session, Project], InvertedFile]) -> None:
         self.database = database
-        self.file = file
+        self.open_file = open_file
 
     def search(
         self,
@@ -50,20 +51,18 @@ class KeywordTable:
     def is_behind(self, snapshot: Snapshot) -> bool:
         return snapshot.project.keywords_seq != snapshot.project.seq
 
-    def follow(self, session: Session, project: Project, *, publications: int) -> None:  # noqa: ARG002
+    def follow(self, advance: Advance) -> None:
         """A row that is behind stays behind: missed publications are not repeated."""
-        if project.keywords_seq == project.seq - publications:
-            project.keywords_seq = project.seq
+        if advance.project.keywords_seq == advance.previous_seq:
+            advance.project.keywords_seq = advance.project.seq
 
     def show(self, session: Session, project: Project, chunks: Sequence[ChunkContent]) -> None:
-        number, rows = self.file.number(session, project), []
+        rows = []
         for chunk in chunks:
             chunk_words = words(embedded_text(chunk.text, chunk.header))
-            rows.append(
-                (chunk.faiss_id, posting(number, chunk.faiss_id, len(chunk_words)), lexemes(project, chunk_words))
-            )
+            rows.append((chunk.faiss_id, len(chunk_words), lexemes(project, chunk_words)))
         if rows:
-            self.file.insert(session, project, rows)
+            self.open_file(session, project).insert(rows)
 
     def hide(self, session: Session, project: Project, ids: Sequence[int]) -> None:
         for batch in batched(ids, ROWS_PER_STEP):
@@ -103,7 +102,8 @@ class KeywordTable:
         if self.is_behind(snapshot):
             postings = _postings_from_texts(session, snapshot.project, all_lexemes)
         else:
-            postings = dict(zip(all_lexemes, self.file.postings(session, snapshot.project, all_lexemes), strict=True))
+            file = self.open_file(session, snapshot.project)
+            postings = dict(zip(all_lexemes, file.postings(all_lexemes), strict=True))
         return {word: [postings[lexeme] for lexeme in word_lexemes] for word, word_lexemes in lexemes_by_word.items()}
 
 

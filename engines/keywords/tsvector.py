@@ -6,32 +6,38 @@ Postgres' own parser and ranking are not used: ts_rank ignores how rare a word i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from domain import Ids
+from engines.keywords.lexemes import posting
 from models import Project
 
 
+@dataclass(frozen=True, slots=True)
 class TsvectorFile:
-    def number(self, session: Session, project: Project) -> int:  # noqa: ARG002
-        return 0
+    session: Session
+    project: Project
 
-    def insert(self, session: Session, project: Project, rows: Sequence[tuple[int, int, list[str]]]) -> None:
+    def insert(self, rows: Sequence[tuple[int, int, list[str]]]) -> None:
         """One statement for all rows."""
-        ids, postings, lexemes = zip(*rows, strict=True)
-        columns = {"ids": list(ids), "postings": list(postings), "lexemes": [" ".join(each) for each in lexemes]}
-        session.execute(_INSERT, {"team_id": project.team_id, "project_id": project.id, **columns})
+        columns = {
+            "ids": [faiss_id for faiss_id, _, _ in rows],
+            "postings": [posting(0, faiss_id, length) for faiss_id, length, _ in rows],
+            "lexemes": [" ".join(lexemes) for _, _, lexemes in rows],
+        }
+        self.session.execute(_INSERT, {"team_id": self.project.team_id, "project_id": self.project.id, **columns})
 
-    def postings(self, session: Session, project: Project, lexemes: Sequence[str]) -> list[Ids]:
+    def postings(self, lexemes: Sequence[str]) -> list[Ids]:
         result = [np.empty(0, np.int64)] * len(lexemes)
-        session.execute(_BY_LEXEME)
+        self.session.execute(_BY_LEXEME)
         quoted = [f"'{lexeme}'" for lexeme in lexemes]
-        for number, postings in session.execute(_POSTINGS, {"lexemes": quoted, "team_id": project.team_id}):
+        for number, postings in self.session.execute(_POSTINGS, {"lexemes": quoted, "team_id": self.project.team_id}):
             result[number - 1] = np.frombuffer(postings, ">i8").astype(np.int64)
-        session.execute(_RESET)
+        self.session.execute(_RESET)
         return result
 
 

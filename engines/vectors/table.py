@@ -22,6 +22,7 @@ from database.batching import batched
 from database.dialects import insert_or_ignore
 from database.engine import Database
 from domain import BuildResult, ChunkContent, Hit, Ids, Partition, Vectors
+from engines.follower import Advance
 from engines.vectors.base import Growth, Hits
 from engines.vectors.graphs import Graph, ensure_graph, graph_of
 from engines.vectors.searching import keep_allowed, nearest, nearest_by_graph, nearest_of
@@ -74,13 +75,13 @@ class TableStore:
         """When the partition grew beyond exact search: its graph may not exist yet."""
         return growth.live_chunks > self.exact_up_to >= growth.built_chunks
 
-    def follow(self, session: Session, project: Project, *, publications: int) -> None:
+    def follow(self, advance: Advance) -> None:
         """A row that is behind stays behind: missed publications are not repeated."""
-        if publications:
-            is_current = IndexRow.vectors_seq == project.seq - publications
-            session.execute(
-                update(IndexRow).where(row_of(_serving_partition(project)), is_current).values(vectors_seq=project.seq)
-            )
+        if advance.publications:
+            is_serving = row_of(_serving_partition(advance.project))
+            is_current = IndexRow.vectors_seq == advance.previous_seq
+            change = update(IndexRow).where(is_serving, is_current).values(vectors_seq=advance.project.seq)
+            advance.session.execute(change)
 
     def show(self, session: Session, project: Project, chunks: Sequence[ChunkContent]) -> None:
         key = _serving_partition(project)

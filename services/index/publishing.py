@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from database.batching import batched
 from domain import ChunkContent, Partition
-from engines.follower import Follower
+from engines.follower import Advance, Follower
 from engines.vectors.base import Growth, VectorStore
 from job_queue import JobQueue
 from models import Chunk, Doc, DocStatus, EmbeddingVersion, IndexRow, Project, Revision, RevisionStatus, utc_now
@@ -47,7 +47,7 @@ class Publisher:
         )
         row = session.scalars(query, execution_options={"populate_existing": True}).one()
         for follower in self.followers:
-            follower.follow(session, row, publications=publications)
+            follower.follow(Advance(session, row, publications))
         return row, row.next_faiss_id - chunks
 
     def start_with_version(self, session: Session, project: Project, version: str) -> None:

@@ -33,13 +33,9 @@ def draft(doc: NewDoc, model: Embedder | None, *, chunk_tokens: int, max_chunks:
     return Draft(doc, doc.content_hash, recipe, tuple(spans), tuple(headers), keys, warnings)
 
 
-def _no_tokens(text: str) -> int:  # noqa: ARG001
-    return 0
-
-
 def _spans(doc: NewDoc, chunk_tokens: int, model: Embedder | None) -> list[Span]:
     if doc.chunks or model is None:
-        return spans_of(doc.chunks, count_tokens=model.count_tokens if model is not None else _no_tokens)
+        return spans_of(doc.chunks, count_tokens=model.count_tokens if model is not None else None)
     return chunk(
         doc.text,
         doc.chunk_strategy,

@@ -54,13 +54,13 @@ def joined_text(chunks: Sequence[OwnChunk]) -> str:
     return SEPARATOR.join(chunk.text for chunk in chunks)
 
 
-def spans_of(chunks: Sequence[OwnChunk], *, count_tokens: CountTokens) -> list[Span]:
-    """Returns the positions of the chunks in the joined text."""
+def spans_of(chunks: Sequence[OwnChunk], *, count_tokens: CountTokens | None) -> list[Span]:
+    """Returns the positions of the chunks in the joined text. Without *count_tokens*, each has 0 tokens."""
     spans: list[Span] = []
     start = 0
     for chunk in chunks:
         end = start + len(chunk.text)
-        tokens = count_tokens(chunk.text)
+        tokens = count_tokens(chunk.text) if count_tokens is not None else 0
         spans.append(Span(start, end, chunk.text, tokens, page_start=chunk.page, page_end=chunk.page))
         start = end + len(SEPARATOR)
     return spans
