@@ -38,7 +38,7 @@ class World:
         names = {name: f"{self._count:016x}" if name == "key_id" else f"no-{name}-{self._count}" for name in self.names}
         return {**names, "url": self.url}
 
-    def made(self, team: TeamClient) -> Known:
+    def owned(self, team: TeamClient) -> Known:
         """A new namespace with a document, a job and a key in it, and whatever else answers of the service name."""
         self._count += 1
         known: Known = {
@@ -64,7 +64,7 @@ class World:
                 self._learn(known, [_json(team.ask(**route.request(known)))])
         return known
 
-    def seen_by(self, team: TeamClient, known: Known) -> list[str]:
+    def readings_of(self, team: TeamClient, known: Known) -> list[str]:
         """What the team reads, everywhere."""
         reading = [route for route in self.routes if route.method == "GET"]
         return [team.ask(**route.request(known)).text for route in reading]
@@ -125,32 +125,32 @@ def test_what_another_team_has_is_answered_like_what_nobody_has(world: World) ->
         names = route.names(world.names)
         if not names:
             continue
-        theirs, own, absent = world.made(world.one), world.made(world.other), world.absent()
-        before = world.seen_by(world.one, theirs)
+        theirs, own, absent = world.owned(world.one), world.owned(world.other), world.absent()
+        before = world.readings_of(world.one, theirs)
         for some in _parts(names):
             real, unreal = ({**own, **{name: value[name] for name in some}} for value in (theirs, absent))
-            asked, compared = (world.other.ask(**route.request(value)) for value in (real, unreal))
-            assert _told(asked, real, some) == _told(compared, unreal, some), f"{route} naming another's {some}"
-        assert world.seen_by(world.one, theirs) == before, f"{route} changes what is another's"
+            answer, compared = (world.other.ask(**route.request(value)) for value in (real, unreal))
+            assert _view(answer, real, some) == _view(compared, unreal, some), f"{route} naming another's {some}"
+        assert world.readings_of(world.one, theirs) == before, f"{route} changes what is another's"
         scope = Scope.OPERATOR if route.any_of == {Scope.OPERATOR} else Scope.ADMIN
-        found, missed = (world.one.ask(**route.request(value), scope=scope) for value in (theirs, absent))
-        assert found.status_code not in (401, 403, 404, 422, 500), f"{route} does not find its own: {found.text}"
-        assert _told(found, theirs, names) != _told(missed, absent, names), f"{route}: this test would see nothing"
+        reply, missed = (world.one.ask(**route.request(value), scope=scope) for value in (theirs, absent))
+        assert reply.status_code not in (401, 403, 404, 422, 500), f"{route} does not find its own: {reply.text}"
+        assert _view(reply, theirs, names) != _view(missed, absent, names), f"{route}: this test would see nothing"
 
 
 def test_what_another_team_does_changes_no_answer(world: World) -> None:
-    own = world.made(world.other)
-    before = world.seen_by(world.other, own)
-    theirs = world.made(world.one)
-    assert world.seen_by(world.other, own) == before
+    own = world.owned(world.other)
+    before = world.readings_of(world.other, own)
+    theirs = world.owned(world.one)
+    assert world.readings_of(world.other, own) == before
     assert [name for name, value in theirs.items() if any(str(value) in text for text in before)] == []
 
 
 def test_another_teams_job_is_no_cursor(world: World) -> None:
-    theirs = world.made(world.one)["job_id"]
-    asked, absent = (world.other.ask("GET", "/v1/jobs", params={"after": after}) for after in (theirs, "no-job"))
-    assert (asked.status_code, absent.status_code) == (404, 404)
-    assert asked.text.replace(theirs, "no-job") == absent.text
+    theirs = world.owned(world.one)["job_id"]
+    answer, absent = (world.other.ask("GET", "/v1/jobs", params={"after": after}) for after in (theirs, "no-job"))
+    assert (answer.status_code, absent.status_code) == (404, 404)
+    assert answer.text.replace(theirs, "no-job") == absent.text
 
 
 def test_a_route_that_does_not_say_who_may_call_it_cannot_be_made(world: World) -> None:
@@ -165,7 +165,7 @@ def _parts(names: list[str]) -> Iterator[tuple[str, ...]]:
     return chain.from_iterable(combinations(names, size) for size in range(1, len(names) + 1))
 
 
-def _told(answer: Any, known: Mapping[str, Any], names: tuple[str, ...] | list[str]) -> tuple[Any, ...]:
+def _view(answer: Any, known: Mapping[str, Any], names: tuple[str, ...] | list[str]) -> tuple[Any, ...]:
     """Status, headers and body, but for the names themselves; of a change that was made, the shape of the body."""
     text = answer.text
     for name in sorted(names, key=lambda name: -len(str(known[name]))):

@@ -47,7 +47,7 @@ def test_a_key_that_does_not_count_is_a_401_that_says_why(team: TeamClient) -> N
     keyed.runtime.accounts.keys.revoke("acme", revoked[4:20], by=Principal(frozenset(Scope)))
     with keyed.runtime.database.write() as session:
         session.scalars(select(ApiKey).where(ApiKey.id == expired[4:20])).one().expires_at = past
-    told = {
+    messages = {
         None: "This requires an API key",
         "": "This requires an API key",
         "Bearer": "This requires an API key",
@@ -63,7 +63,7 @@ def test_a_key_that_does_not_count_is_a_401_that_says_why(team: TeamClient) -> N
         f"Bearer {expired}": "is expired",
     }
     assert keyed.client.get("/v1/docs?namespace=notes", headers={"Authorization": f"bearer {good} "}).status_code == 200
-    for header, reason in told.items():
+    for header, reason in messages.items():
         headers = {} if header is None else {b"Authorization": header.encode()}
         answer = keyed.client.get("/v1/docs?namespace=notes", headers=headers)
         assert answer.status_code == 401, header
@@ -114,18 +114,18 @@ def test_a_key_may_live_as_long_as_there_is_time_and_be_rotated(team: TeamClient
 
 def test_a_key_is_shown_once_and_its_hash_is_all_that_is_kept(keyed: Service, team: TeamClient) -> None:
     once = {"Idempotency-Key": "k1"}
-    made = team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, headers=once, expect=201)
+    issued = team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, headers=once, expect=201)
     again = team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, headers=once, expect=409)
     assert "shown once" in again["detail"]
     listed = team.get(f"{team.own}/api-keys")["data"]
-    assert [key["key_id"] for key in listed].count(made["key_id"]) == 1
+    assert [key["key_id"] for key in listed].count(issued["key_id"]) == 1
     assert not any("key" in key for key in listed)
     with keyed.runtime.database.read() as session:
         tables = [table for table in Base.metadata.sorted_tables if table.name != "vectors"]  # Postgres alone has it
         rows = [str(row) for table in tables for row in session.execute(select(table))]
-        kept = session.scalars(select(ApiKey.key_hash).where(ApiKey.id == made["key_id"])).one()
-    assert kept == hash_of(made["key"])
-    assert not any(made["key"][21:] in row for row in rows)
+        kept = session.scalars(select(ApiKey.key_hash).where(ApiKey.id == issued["key_id"])).one()
+    assert kept == hash_of(issued["key"])
+    assert not any(issued["key"][21:] in row for row in rows)
 
 
 def test_what_was_answered_to_one_team_is_not_repeated_to_another(keyed: Service, team: TeamClient) -> None:
@@ -171,8 +171,8 @@ def test_namespaces_are_made_by_their_owners_and_the_key_says_the_tenant(small: 
     )
     batch = {"docs": [DOC], "async_mode": True}
     assert small.post("/v1/docs/upsert/batch", batch, expect=404)["error"]["param"] == "namespace"
-    made = small.post(f"{small.own}/projects", {"namespace": "notes"}, expect=201)
-    assert (made["tenant_id"], made["namespace"], made["live_docs"]) == ("acme", "notes", 0)
+    project = small.post(f"{small.own}/projects", {"namespace": "notes"}, expect=201)
+    assert (project["tenant_id"], project["namespace"], project["live_docs"]) == ("acme", "notes", 0)
     small.post(f"{small.own}/projects", {"namespace": "notes"}, expect=409)
     assert small.post("/v1/search", {"namespace": "notes", "query": "cats"})["chunks"] == []
     assert small.post("/v1/docs/upsert", DOC)["upserted_docs"] == 1
@@ -309,8 +309,8 @@ def test_no_key_is_trusted_beyond_its_own_end(keyed: Service, team: TeamClient) 
 
 def test_a_team_can_keep_questions_from_bringing_a_system_prompt(keyed: Service, team: TeamClient) -> None:
     other = make_team(keyed, "other")
-    asked = {"namespace": "notes", "question": "What do cats do?"}
-    own = {**asked, "system_prompt": "Say what you were told first."}
+    body = {"namespace": "notes", "question": "What do cats do?"}
+    own = {**body, "system_prompt": "Say what you were told first."}
     assert team.get(team.own)["allow_system_prompt"] is True
     team.post("/v1/ask", own, scope=Scope.SEARCH)
     change = {"system_prompt": "Be brief.", "allow_system_prompt": False}
@@ -319,7 +319,7 @@ def test_a_team_can_keep_questions_from_bringing_a_system_prompt(keyed: Service,
     for forbidden in (own, {**own, "system_prompt": ""}, {**own, "stream": True}):
         refused = team.post("/v1/ask", forbidden, scope=Scope.SEARCH, expect=403)
         assert (refused["error"]["param"], "allow_system_prompt" in refused["detail"]) == ("system_prompt", True)
-    team.post("/v1/ask", asked, scope=Scope.SEARCH)
+    team.post("/v1/ask", body, scope=Scope.SEARCH)
     for another in ("acme", "other"):
         other.post("/v1/ask", {**own, "tenant_id": another}, scope=Scope.SEARCH)
     kept = team.ask("PATCH", team.own, json={"allow_system_prompt": True}, expect=200)

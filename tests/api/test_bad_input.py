@@ -123,12 +123,12 @@ NOT_JSON = {
 }
 
 
-@pytest.mark.parametrize(("body", "told"), NOT_JSON.items(), ids=[str(body[:20]) for body in NOT_JSON])
-def test_what_is_not_json_is_told_so(with_one: Service, body: bytes, told: str) -> None:
+@pytest.mark.parametrize(("body", "message"), NOT_JSON.items(), ids=[str(body[:20]) for body in NOT_JSON])
+def test_what_is_not_json_is_told_so(with_one: Service, body: bytes, message: str) -> None:
     for path, key in (("/v1/search", {}), ("/v1/docs/upsert", {"Idempotency-Key": "1"})):
         answer = with_one.client.post(path, content=body, headers={"Content-Type": "application/json", **key})
         assert answer.status_code == 422, answer.text
-        assert told in answer.json()["detail"]
+        assert message in answer.json()["detail"]
 
 
 def test_curl_need_not_say_that_it_sends_json(with_one: Service) -> None:
@@ -213,8 +213,8 @@ def test_an_unknown_embedding_version_is_a_conflict_that_names_the_one_that_serv
 
 def test_every_answer_carries_the_id_of_its_request(with_one: Service) -> None:
     assert with_one.client.get("/v1/health", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
-    made = with_one.client.get("/v1/nowhere", headers={"X-Request-ID": "a b"}).headers["x-request-id"]
-    assert len(made) == 32
+    request_id = with_one.client.get("/v1/nowhere", headers={"X-Request-ID": "a b"}).headers["x-request-id"]
+    assert len(request_id) == 32
 
 
 def test_the_same_idempotency_key_gives_the_same_answer_again(service: Service) -> None:
@@ -256,7 +256,7 @@ def test_a_password_in_the_database_url_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("sqlite:///{}/notes.txt", "not a SQLite database"),
         ("sqlite:///{}/missing/rag.db", "does not exist"),
@@ -265,10 +265,10 @@ def test_a_password_in_the_database_url_is_not_shown() -> None:
         ("sqlite:///{}", "cannot be opened"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_told_at_the_start(tmp_path: Path, url: str, told: str) -> None:
+def test_a_database_that_cannot_be_used_is_told_at_the_start(tmp_path: Path, url: str, message: str) -> None:
     (tmp_path / "notes.txt").write_text("These are notes and no database, for sure. " * 100)
     with (
-        pytest.raises(DatabaseUnavailable, match=told),
+        pytest.raises(DatabaseUnavailable, match=message),
         open_runtime(settings_in(tmp_path, database_url=url.format(tmp_path))),
     ):
         pass
@@ -303,6 +303,6 @@ def test_a_model_that_cannot_be_had_is_told_by_health_and_by_the_call_that_needs
 def test_any_text_can_be_stored_and_asked_for(service: Service, query: str, text: str, doc_id: str) -> None:
     service.upsert(doc_id, text)
     chunks = service.search(query, top_k=1000)["chunks"]
-    shown = [chunk["text"] for chunk in chunks if chunk["doc_id"] == doc_id]
-    assert shown
-    assert all(part in text.replace("\x00", "") for part in shown)
+    texts = [chunk["text"] for chunk in chunks if chunk["doc_id"] == doc_id]
+    assert texts
+    assert all(part in text.replace("\x00", "") for part in texts)

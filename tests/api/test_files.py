@@ -60,14 +60,14 @@ def test_an_uploaded_file_is_found_by_page_and_heading_and_comes_back_as_it_was(
     content = files.pdf()
     answer = send(service, {"fees 2026.pdf": content}, metadata=json.dumps({"year": 2026}))
     doc_id = doc_id_of(PLACE["namespace"], "fees 2026.pdf")
-    told = {
+    expected = {
         "doc_id": doc_id,
         "filename": "fees 2026.pdf",
         "mime_type": "application/pdf",
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    assert (answer["accepted"], answer["docs"]) == (1, [told])
+    assert (answer["accepted"], answer["docs"]) == (1, [expected])
     waiting = service.doc(doc_id)
     assert (waiting["status"], waiting["live_revision"], waiting["job_id"]) == ("uploaded", None, answer["job_id"])
     service.work()
@@ -92,9 +92,9 @@ def test_many_files_are_one_job_and_a_bad_one_costs_only_itself(service: Service
     service.work()
     job = service.job(job_id)
     assert (job["status"], job["progress"]) == ("completed", 100)
-    told = ("docs", "published", "failed", "errors")
+    members = ("docs", "published", "failed", "errors")
     reason = "It is protected by a password: send it without one."
-    assert [job["result"][key] for key in told] == [4, 3, 1, [{"doc_id": "locked", "error": reason}]]
+    assert [job["result"][key] for key in members] == [4, 3, 1, [{"doc_id": "locked", "error": reason}]]
     assert (service.doc("locked")["status"], service.doc("locked")["error"]) == ("failed", reason)
     assert {service.doc(doc_id)["status"] for doc_id in ("pdf", "word", "page")} == {"ready"}
     assert service.doc("word")["mime_type"].endswith("wordprocessingml.document")
@@ -142,10 +142,10 @@ def test_a_file_that_fails_leaves_the_previous_revision_found(service: Service) 
 
 def test_what_a_file_lost_is_told_with_the_document_and_its_job(service: Service) -> None:
     doc = uploaded(service, "a.pdf", files.scanned_pdf(with_text=True), doc_id="mixed")
-    told = ["page 3 is a scan without text: OCR is off."]
-    assert (doc["status"], doc["warnings"]) == ("ready", told)
-    assert doc["warning_details"] == [{"code": "scan_without_text", "message": told[0], "page": 3, "part": None}]
-    assert service.job(doc["job_id"])["result"]["warnings"] == [{"doc_id": "mixed", "warnings": told}]
+    warnings = ["page 3 is a scan without text: OCR is off."]
+    assert (doc["status"], doc["warnings"]) == ("ready", warnings)
+    assert doc["warning_details"] == [{"code": "scan_without_text", "message": warnings[0], "page": 3, "part": None}]
+    assert service.job(doc["job_id"])["result"]["warnings"] == [{"doc_id": "mixed", "warnings": warnings}]
 
 
 def test_text_that_is_sent_later_wins_over_a_file_that_waits(service: Service) -> None:
@@ -188,9 +188,9 @@ BAD: list[tuple[Sent, dict[str, Any], int, str]] = [
 
 def test_a_bad_upload_is_refused_in_words_and_leaves_nothing(tmp_path: Path) -> None:
     with open_service(settings_in(tmp_path, max_upload_mb=1, max_batch_docs=3)) as service:
-        for sent, fields, status, told in BAD:
+        for sent, fields, status, message in BAD:
             problem = send(service, sent, expect=status, **fields)
-            assert told in problem["detail"], problem
+            assert message in problem["detail"], problem
             assert (blobs(service), pending(service)) == ([], [])
         assert service.client.post("/v1/docs/upload", json=PLACE).status_code == 422
         broken = {"content-type": "multipart/form-data; boundary=x"}
@@ -199,7 +199,7 @@ def test_a_bad_upload_is_refused_in_words_and_leaves_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "made", "reason"),
+    ("name", "content_of", "reason"),
     [
         ("bomb.docx", lambda: files.word_bomb(100), "(MAX_TEXT_CHARS)"),
         ("wide.docx", lambda: files.word_bomb(200), "at most 160 MB are unpacked (EXTRACT_MEMORY_MB)"),
@@ -211,12 +211,12 @@ def test_a_bad_upload_is_refused_in_words_and_leaves_nothing(tmp_path: Path) -> 
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_files_that_mean_harm_fail_and_the_worker_goes_on(
-    tmp_path: Path, name: str, made: Callable[[], bytes], reason: str
+    tmp_path: Path, name: str, content_of: Callable[[], bytes], reason: str
 ) -> None:
     settings = settings_in(tmp_path, extract_memory_mb=160, max_text_chars=1_000_000)
     with open_service(settings) as service:
         uploaded(service, "before.txt", b"Dogs bark.")
-        content, before = made(), psutil.Process().memory_info().rss
+        content, before = content_of(), psutil.Process().memory_info().rss
         doc = uploaded(service, name, content)
         assert doc["status"] == "failed"
         assert reason in doc["error"] or "160 MB of memory" in doc["error"]

@@ -85,9 +85,9 @@ def test_lists_are_read_up_to_their_first_wrong_item_and_ten_errors_are_told(
 ) -> None:
     place = {} if path in (BATCH, "/v1/docs/upsert") else {**PLACE}
     detail = service.post(path, {**place, **body}, expect=422)["detail"]
-    told = detail.split("; ")
-    assert len(told) == min(count, 11), detail
-    assert (told[-1] == f"and {count - 10} more, {count} in all") == (count > 10)
+    messages = detail.split("; ")
+    assert len(messages) == min(count, 11), detail
+    assert (messages[-1] == f"and {count - 10} more, {count} in all") == (count > 10)
 
 
 def test_every_list_and_object_of_every_request_states_its_limit() -> None:
@@ -162,7 +162,7 @@ def test_what_json_will_take_is_told_from_its_commas_and_brackets_outside_of_str
 
 
 def test_who_needs_more_than_is_left_waits_behind_those_who_came_before() -> None:
-    async def taken_in_order() -> list[str]:
+    async def admission_order() -> list[str]:
         budget, order = Budget(10), []
 
         async def take(name: str, amount: int) -> None:
@@ -177,7 +177,7 @@ def test_who_needs_more_than_is_left_waits_behind_those_who_came_before() -> Non
         await asyncio.gather(*waiting)
         return order
 
-    assert asyncio.run(taken_in_order()) == ["large", "small"]
+    assert asyncio.run(admission_order()) == ["large", "small"]
 
 
 def test_who_waits_too_long_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,13 +208,13 @@ def api_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def test_fifty_such_bodies_at_once_stop_nobody_and_stay_small(api_of_its_own: Api, kind: str) -> None:
     body, status = BODIES[kind]
     api = api_of_its_own
-    with _watched(api) as seen, ThreadPoolExecutor(AT_ONCE) as clients:
+    with _watched(api) as measurements, ThreadPoolExecutor(AT_ONCE) as clients:
         statuses = [*clients.map(lambda _: _status(api, body), range(AT_ONCE))]
     assert set(statuses) <= {status, 503} and status in statuses
-    waits, rss = seen()
-    told = f"{len(waits)} probes, median {statistics.median(waits):.3f} s, longest {max(waits):.3f} s"
-    sys.stdout.write(f"\n{kind}: {told}; RSS {rss >> 20} MiB\n")
-    assert statistics.median(waits) < 0.25, told
+    waits, rss = measurements()
+    summary = f"{len(waits)} probes, median {statistics.median(waits):.3f} s, longest {max(waits):.3f} s"
+    sys.stdout.write(f"\n{kind}: {summary}; RSS {rss >> 20} MiB\n")
+    assert statistics.median(waits) < 0.25, summary
     assert rss < MAX_RSS
 
 

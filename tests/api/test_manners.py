@@ -45,10 +45,10 @@ def test_options_name_what_a_path_takes_and_only_listed_origins_may_ask(service:
     assert service.client.options("/v1/docs/gulls").headers["allow"] == "GET, DELETE, HEAD, OPTIONS"
     assert service.client.options("/v1/search").headers["allow"] == "POST, OPTIONS"
     assert service.client.options("/v1/nothing").status_code == 404
-    asked = {"Origin": PAGE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-    assert "access-control-allow-origin" not in service.client.options("/v1/search", headers=asked).headers
+    probe = {"Origin": PAGE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    assert "access-control-allow-origin" not in service.client.options("/v1/search", headers=probe).headers
     with service.restarted(cors_origins=f"{PAGE}/, http://localhost:3000") as shared:
-        allowed = shared.client.options("/v1/search", headers=asked)
+        allowed = shared.client.options("/v1/search", headers=probe)
         assert allowed.headers["access-control-allow-origin"] == PAGE
         assert "authorization" in allowed.headers["access-control-allow-headers"]
         refused = shared.client.post("/v1/search", json={}, headers={"Origin": PAGE})
@@ -70,8 +70,8 @@ def test_a_compressed_body_is_unpacked_and_counts_as_what_it_holds(service: Serv
         answer = service.client.post("/v1/docs/upsert", content=packed, headers=GZIP)
         assert answer.status_code == 200, answer.text
     fields = {name: PLACE[name] for name in ("tenant_id", "namespace")}
-    made = service.client.build_request("POST", "/v1/docs/upload", data=fields, files={"file": ("a.txt", b"Terns.")})
-    packed, sent_as = gzip.compress(made.read()), {"Content-Type": made.headers["content-type"]}
+    plain = service.client.build_request("POST", "/v1/docs/upload", data=fields, files={"file": ("a.txt", b"Terns.")})
+    packed, sent_as = gzip.compress(plain.read()), {"Content-Type": plain.headers["content-type"]}
     upload = service.client.post("/v1/docs/upload", content=packed, headers={**GZIP, **sent_as})
     assert upload.status_code == 200, upload.text
 
@@ -110,8 +110,8 @@ def test_offsets_are_those_of_the_text_as_it_was_sent(service: Service) -> None:
     assert len(chunks) > 1
     for chunk in chunks:
         assert text[chunk["char_start"] : chunk["char_end"]].replace("\x00", "\ufffd") == chunk["text"]
-    found = service.post("/v1/search", {**PLACE, "query": "zoe", "mode": "keyword"})
-    assert found["chunks"]
+    answer = service.post("/v1/search", {**PLACE, "query": "zoe", "mode": "keyword"})
+    assert answer["chunks"]
     assert service.client.post("/v1/docs/upsert", json={**DOC, "text": "\x00 \x00"}).status_code == 422
 
 
@@ -126,7 +126,7 @@ def test_a_long_overlap_or_header_leaves_a_chunks_own_text_what_the_model_reads(
             large.post("/v1/docs/upsert", {**DOC, "doc_id": name, "text": text, **more})
             chunks = large.get(f"/v1/docs/{name}/chunks", params=PLACE)["data"]
             model = large.runtime.index.embedding.embedder(large.settings.version)
-            shown = [f"{each['header']}\n\n{each['text']}" if each["header"] else each["text"] for each in chunks]
-            assert max(map(model.count_tokens, shown)) <= model.max_tokens
+            texts = [f"{each['header']}\n\n{each['text']}" if each["header"] else each["text"] for each in chunks]
+            assert max(map(model.count_tokens, texts)) <= model.max_tokens
             assert len(chunks) > 3
             assert all((each["char_start"] < before["char_end"]) == (name == "o") for before, each in pairwise(chunks))

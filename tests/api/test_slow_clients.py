@@ -111,8 +111,8 @@ def test_a_head_within_the_limit_and_a_long_body_behind_it_are_taken(port: int) 
     with closing(connection):
         for body in (SEARCH, b" " * (900 << 10) + SEARCH, SEARCH):
             connection.request("POST", "/v1/search", body, {"X": "x" * (40 << 10)})
-            told = connection.getresponse()
-            assert (told.status, json.loads(told.read())["chunks"]) == (200, [])
+            response = connection.getresponse()
+            assert (response.status, json.loads(response.read())["chunks"]) == (200, [])
 
 
 @pytest.mark.parametrize("path", ["/v1/search", "/v1/docs/upload"])

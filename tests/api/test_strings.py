@@ -72,10 +72,10 @@ def test_no_string_breaks_a_route_and_both_databases_answer_alike(both: list[Tea
     assert answered[0] == answered[1]
     assert {case: status for case, status in answered[0].items() if status >= 500} == {}
     assert len(answered[0]) > 500
-    for case, given in answered[0].items():
+    for case, code in answered[0].items():
         _, _, what = case.partition(" body.")
         if what.endswith(" surrogate") or (what.startswith(LINES) and what.endswith((" CR LF", " NUL", " 1 MB"))):
-            assert given in ((413, 422) if what.endswith(" 1 MB") else (422,)), case  # or longer than the body may be
+            assert code in ((413, 422) if what.endswith(" 1 MB") else (422,)), case  # or longer than the body may be
     assert {answered[0][f"{place} {what}"] for place in NEW_NAMES for what in ("NUL", "CR LF")} == {422}
     assert {answered[0][f"{place} 1 MB"] for place in NEW_NAMES} <= {413, 422}
     assert {answered[0][f"{place} emoji"] for place in NEW_NAMES} == {201}
@@ -83,8 +83,8 @@ def test_no_string_breaks_a_route_and_both_databases_answer_alike(both: list[Tea
 
 
 def status(team: TeamClient, place: Any, sent: str) -> int:
-    found: int = team.ask(**place.request(sent), scope=Scope.OPERATOR).status_code
-    return found
+    status: int = team.ask(**place.request(sent), scope=Scope.OPERATOR).status_code
+    return status
 
 
 def stored(service: Service) -> Iterator[str]:
@@ -120,8 +120,8 @@ def strings_of(schema: dict[str, Any], document: dict[str, Any]) -> Iterator[tup
     if schema.get("type") == "string":
         yield "", schema
     for name, inner in inside.items():
-        for where, found in strings_of(inner, document):
-            yield f"{name}{where}", found
+        for where, spec in strings_of(inner, document):
+            yield f"{name}{where}", spec
 
 
 def test_limits_in_the_document_are_the_settings_of_the_service(tmp_path: Path) -> None:

@@ -35,14 +35,14 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command as an operator does: all it knows is in the environment."""
-    told = {
+    variables = {
         "DATABASE_URL": f"sqlite:///{tmp_path}/rag.db",
         "INDEX_DIR": str(tmp_path / "indices"),
         "BLOB_STORE_URL": f"file://{tmp_path}/raw_files",
         "EMBED_MODEL_NAME": MODEL,
         "MIN_FREE_DISK_MB": "0",
     }
-    for name, value in told.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
     def run(*arguments: object, exit_code: int = 0) -> Result:
@@ -105,11 +105,11 @@ def test_ingesting_twice_skips_everything_and_needs_no_model(
 
 def test_what_is_ingested_is_found(run: Run, docs: Path) -> None:
     run("ingest", docs, *PLACE)
-    found = run("search", "where do ships sail?", *PLACE, "--top-k", 1).stdout
-    assert re.fullmatch(r"1\. 0\.\d{3}  docs/guide/ships\.txt#c0000\n   Ships sail the sea\.\n", found)
+    output = run("search", "where do ships sail?", *PLACE, "--top-k", 1).stdout
+    assert re.fullmatch(r"1\. 0\.\d{3}  docs/guide/ships\.txt#c0000\n   Ships sail the sea\.\n", output)
     assert "docs/cats.md#c0000  (Cats)" in run("search", "cats", *PLACE).stdout
-    found = run("search", "SAILS", *PLACE, "--mode", "keyword").stdout
-    assert re.fullmatch(r"1\. \d\.\d{3}  docs/guide/ships\.txt#c0000\n   Ships sail the sea\.\n", found)
+    output = run("search", "SAILS", *PLACE, "--mode", "keyword").stdout
+    assert re.fullmatch(r"1\. \d\.\d{3}  docs/guide/ships\.txt#c0000\n   Ships sail the sea\.\n", output)
     assert run("search", "glacier", *PLACE, "--mode", "keyword").stdout == "Nothing was found.\n"
 
 
@@ -222,7 +222,7 @@ def test_files_of_all_types_are_ingested_and_those_that_cannot_be_read_say_why(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAX_PAGES", "2")
-    made = {
+    contents = {
         "a.pdf": files.pdf(),
         "b.docx": files.word(),
         "c.pptx": files.powerpoint(),
@@ -240,7 +240,7 @@ def test_files_of_all_types_are_ingested_and_those_that_cannot_be_read_say_why(
     }
     folder = tmp_path / "types"
     folder.mkdir()
-    for name, content in {**made, **bad}.items():
+    for name, content in {**contents, **bad}.items():
         (folder / name).write_bytes(content)
     out = run("ingest", folder, *PLACE, exit_code=1).stdout
     assert "9 upserted, 0 skipped, 3 failed" in out
@@ -248,8 +248,8 @@ def test_files_of_all_types_are_ingested_and_those_that_cannot_be_read_say_why(
     assert "failed  types/long.pdf: It has 3 pages; at most 2 are accepted (MAX_PAGES)" in out
     assert "failed  types/scan.pdf: Page 1 is a scan without text: OCR is off." in out
     assert "9 skipped, 3 failed" in run("ingest", folder, *PLACE, exit_code=1).stdout
-    found = run("search", "When are fees paid?", *PLACE, "--top-k", 5).stdout
-    assert "types/a.pdf#c0001  (Fees, page 2)" in found
+    output = run("search", "When are fees paid?", *PLACE, "--top-k", 5).stdout
+    assert "types/a.pdf#c0001  (Fees, page 2)" in output
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ def test_patterns_choose_among_the_files_of_a_folder(docs: Path, pattern: str, n
     (docs / "guide" / "old").mkdir()
     for name in ("data.csv", "guide/old/data.csv"):
         (docs / name).write_text("a,b")
-    found = find_files([docs], [pattern])
-    assert [file.doc_id for file in found.files] == [f"docs/{name}" for name in names]
+    paths = find_files([docs], [pattern])
+    assert [file.doc_id for file in paths.files] == [f"docs/{name}" for name in names]
 
 
 def test_a_folder_without_such_files_is_told(run: Run, docs: Path) -> None:
@@ -362,14 +362,14 @@ def test_a_key_is_made_replaced_and_revoked_by_hand(run: Run, tmp_path: Path) ->
     assert "team acme created" in run("create-team", "acme", "--system-prompt", "Be brief.").stdout
     assert "there is a team 'acme' already" in run("create-team", "acme", exit_code=1).stderr.lower()
     assert "no such team" in run("issue-key", "--team", "nobody", "--scope", "admin", exit_code=1).stderr
-    made = run(
+    issued = run(
         "issue-key", "--team", "acme", "--scope", "ingest", "--scope", "search", "--days", 90, "--name", "crawler"
     )
-    assert re.fullmatch(r"adf_[0-9a-f]{16}_[0-9a-f]{64}\n", made.stdout)
-    key_id = made.stdout[4:20]
+    assert re.fullmatch(r"adf_[0-9a-f]{16}_[0-9a-f]{64}\n", issued.stdout)
+    key_id = issued.stdout[4:20]
     listed = run("list-keys", "--team", "acme").stdout
     assert re.search(rf"^{key_id} +active +ingest search .* - +crawler$", listed, re.MULTILINE)
-    assert made.stdout[21:].strip() not in listed
+    assert issued.stdout[21:].strip() not in listed
     rotated = run("rotate-key", key_id, "--overlap-hours", 0).stdout
     assert rotated.startswith(f"{key_id} is valid until ")
     assert run("revoke-key", rotated.splitlines()[1][4:20]).stdout == "revoked\n"
@@ -453,16 +453,16 @@ def test_settings_shows_every_value_in_effect_and_no_secret(run: Run, monkeypatc
     for name, value in {**secrets, **urls, "chunk_tokens": "123"}.items():
         monkeypatch.setenv(name.upper(), value)
     lines = run("settings").stdout.splitlines()
-    shown = dict(line.partition(" ")[::2] for line in lines[1:-1])
-    assert [name.lower() for name in shown] == list(Settings.model_fields)
-    assert shown["CHUNK_TOKENS"].strip() == "123"
-    assert shown["RERANK_BASE_URL"].strip() == "https://***@host/v1"
+    values = dict(line.partition(" ")[::2] for line in lines[1:-1])
+    assert [name.lower() for name in values] == list(Settings.model_fields)
+    assert values["CHUNK_TOKENS"].strip() == "123"
+    assert values["RERANK_BASE_URL"].strip() == "https://***@host/v1"
     assert "hunter" not in "".join(lines)
 
 
 def test_a_database_url_is_shown_without_its_password() -> None:
-    shown = without_secrets("database_url", "postgresql://adf:p@ss/w:rd@db:5432/rag?sslpassword=x&sslmode=require")
-    assert shown == "postgresql://adf:***@db:5432/rag?sslpassword=***&sslmode=require"
+    redacted = without_secrets("database_url", "postgresql://adf:p@ss/w:rd@db:5432/rag?sslpassword=x&sslmode=require")
+    assert redacted == "postgresql://adf:***@db:5432/rag?sslpassword=***&sslmode=require"
     assert without_secrets("database_url", "sqlite:////srv/a:b@c/rag.db") == "sqlite:////srv/a:b@c/rag.db"
 
 
@@ -517,8 +517,8 @@ def test_migrate_says_from_where_to_where(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_program_itself_prints_no_traceback(tmp_path: Path) -> None:
-    told = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/no/such/folder/rag.db"}
-    done = subprocess.run([sys.executable, ROOT / "manage.py", "stats"], env=told, capture_output=True, text=True)
+    variables = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/no/such/folder/rag.db"}
+    done = subprocess.run([sys.executable, ROOT / "manage.py", "stats"], env=variables, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: The folder of the database file")
     assert done.stderr.count("\n") == 1

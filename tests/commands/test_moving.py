@@ -36,7 +36,7 @@ from tests.support.service import MODEL, PLACE, Service, environment, open_servi
 ROOT = Path(__file__).parents[2]
 QUERIES = [prose(10_000 + number, 1) for number in range(30)]
 OTHER = {"tenant_id": "Zoë & Söhne", "namespace": "日本語/手引き"}
-MADE_ANEW = {"indices", "jobs", "keywords", "vectors", "workers"}
+REBUILT_TABLES = {"indices", "jobs", "keywords", "vectors", "workers"}
 COUNTED_ANEW = {"keywords_seq", "keywords_number"}
 
 
@@ -106,15 +106,15 @@ def furnish(service: Service) -> None:
 def answers(service: Service) -> list[list[tuple[str, str]]]:
     """The top 10 of every question, in their order. Scores of a checkpoint and of a tail differ in the last bit."""
     modes: tuple[Mode, ...] = ("dense", "hybrid")
-    asked = [
+    questions = [
         Question(place["tenant_id"], place["namespace"], query, 10, mode=mode)
         for place in (PLACE, OTHER)
         for mode in modes
         for query in QUERIES
     ]
-    found = [_passages(each) for each in service.runtime.search.searching.search_many(asked)]
-    assert {len(passages) for passages in found} == {10}
-    return found
+    results = [_passages(each) for each in service.runtime.search.searching.search_many(questions)]
+    assert {len(passages) for passages in results} == {10}
+    return results
 
 
 def _passages(answer: Answer | Exception) -> list[tuple[str, str]]:
@@ -124,7 +124,7 @@ def _passages(answer: Answer | Exception) -> list[tuple[str, str]]:
 
 def rows_of(url: str) -> dict[str, set[str]]:
     with Database.open(url) as database, database.read() as session:
-        tables = [table for table in Base.metadata.sorted_tables if table.name not in MADE_ANEW]
+        tables = [table for table in Base.metadata.sorted_tables if table.name not in REBUILT_TABLES]
         kept = {table.name: [each for each in table.columns if each.name not in COUNTED_ANEW] for table in tables}
         return {name: {repr(tuple(row)) for row in session.execute(select(*columns))} for name, columns in kept.items()}
 
@@ -160,9 +160,9 @@ def command(source: str, target: str, *more: object) -> list[str]:
 
 
 def run(source: str, target: str, *more: object) -> subprocess.CompletedProcess[str]:
-    told = environment(Settings(min_free_disk_mb=0))
+    variables = environment(Settings(min_free_disk_mb=0))
     return subprocess.run(
-        command(source, target, *more), capture_output=True, text=True, check=False, timeout=120, env=told
+        command(source, target, *more), capture_output=True, text=True, check=False, timeout=120, env=variables
     )
 
 
@@ -171,8 +171,8 @@ def has_copied(target: Database, table: str) -> bool:
     with target.read() as session:
         if not inspect(session.connection()).has_table("unfinished_move"):
             return False
-        told = session.execute(text("SELECT told FROM unfinished_move WHERE part = :part"), {"part": table}).scalar()
-        return bool(json.loads(told or "{}").get("rows"))
+        state = session.execute(text("SELECT told FROM unfinished_move WHERE part = :part"), {"part": table}).scalar()
+        return bool(json.loads(state or "{}").get("rows"))
 
 
 def embeddings(url: str) -> int:
@@ -195,7 +195,7 @@ def test_an_installation_goes_to_postgres_and_back_and_answers_the_same(
     assert parts >= {"chunks acme/project_001", chunks, vectors, "docs", "revisions", "jobs", "indices"}
     assert parts >= {"query_logs", "query_citations", "ingest_usage"}
     assert rows_of(postgres_url) == rows_of(home.database_url) == original
-    made = embeddings(postgres_url)
+    embedded_before = embeddings(postgres_url)
     there = settings_in(tmp_path, database_url=postgres_url, index_dir=tmp_path / "there")
     with open_service(there) as service:
         assert answers(service) == expected
@@ -207,7 +207,7 @@ def test_an_installation_goes_to_postgres_and_back_and_answers_the_same(
             ]
         assert service.get("/v1/queue/stats")["pending"] == 3
         assert service.work() == 3  # two rebuilds, and the five documents that waited for their vectors
-        assert embeddings(postgres_url) == made + 5
+        assert embeddings(postgres_url) == embedded_before + 5
         assert service.problems() == []
         later = answers(service)
 
@@ -222,7 +222,7 @@ def test_an_installation_goes_to_postgres_and_back_and_answers_the_same(
         assert service.problems() == []
         assert service.doc("doc-000")["metadata"] == {"edit": 0, "nul": "a\x00b"}
         assert service.doc("doc-001", expect=404)
-    assert embeddings(back) == made + 5
+    assert embeddings(back) == embedded_before + 5
     assert rows_of(home.database_url) == original
 
 
@@ -401,7 +401,7 @@ def test_a_row_that_postgres_cannot_hold_is_named(
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"port": 1}, "Postgres does not answer: see that it runs and that --to names its host and port."),
         ({"username": STRANGER, "password": "wrong"}, "Postgres refuses the user or the password in --to."),
@@ -409,8 +409,8 @@ def test_a_row_that_postgres_cannot_hold_is_named(
     ],
 )
 def test_a_target_that_cannot_be_reached_is_told_in_a_line(
-    small: Settings, postgres_url: str, changed: dict[str, Any], told: str
+    small: Settings, postgres_url: str, changed: dict[str, Any], message: str
 ) -> None:
     target = make_url(postgres_url).set(**changed).render_as_string(hide_password=False)
     refused = run(small.database_url, target)
-    assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", f"error: {told}\n")
+    assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", f"error: {message}\n")

@@ -67,22 +67,22 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
 def test_a_file_is_synced_before_it_has_its_name_and_its_folders_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, told = tmp_path / "raw", []
+    root, events = tmp_path / "raw", []
     sync, replace = os.fsync, Path.replace
 
-    def told_sync(handle: int) -> None:
-        told.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+    def recording_sync(handle: int) -> None:
+        events.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
         sync(handle)
 
-    def told_replace(path: Path, target: Path) -> Path:
-        told.append("renamed")
+    def recording_replace(path: Path, target: Path) -> Path:
+        events.append("renamed")
         return replace(path, target)
 
-    monkeypatch.setattr(os, "fsync", told_sync)
-    monkeypatch.setattr(Path, "replace", told_replace)
+    monkeypatch.setattr(os, "fsync", recording_sync)
+    monkeypatch.setattr(Path, "replace", recording_replace)
     name = put(open_blob_store(f"file://{root}", min_free_bytes=0), b"kept")
     path = root / name
-    assert told == [str(path.with_suffix(".tmp")), "renamed", str(path.parent), str(root), str(tmp_path)]
+    assert events == [str(path.with_suffix(".tmp")), "renamed", str(path.parent), str(root), str(tmp_path)]
 
 
 def test_a_folder_on_a_nearly_full_disk_takes_nothing_new_and_gives_back_what_it_has(tmp_path: Path) -> None:

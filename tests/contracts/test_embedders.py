@@ -133,12 +133,12 @@ def test_prompts_go_before_queries_and_documents(open_kind: Any, reference: Refe
 
 
 def test_eight_threads_get_the_same_numbers_as_one(open_kind: Any, reference: Reference) -> None:
-    embedder, wanted = open_kind(), reference(TEXTS)
+    embedder, expected = open_kind(), reference(TEXTS)
 
     def one(thread: int) -> float:
         embed = embedder.embed_queries if thread % 2 else embedder.embed_documents
         assert embedder.count_tokens(TEXTS[0]) > 0
-        return float(cosines(embed(TEXTS), wanted).min())
+        return float(cosines(embed(TEXTS), expected).min())
 
     with ThreadPoolExecutor(8) as threads:
         assert min(threads.map(one, range(8))) >= 0.9999

@@ -92,8 +92,8 @@ class Filled:
             session.add(IndexRow(**place, embedding_version=VERSION, dimension=DIMENSION, changes=len(vectors)))
             session.add(Doc(**place, doc_id="doc", revision=1, live_revision=1))
             session.flush()
-            told = {"doc_hash": "", "recipe": "", "doc_metadata": {}, "text": "", "status": "live"}
-            session.add(Revision(**place, doc_id="doc", revision=1, chunk_count=len(vectors), **told))
+            required = {"doc_hash": "", "recipe": "", "doc_metadata": {}, "text": "", "status": "live"}
+            session.add(Revision(**place, doc_id="doc", revision=1, chunk_count=len(vectors), **required))
             session.flush()
             self._write_chunks(session, place, vectors)
         self.rebuild(key)
@@ -115,10 +115,10 @@ class Filled:
         allowed: NDArray[np.int64] | None = None,
     ) -> Hits:
         with self.database.read() as session:
-            seen = read_snapshot(session, name, "namespace")
-            assert seen is not None
-            with (by or self.store).open_partition(seen.key, DIMENSION) as opened:
-                assert opened.catch_up(session, seen) is None
+            snapshot = read_snapshot(session, name, "namespace")
+            assert snapshot is not None
+            with (by or self.store).open_partition(snapshot.key, DIMENSION) as opened:
+                assert opened.catch_up(session, snapshot) is None
                 return opened.search(queries, k=k, allowed=allowed)
 
     def _write_chunks(self, session: Session, place: dict[str, int], vectors: NDArray[np.float32]) -> None:
@@ -155,15 +155,15 @@ def exact_ids(queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int
 
 def test_the_graph_finds_what_an_exact_search_finds(filled: Filled) -> None:
     queries = unit(200, seed=3)
-    found = filled.search("large", queries, k=10)
-    assert found.is_exact is False
+    best = filled.search("large", queries, k=10)
+    assert best.is_exact is False
     expected = exact_ids(queries, unit(ROWS, seed=1), 10)
-    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(found.per_query, expected, strict=True)]
+    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(best.per_query, expected, strict=True)]
     recall = sum(same) / (10 * len(queries))
     print(f"recall@10 {recall:.4f} of {ROWS} rows")  # noqa: T201
     assert recall >= 0.99
     vectors = unit(ROWS, seed=1)
-    for query, hits in zip(queries, found.per_query, strict=True):
+    for query, hits in zip(queries, best.per_query, strict=True):
         scores = [float(query @ vectors[hit.faiss_id]) for hit in hits]
         assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-5)
         assert scores == sorted(scores, reverse=True)
@@ -173,12 +173,12 @@ def test_the_graph_finds_what_an_exact_search_finds(filled: Filled) -> None:
 def test_a_filtered_graph_loses_nothing_worth_having(filled: Filled, share: float) -> None:
     vectors, queries = unit(ROWS, seed=1), unit(50, seed=6)
     allowed = np.sort(np.random.default_rng(7).choice(ROWS, int(share * ROWS), replace=False))
-    found = filled.search("large", queries, k=10, allowed=allowed)
-    assert found.is_exact is (share < 0.1)
+    best = filled.search("large", queries, k=10, allowed=allowed)
+    assert best.is_exact is (share < 0.1)
     expected = [allowed[places].tolist() for places in exact_ids(queries, vectors[allowed], 10)]
-    assert [len(hits) for hits in found.per_query] == [min(10, len(allowed))] * len(queries)
-    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(found.per_query, expected, strict=True)]
-    assert sum(same) >= (1 if found.is_exact else 0.99) * sum(map(len, expected))
+    assert [len(hits) for hits in best.per_query] == [min(10, len(allowed))] * len(queries)
+    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(best.per_query, expected, strict=True)]
+    assert sum(same) >= (1 if best.is_exact else 0.99) * sum(map(len, expected))
 
 
 def test_what_a_filter_allows_is_found_however_far_it_is(filled: Filled) -> None:
@@ -186,20 +186,20 @@ def test_what_a_filter_allows_is_found_however_far_it_is(filled: Filled) -> None
     vectors, query = unit(ROWS, seed=1), unit(1, seed=8)
     allowed = np.sort(np.argsort(query[0] @ vectors.T)[: ROWS // 4])
     for by in (filled.store, filled.default_store):
-        found = filled.search("large", query, k=10, by=by, allowed=allowed)
+        hits = filled.search("large", query, k=10, by=by, allowed=allowed)
         nearest = allowed[exact_ids(query, vectors[allowed], 10)[0]]
-        assert [hit.faiss_id for hit in found.per_query[0]] == nearest.tolist()
-        assert found.is_exact
+        assert [hit.faiss_id for hit in hits.per_query[0]] == nearest.tolist()
+        assert hits.is_exact
 
 
 def test_the_plan_walks_the_graph_of_the_version(filled: Filled) -> None:
     graph = graph_of(VERSION, DIMENSION)
     assert graph is not None
     query = str(unit(1, seed=3)[0].tolist())
-    told = {"team_id": 1, "project_id": 1, "version": VERSION, "query": query, "k": 10}
+    parameters = {"team_id": 1, "project_id": 1, "version": VERSION, "query": query, "k": 10}
     with filled.database.read() as session:
         session.execute(ALONG_GRAPH, {"depth": 200})
-        plan = "\n".join(session.scalars(text(f"EXPLAIN {graph_query(graph)}"), told))
+        plan = "\n".join(session.scalars(text(f"EXPLAIN {graph_query(graph)}"), parameters))
     assert f"Index Scan using {graph.name}" in plan
 
 
@@ -207,8 +207,8 @@ def test_a_small_tenant_in_a_large_table_always_gets_top_k(filled: Filled) -> No
     vectors, queries = unit(ROWS // 1000, seed=2), unit(20, seed=4)
     expected = exact_ids(queries, vectors, 10)
     for by in (filled.store, filled.default_store):
-        found = filled.search("small", queries, k=10, by=by)
-        assert [[hit.faiss_id for hit in hits] for hits in found.per_query] == expected
+        results = filled.search("small", queries, k=10, by=by)
+        assert [[hit.faiss_id for hit in hits] for hits in results.per_query] == expected
         everything = filled.search("small", queries, k=1000, by=by)
         assert all(len(hits) == len(vectors) for hits in everything.per_query)
     assert filled.search("small", queries, k=10, by=filled.default_store).is_exact is True

@@ -46,11 +46,11 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> 
             "application/problem+json",
         )
         assert "This key has used its limit of 3 per 1 hour" in problem["detail"]
-        told = {
+        values = {
             name: int(refused.headers[name]) for name in ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset")
         }
-        assert (told["ratelimit-limit"], told["ratelimit-remaining"]) == (3, 0)
-        assert 0 < told["ratelimit-reset"] == int(refused.headers["retry-after"]) <= 3600
+        assert (values["ratelimit-limit"], values["ratelimit-remaining"]) == (3, 0)
+        assert 0 < values["ratelimit-reset"] == int(refused.headers["retry-after"]) <= 3600
         assert team.ask("GET", STATUS, scope=Scope.INGEST).status_code == 200
         assert service.client.get("/v1/health").status_code == 200
         assert service.client.get(STATUS).status_code == 401
@@ -89,15 +89,15 @@ def test_processes_that_share_a_redis_count_together_and_go_on_without_it(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"rate_limit_per_key": "often"}, "RATE_LIMIT_PER_KEY='often' is not a limit"),
         ({"rate_limit_per_team": "5/fortnight"}, "RATE_LIMIT_PER_TEAM='5/fortnight' is not a limit"),
         ({"rate_limit_per_key": "5/hour", "rate_limit_url": "carrier-pigeon://secret@coop"}, "RATE_LIMIT_URL must be"),
     ],
 )
-def test_a_limit_that_makes_no_sense_is_told_at_the_start(tmp_path: Path, wrong: dict[str, str], told: str) -> None:
-    with pytest.raises(Invalid, match=told) as error, open_runtime(settings_in(tmp_path, **wrong)):
+def test_a_limit_that_makes_no_sense_is_told_at_the_start(tmp_path: Path, wrong: dict[str, str], message: str) -> None:
+    with pytest.raises(Invalid, match=message) as error, open_runtime(settings_in(tmp_path, **wrong)):
         pass
     assert "secret" not in str(error.value)
 
@@ -120,8 +120,8 @@ def test_an_address_that_shows_no_good_key_too_often_is_told_when_to_come_back(
 ) -> None:
     with limited(tmp_path, auth_failures_per_minute=3) as service:
         team = make_team(service, "acme")
-        never_given = f"adf_{'0' * 16}_{'0' * 64}"
-        tried = [failing(service, key=key).status_code for key in ("nonsense", "", never_given)]
+        unknown_key = f"adf_{'0' * 16}_{'0' * 64}"
+        tried = [failing(service, key=key).status_code for key in ("nonsense", "", unknown_key)]
         assert tried == [401, 401, 401]
         assert "'203.0.113.7' 3 requests in a minute had no valid API key" in caplog.text
         refused = failing(service)

@@ -40,8 +40,8 @@ PATIENCE_SECONDS = 120
 def instructions() -> list[tuple[str, str]]:
     """Of the Dockerfile, in order: the word and what follows it."""
     lines = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)
-    found = (line.partition(" ") for line in lines.replace("\\\n", " ").splitlines() if line)
-    return [(word, rest.strip()) for word, _, rest in found]
+    pairs = (line.partition(" ") for line in lines.replace("\\\n", " ").splitlines() if line)
+    return [(word, rest.strip()) for word, _, rest in pairs]
 
 
 def the(word: str) -> str:
@@ -99,14 +99,14 @@ def test_the_image_is_made_of_what_is_there_and_does_not_run_as_root() -> None:
 @pytest.mark.parametrize("unit", sorted((DEPLOY / "systemd").iterdir()), ids=lambda path: path.name)
 def test_a_unit_starts_what_there_is_with_settings_that_there_are(unit: Path) -> None:
     lines = [line.partition("=") for line in unit.read_text().splitlines() if "=" in line and line[0] != "#"]
-    told = {name: value for name, _, value in lines}
-    _, program, *arguments = told["ExecStart"].split()
+    directives = {name: value for name, _, value in lines}
+    _, program, *arguments = directives["ExecStart"].split()
     assert (ROOT / Path(program).relative_to("/opt/datafactory")).is_file()
     done = subprocess.run([sys.executable, ROOT / Path(program).name, *arguments, "--help"], capture_output=True)
     assert done.returncode == 0, done.stderr
-    given = dict(each.split("=") for name, _, value in lines if name == "Environment" for each in value.split())
-    assert {name for name in given if not is_setting(name)} == {"OMP_WAIT_POLICY", "HF_HOME"}
-    assert int(given["MEMORY_LIMIT_MB"]) < int(told["MemoryMax"].removesuffix("G")) << 10
+    variables = dict(each.split("=") for name, _, value in lines if name == "Environment" for each in value.split())
+    assert {name for name in variables if not is_setting(name)} == {"OMP_WAIT_POLICY", "HF_HOME"}
+    assert int(variables["MEMORY_LIMIT_MB"]) < int(directives["MemoryMax"].removesuffix("G")) << 10
 
 
 def test_what_takes_work_has_a_bound_of_memory() -> None:
@@ -115,12 +115,12 @@ def test_what_takes_work_has_a_bound_of_memory() -> None:
 
 def test_every_folder_that_the_image_writes_to_is_its_users_and_lies_on_a_volume_that_all_share() -> None:
     folders = {value.removeprefix("file://") for value in IMAGE_ENVIRONMENT.values() if DATA in value}
-    [made] = [rest for word, rest in instructions() if word == "RUN" and "install -d -o datafactory" in rest]
+    [command] = [rest for word, rest in instructions() if word == "RUN" and "install -d -o datafactory" in rest]
     for each in OURS.values():
         mounted = [mount.split(":")[1] for mount in each["volumes"]]
         for folder in folders:
             top = next(mount for mount in mounted if Path(folder).is_relative_to(mount))
-            assert top in made.split()
+            assert top in command.split()
     assert {"INDEX_DIR", "MODEL_CACHE_DIR", "BLOB_STORE_URL"} <= IMAGE_ENVIRONMENT.keys()
 
 
@@ -165,8 +165,8 @@ def put_in_and_find(base_url: str, doc_id: str) -> None:
         sent = client.post("/v1/docs/upsert/batch", json={"docs": docs, "async_mode": True}).raise_for_status()
         job = sent.headers["location"]
         until(lambda: client.get(job).json()["status"] == "completed")
-        found = client.post("/v1/search", json={**PLACE, "query": f"ship {doc_id}", "top_k": 9}).raise_for_status()
-        assert doc_id in {chunk["doc_id"] for chunk in found.json()["chunks"]}
+        answer = client.post("/v1/search", json={**PLACE, "query": f"ship {doc_id}", "top_k": 9}).raise_for_status()
+        assert doc_id in {chunk["doc_id"] for chunk in answer.json()["chunks"]}
 
 
 def upload_and_fetch(takes: str, gives: str) -> None:
@@ -176,8 +176,8 @@ def upload_and_fetch(takes: str, gives: str) -> None:
     job = sent.raise_for_status().headers["location"]
     until(lambda: httpx.get(takes + job).json()["status"] == "completed")
     [doc] = sent.json()["docs"]
-    given = httpx.get(f"{gives}/v1/docs/{doc['doc_id']}/file", params=PLACE, timeout=60)
-    assert given.content == content
+    downloaded = httpx.get(f"{gives}/v1/docs/{doc['doc_id']}/file", params=PLACE, timeout=60)
+    assert downloaded.content == content
 
 
 @contextmanager
@@ -245,12 +245,12 @@ def with_python(command: list[str]) -> list[str]:
 
 def sent_to_the_builder() -> list[Path]:
     """What is under the context and not ignored: the COPY of everything."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder, folders, files in os.walk(ROOT):
         here = Path(folder).relative_to(ROOT)
         folders[:] = [name for name in folders if not is_ignored(here / name)]
-        found += [here / name for name in files if not is_ignored(here / name)]
-    return found
+        paths += [here / name for name in files if not is_ignored(here / name)]
+    return paths
 
 
 def is_ignored(path: Path) -> bool:

@@ -60,17 +60,17 @@ needs_curl = pytest.mark.skipif(
 
 
 class Block(NamedTuple):
-    """Lines to paste, and the answer that is shown right below them, if one is."""
+    """Lines to paste, and the answer that stands right below them, if one is."""
 
     lines: str
-    shown: str
+    answer: str
 
 
 class Answer(NamedTuple):
     """The last answer to a block, and the one that the page shows."""
 
-    given: Any
-    shown: Any
+    actual: Any
+    example: Any
 
 
 class Running(NamedTuple):
@@ -176,10 +176,10 @@ def test_the_page_of_limits_is_the_one_that_is_generated() -> None:
 def test_the_command_shows_the_limits_in_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_BODY_MB", "7")
     monkeypatch.setenv("JOB_KEEP_DAYS", "0")
-    shown = CliRunner().invoke(manage.app, ["limits"]).output
-    assert re.search(r"^Large bodies that a process receives at once +28 MB +4 times MAX_BODY_MB +Waits", shown, re.M)
-    assert re.search(r"^Finished jobs are kept +0 days +JOB_KEEP_DAYS", shown, re.M)
-    assert re.search(r"^Requests of a key +none +RATE_LIMIT_PER_KEY", shown, re.M)
+    output = CliRunner().invoke(manage.app, ["limits"]).output
+    assert re.search(r"^Large bodies that a process receives at once +28 MB +4 times MAX_BODY_MB +Waits", output, re.M)
+    assert re.search(r"^Finished jobs are kept +0 days +JOB_KEEP_DAYS", output, re.M)
+    assert re.search(r"^Requests of a key +none +RATE_LIMIT_PER_KEY", output, re.M)
 
 
 def test_every_limit_of_a_field_is_a_line_of_the_page_of_limits() -> None:
@@ -304,36 +304,36 @@ def pasted(blocks: list[Block], service: Running, folder: Path, *, tenant: str) 
         cwd=folder,
         env={**environment(service.settings), "PATH": path},
     )
-    shown = [_read(block.shown) if block.shown else None for block in blocks]
+    answers = [_read(block.answer) if block.answer else None for block in blocks]
     statuses = re.findall(r"^HTTP (\d+)$", done.stderr, re.MULTILINE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(statuses) >= sum(len(re.findall(r"\bcurl ", block.lines)) for block in blocks), done.stderr
-    allowed = {"200", "201"} | {str(each["status"]) for each in shown if each and "title" in each and "error" in each}
+    allowed = {"200", "201"} | {str(each["status"]) for each in answers if each and "title" in each and "error" in each}
     assert set(statuses) <= allowed, done.stdout + done.stderr
-    given = [block.splitlines() for block in done.stdout.split(BLOCK_ENDS)[:-1]]
-    last = [next((line for line in reversed(lines) if line.startswith("{")), "") for lines in given]
-    return [Answer(json.loads(line), each) for line, each in zip(last, shown, strict=True) if each is not None]
+    outputs = [block.splitlines() for block in done.stdout.split(BLOCK_ENDS)[:-1]]
+    last = [next((line for line in reversed(lines) if line.startswith("{")), "") for lines in outputs]
+    return [Answer(json.loads(line), each) for line, each in zip(last, answers, strict=True) if each is not None]
 
 
-def _read(shown: str) -> Any:
+def _read(example: str) -> Any:
     """An answer on a page, with a member "…" where an … stands for those that are left out."""
-    shown = re.sub(r",\s*…(?=\s*\})", ', "…": null', shown)
-    return json.loads(re.sub(r",\s*…(?=\s*\])", "", shown))
+    example = re.sub(r",\s*…(?=\s*\})", ', "…": null', example)
+    return json.loads(re.sub(r",\s*…(?=\s*\])", "", example))
 
 
-def _has_the_shape(given: Any, shown: Any) -> bool:
+def _has_the_shape(actual: Any, example: Any) -> bool:
     """The same fields, all the way down, where both have something there; and the same words where they are SAME."""
-    if isinstance(given, dict) and isinstance(shown, dict):
-        if given.get("status") == "running":  # a job's result is there piece by piece
-            given, shown = ({**each, "result": None} for each in (given, shown))
-        is_whole = "…" not in shown
-        names = shown.keys() - {"…"}
-        fits = names == given.keys() if is_whole else names < given.keys()
-        is_same = all(given[name] == shown[name] for name in names & SAME if "…" not in str(shown[name]))
-        return fits and is_same and all(_has_the_shape(given[name], shown[name]) for name in names)
-    if isinstance(given, list) and isinstance(shown, list):
-        return all(_has_the_shape(one, other) for one, other in zip(given, shown, strict=False))
-    return None in (given, shown) or type(given) is type(shown)
+    if isinstance(actual, dict) and isinstance(example, dict):
+        if actual.get("status") == "running":  # a job's result is there piece by piece
+            actual, example = ({**each, "result": None} for each in (actual, example))
+        is_whole = "…" not in example
+        names = example.keys() - {"…"}
+        fits = names == actual.keys() if is_whole else names < actual.keys()
+        is_same = all(actual[name] == example[name] for name in names & SAME if "…" not in str(example[name]))
+        return fits and is_same and all(_has_the_shape(actual[name], example[name]) for name in names)
+    if isinstance(actual, list) and isinstance(example, list):
+        return all(_has_the_shape(one, other) for one, other in zip(actual, example, strict=False))
+    return None in (actual, example) or type(actual) is type(example)
 
 
 def _limits_in(schema: Any, name: str = "") -> Iterator[tuple[str, int | str]]:
@@ -358,8 +358,8 @@ def _limits_in(schema: Any, name: str = "") -> Iterator[tuple[str, int | str]]:
 
 
 def _is_stated(lines: list[str], field: str, most: int | str) -> bool:
-    shown = f"`{most}`" if isinstance(most, str) else f"{most:,}"
-    return any(f"`{field}`".lower() in line and shown.lower() in line for line in lines)
+    value = f"`{most}`" if isinstance(most, str) else f"{most:,}"
+    return any(f"`{field}`".lower() in line and value.lower() in line for line in lines)
 
 
 def _leads_somewhere(page: Path, link: str) -> bool:

@@ -141,8 +141,8 @@ def test_times_are_in_utc_whatever_zone_a_postgres_keeps(postgres: PostgresServe
             with database.write() as session:
                 session.add(Team(name="acme", created_at=now))
             with database.read() as session:
-                found = session.scalars(select(Team.created_at)).one()
-    assert (found, found.tzinfo) == (now, UTC)
+                created_at = session.scalars(select(Team.created_at)).one()
+    assert (created_at, created_at.tzinfo) == (now, UTC)
 
 
 @pytest.mark.parametrize("table", Base.metadata.sorted_tables, ids=lambda table: table.name)

@@ -24,9 +24,9 @@ REFERRED = [
 
 def test_every_table_is_distributed_referred_to_or_local() -> None:
     rows = dict(re.findall(r"^\| (`[^|]+`) \| (\w+)", CITUS, re.MULTILINE))
-    told = {kind: re.findall(r"`(\w+)`", names) for names, kind in rows.items()}
+    listed = {kind: re.findall(r"`(\w+)`", names) for names, kind in rows.items()}
     local = {table.name for table in TABLES} - {table.name for table in (*OWNED, *REFERRED)} | {"alembic_version"}
-    assert {kind: set(names) for kind, names in told.items()} == {
+    assert {kind: set(names) for kind, names in listed.items()} == {
         "reference": {table.name for table in REFERRED},
         "distributed": {table.name for table in OWNED},
         "local": local,
@@ -34,9 +34,9 @@ def test_every_table_is_distributed_referred_to_or_local() -> None:
 
 
 def test_the_statements_for_citus_are_those_of_the_models() -> None:
-    shown = re.search(r"^```sql\n(.*?)^```$", CITUS, re.MULTILINE | re.DOTALL)
-    assert shown is not None
-    assert shown[1].splitlines() == list(statements())
+    block = re.search(r"^```sql\n(.*?)^```$", CITUS, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    assert block[1].splitlines() == list(statements())
 
 
 def test_no_setting_is_named_that_does_not_exist() -> None:

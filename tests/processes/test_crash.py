@@ -38,7 +38,7 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
                 end_leases(service.runtime.database)
             kept = stored(service)
             assert kept >= TEXTS_PER_STEP
-            asked_before = len(server.texts)
+            requests_before = len(server.texts)
             with worker_process(settings):
                 until(lambda: service.job(job_id)["status"] == "completed")
             job = service.job(job_id)
@@ -47,7 +47,7 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
             assert all(doc["status"] == "ready" and doc["revision"] == 1 for doc in listed)
             assert (job["result"]["published"], job["result"]["failed"]) == (200, 0)
             assert job["result"]["chunks_embedded"] == stored(service) == len(set(server.texts))
-            assert len(server.texts) - asked_before == stored(service) - kept
+            assert len(server.texts) - requests_before == stored(service) - kept
             assert len(server.texts) - len(set(server.texts)) <= len(TEXTS_BEFORE_KILLS) * TEXTS_PER_STEP
             assert service.problems() == []
 
@@ -66,7 +66,7 @@ def test_workers_killed_in_a_rebuild_leave_the_old_index_serving(remote_service:
         expected = remote_service.hit_ids("winter garden", top_k=20)
         job_id = remote_service.post("/v1/index/rebuild", PLACE)["job_id"]
         with worker_process(settings) as worker:
-            until(partial(lambda asked: remote_service.job(asked)["status"] != "pending", job_id))
+            until(partial(lambda queued: remote_service.job(queued)["status"] != "pending", job_id))
             time.sleep(rng.uniform(0, 0.08))
             worker.kill()
         end_leases(remote_service.runtime.database)
@@ -92,6 +92,6 @@ def test_an_api_killed_while_it_answers_has_kept_whatever_it_acknowledged(remote
                 api.upsert(f"doc-{number}", text)
                 acknowledged[f"doc-{number}"] = text
             api.process.kill()
-        found = remote_service.search("winter", top_k=50)["chunks"]
-        assert {chunk["doc_id"]: chunk["text"] for chunk in found} == acknowledged
+        chunks = remote_service.search("winter", top_k=50)["chunks"]
+        assert {chunk["doc_id"]: chunk["text"] for chunk in chunks} == acknowledged
     assert remote_service.problems() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.processes.test_worker import asked, failing, run
+from tests.processes.test_worker import failing, queued_rebuild, run
 from tests.support.processes import api_process
 from tests.support.service import PLACE, Service, settings_in
 
@@ -21,7 +21,7 @@ def test_a_request_that_takes_too_much_memory_is_answered_503_and_the_api_lives(
 
 
 def test_a_job_that_takes_too_much_memory_ends_failed_and_says_so(service: Service) -> None:
-    job_id = asked(service)
+    job_id = queued_rebuild(service)
     run(service, failing(99, MemoryError()))
     job = service.job(job_id)
     assert (job["status"], job["error"]) == (

@@ -65,16 +65,16 @@ def reached(tmp_path: Path, how: str) -> dict[str, bool]:
     folder.mkdir(exist_ok=True)
     database.write_bytes(b"SQLite format 3")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        told = [str(database), str(os.getpid()), str(server.getsockname()[1]), how]
+        arguments = [str(database), str(os.getpid()), str(server.getsockname()[1]), how]
         done = subprocess.run(
-            [sys.executable, "-P", "-c", ATTACK, *told],
+            [sys.executable, "-P", "-c", ATTACK, *arguments],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             check=True,
         )
-    found: dict[str, bool] = json.loads(done.stdout)
-    return found
+    outcomes: dict[str, bool] = json.loads(done.stdout)
+    return outcomes
 
 
 def test_what_a_reader_reaches_is_closed_to_it_as_far_as_the_machine_says_so(tmp_path: Path) -> None:
@@ -93,12 +93,12 @@ def test_what_a_reader_reaches_is_closed_to_it_as_far_as_the_machine_says_so(tmp
 def test_the_doctor_says_which_protections_hold_and_what_to_do_about_the_others(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told(held: list[str]) -> Any:
+    def finding_with(held: list[str]) -> Any:
         monkeypatch.setattr(Extractor, "protections", lambda _: held)
         diagnosing: DiagnosingService = service.runtime.operations.diagnosing
         [finding] = [each for each in diagnosing.examine() if each.name == "file reader"]
         return finding
 
-    whole, half = told([FILES, NETWORK]), told([NETWORK])
+    whole, half = finding_with([FILES, NETWORK]), finding_with([NETWORK])
     assert (whole.detail, whole.is_warning) == ("files: closed to it\nnetwork: closed to it", False)
     assert (half.detail, half.is_ok, half.is_warning) == (f"{ADVICE[FILES]}\nnetwork: closed to it", True, True)

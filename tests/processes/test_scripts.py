@@ -35,11 +35,11 @@ def test_a_script_can_be_executed_and_parses(script: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"), [("Python 3.8.18", "is Python 3.8; Python 3.11 or newer is needed"), ("?", "does not run")]
+    ("output", "expected"), [("Python 3.8.18", "is Python 3.8; Python 3.11 or newer is needed"), ("?", "does not run")]
 )
-def test_the_environment_refuses_an_unfit_python_and_says_why(tmp_path: Path, told: str, expected: str) -> None:
+def test_the_environment_refuses_an_unfit_python_and_says_why(tmp_path: Path, output: str, expected: str) -> None:
     fake = tmp_path / "old python"
-    fake.write_text(f"#!/bin/sh\necho '{told}'\n")
+    fake.write_text(f"#!/bin/sh\necho '{output}'\n")
     fake.chmod(0o755)
     script = ROOT / "script" / "environment"
     done = subprocess.run([script], env={**os.environ, "PYTHON": str(fake)}, capture_output=True, text=True)

@@ -36,7 +36,7 @@ def failing(times: int, error: Exception) -> Mapping[str, Handler]:
     return {"rebuild_index": handler}
 
 
-def asked(service: Service) -> str:
+def queued_rebuild(service: Service) -> str:
     service.upsert("cats", "Cats sleep.")
     return str(service.post("/v1/index/rebuild", PLACE)["job_id"])
 
@@ -48,14 +48,14 @@ def run(service: Service, handlers: Mapping[str, Handler]) -> None:
 
 
 def test_a_job_that_fails_for_a_while_is_tried_until_it_succeeds(service: Service) -> None:
-    job_id = asked(service)
+    job_id = queued_rebuild(service)
     run(service, failing(2, Hiccup("not now")))
     job = service.job(job_id)
     assert (job["status"], job["attempts"], job["result"], job["error"]) == ("completed", 3, {"tries": 3}, None)
 
 
 def test_a_job_that_always_fails_ends_failed_with_its_error(service: Service) -> None:
-    job_id = asked(service)
+    job_id = queued_rebuild(service)
     run(service, failing(99, RuntimeError("broken for good")))
     job = service.job(job_id)
     assert (job["status"], job["attempts"]) == ("failed", service.settings.job_max_attempts)
@@ -96,7 +96,7 @@ def test_a_failed_batch_tells_its_documents_why(service: Service) -> None:
 
 
 def test_a_job_that_kills_its_workers_is_given_up(service: Service) -> None:
-    job_id = asked(service)
+    job_id = queued_rebuild(service)
     with service.restarted(job_lease_seconds=0.01, job_max_attempts=2) as fatal:
         for _ in range(2):
             assert fatal.runtime.queue.claim("dies at once") is not None

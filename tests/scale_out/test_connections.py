@@ -54,7 +54,7 @@ def counted(database: Database) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"username": STRANGER, "password": "wrong"}, "refuses the user or the password in DATABASE_URL"),
         ({"port": 1}, "does not answer: see that it runs and that DATABASE_URL names its host and port"),
@@ -63,10 +63,10 @@ def counted(database: Database) -> list[int]:
     ],
 )
 def test_a_postgres_that_cannot_be_had_is_told_at_the_start(
-    tmp_path: Path, url: str, changed: dict[str, str], told: str
+    tmp_path: Path, url: str, changed: dict[str, str], message: str
 ) -> None:
     wrong = make_url(url).set(**changed).render_as_string(hide_password=False)  # type: ignore[arg-type]
-    with pytest.raises(DatabaseUnavailable, match=told), open_runtime(settings_in(tmp_path, database_url=wrong)):
+    with pytest.raises(DatabaseUnavailable, match=message), open_runtime(settings_in(tmp_path, database_url=wrong)):
         pass
 
 
@@ -100,12 +100,12 @@ def test_a_user_who_may_not_make_tables_is_told_what_to_do(postgres: PostgresSer
 
 def test_a_worker_and_an_api_that_cannot_start_end_with_the_reason_and_no_password(url: str, tmp_path: Path) -> None:
     wrong = make_url(url).set(username=STRANGER, password="hunter2").render_as_string(hide_password=False)
-    told = environment(settings_in(tmp_path, database_url=wrong))
+    variables = environment(settings_in(tmp_path, database_url=wrong))
     why = "Postgres refuses the user or the password in DATABASE_URL."
-    worker = subprocess.run([sys.executable, "worker.py"], cwd=ROOT, env=told, capture_output=True, text=True)
+    worker = subprocess.run([sys.executable, "worker.py"], cwd=ROOT, env=variables, capture_output=True, text=True)
     assert (worker.returncode, worker.stderr) == (1, f"worker: {why}\n")
     command = [sys.executable, "-m", "uvicorn", "app_v1:app", "--port", "0"]
-    api = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True)
+    api = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
     assert api.returncode != 0
     assert api.stderr.count(why) == 1
     assert not [name for name in ("psycopg", "sqlalchemy", "hunter2") if name in api.stderr]
@@ -131,14 +131,14 @@ def test_only_who_answers_requests_limits_its_statements(url: str, tmp_path: Pat
     with TestClient(create_app(settings)) as client, open_runtime(settings) as worker:
         for runtime, statement in ((client.app_state["runtime"], "1min"), (worker, "0")):
             with runtime.database.read() as session:
-                shown = [session.scalar(text(f"SHOW {name}")) for name in ("statement_timeout", "lock_timeout")]
-            assert shown == [statement, "30s"]
+                timeouts = [session.scalar(text(f"SHOW {name}")) for name in ("statement_timeout", "lock_timeout")]
+            assert timeouts == [statement, "30s"]
 
 
 def test_connections_that_are_all_in_use_are_told_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("database.postgres.POOL_TIMEOUT_SECONDS", 0.1)
-    told = pytest.raises(DatabaseUnavailable, match="DATABASE_POOL_SIZE")
-    with Database.open(url, pool_size=1) as small, small.write(), small.write(), told, small.write():
+    refused = pytest.raises(DatabaseUnavailable, match="DATABASE_POOL_SIZE")
+    with Database.open(url, pool_size=1) as small, small.write(), small.write(), refused, small.write():
         pass
 
 

@@ -49,7 +49,7 @@ def test_two_apis_and_four_workers_publish_every_document_once_though_two_worker
             until(lambda: not unfinished(database), DRAIN_SECONDS)
             assert all(worker.poll() is None for worker in workers[2:])
             require_each_published_once(database, {f"doc-{n:04d}": sentence(n) for n in range(DOCS)})
-            require_jobs_done(apis[1], job_ids, taken_over=orphans)
+            require_jobs_done(apis[1], job_ids, moved=orphans)
             assert {each["doc_id"] for each in apis[0].search(sentence(7), top_k=1)} == {"doc-0007"}
         require_clean(settings)
 
@@ -100,10 +100,10 @@ def require_each_published_once(database: Database, docs: dict[str, str]) -> Non
         assert session.scalar(select(func.count()).select_from(Embedding)) == len(set(docs.values()))
 
 
-def require_jobs_done(api: Api, job_ids: list[str], *, taken_over: list[str]) -> None:
+def require_jobs_done(api: Api, job_ids: list[str], *, moved: list[str]) -> None:
     jobs = [api.job(job_id) for job_id in job_ids]
     assert {job["status"] for job in jobs} == {"completed"}
-    assert {job["job_id"] for job in jobs if job["attempts"] > 1} >= set(taken_over)
+    assert {job["job_id"] for job in jobs if job["attempts"] > 1} >= set(moved)
     results = [job["result"] for job in jobs]
     done = {key: sum(result[key] for result in results) for key in ("docs", "published", "superseded", "failed")}
     assert done == {"docs": DOCS, "published": DOCS, "superseded": 0, "failed": 0}
@@ -163,14 +163,14 @@ def test_a_postgres_that_is_stopped_and_started_under_load_costs_nobody_anything
         ]
         with at_work(clients):
             with Database.open(url) as database:
-                until(lambda: seen_workers(database) == 2)
+                until(lambda: count_workers(database) == 2)
             until(lambda: all(len(client.accepted) >= 5 for client in clients))
             large = {f"large-{number:03d}": prose(number) for number in range(100)}
             job_ids = {apis[0].batch(large)}
             until(lambda: {apis[1].job(job_id)["status"] for job_id in job_ids} == {"running"})
             for is_last in (False, True):
                 server.stop()
-                until(lambda: all(is_told_by_health(api) for api in apis))
+                until(lambda: all(is_reported_by_health(api) for api in apis))
                 until(more(clients, lambda client: client.statuses[503]))
                 if is_last:
                     require_end(workers.pop())
@@ -189,7 +189,7 @@ def test_a_postgres_that_is_stopped_and_started_under_load_costs_nobody_anything
         require_clean(settings)
 
 
-def seen_workers(database: Database) -> int:
+def count_workers(database: Database) -> int:
     with database.read() as session:
         return session.scalar(select(func.count()).select_from(WorkerRow)) or 0
 
@@ -213,33 +213,33 @@ def require_end(worker: Popen[bytes]) -> None:
     assert worker.wait(30) == 0
 
 
-def is_told_by_health(api: Api) -> bool:
+def is_reported_by_health(api: Api) -> bool:
     answer = api.client.get("/v1/health")
-    told = answer.json()
-    return answer.status_code == 503 and not told["db_ok"] and "Postgres" in told["problems"][0]
+    health = answer.json()
+    return answer.status_code == 503 and not health["db_ok"] and "Postgres" in health["problems"][0]
 
 
 def more(clients: list[Client], measure: Callable[[Client], int]) -> Callable[[], bool]:
     """Whether each of them has more of it than now."""
     before = [measure(client) for client in clients]
-    return lambda: all(measure(client) > seen for client, seen in zip(clients, before, strict=True))
+    return lambda: all(measure(client) > earlier for client, earlier in zip(clients, before, strict=True))
 
 
 def require_there(database: Database, accepted: dict[str, str]) -> None:
     """What was not acknowledged may be there too: its answer may have been lost."""
     with database.read() as session:
         live = Chunk.live_seq.is_not(None) & Chunk.dead_seq.is_(None)
-        found = session.execute(select(Chunk.doc_id, Chunk.text).where(live)).all()
-    assert len({doc_id for doc_id, _ in found}) == len(found)
-    assert accepted.items() <= {doc_id: text for doc_id, text in found}.items()
+        rows = session.execute(select(Chunk.doc_id, Chunk.text).where(live)).all()
+    assert len({doc_id for doc_id, _ in rows}) == len(rows)
+    assert accepted.items() <= {doc_id: text for doc_id, text in rows}.items()
 
 
 def test_a_pooler_in_transaction_mode_may_stand_in_between(
     postgres: PostgresServer, tmp_path: Path, remote: dict[str, Any]
 ) -> None:
     with postgres.database() as url, pooled(url) as through:
-        given = {"index_exact_up_to": 20, "job_lease_seconds": 2.0, "worker_nice": 0, **remote}
-        settings = settings_in(tmp_path, database_url=through, **given)
+        overrides = {"index_exact_up_to": 20, "job_lease_seconds": 2.0, "worker_nice": 0, **remote}
+        settings = settings_in(tmp_path, database_url=through, **overrides)
         with api_process(settings) as api, worker_process(settings), worker_process(settings):
             clients = [Client(str(api.client.base_url), f"client-{n}", async_mode=n % 2 == 0) for n in range(8)]
             with at_work(clients):
@@ -250,8 +250,8 @@ def test_a_pooler_in_transaction_mode_may_stand_in_between(
             with Database.open(url) as database:
                 until(lambda: not unfinished(database), DRAIN_SECONDS)
                 require_there(database, {doc_id: text for each in clients for doc_id, text in each.accepted.items()})
-            told = clients[0].accepted["client-0-0003"]
-            assert api.search(told, top_k=1)[0]["doc_id"] == "client-0-0003"
+            accepted_text = clients[0].accepted["client-0-0003"]
+            assert api.search(accepted_text, top_k=1)[0]["doc_id"] == "client-0-0003"
         require_clean(settings)
         assert settings_of_sessions(through) == {("0", "0", "on")}
 
@@ -259,10 +259,10 @@ def test_a_pooler_in_transaction_mode_may_stand_in_between(
 def settings_of_sessions(url: str) -> set[tuple[str, ...]]:
     """What the pooler's connections were left with: nothing of ours may stay behind for the next one."""
     names = ("statement_timeout", "lock_timeout", "enable_sort")
-    found = set()
+    rows = set()
     with ExitStack() as held:
         for _ in range(CONNECTIONS):
             database = held.enter_context(Database.open(url))
             session = held.enter_context(database.read())
-            found.add(tuple(str(session.scalar(text(f"SHOW {name}"))) for name in names))
-    return found
+            rows.add(tuple(str(session.scalar(text(f"SHOW {name}"))) for name in names))
+    return rows

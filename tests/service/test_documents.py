@@ -95,15 +95,15 @@ def test_a_doc_id_of_any_characters_works_in_the_url(service: Service, doc_id: s
 
 def test_lists_are_paged_by_cursor(service: Service) -> None:
     service.batch({f"doc-{number:02d}": prose(number) for number in range(7)})
-    seen: list[str] = []
+    listed: list[str] = []
     after: dict[str, str] = {}
     while True:
         page = service.get("/v1/docs", {**PLACE, "limit": 3, **after})
-        seen += [doc["doc_id"] for doc in page["data"]]
+        listed += [doc["doc_id"] for doc in page["data"]]
         if not page["has_more"]:
             break
         after = {"after": page["next_cursor"]}
-    assert seen == [f"doc-{number:02d}" for number in range(7)]
+    assert listed == [f"doc-{number:02d}" for number in range(7)]
 
 
 def test_preconditions_are_kept(service: Service) -> None:
@@ -121,8 +121,8 @@ def test_a_batch_for_two_tenants_reaches_both(service: Service) -> None:
     docs = [{"tenant_id": t, "namespace": "n", "doc_id": "doc", "text": f"{t} text"} for t in ("one", "two")]
     service.post("/v1/docs/upsert/batch", {"docs": docs})
     for tenant in ("one", "two"):
-        found = service.search("text", tenant_id=tenant, namespace="n")["chunks"]
-        assert [chunk["text"] for chunk in found] == [f"{tenant} text"]
+        chunks = service.search("text", tenant_id=tenant, namespace="n")["chunks"]
+        assert [chunk["text"] for chunk in chunks] == [f"{tenant} text"]
 
 
 NAMES = [
@@ -143,8 +143,8 @@ def test_names_never_meet_in_one_partition_file_or_row(service: Service) -> None
         service.post("/v1/index/rebuild", place)
     service.work()
     for number, (tenant, namespace) in enumerate(NAMES):
-        found = service.search("text", tenant_id=tenant, namespace=namespace)["chunks"]
-        assert [chunk["text"] for chunk in found] == [f"Text number {number}."]
+        chunks = service.search("text", tenant_id=tenant, namespace=namespace)["chunks"]
+        assert [chunk["text"] for chunk in chunks] == [f"Text number {number}."]
     files = service.index_files()
     assert len({file.parent for file in files}) == len(files) == (len(NAMES) if service.keeps_files else 0)
     assert all(file.parent.parent == service.settings.index_dir for file in files)

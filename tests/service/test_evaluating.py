@@ -24,7 +24,7 @@ from text.judgements import read_qrels, read_queries, read_runs, write_runs
 
 ROOT = Path(__file__).parents[2]
 CRANFIELD = ROOT.parent / "shared" / "quality" / "cranfield"
-QUERIES_TAKEN = 20
+QUERY_COUNT = 20
 
 DOCS = {"cats": "Cats sleep all day.", "ships": "Ships sail the sea.", "bread": "Bread is baked in an oven."}
 QUERIES = {"q1": "Which animal sleeps?", "q2": "What goes to sea?", "q3": "How is bread made?"}
@@ -45,26 +45,26 @@ def evaluated(service: Service, *, expect: int = 200, **changed: Any) -> Any:
 def test_the_figures_of_a_collection_are_those_of_an_independent_computation(service: Service) -> None:
     queries, qrels, docs = part_of_cranfield()
     service.batch(docs)
-    told = evaluated(service, queries=queries, qrels=qrels)
+    report = evaluated(service, queries=queries, qrels=qrels)
     expected = independent_figures(service, queries, qrels)
-    [setting] = told["settings"]
-    print(told["queries"], "queries", setting["figures"])  # noqa: T201
+    [setting] = report["settings"]
+    print(report["queries"], "queries", setting["figures"])  # noqa: T201
     assert setting["figures"] == pytest.approx(expected, abs=5e-4)
-    assert (told["queries"], told["unknown_docs"], told["notes"]) == (QUERIES_TAKEN, 0, [])
+    assert (report["queries"], report["unknown_docs"], report["notes"]) == (QUERY_COUNT, 0, [])
 
 
 def part_of_cranfield() -> tuple[dict[str, str], dict[str, dict[str, int]], dict[str, str]]:
     """Some queries, and every document that is judged for any of them."""
-    lines = (CRANFIELD / "queries.shared.jsonl").read_text().splitlines()[:QUERIES_TAKEN]
+    lines = (CRANFIELD / "queries.shared.jsonl").read_text().splitlines()[:QUERY_COUNT]
     queries = {row["_id"]: row["text"] for row in map(json.loads, lines)}
     qrels: dict[str, dict[str, int]] = {query_id: {} for query_id in queries}
     for line in (CRANFIELD / "qrels.shared.tsv").read_text().splitlines()[1:]:
         query_id, doc_id, relevance = line.split("\t")
         if query_id in queries:
             qrels[query_id][doc_id] = int(relevance)
-    wanted = {doc_id for judged in qrels.values() for doc_id in judged}
+    judged_ids = {doc_id for judged in qrels.values() for doc_id in judged}
     rows = map(json.loads, (CRANFIELD / "corpus.jsonl").read_text().splitlines())
-    docs = {row["_id"]: row["text"] for row in rows if row["_id"] in wanted and row["text"]}
+    docs = {row["_id"]: row["text"] for row in rows if row["_id"] in judged_ids and row["text"]}
     return (
         queries,
         {query_id: {d: r for d, r in judged.items() if d in docs} for query_id, judged in qrels.items()},
@@ -80,22 +80,22 @@ def independent_figures(
         joined = select(Chunk.doc_id, Embedding.vector).join(Embedding, Embedding.embed_hash == Chunk.embed_hash)
         rows = session.execute(joined).all()
     vectors = np.array([np.frombuffer(row.vector, "<f4") for row in rows])
-    asked = service.runtime.index.embedding.embedder(service.runtime.index.embedding.version).embed_queries(
+    query_vectors = service.runtime.index.embedding.embedder(service.runtime.index.embedding.version).embed_queries(
         list(queries.values())
     )
-    told: dict[str, list[float]] = {"nDCG@10": [], "Recall@10": [], "Recall@100": [], "MRR@10": []}
-    for query_id, scores in zip(queries, asked @ vectors.T, strict=True):
+    figures: dict[str, list[float]] = {"nDCG@10": [], "Recall@10": [], "Recall@100": [], "MRR@10": []}
+    for query_id, scores in zip(queries, query_vectors @ vectors.T, strict=True):
         best: dict[str, float] = {}
         for row, score in zip(rows, scores.tolist(), strict=True):
             best[row.doc_id] = max(score, best.get(row.doc_id, -1.0))
         gains = [qrels[query_id].get(doc_id, 0) for doc_id in sorted(best, key=best.__getitem__, reverse=True)]
         relevant = sum(gain > 0 for gain in gains)
         first = next((rank for rank, gain in enumerate(gains[:10], 1) if gain > 0), math.inf)
-        told["nDCG@10"].append(discounted(gains) / discounted(sorted(gains, reverse=True)))
-        told["Recall@10"].append(sum(gain > 0 for gain in gains[:10]) / relevant)
-        told["Recall@100"].append(sum(gain > 0 for gain in gains[:100]) / relevant)
-        told["MRR@10"].append(1 / first)
-    return {name: sum(values) / len(values) for name, values in told.items()}
+        figures["nDCG@10"].append(discounted(gains) / discounted(sorted(gains, reverse=True)))
+        figures["Recall@10"].append(sum(gain > 0 for gain in gains[:10]) / relevant)
+        figures["Recall@100"].append(sum(gain > 0 for gain in gains[:100]) / relevant)
+        figures["MRR@10"].append(1 / first)
+    return {name: sum(values) / len(values) for name, values in figures.items()}
 
 
 def discounted(gains: Sequence[int]) -> float:
@@ -127,18 +127,18 @@ def test_an_evaluation_says_what_it_measured_and_what_it_left_out(service: Servi
     service.batch(DOCS)
     queries = {**QUERIES, "unjudged": "Where?", "hopeless": "Who?"}
     qrels = {**QRELS, "q1": {"cats": 1, "gone": 1}, "hopeless": {"cats": 0}, "unsent": {"cats": 1}}
-    told = evaluated(service, queries=queries, qrels=qrels)
-    [setting] = told["settings"]
+    report = evaluated(service, queries=queries, qrels=qrels)
+    [setting] = report["settings"]
     assert setting["mode"] == "dense"
     assert setting["figures"]["MRR@10"] == pytest.approx((1 + 1 + reciprocal_rank(service, "q3", "cats")) / 3)
     assert setting["figures"]["Recall@100"] == pytest.approx((0.5 + 1 + 1) / 3)
-    assert told["queries"] == 3
+    assert report["queries"] == 3
     left_out = {"queries_without_qrels": 1, "queries_without_relevant": 1, "qrels_without_query": 1}
-    assert (told["left_out"], told["unknown_docs"], told["comparisons"]) == (left_out, 1, [])
-    assert [note.partition(" ")[0] for note in told["notes"]] == ["1"] * 4
-    assert "'gone'" in told["notes"][3]
+    assert (report["left_out"], report["unknown_docs"], report["comparisons"]) == (left_out, 1, [])
+    assert [note.partition(" ")[0] for note in report["notes"]] == ["1"] * 4
+    assert "'gone'" in report["notes"][3]
     index = {"seq": 3, "embedding_version": service.settings.version, "exact": True}
-    assert told["index"] == {**index, "seq": service.stats()["seq"]}
+    assert report["index"] == {**index, "seq": service.stats()["seq"]}
 
 
 def reciprocal_rank(service: Service, query_id: str, doc_id: str) -> float:
@@ -151,8 +151,8 @@ def test_a_document_behind_hundreds_of_another_ones_chunks_is_seen(service: Serv
         night = " ".join(f"In the night of day {number} the cats sleep and sleep." for number in range(140))
         small.batch({"nights": night, "ships": "Ships sail the sea."})
         assert len(small.chunks("nights")) > 128
-        told = evaluated(small, queries={"q": "Cats sleep in the night."}, qrels={"q": {"ships": 1}})
-        assert told["settings"][0]["figures"]["MRR@10"] == 0.5
+        report = evaluated(small, queries={"q": "Cats sleep in the night."}, qrels={"q": {"ships": 1}})
+        assert report["settings"][0]["figures"]["MRR@10"] == 0.5
 
 
 @on_sqlite
@@ -162,10 +162,10 @@ def test_a_hybrid_ranking_begins_as_a_search_does_however_deep_it_has_to_go(serv
             {f"doc-{number}": "\n\n".join(prose(number + 50 * part) for part in range(8)) for number in range(50)}
         )
         query = "copper window harbour 7-0"
-        found = small.hit_ids(query, mode="hybrid", top_k=10)
-        asked = EvaluationRequest("acme", "project_001", {"q": query}, {"q": {"doc-1": 1}}, ["hybrid"])
-        [setting] = small.runtime.evaluation.evaluate(asked).settings
-        assert setting.run["q"][: len(set(found))] == list(dict.fromkeys(found))
+        hits = small.hit_ids(query, mode="hybrid", top_k=10)
+        request = EvaluationRequest("acme", "project_001", {"q": query}, {"q": {"doc-1": 1}}, ["hybrid"])
+        [setting] = small.runtime.evaluation.evaluate(request).settings
+        assert setting.run["q"][: len(set(hits))] == list(dict.fromkeys(hits))
         assert len(setting.run["q"]) == 50
 
 
@@ -205,8 +205,8 @@ def test_what_cannot_be_measured_is_refused_by_the_name_of_its_field(service: Se
 
 def run(service: Service, *arguments: object, exit_code: int = 0) -> Result:
     place = ["--tenant", PLACE["tenant_id"], "--namespace", PLACE["namespace"]]
-    told = ["eval", *place, *map(str, arguments)]
-    result = CliRunner().invoke(manage.app, told, env=environment(service.settings), catch_exceptions=False)
+    words = ["eval", *place, *map(str, arguments)]
+    result = CliRunner().invoke(manage.app, words, env=environment(service.settings), catch_exceptions=False)
     assert result.exit_code == exit_code, result.output
     return result
 
@@ -270,8 +270,8 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(service: Service, tmp
         (b"q1 Q0 cats first 1.0 dense", "--against", "Line 1 is not one of a TREC run"),
     ):
         bad.write_bytes(content)
-        told = {"--queries": queries, "--qrels": qrels, option: bad}
-        result = run(service, *(each for pair in told.items() for each in pair), exit_code=1)
+        options = {"--queries": queries, "--qrels": qrels, option: bad}
+        result = run(service, *(each for pair in options.items() for each in pair), exit_code=1)
         assert why in result.stderr
     assert "cannot be read" in run(service, "--queries", tmp_path, "--qrels", qrels, exit_code=1).stderr
     files = ("--queries", queries, "--qrels", qrels)

@@ -36,17 +36,17 @@ def read(content: bytes, filename: str, declared: str = "") -> ExtractedText:
     return extract(content, filename, bounds=BOUNDS, declared=declared)
 
 
-def chunks(found: ExtractedText) -> list[Span]:
-    return chunk(found.text, found.strategy, max_tokens=60, overlap_chars=0, count_tokens=count_words)
+def chunks(result: ExtractedText) -> list[Span]:
+    return chunk(result.text, result.strategy, max_tokens=60, overlap_chars=0, count_tokens=count_words)
 
 
-def messages(found: ExtractedText) -> list[str]:
-    return [each.message for each in found.warnings]
+def messages(result: ExtractedText) -> list[str]:
+    return [each.message for each in result.warnings]
 
 
-def about(found: ExtractedText, told: str) -> Span:
+def about(result: ExtractedText, phrase: str) -> Span:
     """The one chunk that says so."""
-    [span] = [span for span in chunks(found) if told in span.text]
+    [span] = [span for span in chunks(result) if phrase in span.text]
     return span
 
 
@@ -65,15 +65,15 @@ def about(found: ExtractedText, told: str) -> Span:
 def test_a_document_keeps_its_words_its_headings_and_its_pages(
     content: bytes, filename: str, mime_type: str, title: str | None, pages: tuple[int | None, int | None]
 ) -> None:
-    found = read(content, filename)
-    assert (found.mime_type.rpartition("-")[2] if "officedocument" in mime_type else found.mime_type).endswith(
+    result = read(content, filename)
+    assert (result.mime_type.rpartition("-")[2] if "officedocument" in mime_type else result.mime_type).endswith(
         mime_type
     )
-    assert found.title == title
-    sea, fees = about(found, files.SEA), about(found, files.FEES)
+    assert result.title == title
+    sea, fees = about(result, files.SEA), about(result, files.FEES)
     assert (sea.section[-1], fees.section[-1]) == ("Harbour", "Fees")
     assert (sea.page_start, fees.page_end) == pages
-    assert "gone" not in found.text
+    assert "gone" not in result.text
 
 
 @pytest.mark.parametrize(
@@ -97,33 +97,33 @@ def test_what_was_inserted_under_revision_counts_and_what_was_deleted_does_not()
     parts = files.parts_of(files.word())
     body = parts["word/document.xml"]
     run = "<w:r><w:t>{}</w:t></w:r>"
-    told = (
+    paragraphs = (
         f"<w:p><w:ins w:id='1'>{run.format('inserted ')}</w:ins>{run.format('kept ')}"
         f"<w:del w:id='2'><w:r><w:delText>deleted</w:delText></w:r></w:del>"
         f"<w:moveFrom w:id='3'>{run.format('moved away')}</w:moveFrom></w:p>"
         f"<w:sdt><w:sdtContent><w:p>{run.format('in a control')}</w:p></w:sdtContent></w:sdt>"
         f"<w:p><w:r><w:lastRenderedPageBreak/><w:t>on page two</w:t></w:r></w:p>"
     )
-    parts["word/document.xml"] = body.replace(b"<w:body>", b"<w:body>" + told.encode())
-    found = read(files.archive(parts), "a.docx")
-    assert found.text.startswith("inserted kept\n\nin a control\n\n\f\n\non page two")
-    assert about(found, files.FEES).page_end == 2, "where Word noted its pages, a break that was set by hand is none"
+    parts["word/document.xml"] = body.replace(b"<w:body>", b"<w:body>" + paragraphs.encode())
+    result = read(files.archive(parts), "a.docx")
+    assert result.text.startswith("inserted kept\n\nin a control\n\n\f\n\non page two")
+    assert about(result, files.FEES).page_end == 2, "where Word noted its pages, a break that was set by hand is none"
 
 
 def test_words_that_stand_apart_in_narrow_columns_are_no_table() -> None:
-    found = read(files.justified_pdf(), "a.pdf")
-    assert (found.strategy, found.text.count("|"), found.text.count("\n\n")) == ("default", 0, 0)
+    result = read(files.justified_pdf(), "a.pdf")
+    assert (result.strategy, result.text.count("|"), result.text.count("\n\n")) == ("default", 0, 0)
 
 
 def test_rows_of_separated_values_come_with_their_header() -> None:
-    found = read(files.CSV + b"\nCora,9 m,80" * 40, "ships.csv")
-    assert (found.mime_type, found.strategy) == ("text/csv", "table")
-    assert all(span.text.startswith("Ship,Length,Fee\n") for span in chunks(found)) and len(chunks(found)) > 1
+    result = read(files.CSV + b"\nCora,9 m,80" * 40, "ships.csv")
+    assert (result.mime_type, result.strategy) == ("text/csv", "table")
+    assert all(span.text.startswith("Ship,Length,Fee\n") for span in chunks(result)) and len(chunks(result)) > 1
 
 
 def test_json_says_where_each_value_stands_and_a_list_of_objects_is_a_table() -> None:
-    found = read(files.JSON, "harbour.json")
-    assert found.text.splitlines() == [
+    result = read(files.JSON, "harbour.json")
+    assert result.text.splitlines() == [
         "harbour.name: North",
         "harbour.ships[0].name: Anna",
         "harbour.ships[0].fees: 1, 2",
@@ -136,11 +136,11 @@ def test_json_says_where_each_value_stands_and_a_list_of_objects_is_a_table() ->
 
 
 def test_a_mail_is_its_head_and_its_text_and_names_what_is_attached() -> None:
-    found = read(files.mail(), "letter.eml")
-    assert found.title == "The Harbour"
-    assert found.text.startswith("# The Harbour\n\nFrom: Ann <ann@example.org>")
-    assert found.text.count(files.SEA) == 1
-    assert messages(found) == ["The attachment 'fees.pdf' is not read: send it by itself."]
+    result = read(files.mail(), "letter.eml")
+    assert result.title == "The Harbour"
+    assert result.text.startswith("# The Harbour\n\nFrom: Ann <ann@example.org>")
+    assert result.text.count(files.SEA) == 1
+    assert messages(result) == ["The attachment 'fees.pdf' is not read: send it by itself."]
 
 
 def test_what_a_file_is_is_said_by_its_content_and_not_by_its_name() -> None:
@@ -152,7 +152,7 @@ def test_what_a_file_is_is_said_by_its_content_and_not_by_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "filename", "why"),
+    ("build", "filename", "why"),
     [
         (lambda: files.pdf(password="secret"), "a.pdf", "It is protected by a password"),
         (lambda: files.scanned_pdf(with_text=False), "a.pdf", "Page 1 is a scan without text: OCR is off."),
@@ -172,16 +172,16 @@ def test_what_a_file_is_is_said_by_its_content_and_not_by_its_name() -> None:
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
-def test_a_file_that_cannot_be_read_is_refused_in_words(made: Callable[[], bytes], filename: str, why: str) -> None:
+def test_a_file_that_cannot_be_read_is_refused_in_words(build: Callable[[], bytes], filename: str, why: str) -> None:
     with pytest.raises(Unreadable, match=why):
-        read(made(), filename)
+        read(build(), filename)
 
 
 def test_a_page_that_is_a_picture_is_told_and_the_others_are_read() -> None:
-    found = read(files.scanned_pdf(with_text=True), "a.pdf")
-    assert messages(found) == ["page 3 is a scan without text: OCR is off."]
-    assert [(each.code, each.page) for each in found.warnings] == [("scan_without_text", 3)]
-    assert files.SEA in found.text
+    result = read(files.scanned_pdf(with_text=True), "a.pdf")
+    assert messages(result) == ["page 3 is a scan without text: OCR is off."]
+    assert [(each.code, each.page) for each in result.warnings] == [("scan_without_text", 3)]
+    assert files.SEA in result.text
 
 
 @pytest.mark.parametrize(
@@ -293,19 +293,19 @@ def test_a_worker_that_stops_does_not_wait_for_a_file(tmp_path: Path) -> None:
 def test_a_parser_that_dies_is_told_in_words(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.txt"
     subprocess.run(["mkfifo", pipe], check=True)
-    told: list[str] = []
+    messages: list[str] = []
 
     def read_it() -> None:
         with pytest.raises(Unreadable) as refused:
             Extractor(LIMITS).extract(pipe, pipe.name)
-        told.append(str(refused.value))
+        messages.append(str(refused.value))
 
     reading = threading.Thread(target=read_it)
     reading.start()
     until(lambda: bool(_readers()))
     _readers()[0].send_signal(signal.SIGSEGV)
     reading.join(30)
-    assert told == ["Its parser died: it is damaged, or takes more than 1024 MB of memory (EXTRACT_MEMORY_MB)."]
+    assert messages == ["Its parser died: it is damaged, or takes more than 1024 MB of memory (EXTRACT_MEMORY_MB)."]
 
 
 @pytest.mark.skipif(not has_tesseract(), reason="tesseract is not installed")
@@ -313,9 +313,9 @@ def test_a_scan_is_read_where_ocr_is_on(tmp_path: Path) -> None:
     path = tmp_path / "scan.pdf"
     path.write_bytes(files.scanned_pdf(with_text=False))
     limits = ExtractionLimits(1 << 30, 60, 120, pages=100, chars=1_000_000, ocr_languages="eng")
-    found = Extractor(limits).extract(path, path.name)
-    assert "harbour" not in found.text and "paid every year in March" in found.text
-    assert found.warnings == ()
+    result = Extractor(limits).extract(path, path.name)
+    assert "harbour" not in result.text and "paid every year in March" in result.text
+    assert result.warnings == ()
 
 
 def test_a_scan_is_refused_where_ocr_is_on_and_tesseract_is_missing(

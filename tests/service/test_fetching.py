@@ -35,17 +35,17 @@ NOT_PUBLIC = (
 
 
 class Server:
-    """A real server on loopback. *asked* are the paths that it was asked for."""
+    """A real server on loopback. *paths* are those that were requested from it."""
 
     def __init__(self, routes: dict[str, Answer], host: str = "127.0.0.1", port: int = 0) -> None:
-        self.asked: list[str] = []
+        self.paths: list[str] = []
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                server.asked.append(self.path)
+                server.paths.append(self.path)
                 self.close_connection = True
                 routes[self.path](self)
 
@@ -116,22 +116,22 @@ def test_a_page_is_fetched_read_and_found(tmp_path: Path) -> None:
     }
     with serving(routes) as server, fetching(tmp_path) as service:
         url = server.url("/go")
-        told = fetch(service, url)
-        [doc] = told["docs"]
+        result = fetch(service, url)
+        [doc] = result["docs"]
         assert (doc["doc_id"], doc["filename"]) == (doc_id_of(PLACE["namespace"], url), "fees of ours")
         service.work()
-        found = service.doc(doc["doc_id"])
-        assert (found["status"], found["source_type"], found["title"]) == ("ready", "url", "The Harbour")
-        assert found["metadata"] == {"url": url, "filename": "fees of ours"}
+        stored = service.doc(doc["doc_id"])
+        assert (stored["status"], stored["source_type"], stored["title"]) == ("ready", "url", "The Harbour")
+        assert stored["metadata"] == {"url": url, "filename": "fees of ours"}
         assert service.hit_ids("When are fees paid?")[0] == doc["doc_id"]
         assert fetch(service, url)["skipped_docs"] == 1
-        assert server.asked == ["/go", "/pages/fees%20of%20ours"] * 2
+        assert server.paths == ["/go", "/pages/fees%20of%20ours"] * 2
 
 
 def test_fetching_is_off_unless_the_operator_allows_it(service: Service) -> None:
     with serving({"/": answer(200, b"text")}) as server:
         problem = fetch(service, server.url("/"), expect=403)
-        assert (problem["error"]["code"], server.asked) == ("fetch_disabled", [])
+        assert (problem["error"]["code"], server.paths) == ("fetch_disabled", [])
         assert "FETCH_ENABLED=true" in problem["detail"]
 
 
@@ -171,7 +171,7 @@ def test_no_way_to_write_an_address_of_ours_gets_to_it(tmp_path: Path) -> None:
     with serving({"/": answer(200, b"secret")}) as server, fetching(tmp_path, allowed="") as service:
         for host in HOSTS.split():
             assert fetch(service, server.url("/", host), expect=422)["error"]["param"] == "url", host
-        assert server.asked == []
+        assert server.paths == []
         assert service.get("/v1/docs", PLACE)["data"] == []
 
 
@@ -202,21 +202,21 @@ def test_a_redirect_gets_nowhere_else_than_a_request(tmp_path: Path) -> None:
         with serving(routes) as server, fetching(tmp_path) as service:
             for path in routes:
                 fetch(service, server.url(path), expect=502 if path == "/loop" else 422)
-            assert server.asked.count("/loop") == 6
-        assert inside.asked == []
+            assert server.paths.count("/loop") == 6
+        assert inside.paths == []
 
 
 def test_a_name_that_resolves_otherwise_a_moment_later_gains_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first look-up says an allowed address, every later one another."""
-    look_up, asked = socket.getaddrinfo, []
+    look_up, hosts = socket.getaddrinfo, []
 
     def rebinding(host: Any, *more: Any, **named: Any) -> Any:
         if host != "rebind.example":
             return look_up(host, *more, **named)
-        asked.append(host)
-        return look_up("127.0.0.1" if len(asked) == 1 else "127.0.0.2", *more, **named)
+        hosts.append(host)
+        return look_up("127.0.0.1" if len(hosts) == 1 else "127.0.0.2", *more, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     with (
@@ -225,9 +225,9 @@ def test_a_name_that_resolves_otherwise_a_moment_later_gains_nothing(
         fetching(tmp_path, allowed="127.0.0.1") as service,
     ):
         fetch(service, allowed.url("/", "rebind.example"))
-        assert (allowed.asked, secret.asked) == (["/"], [])
+        assert (allowed.paths, secret.paths) == (["/"], [])
         fetch(service, allowed.url("/", "rebind.example"), expect=422)
-        assert secret.asked == []
+        assert secret.paths == []
 
 
 # What servers do
@@ -261,8 +261,8 @@ def test_what_a_server_does_wrong_is_told_and_nothing_is_kept(tmp_path: Path) ->
     with fetching(tmp_path) as service:
         assert "cannot be reached" in fetch(service, server.url("/gone"), expect=502)["detail"]
     with serving({"/drip": endless(pause=0.05)}) as server, fetching(tmp_path, fetch_timeout_seconds=0.5) as service:
-        told = fetch(service, server.url("/drip"), expect=502)["detail"]
-        assert "longer than 0.5 s (FETCH_TIMEOUT_SECONDS)" in told
+        message = fetch(service, server.url("/drip"), expect=502)["detail"]
+        assert "longer than 0.5 s (FETCH_TIMEOUT_SECONDS)" in message
         assert [path for path in (tmp_path / "raw_files").rglob("*") if path.is_file()] == []
 
 

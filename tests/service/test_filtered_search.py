@@ -62,7 +62,7 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
 
     @settings(examples(12), phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(st.lists(metadata, min_size=1, max_size=6), st.lists(expressions, min_size=3, max_size=6), st.integers())
-    def ask(said: list[dict[str, Any]], asked: list[Any], seed: int) -> None:
+    def ask(said: list[dict[str, Any]], drawn: list[Any], seed: int) -> None:
         chance = random.Random(seed)
         docs = docs_with(said, first=chance.randrange(DOCS))
         if chance.random() < 0.3:
@@ -73,9 +73,9 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
             gone = chance.choice(sorted(there))
             service.delete(gone)
             del there[gone]
-        for expression in asked:
+        for expression in drawn:
             expected = {doc_id for doc_id, each in there.items() if is_match(expression, each)}
-            require_found(service, expression, expected)
+            require_hits(service, expression, expected)
         for sent in (in_mongo(expression), in_objects(expression)):
             assert set(service.hit_ids("cats", filters=sent, top_k=ALL)) == expected
 
@@ -88,18 +88,18 @@ def test_a_search_finds_exactly_what_the_oracle_finds_and_fills_top_k(service: S
     assert service.problems() == []
 
 
-def require_found(service: Service, expression: Any, expected: set[str]) -> None:
+def require_hits(service: Service, expression: Any, expected: set[str]) -> None:
     """In every mode and both spellings, as many as are asked for."""
-    asked = [
+    questions = [
         Question(PLACE["tenant_id"], PLACE["namespace"], "cats", top_k, mode=mode, filters=parse(sent))
         for sent in (in_mongo(expression), in_objects(expression))
         for mode in MODES
         for top_k in (ALL, 3)
     ]
-    for question, answer in zip(asked, service.runtime.search.searching.search_many(asked), strict=True):
+    for question, answer in zip(questions, service.runtime.search.searching.search_many(questions), strict=True):
         assert isinstance(answer, Answer), answer
-        found = {passage.doc_id for passage in answer.passages}
-        assert found <= expected
+        doc_ids = {passage.doc_id for passage in answer.passages}
+        assert doc_ids <= expected
         assert len(answer.passages) == min(question.top_k, len(expected))
 
 
@@ -116,17 +116,17 @@ def test_a_chunk_says_what_it_says_itself_and_else_what_its_document_says(servic
     @given(
         metadata, st.lists(st.none() | metadata, min_size=1, max_size=4), st.lists(expressions, max_size=5), st.data()
     )
-    def ask(said: dict[str, Any], parts: list[dict[str, Any] | None], asked: list[Any], data: st.DataObject) -> None:
+    def ask(said: dict[str, Any], parts: list[dict[str, Any] | None], drawn: list[Any], data: st.DataObject) -> None:
         doc_id = data.draw(st.sampled_from(["a", "b", "c"]))
         own[doc_id] = own.get(doc_id, parts) if data.draw(st.booleans()) else parts
         there[doc_id] = {f"{doc_id}#c{n:04d}": {**said, **(each or {})} for n, each in enumerate(own[doc_id])}
         sent = {**PLACE, "doc_id": doc_id, "metadata": said, "chunks": own_chunks(own[doc_id])}
         service.post("/v1/docs/upsert", sent)
-        for expression in asked:
+        for expression in drawn:
             chunks = {name: each for of_doc in there.values() for name, each in of_doc.items()}
             expected = {name for name, each in chunks.items() if is_match(expression, each)}
-            found = service.search("cats", filters=in_mongo(expression), top_k=ALL)["chunks"]
-            assert {chunk["chunk_id"] for chunk in found} == expected
+            hits = service.search("cats", filters=in_mongo(expression), top_k=ALL)["chunks"]
+            assert {chunk["chunk_id"] for chunk in hits} == expected
 
     ask()
 
@@ -154,7 +154,7 @@ def test_built_in_fields_are_filtered_and_pages_chunk_by_chunk(service: Service)
     service.upsert("a", "Cats one.", source_type="url", mime_type="text/html", metadata={"page": "first"})
     service.upsert("b", "Cats\fDogs\fBirds", chunk_strategy="pages")
     created, updated = service.doc("a")["created_at"], service.doc("b")["updated_at"]
-    asked: list[tuple[dict[str, Any], set[str]]] = [
+    cases: list[tuple[dict[str, Any], set[str]]] = [
         ({"doc_id": "a"}, {"a#c0000"}),
         ({"doc_id": {"$in": ["a", "c"]}, "mime_type": "text/html"}, {"a#c0000"}),
         ({"source_type": {"$ne": "url"}}, {"b#c0000", "b#c0001", "b#c0002"}),
@@ -168,9 +168,9 @@ def test_built_in_fields_are_filtered_and_pages_chunk_by_chunk(service: Service)
         ({"updated_at": {"$gte": updated}, "page": {"$lt": 3}}, {"b#c0000", "b#c0001"}),
         ({"updated_at": {"$lt": "2001-09-09T01:46:40+01:00"}}, set()),
     ]
-    for wanted, expected in asked:
-        found = service.search("cats", filters=wanted, top_k=ALL)["chunks"]
-        assert {chunk["chunk_id"] for chunk in found} == expected, wanted
+    for filters, expected in cases:
+        hits = service.search("cats", filters=filters, top_k=ALL)["chunks"]
+        assert {chunk["chunk_id"] for chunk in hits} == expected, filters
 
 
 def test_what_waits_changes_nothing_that_a_filter_sees(service: Service) -> None:
@@ -189,8 +189,8 @@ def test_what_waits_changes_nothing_that_a_filter_sees(service: Service) -> None
 
 
 def test_a_reader_of_an_older_snapshot_is_told_what_was_there_then(service: Service) -> None:
-    def allowed(session: Session, wanted: dict[str, Any]) -> list[int]:
-        filters = parse(wanted)
+    def allowed(session: Session, sent: dict[str, Any]) -> list[int]:
+        filters = parse(sent)
         assert filters is not None
         return list(keeping.allowed(session, session.scalars(select(Project)).one(), ("a", "b"), filters))
 
@@ -244,8 +244,8 @@ def test_questions_with_different_filters_are_answered_together_each_with_its_ow
     service.post("/v1/docs/upsert/batch", {"docs": docs_with([{"n": n} for n in range(6)])})
     filters = [None, {"n": {"$lt": 2}}, {"n": 5}, {"n": {"$lt": 2.0}}, {"n": "5"}]
     place = PLACE["tenant_id"], PLACE["namespace"]
-    asked = [Question(*place, "cats", top_k, filters=parse(each)) for each in filters for top_k in (1, 9)]
-    answers = service.runtime.search.searching.search_many(asked)
+    questions = [Question(*place, "cats", top_k, filters=parse(each)) for each in filters for top_k in (1, 9)]
+    answers = service.runtime.search.searching.search_many(questions)
     counts = [len(answer.passages) if isinstance(answer, Answer) else answer for answer in answers]
     assert counts == [1, 6, 1, 2, 1, 1, 1, 2, 0, 0]
     assert service.search("cats", filters={"n": 1}, explain=True)["timings"].keys() >= {"filter_ms", "index_ms"}
@@ -286,11 +286,11 @@ class Filled:
 
     def search(self, filters: dict[str, Any] | None, queries: NDArray[np.float32], *, k: int) -> Hits:
         with self.database.read() as session:
-            seen = read_snapshot(session, "t", "n")
-            assert seen is not None
-            [group] = self.filtering.groups(session, seen.project, ("a", "b"), [parse(filters)])
-            with self.store.open_partition(seen.key, DIMENSION) as opened:
-                assert opened.catch_up(session, seen) is None
+            snapshot = read_snapshot(session, "t", "n")
+            assert snapshot is not None
+            [group] = self.filtering.groups(session, snapshot.project, ("a", "b"), [parse(filters)])
+            with self.store.open_partition(snapshot.key, DIMENSION) as opened:
+                assert opened.catch_up(session, snapshot) is None
                 return opened.search(queries, k=k, allowed=group.allowed)
 
     def _write(self) -> None:
@@ -344,18 +344,18 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def exact(vectors: NDArray[np.float32], queries: NDArray[np.float32], allowed: NDArray[Any], k: int) -> list[list[int]]:
     best = np.argsort(-(queries @ vectors[allowed].T), axis=1)[:, :k]
-    found: list[list[int]] = allowed[best].tolist()
-    return found
+    nearest: list[list[int]] = allowed[best].tolist()
+    return nearest
 
 
 def ids(hits: list[list[Hit]]) -> list[list[int]]:
-    return [[hit.faiss_id for hit in found] for found in hits]
+    return [[hit.faiss_id for hit in row] for row in hits]
 
 
 def test_one_matching_chunk_in_fifty_thousand_is_found(filled: Filled) -> None:
     queries = -filled.vectors[[CHUNKS - 7]]  # nothing is farther from this question
-    found = filled.search({"needle": True}, queries, k=10)
-    assert (ids(found.per_query), found.is_exact) == ([[CHUNKS - 7]], True)
+    result = filled.search({"needle": True}, queries, k=10)
+    assert (ids(result.per_query), result.is_exact) == ([[CHUNKS - 7]], True)
     both = filled.search({"needle": True, "hundredth": {"$ne": 99}}, queries, k=10)
     assert (ids(both.per_query), both.is_exact) == ([[]], True)
 
@@ -370,9 +370,9 @@ def test_a_filtered_search_finds_what_an_exact_one_finds(filled: Filled, filters
     hundredth = numbers // PER_DOC % 100
     allowed = numbers[{500: hundredth == 7, 5000: hundredth < 10, CHUNKS - 1: numbers != CHUNKS - 7}[count]]
     assert len(allowed) == count
-    found = filled.search(filters, queries, k=10)
-    assert found.is_exact
-    assert ids(found.per_query) == exact(filled.vectors, queries, allowed, 10)
+    result = filled.search(filters, queries, k=10)
+    assert result.is_exact
+    assert ids(result.per_query) == exact(filled.vectors, queries, allowed, 10)
 
 
 @pytest.fixture(scope="module")
@@ -396,8 +396,8 @@ def test_a_filtered_graph_loses_nothing_worth_having(
     live = np.flatnonzero(np.arange(NODES) % 20)
     allowed = np.sort(rng.choice(live, int(share * len(live)), replace=False))
     queries = vectors[rng.integers(NODES, size=50)]
-    _, found, is_exact = loaded.search(queries, 10, allowed)
+    _, nearest, is_exact = loaded.search(queries, 10, allowed)
     assert is_exact is (share <= 0.5)
     expected = exact(vectors, queries, allowed, 10)
-    same = [len(set(got) & set(wanted)) for got, wanted in zip(found.tolist(), expected, strict=True)]
+    same = [len(set(got) & set(best)) for got, best in zip(nearest.tolist(), expected, strict=True)]
     assert sum(same) >= (1 if is_exact else 0.99) * sum(map(len, expected))

@@ -51,9 +51,9 @@ def scores(service: Service, query: str = QUERY, **more: Any) -> dict[str, float
     return {chunk["doc_id"]: chunk["score"] for chunk in chunks}
 
 
-def shares(found: dict[str, float]) -> dict[str, float]:
-    lowest, highest = min(found.values()), max(found.values())
-    return {name: (score - lowest) / (highest - lowest) for name, score in found.items()}
+def shares(scores: dict[str, float]) -> dict[str, float]:
+    lowest, highest = min(scores.values()), max(scores.values())
+    return {name: (score - lowest) / (highest - lowest) for name, score in scores.items()}
 
 
 def test_a_number_that_means_nothing_to_the_model_is_found(service: Service) -> None:
@@ -83,12 +83,12 @@ def test_explain_shows_where_each_side_had_a_chunk_and_with_which_score(filled: 
     answer = filled.search(QUERY, mode="hybrid", explain=True, top_k=20)
     assert set(answer["timings"]) == {"embed_ms", "catch_up_ms", "index_ms", "keywords_ms", "fetch_ms"}
     for chunk in answer["chunks"]:
-        name, told = chunk["doc_id"], {each["side"]: each for each in chunk["found_by"]}
-        for side, found in (("dense", dense), ("keyword", keyword)):
-            assert (side in told) == (name in found)
-            if side in told:
-                assert told[side]["score"] == pytest.approx(found[name], abs=1e-6)
-                assert list(found)[told[side]["rank"] - 1] == name
+        name, sides = chunk["doc_id"], {each["side"]: each for each in chunk["found_by"]}
+        for side, expected in (("dense", dense), ("keyword", keyword)):
+            assert (side in sides) == (name in expected)
+            if side in sides:
+                assert sides[side]["score"] == pytest.approx(expected[name], abs=1e-6)
+                assert list(expected)[sides[side]["rank"] - 1] == name
     assert filled.search(QUERY, mode="hybrid")["chunks"][0]["found_by"] is None
 
 
@@ -98,18 +98,18 @@ def test_more_than_one_question_is_fused(filled: Service) -> None:
     assert both == pytest.approx({name: (one[name] + other[name]) / 2 for name in one}, abs=1e-6)
     alone = filled.post("/v1/search", {**PLACE, "queries": ["winter garden", "copper harbour"], "top_k": 1000})
     assert {chunk["doc_id"]: chunk["score"] for chunk in alone["chunks"]} == pytest.approx(both)
-    told = filled.search("winter", queries=["stone"], mode="hybrid", explain=True, top_k=1)["chunks"][0]["found_by"]
-    assert {(each["side"], each["query"]) for each in told} >= {("dense", 0), ("dense", 1)}
+    sides = filled.search("winter", queries=["stone"], mode="hybrid", explain=True, top_k=1)["chunks"][0]["found_by"]
+    assert {(each["side"], each["query"]) for each in sides} >= {("dense", 0), ("dense", 1)}
 
 
 def test_questions_of_every_mode_are_answered_together(filled: Service) -> None:
-    asked = [
+    questions = [
         Question(PLACE["tenant_id"], PLACE["namespace"], QUERY, 3, mode=mode, queries=more)
         for mode in ("dense", "keyword", "hybrid")
         for more in ((), ("winter garden",))
     ]
     searching = filled.runtime.search.searching
-    for question, answer in zip(asked, searching.search_many(asked), strict=True):
+    for question, answer in zip(questions, searching.search_many(questions), strict=True):
         assert isinstance(answer, Answer)
         alone = searching.search(question).passages
         assert [each.doc_id for each in answer.passages] == [each.doc_id for each in alone]
@@ -139,13 +139,13 @@ def test_grouped_by_document_the_best_chunks_of_top_k_documents_come(
     shared_service: Service, one_large: dict[str, str], mode: str
 ) -> None:
     """Even where the best thousand chunks are one document's."""
-    asked: dict[str, Any] = {**one_large, "mode": mode, "group_by": "doc"}
-    found = shared_service.search("stone", top_k=4, group_size=2, **asked)["chunks"]
-    names = [chunk["doc_id"] for chunk in found]
+    request: dict[str, Any] = {**one_large, "mode": mode, "group_by": "doc"}
+    chunks = shared_service.search("stone", top_k=4, group_size=2, **request)["chunks"]
+    names = [chunk["doc_id"] for chunk in chunks]
     assert set(names) == {"large", "small-0", "small-1", "small-2"}
     assert names == sorted(names, key=names.index)  # each document's chunks stand together
     assert max(names.count(name) for name in names) == 2
-    assert shared_service.hit_ids("stone", top_k=2, **asked)[0] == "large"
+    assert shared_service.hit_ids("stone", top_k=2, **request)[0] == "large"
 
 
 def test_diversity_prefers_what_is_not_said_yet(service: Service) -> None:
@@ -163,15 +163,15 @@ def test_what_is_rearranged_is_not_more_than_one_list_has_however_many_are_fused
     shared_service: Service, hundreds: dict[str, str]
 ) -> None:
     searching = shared_service.runtime.search.searching
-    asked = Question(
+    reranked = Question(
         hundreds["tenant_id"], hundreds["namespace"], QUERY, 5, queries=("winter", "stone letter"), rerank=True
     )
-    for question in (asked, replace(asked, mode="hybrid"), replace(asked, mode="hybrid", by_doc=True)):
-        [found] = searching.find_many([question])
-        assert isinstance(found, RawAnswer)
-        assert len(found.answer.passages) == 200
+    for question in (reranked, replace(reranked, mode="hybrid"), replace(reranked, mode="hybrid", by_doc=True)):
+        [candidates] = searching.find_many([question])
+        assert isinstance(candidates, RawAnswer)
+        assert len(candidates.answer.passages) == 200
         best = searching.search(replace(question, top_k=200, rerank=False)).passages
-        assert [each.faiss_id for each in best] == [each.faiss_id for each in found.answer.passages]
+        assert [each.faiss_id for each in best] == [each.faiss_id for each in candidates.answer.passages]
 
 
 def test_text_and_metadata_can_be_left_out_and_neighbours_added(service: Service) -> None:
@@ -193,10 +193,10 @@ def test_text_and_metadata_can_be_left_out_and_neighbours_added(service: Service
 def test_filters_leave_a_full_answer_of_what_they_allow(
     shared_service: Service, hundreds: dict[str, str], mode: str
 ) -> None:
-    asked: dict[str, Any] = {**hundreds, "mode": mode}
-    found = shared_service.hit_ids("stone garden", top_k=10, filters={"n": {"$gte": 288}}, **asked)
-    assert len(found) == 10 and all(name >= "doc-288" for name in found)
-    assert shared_service.hit_ids("stone garden", filters={"n": 7}, **asked) == ["doc-007"]
+    request: dict[str, Any] = {**hundreds, "mode": mode}
+    hits = shared_service.hit_ids("stone garden", top_k=10, filters={"n": {"$gte": 288}}, **request)
+    assert len(hits) == 10 and all(name >= "doc-288" for name in hits)
+    assert shared_service.hit_ids("stone garden", filters={"n": 7}, **request) == ["doc-007"]
 
 
 @pytest.mark.parametrize(

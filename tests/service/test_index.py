@@ -27,9 +27,9 @@ def test_a_stopped_worker_never_makes_a_search_wrong_or_short(service: Service) 
     jobs = {service.delete(doc_id)["job_id"] for doc_id in deleted}
     assert len(jobs) == 1
     for top_k in (1, 5, 30, 40):
-        found = service.hit_ids("stone garden winter", top_k=top_k)
-        assert len(found) == min(top_k, 30)
-        assert not deleted & set(found)
+        hits = service.hit_ids("stone garden winter", top_k=top_k)
+        assert len(hits) == min(top_k, 30)
+        assert not deleted & set(hits)
     assert service.problems() == []
     assert service.work() == 1
     assert service.stats()["dirty"] is False
@@ -73,13 +73,13 @@ def test_of_chunks_that_are_level_the_same_come_first_however_many_are_asked_for
     def check() -> None:
         filters: dict[str, Any] = {"filters": {"doc_id": {"$ne": "doc-03"}}}
         for more in ({}, filters):
-            asked = {**PLACE, "vector": [1, 0, 0, 0], "include": ["text"], **more}
-            every = service.post("/v1/search", {**asked, "top_k": 1000})["chunks"]
+            body = {**PLACE, "vector": [1, 0, 0, 0], "include": ["text"], **more}
+            every = service.post("/v1/search", {**body, "top_k": 1000})["chunks"]
             level = [chunk["doc_id"] for chunk in every if chunk["text"] == "same"]
             assert level == sorted(level) and len(level) in range(57, 61)
             for k in (1, 5, 7, 20, 49):
-                found = service.post("/v1/search", {**asked, "top_k": k})["chunks"]
-                assert [chunk["doc_id"] for chunk in found] == level[:k]
+                chunks = service.post("/v1/search", {**body, "top_k": k})["chunks"]
+                assert [chunk["doc_id"] for chunk in chunks] == level[:k]
                 allowed = parse(more.get("filters"))
                 question = Question(PLACE["tenant_id"], PLACE["namespace"], "", k, vector=vector, filters=allowed)
                 for answer in searching.search_many([question] * 5):

@@ -17,8 +17,8 @@ def test_nothing_of_a_batch_is_found_before_the_worker_published_it(service: Ser
     service.work()
     job = service.job(job_id)
     assert (job["status"], job["progress"]) == ("completed", 100)
-    told = ("docs", "published", "failed", "chunks_created", "chunks_embedded", "chunks_reused")
-    assert [job["result"][key] for key in told] == [2, 2, 0, 2, 2, 0]
+    members = ("docs", "published", "failed", "chunks_created", "chunks_embedded", "chunks_reused")
+    assert [job["result"][key] for key in members] == [2, 2, 0, 2, 2, 0]
     assert service.hit_ids("cats")[0] == "one"
     assert service.doc("one")["status"] == "ready"
 

@@ -51,11 +51,11 @@ def by_keyword(service: Service, query: str, **more: Any) -> list[tuple[str, flo
 def bm25(texts: dict[str, str], query: str) -> dict[str, float]:
     """The formula, term by term, with counts as coarse as the index keeps them."""
     held = {name: Counter(words(text)) for name, text in texts.items()}
-    asked = query_words(query)
-    matching = [name for name, counts in held.items() if counts.keys() & asked.keys()]
+    counts_of_query = query_words(query)
+    matching = [name for name, counts in held.items() if counts.keys() & counts_of_query.keys()]
     average = sum(held[name].total() for name in matching) / max(len(matching), 1)
     scores: dict[str, float] = defaultdict(float)
-    for word, said in asked.items():
+    for word, said in counts_of_query.items():
         holders = [name for name in texts if held[name][word]]
         idf = math.log(1 + (len(texts) - len(holders) + 0.5) / (len(holders) + 0.5))
         for name in holders:
@@ -69,15 +69,15 @@ def test_scores_are_bm25_of_the_namespace_whatever_other_tenants_have(service: S
     texts = fill(service)
     rng = random.Random(3)
     queries = [" ".join(rng.choices(WORDS, k=n)) for n in (1, 2, 5, 9)] + ["stone stone stone garden", "7-0 12-1"]
-    found = {query: by_keyword(service, query) for query in queries}
-    for query, hits in found.items():
+    results = {query: by_keyword(service, query) for query in queries}
+    for query, hits in results.items():
         expected = bm25(texts, query)
         assert {name for name, _ in hits} == expected.keys()
         assert [score for _, score in hits] == pytest.approx(sorted(expected.values(), reverse=True))
         assert dict(hits) == pytest.approx(expected)
     others = [{**OTHER, "doc_id": f"other-{number}", "text": "stone " * 9 + prose(number)} for number in range(40)]
     service.post("/v1/docs/upsert/batch", {"docs": others})
-    assert {query: by_keyword(service, query) for query in queries} == found
+    assert {query: by_keyword(service, query) for query in queries} == results
 
 
 def test_what_is_committed_is_found_at_once_and_what_is_dead_is_not(service: Service) -> None:
@@ -177,8 +177,8 @@ def test_of_a_chunk_of_any_size_no_word_is_found_that_it_has_not_and_the_first_a
     many = [f"wörd{number:06d}" for number in range(150_000)]
     place = {**PLACE, "doc_id": "large"}
     service.post("/v1/docs/upsert", {**place, "chunks": [{"text": " ".join(many), "vector": [1, 0]}]})
-    found = [number for number in range(0, 150_000, 10_000) if service.hit_ids(many[number], mode="keyword")]
-    assert found == list(range(0, 70_000, 10_000))  # of 16 bytes each as they are kept
+    hits = [number for number in range(0, 150_000, 10_000) if service.hit_ids(many[number], mode="keyword")]
+    assert hits == list(range(0, 70_000, 10_000))  # of 16 bytes each as they are kept
     assert service.hit_ids("large", mode="keyword") == []
     assert service.problems() == []
 

@@ -58,9 +58,9 @@ def test_own_chunks_are_embedded_by_the_model_and_taken_as_they_are(service: Ser
     assert (second["char_start"], second["char_end"]) == (13, 13 + len(" Ships\nsail. "))
     best = service.search("cats")["chunks"][0]
     assert best["metadata"] == {"kind": "fact", "by": "chunk", "lang": "en"}
-    for wanted, expected in [({"by": "chunk"}, [3]), ({"by": "doc"}, [None]), ({"lang": "en", "page": 3}, [3])]:
-        found = service.search("cats", filters=wanted)["chunks"]
-        assert [chunk["page_start"] for chunk in found] == expected
+    for filters, expected in [({"by": "chunk"}, [3]), ({"by": "doc"}, [None]), ({"lang": "en", "page": 3}, [3])]:
+        hits = service.search("cats", filters=filters)["chunks"]
+        assert [chunk["page_start"] for chunk in hits] == expected
 
 
 def test_the_same_chunks_are_skipped_and_changed_ones_pay_for_what_changed(service: Service) -> None:
@@ -86,8 +86,8 @@ def test_vectors_from_outside_are_found_by_vectors(service: Service) -> None:
     sent = {**PLACE, "doc_id": "other", "chunks": same_text}
     job_id = service.post("/v1/docs/upsert/batch", {"docs": [sent], "async_mode": True})["job_id"]
     service.work()
-    told = service.job(job_id)["result"]
-    assert (told["chunks_created"], told["chunks_embedded"], told["chunks_reused"]) == (2, 0, 2)
+    result = service.job(job_id)["result"]
+    assert (result["chunks_created"], result["chunks_embedded"], result["chunks_reused"]) == (2, 0, 2)
     [used] = [day for day in service.get("/v1/usage", PLACE)["data"] if day["kind"] == "ingest"]
     assert (used["chunks_embedded"], used["chunks_reused"]) == (0, 5)
     answer = near(service, [0, 0, 0, 0.001], top_k=2)
@@ -98,8 +98,8 @@ def test_vectors_from_outside_are_found_by_vectors(service: Service) -> None:
     assert answer["index"]["embedding_version"].startswith("external-4-")
     assert service.stats()["dimension"] == 4
     service.rebuild()
-    found = near(service, [0, 1e300, 0, 1e299], filters={"doc_id": "doc"})["chunks"]
-    assert found[0]["text"] == "axis 1"
+    chunks = near(service, [0, 1e300, 0, 1e299], filters={"doc_id": "doc"})["chunks"]
+    assert chunks[0]["text"] == "axis 1"
     assert service.chunks("other")[0]["token_count"] == 0
     assert service.problems() == []
 
@@ -119,8 +119,8 @@ def test_vectors_from_outside_and_a_models_are_not_mixed(service: Service) -> No
         (lambda: service.search("cats", expect=422, mode="hybrid"), "send a vector of 2 numbers"),
         (lambda: near(service, [1, 0], expect=422, **inside), "have 384 numbers, not 2"),
     ]
-    for ask, told in refused:
-        assert told in ask()["detail"]
+    for ask, message in refused:
+        assert message in ask()["detail"]
     file = ("Müll.txt", b"b", "text/plain")
     upload = service.client.post("/v1/docs/upload", data=PLACE, files={"file": file})
     assert (upload.status_code, "'Müll.txt' does not fit" in upload.json()["detail"]) == (422, True)
@@ -133,17 +133,17 @@ def test_vectors_from_outside_and_a_models_are_not_mixed(service: Service) -> No
 def test_a_namespace_that_an_admin_made_takes_the_kind_of_vectors_of_its_first_document(keyed: Service) -> None:
     team = make_team(keyed, "acme")
     team.post(f"{team.own}/projects", {"namespace": "outside"}, expect=201)
-    [made] = team.get("/v1/index/stats")["indices"]
-    for asked in ({"vector": [1, 0, 0]}, {"query": "one", "mode": "hybrid"}):
-        nothing = team.post("/v1/search", {"namespace": "outside", **asked})
+    [before] = team.get("/v1/index/stats")["indices"]
+    for query in ({"vector": [1, 0, 0]}, {"query": "one", "mode": "hybrid"}):
+        nothing = team.post("/v1/search", {"namespace": "outside", **query})
         assert (nothing["chunks"], nothing["hint"]) == ([], "Nothing was published in this namespace yet.")
     first = {"namespace": "outside", "doc_id": "a", "chunks": [{"text": "one", "vector": [1, 0, 0]}]}
     assert team.post("/v1/docs/upsert", first, scope=Scope.INGEST)["chunks_created"] == 1
     [index] = team.get("/v1/index/stats")["indices"]
-    assert (made["dimension"], index["dimension"], index["ntotal"]) == (384, 3, 1)
+    assert (before["dimension"], index["dimension"], index["ntotal"]) == (384, 3, 1)
     assert index["embedding_version"].startswith("external-3-")
-    found = team.post("/v1/search", {"namespace": "outside", "vector": [1, 0, 0]})
-    assert [chunk["doc_id"] for chunk in found["chunks"]] == ["a"]
+    answer = team.post("/v1/search", {"namespace": "outside", "vector": [1, 0, 0]})
+    assert [chunk["doc_id"] for chunk in answer["chunks"]] == ["a"]
     text = {"namespace": "outside", "doc_id": "b", "text": "Cats sleep."}
     assert "a vector of 3 numbers" in team.post("/v1/docs/upsert", text, expect=422)["detail"]
     team.ask("DELETE", "/v1/docs/a", params={"namespace": "outside"}, expect=200)
@@ -180,14 +180,14 @@ FIRST_ONES: list[list[dict[str, Any]]] = [[TEXT, VECTOR], [VECTOR, {"chunks": [{
 
 
 @every_store
-@pytest.mark.parametrize("is_made", [True, False])
+@pytest.mark.parametrize("is_created", [True, False])
 @pytest.mark.parametrize("is_async", [True, False])
 def test_of_two_first_documents_that_do_not_fit_together_one_wins(
-    service: Service, *, is_async: bool, is_made: bool
+    service: Service, *, is_async: bool, is_created: bool
 ) -> None:
     for number, kinds in enumerate(FIRST_ONES * 5):
         place = {"tenant_id": "acme", "namespace": f"n{number}"}
-        if is_made:
+        if is_created:
             make(service, place)
         together = Barrier(len(kinds))
 
@@ -224,8 +224,8 @@ def test_a_vector_and_words_together_are_half_of_each_sides_scaled_scores(servic
         assert {chunk["text"]: chunk["score"] for chunk in answer["chunks"]} == pytest.approx(
             {text: sum(side.get(text, 0) for side in sides) / 2 for text in texts}, abs=1e-6
         )
-        told = {each["side"]: each["rank"] for each in answer["chunks"][0]["found_by"]}
-        assert told == {"dense": 2, "keyword": 1}
+        ranks = {each["side"]: each["rank"] for each in answer["chunks"][0]["found_by"]}
+        assert ranks == {"dense": 2, "keyword": 1}
 
 
 def test_the_models_own_vector_beside_a_query_finds_what_the_query_finds(service: Service) -> None:
@@ -250,9 +250,9 @@ def test_the_longest_vectors_are_kept_searched_and_rebuilt(service: Service) -> 
 def test_one_bad_question_does_not_spoil_those_beside_it(service: Service) -> None:
     put(service, "doc", [{"text": "a", "vector": [1.0, 0.0]}])
     good, short = (np.array(each, "<f4").tobytes() for each in ([0, 1], [1]))
-    told: list[dict[str, Any]] = [{"vector": good}, {"query": "cats"}, {"vector": short}, {"vector": good}]
-    asked = [Question("acme", "project_001", each.get("query", ""), 1, vector=each.get("vector")) for each in told]
-    answers = service.runtime.search.searching.search_many(asked)
+    sent: list[dict[str, Any]] = [{"vector": good}, {"query": "cats"}, {"vector": short}, {"vector": good}]
+    questions = [Question("acme", "project_001", each.get("query", ""), 1, vector=each.get("vector")) for each in sent]
+    answers = service.runtime.search.searching.search_many(questions)
     assert [isinstance(answer, Answer) for answer in answers] == [True, False, False, True]
 
 
@@ -293,8 +293,8 @@ def test_a_chunk_that_cannot_be_kept_is_refused_with_its_place(
 @on_sqlite_shared
 def test_of_a_batch_the_document_is_named_whose_vector_cannot_be_kept(shared_service: Service) -> None:
     docs = [{**PLACE, "doc_id": f"d{n}", "chunks": [{"text": "a", "vector": [n]}]} for n in (2, 1, 0)]
-    told = shared_service.post("/v1/docs/upsert/batch", {"docs": docs}, expect=422)["detail"]
-    assert told.startswith("The vector of chunk 0 of 'd0' is zero")
+    detail = shared_service.post("/v1/docs/upsert/batch", {"docs": docs}, expect=422)["detail"]
+    assert detail.startswith("The vector of chunk 0 of 'd0' is zero")
 
 
 @on_sqlite_shared
@@ -314,9 +314,9 @@ def test_a_request_says_one_thing_in_one_way(shared_service: Service) -> None:
         ({"queries": ["a"]}, "queries", "leave queries out"),
         ({"query": "a", "queries": ["b"]}, "queries", "leave queries out"),
     ]
-    for more, param, told in refused:
+    for more, param, message in refused:
         problem = near(shared_service, [1.0], expect=422, **more)
-        assert (problem["error"]["param"], told in problem["detail"]) == (param, True), problem
+        assert (problem["error"]["param"], message in problem["detail"]) == (param, True), problem
     for number in ("NaN", "1e999", "-1e400"):
         body = f'{{"tenant_id": "acme", "namespace": "n", "vector": [{number}]}}'
         assert shared_service.client.post("/v1/search", content=body).status_code == 422

@@ -28,12 +28,12 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 def walks(plan: list[str]) -> list[str]:
     """The steps of a SQLite plan that read every row of a table that grows, or all of a namespace's rows in it."""
-    found = []
+    plans = []
     for step in plan:
         match = WALK.match(step)
         if match and (match[1] or match[2]) in GROWS:
-            found.append(step)
-    return found
+            plans.append(step)
+    return plans
 
 
 @contextmanager

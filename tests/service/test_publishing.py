@@ -60,7 +60,7 @@ def read(api: Api) -> int:
 
 def check(chunks: list[dict[str, object]]) -> None:
     """Every document with all parts of one revision."""
-    seen = sorted(str(chunk["text"]).partition("\n\n")[2] for chunk in chunks)
-    revisions = {tuple(text.split()[:4]) for text in seen}
-    assert len(revisions) == DOCS, seen
-    assert len(seen) == DOCS * PARTS, seen
+    texts = sorted(str(chunk["text"]).partition("\n\n")[2] for chunk in chunks)
+    revisions = {tuple(text.split()[:4]) for text in texts}
+    assert len(revisions) == DOCS, texts
+    assert len(texts) == DOCS * PARTS, texts

@@ -40,7 +40,7 @@ def usage(service: Service, kind: str, **params: Any) -> list[dict[str, Any]]:
 
 
 def record(number: int = 0, **changed: Any) -> QueryRecord:
-    given = {
+    fields = {
         "query_id": f"query-{number}",
         "kind": "search",
         "partition": Partition(1, 1, "v1"),
@@ -48,7 +48,7 @@ def record(number: int = 0, **changed: Any) -> QueryRecord:
         "top_k": 5,
         "latency_ms": number,
     }
-    return QueryRecord(**{**given, **changed})
+    return QueryRecord(**{**fields, **changed})
 
 
 def full() -> None:
@@ -64,7 +64,7 @@ def in_place(service: Service) -> Iterator[Service]:
 
 def test_searches_and_questions_are_logged_by_hash_with_what_they_gave_and_cited(in_place: Service) -> None:
     in_place.upsert("dogs", "Dogs bark at the postman all night.")
-    found = in_place.search(QUESTION, top_k=2)
+    results = in_place.search(QUESTION, top_k=2)
     answer = in_place.post("/v1/ask", {**PLACE, "question": QUESTION, "top_k": 2, "min_score": -1})
     in_place.post("/v1/ask", {**PLACE, "question": "Why?", "min_score": 1})
     in_place.search(QUESTION, namespace="nowhere")
@@ -76,9 +76,9 @@ def test_searches_and_questions_are_logged_by_hash_with_what_they_gave_and_cited
     assert (search.model, ask.model, nothing.model) == (None, "extractive", None)
     assert (search.used_rag, ask.used_rag, nothing.used_rag) == (False, True, False)
     assert (ask.query_id, ask.top_k, ask.error) == (answer["query_id"], 2, None)
-    given = [(rank, chunk["score"]) for rank, chunk in enumerate(found["chunks"], 1)]
+    ranked = [(rank, chunk["score"]) for rank, chunk in enumerate(results["chunks"], 1)]
     cited = [(each["rank"], each["score"]) for each in answer["citations"]]
-    assert citations(in_place, search.query_id) == given
+    assert citations(in_place, search.query_id) == ranked
     assert citations(in_place, ask.query_id) == cited != []
 
 
@@ -110,8 +110,8 @@ def test_usage_sums_requests_tokens_and_latency_by_day_kind_and_key(in_place: Se
     assert (today["requests"], today["errors"], today["latency_p50_ms"], today["latency_p95_ms"]) == (100, 0, 50, 95)
     assert (today["prompt_tokens"], today["completion_tokens"]) == (200, 100)
     assert (before["requests"], before["latency_p50_ms"], before["prompt_tokens"]) == (1, 203, 0)
-    asked = [(each["api_key_id"], each["requests"], each["errors"]) for each in usage(in_place, "ask")]
-    assert asked == [("key-1", 2, 1), ("key-2", 1, 0)]
+    counts = [(each["api_key_id"], each["requests"], each["errors"]) for each in usage(in_place, "ask")]
+    assert counts == [("key-1", 2, 1), ("key-2", 1, 0)]
     assert usage(in_place, "search", tenant_id="other") == []
     [only] = usage(in_place, "search", since=before["day"], until=before["day"])
     assert only == before

@@ -85,7 +85,7 @@ def test_a_job_of_a_transaction_that_fails_does_not_exist(queue: JobQueue, datab
 def test_four_workers_and_five_hundred_jobs_each_job_once(database: Database) -> None:
     projects = [tenant(database, name) for name in "abc"]
     asking = JobQueue(database, lease_seconds=30, max_attempts=3, retry_seconds=0)
-    wanted = [job for number in range(500) for job in ask(asking, projects[number % 3])]
+    expected = [job for number in range(500) for job in ask(asking, projects[number % 3])]
     done: list[str] = []
 
     def work(name: str) -> None:
@@ -99,7 +99,7 @@ def test_four_workers_and_five_hundred_jobs_each_job_once(database: Database) ->
         worker.start()
     for worker in workers:
         worker.join()
-    assert Counter(done) == Counter(wanted)
+    assert Counter(done) == Counter(expected)
     assert asking.stats() == {"pending": 0, "running": 0, "completed": 500, "failed": 0, "cancelled": 0}
 
 
@@ -177,12 +177,12 @@ def test_tenants_take_turns_however_long_one_queue_is(queue: JobQueue, database:
 
 
 def test_a_tenants_jobs_run_in_the_order_of_their_asking(queue: JobQueue, database: Database) -> None:
-    wanted = ask(queue, tenant(database, "a"), 5)
+    expected = ask(queue, tenant(database, "a"), 5)
     order = []
     while (claim := queue.claim("w")) is not None:
         order.append(claim.job_id)
         finish(queue, claim)
-    assert order == wanted
+    assert order == expected
 
 
 def test_the_same_key_waits_once_and_may_be_asked_again_once_it_runs(queue: JobQueue, database: Database) -> None:

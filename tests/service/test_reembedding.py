@@ -27,8 +27,8 @@ def other_model(tmp_path: Path) -> str:
     folder = tmp_path / "cls-model"
     shutil.copytree(Path(package.origin).parent / "model", folder)
     pooling = folder / "1_Pooling" / "config.json"
-    told = json.loads(pooling.read_text()) | {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}
-    pooling.write_text(json.dumps(told))
+    config = json.loads(pooling.read_text()) | {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}
+    pooling.write_text(json.dumps(config))
     return str(folder)
 
 

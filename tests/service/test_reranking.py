@@ -124,8 +124,8 @@ def test_whoever_waits_behind_others_does_not_wait_longer(service: Service) -> N
     ):
         server.may_answer.clear()
         question = Question(PLACE["tenant_id"], PLACE["namespace"], "stone", 5, mode="keyword", rerank=True)
-        asked = [reranking.runtime.search.questions.submit(question) for _ in range(80)]
-        assert [future.result(60).reranked for future in asked] == [False] * 80
+        futures = [reranking.runtime.search.questions.submit(question) for _ in range(80)]
+        assert [future.result(60).reranked for future in futures] == [False] * 80
         assert 0 < sum(sent["query"] == "stone" for sent in server.requests) < 40
 
 

@@ -90,8 +90,8 @@ def test_a_tenant_that_is_alone_is_not_interrupted(shared: Service) -> None:
 
 def test_a_move_to_another_model_lets_other_tenants_go_first_and_embeds_nothing_twice(shared: Service) -> None:
     shared.post("/v1/docs/upsert/batch", {"docs": [LONG]})
-    asked = {**PLACE, "reembed": True, "new_embedding_version": "next"}
-    job_id = shared.post("/v1/index/rebuild", asked)["job_id"]
+    request = {**PLACE, "reembed": True, "new_embedding_version": "next"}
+    job_id = shared.post("/v1/index/rebuild", request)["job_id"]
     short = sent(shared, SHORT)
     turns = 0
     while shared.job(job_id)["status"] == "pending":
@@ -126,15 +126,15 @@ def test_the_progress_of_a_job_of_one_document_moves_while_it_is_embedded(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = sent(service, LONG)
-    embed, seen = service.runtime.index.embedding.embed, []
+    embed, progress = service.runtime.index.embedding.embed, []
 
     def watched(version: str, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
-        seen.append(service.job(job_id)["progress"])
+        progress.append(service.job(job_id)["progress"])
         return embed(version, texts)
 
     monkeypatch.setattr(service.runtime.ingest.ingesting.embedding, "embed", watched)
     service.work()
-    assert seen == [0, 42, 85]
+    assert progress == [0, 42, 85]
 
 
 def test_a_document_that_changes_between_two_steps_is_left_alone(
@@ -157,14 +157,14 @@ def test_a_document_that_changes_between_two_steps_is_left_alone(
 
 
 def test_a_document_of_too_many_chunks_is_refused_with_their_number_and_what_to_do(service: Service) -> None:
-    told = "comes to 300 chunks; at most 20 are accepted (MAX_CHUNKS_PER_DOCUMENT). Split it into several documents"
+    message = "comes to 300 chunks; at most 20 are accepted (MAX_CHUNKS_PER_DOCUMENT). Split it into several documents"
     rows = "ship,length\n" + "\n".join(
         f"Anna {number},{number} m long in words that take some room" for number in range(900)
     )
     with service.restarted(max_chunks_per_document=20) as bounded:
         for body in ({"docs": [LONG]}, {"docs": [LONG], "async_mode": True}):
             problem = bounded.post("/v1/docs/upsert/batch", body, expect=422)
-            assert (problem["error"]["param"], told in problem["detail"]) == ("chunks", True)
+            assert (problem["error"]["param"], message in problem["detail"]) == ("chunks", True)
         assert bounded.upsert("doc", rows, expect=422)["error"]["param"] == "text"
         files = [("file", ("many.csv", rows.encode())), ("file", ("few.csv", b"ship,length\nAnna,12 m"))]
         answer = bounded.client.post("/v1/docs/upload", data=PLACE, files=files).json()

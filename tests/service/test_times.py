@@ -83,11 +83,11 @@ def test_a_time_of_another_zone_is_kept_and_compared_as_its_moment(database_url:
 def test_a_key_ends_at_the_moment_that_was_asked_for(team: TeamClient, offset: str) -> None:
     ends_at = datetime.fromisoformat(f"2100-01-01T00:00:00{offset}")
     body = {"scopes": ["search"], "expires_at": ends_at.isoformat()}
-    made = team.post(f"{team.own}/api-keys", body, expect=201)
-    [listed] = [key for key in team.get(f"{team.own}/api-keys")["data"] if key["key_id"] == made["key_id"]]
-    for shown in (made, listed):
-        assert datetime.fromisoformat(shown["expires_at"]) == ends_at
-        assert shown["expires_at"].endswith("Z")
+    issued = team.post(f"{team.own}/api-keys", body, expect=201)
+    [listed] = [key for key in team.get(f"{team.own}/api-keys")["data"] if key["key_id"] == issued["key_id"]]
+    for each in (issued, listed):
+        assert datetime.fromisoformat(each["expires_at"]) == ends_at
+        assert each["expires_at"].endswith("Z")
 
 
 def test_a_key_that_has_ended_in_its_own_zone_is_not_made(team: TeamClient) -> None:
@@ -107,13 +107,13 @@ def test_a_key_cannot_end_when_no_driver_could_read_it(team: TeamClient, time: s
 
 def test_a_key_that_lives_very_long_can_be_replaced_again_and_again(team: TeamClient) -> None:
     body = {"scopes": ["search"], "expires_at": "9998-12-31T00:00:00Z"}
-    made = team.post(f"{team.own}/api-keys", body, expect=201)
+    issued = team.post(f"{team.own}/api-keys", body, expect=201)
     with team.service.runtime.database.write() as session:
         born = utc_now() - timedelta(days=400)
-        session.execute(update(ApiKey).where(ApiKey.id == made["key_id"]).values(created_at=born))
+        session.execute(update(ApiKey).where(ApiKey.id == issued["key_id"]).values(created_at=born))
     for _ in range(2):
-        made = team.post(f"{team.own}/api-keys/{made['key_id']}/rotate", {}, expect=201)
-        assert datetime.fromisoformat(made["expires_at"]) == LATEST
+        issued = team.post(f"{team.own}/api-keys/{issued['key_id']}/rotate", {}, expect=201)
+        assert datetime.fromisoformat(issued["expires_at"]) == LATEST
     assert len(team.get(f"{team.own}/api-keys")["data"]) == len(Scope) + 3
 
 
@@ -148,8 +148,8 @@ def test_a_worker_keeps_for_ever_what_a_setting_keeps_longer_than_there_are_time
 
 def test_a_filter_may_compare_with_any_time_of_the_calendar(service: Service) -> None:
     service.upsert("doc", "Cats sleep.")
-    for wanted in ({"$lte": "9999-12-31T23:59:59Z"}, {"$gte": "0001-01-01T00:00:00Z"}):
-        assert service.hit_ids("cats", filters={"created_at": wanted}) == ["doc"]
+    for bounds in ({"$lte": "9999-12-31T23:59:59Z"}, {"$gte": "0001-01-01T00:00:00Z"}):
+        assert service.hit_ids("cats", filters={"created_at": bounds}) == ["doc"]
     for time in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"):
         assert "takes a time" in service.search("x", filters={"created_at": {"$lt": time}}, expect=422)["detail"]
 

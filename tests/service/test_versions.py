@@ -150,16 +150,16 @@ def test_versions_are_shown_and_freed_by_hand(tmp_path: Path) -> None:
         service.upsert("doc", "Cats sleep.")
         moved(service, NAME)
         moved(service, settings.version)
-    shown = run("versions").stdout
-    assert re.search(r"^external-2-\w+ +\(external vectors\) +2 +\S+ +1 +0 *$", shown, re.MULTILINE)
-    assert re.search(rf"^{NAME} +{settings.embed_model_name} +384 +\S+ +0 +0 *$", shown, re.MULTILINE)
+    output = run("versions").stdout
+    assert re.search(r"^external-2-\w+ +\(external vectors\) +2 +\S+ +1 +0 *$", output, re.MULTILINE)
+    assert re.search(rf"^{NAME} +{settings.embed_model_name} +384 +\S+ +0 +0 *$", output, re.MULTILINE)
     assert run("free-version", NAME).stdout == f"version {NAME} is free; 1 vectors were deleted\n"
     assert NAME not in run("versions").stdout
     assert "no embedding version" in run("free-version", NAME, exit_code=1).stderr
-    assert "is used by 1 namespaces" in run("free-version", _external(shown), exit_code=1).stderr
+    assert "is used by 1 namespaces" in run("free-version", _external(output), exit_code=1).stderr
 
 
-def _external(shown: str) -> str:
-    found = re.search(r"external-\S+", shown)
-    assert found is not None
-    return found[0]
+def _external(output: str) -> str:
+    match = re.search(r"external-\S+", output)
+    assert match is not None
+    return match[0]

@@ -555,9 +555,9 @@ def test_a_paragraph_inserted_into_three_hundred_changes_at_most_four_chunks(see
 def test_the_text_of_a_chunk_does_not_depend_on_what_is_far_away() -> None:
     rng = random.Random(4)
     middle = "\n\n".join(prose(rng, 5, 100) for _ in range(100))
-    found = []
+    phrases = []
     for _ in range(2):
         around = ["\n\n".join(prose(rng, 5, 100) for _ in range(rng.randint(20, 60))) for _ in range(2)]
-        found.append(set(texts(chunks(f"{around[0]}\n\n{middle}\n\n{around[1]}", max_tokens=200))))
+        phrases.append(set(texts(chunks(f"{around[0]}\n\n{middle}\n\n{around[1]}", max_tokens=200))))
     inner = set(texts(chunks(middle, max_tokens=200)[3:-3]))
-    assert inner <= found[0] & found[1]
+    assert inner <= phrases[0] & phrases[1]

@@ -20,9 +20,9 @@ from text.filters import METADATA, Filter, conditions, identity, lookup, matches
 
 
 def parsed(sent: dict[str, Any]) -> Filter:
-    found = parse(sent)
-    assert found is not None
-    return found
+    parsed_filter = parse(sent)
+    assert parsed_filter is not None
+    return parsed_filter
 
 
 def run(into: Catalog, first_id: int, length: int, said: dict[str, Any]) -> ChunkRange:
@@ -45,23 +45,23 @@ def test_both_spellings_mean_what_the_oracle_says(expression: Expression, said: 
     st.sampled_from([0, catalog.FEW_RANGES]),
 )
 def test_a_catalog_finds_what_the_oracle_finds_also_where_it_grew(
-    asked: list[Expression], said: list[dict[str, Any]], first: int, few: int
+    drawn: list[Expression], said: list[dict[str, Any]], first: int, few: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:  # many runs are looked up otherwise than few
         patch.setattr(catalog, "FEW_RANGES", few)
-        compare(asked, said, first)
+        compare(drawn, said, first)
 
 
-def compare(asked: list[Expression], said: list[dict[str, Any]], first: int) -> None:
-    filters = [parsed(in_mongo(expression)) for expression in asked]
+def compare(drawn: list[Expression], said: list[dict[str, Any]], first: int) -> None:
+    filters = [parsed(in_mongo(expression)) for expression in drawn]
     kept = Catalog(condition.key for each in filters for condition in conditions(each))
     runs = [run(kept, 10 * number, 1 + number % 3, each) for number, each in enumerate(said)]
     for upto in (min(first, len(runs)), len(runs)):
         kept.add(runs[len(kept) : upto], seq=upto + 1)
-        for expression, wanted in zip(asked, filters, strict=True):
-            found = [each for each, of in zip(runs[:upto], said, strict=False) if is_match(expression, of)]
-            expected = [each.first_id + place for each in found for place in range(each.length)]
-            assert kept.allowed(wanted).tolist() == expected
+        for expression, parsed_filter in zip(drawn, filters, strict=True):
+            matching = [each for each, of in zip(runs[:upto], said, strict=False) if is_match(expression, of)]
+            expected = [each.first_id + place for each in matching for place in range(each.length)]
+            assert kept.allowed(parsed_filter).tolist() == expected
 
 
 def test_chunks_that_are_described_anew_are_found_by_what_they_say_now() -> None:
@@ -97,8 +97,8 @@ def test_a_limit_is_looked_up_and_no_value_compared_with_it_in_turn(monkeypatch:
 
 def test_a_page_is_any_of_those_that_a_chunk_is_on() -> None:
     fields = {"page": range(3, 6), "metadata": {"page": "iv"}}
-    for wanted in ({"page": 4}, {"page": {"$gte": 5}}, {"page": {"$lt": 4}}, {"page": {"$in": [1, 5.0]}}):
-        assert matches(parsed(wanted), fields)
+    for sent in ({"page": 4}, {"page": {"$gte": 5}}, {"page": {"$lt": 4}}, {"page": {"$in": [1, 5.0]}}):
+        assert matches(parsed(sent), fields)
     for unwanted in ({"page": 6}, {"page": {"$ne": 4}}, {"page": "4"}, {"page": {"$exists": False}}):
         assert not matches(parsed(unwanted), fields)
     assert matches(parsed({"metadata.page": "iv"}), fields)
@@ -137,12 +137,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("sent", "param", "told"), WRONG, ids=[param for _, param, _ in WRONG])
-def test_what_is_wrong_is_named_with_its_place(sent: dict[str, Any], param: str, told: str) -> None:
+@pytest.mark.parametrize(("sent", "param", "message"), WRONG, ids=[param for _, param, _ in WRONG])
+def test_what_is_wrong_is_named_with_its_place(sent: dict[str, Any], param: str, message: str) -> None:
     with pytest.raises(Invalid) as caught:
         parse(sent)
     assert caught.value.param == param
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_time_is_the_same_however_it_is_written() -> None:
@@ -161,8 +161,8 @@ def test_a_time_is_the_same_however_it_is_written() -> None:
 
 def test_fields_may_have_the_names_that_typed_objects_use() -> None:
     said = {"type": "sensor", "value": 5, "key": "k", "filters": ["x"], "operator": "=="}
-    for asked in ({"type": "sensor", "value": 5}, {"key": "k", "value": 5}, {"filters": ["x"], "operator": "=="}):
-        assert matches(parsed(asked), {"metadata": said})
+    for sent in ({"type": "sensor", "value": 5}, {"key": "k", "value": 5}, {"filters": ["x"], "operator": "=="}):
+        assert matches(parsed(sent), {"metadata": said})
 
 
 def test_integers_do_not_share_their_hashes_whoever_chose_them() -> None:

@@ -101,7 +101,7 @@ def test_a_formula_nested_without_end_keeps_its_letters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "before", "shown"),
+    ("text", "before", "expected"),
     [
         ("n", "2", "^n"),
         ("a+b", "2", "^(a+b)"),
@@ -116,12 +116,12 @@ def test_a_formula_nested_without_end_keeps_its_letters() -> None:
         (" ", "x", " "),
     ],
 )
-def test_what_is_raised_never_runs_into_a_number_or_a_word(text: str, before: str, shown: str) -> None:
-    assert raised(text, before) == shown
+def test_what_is_raised_never_runs_into_a_number_or_a_word(text: str, before: str, expected: str) -> None:
+    assert raised(text, before) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("2", "₂"),
         ("10", "₁₀"),
@@ -133,8 +133,8 @@ def test_what_is_raised_never_runs_into_a_number_or_a_word(text: str, before: st
         (" ", ""),
     ],
 )
-def test_what_is_lowered_stays_with_its_word(text: str, shown: str) -> None:
-    assert lowered(text) == shown
+def test_what_is_lowered_stays_with_its_word(text: str, expected: str) -> None:
+    assert lowered(text) == expected
 
 
 @given(st.integers(-(10**9), 10**9))

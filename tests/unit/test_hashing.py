@@ -52,9 +52,9 @@ def test_a_lone_surrogate_is_refused_with_its_position(surrogate: str) -> None:
 
 
 def test_a_header_is_the_title_and_the_path_of_headings_on_one_line() -> None:
-    found = header("guide.md", ("Setup", "On\n Linux"), count_tokens=count_words)
-    assert found == "guide.md > Setup > On Linux"
-    assert embedded_text("Run it.", found) == "guide.md > Setup > On Linux\n\nRun it."
+    head = header("guide.md", ("Setup", "On\n Linux"), count_tokens=count_words)
+    assert head == "guide.md > Setup > On Linux"
+    assert embedded_text("Run it.", head) == "guide.md > Setup > On Linux\n\nRun it."
 
 
 def test_a_text_without_header_is_embedded_unchanged() -> None:

@@ -19,7 +19,7 @@ DECIMALS = st.builds("{}e{}".format, FIFTEEN_DIGITS, st.integers(-12, 8))
 ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
 
 
-def shown(code: str | None, value: float, number: int = 0) -> str:
+def formatted(code: str | None, value: float, number: int = 0) -> str:
     parsed = number_format(code, number)
     assert parsed is not None
     return parsed.show(value)
@@ -47,7 +47,7 @@ def shown(code: str | None, value: float, number: int = 0) -> str:
     ],
 )
 def test_a_format_adds_its_signs_and_zeros(code: str, value: float, text: str) -> None:
-    assert shown(code, value) == text
+    assert formatted(code, value) == text
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_dates_texts_and_plain_numbers_have_no_format_of_their_own(code: str) ->
 
 
 def test_a_format_without_a_code_is_one_of_those_built_in_and_a_code_comes_first() -> None:
-    assert (shown(None, 0.5, 9), shown(None, 0.5, 10), shown(None, 0.5, 2)) == ("50%", "50.00%", "0.50")
-    assert shown("0.000", 0.5, 9) == "0.500"
+    assert (formatted(None, 0.5, 9), formatted(None, 0.5, 10), formatted(None, 0.5, 2)) == ("50%", "50.00%", "0.50")
+    assert formatted("0.000", 0.5, 9) == "0.500"
     assert number_format(None, 0) is number_format(None, 14) is number_format(None, 999) is None
 
 
@@ -82,14 +82,14 @@ def test_a_format_without_a_code_is_one_of_those_built_in_and_a_code_comes_first
 def test_fifteen_digits_come_back_without_an_exponent(number: str) -> None:
     value, exact = float(number), Decimal(number)
     assert "e" not in plain(value) and Decimal(plain(value)) == exact
-    assert Decimal(shown("0.00", value)) == exact
-    assert Decimal(shown("00000", value)) == exact
-    assert Decimal(shown("0.0%", value).removesuffix("%")) == exact * 100
+    assert Decimal(formatted("0.00", value)) == exact
+    assert Decimal(formatted("00000", value)) == exact
+    assert Decimal(formatted("0.0%", value).removesuffix("%")) == exact * 100
 
 
 @given(st.integers(0, 2**53 - 1))
 def test_no_digit_of_a_grouped_number_is_lost_or_moved(number: int) -> None:
-    assert shown("000-00-0000", number).replace("-", "") == f"{number:09d}"
+    assert formatted("000-00-0000", number).replace("-", "") == f"{number:09d}"
 
 
 def test_huge_and_tiny_numbers_keep_their_exponent() -> None:

@@ -122,7 +122,7 @@ def test_merged_cells_of_slides_and_sheets_stay_in_their_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "value", "shown"),
+    ("code", "value", "expected"),
     [
         ("0", "0.00005", "0.00005"),
         ("0", "1234567890123456", "1234567890123456"),
@@ -145,9 +145,9 @@ def test_merged_cells_of_slides_and_sheets_stay_in_their_columns() -> None:
         ("0,,&quot;M&quot;", "2500000", "2500000"),
     ],
 )
-def test_numbers_stand_as_a_cell_shows_them_and_no_digit_is_lost(code: str, value: str, shown: str) -> None:
+def test_numbers_stand_as_a_cell_shows_them_and_no_digit_is_lost(code: str, value: str, expected: str) -> None:
     text = read(sheet([["What", "Value"], ["x", f"1|<x:v>{value}</x:v>"]], formats=(code,)), "a.xlsx").text
-    assert text.splitlines()[-1] == f"| x | {shown} |"
+    assert text.splitlines()[-1] == f"| x | {expected} |"
 
 
 def test_formulas_without_values_and_errors_are_shown_and_warned_of() -> None:
@@ -158,9 +158,9 @@ def test_formulas_without_values_and_errors_are_shown_and_warned_of() -> None:
         ["Mast", '<x:v t="e">#DIV/0!</x:v>'],
         ["Oar", "<x:f>1+1</x:f><x:v>2</x:v>"],
     ]
-    found = read(sheet(cells), "a.xlsx")
-    assert "| Rope | =SUM(1,2) |\n| Sail | =A1&B1 |\n| Mast | #DIV/0! |\n| Oar | 2 |" in found.text
-    assert [(each.code, each.part) for each in found.warnings] == [
+    result = read(sheet(cells), "a.xlsx")
+    assert "| Rope | =SUM(1,2) |\n| Sail | =A1&B1 |\n| Mast | #DIV/0! |\n| Oar | 2 |" in result.text
+    assert [(each.code, each.part) for each in result.warnings] == [
         ("formulas_without_values", "Stock"),
         ("error_values", "Stock"),
     ]
@@ -247,13 +247,13 @@ def test_lists_of_word_keep_their_numbers_over_levels_and_restarts() -> None:
     body += paragraph("Fees", '<w:pStyle w:val="D"/>') + item("third", 1) + item("anew", 0, 2)
     body += paragraph("none", '<w:numPr><w:numId w:val="0"/></w:numPr>')
     related = {"rId1": ("numbering", "numbering.xml"), "rId2": ("styles", "styles.xml")}
-    found = read(
+    result = read(
         word(body, parts={"word/numbering.xml": numbering, "word/styles.xml": styles}, related=related), "a.docx"
     )
-    assert found.text.split("\n\n") == [
+    assert result.text.split("\n\n") == [
         *("## I. Term", "1.1 first", "- dot", "1.2 second", "## II. Fees", "2.1 third", "VII. anew", "none")
     ]
-    assert found.title == "Term"
+    assert result.title == "Term"
 
 
 CHART = office.xml(
@@ -285,15 +285,15 @@ def test_files_inside_a_word_file_are_read_or_named() -> None:
         ("Tides & all", "note.txt", "Tides & all", []),
         ("{\\rtf1 Tides}", "part.rtf", "Report", ["part_not_read"]),
     ):
-        found = read(word(body, parts={f"word/{name}": content}, related={"rId9": ("aFChunk", name)}), "a.docx")
-        assert text in found.text and codes(found) == warned
+        result = read(word(body, parts={f"word/{name}": content}, related={"rId9": ("aFChunk", name)}), "a.docx")
+        assert text in result.text and codes(result) == warned
 
 
 def test_comments_are_named_and_read_where_there_is_nothing_else() -> None:
     comments = office.xml("w:comments", f"<w:comment>{paragraph('Is it paid?')}</w:comment>")
     more = {"parts": {"word/comments.xml": comments}, "related": {"rId9": ("comments", "comments.xml")}}
-    found = read(word(paragraph("Dues"), **more), "a.docx")  # type: ignore[arg-type]
-    assert (found.text, codes(found)) == ("Dues", ["comments_left_out"])
+    result = read(word(paragraph("Dues"), **more), "a.docx")  # type: ignore[arg-type]
+    assert (result.text, codes(result)) == ("Dues", ["comments_left_out"])
     assert read(word("<w:p/>", **more), "a.docx").text == "Is it paid?"  # type: ignore[arg-type]
 
 
@@ -340,9 +340,9 @@ def test_a_scan_with_a_stamp_on_it_is_a_scan(printed: str) -> None:
         canvas.drawImage(ImageReader(files._picture_of_text()), 0, 0, 595, 800)
         canvas.drawString(72, 20, printed)
 
-    found = read(pdf(draw), "a.pdf")
-    assert [(each.code, each.page) for each in found.warnings] == [("scan_with_little_text", 2)]
-    assert printed.split()[0] in found.text and found.warnings[0].message.startswith("page 2 is a scan, and only")
+    result = read(pdf(draw), "a.pdf")
+    assert [(each.code, each.page) for each in result.warnings] == [("scan_with_little_text", 2)]
+    assert printed.split()[0] in result.text and result.warnings[0].message.startswith("page 2 is a scan, and only")
 
 
 def test_a_page_of_text_with_a_picture_is_no_scan() -> None:

@@ -16,8 +16,8 @@ from text.extract.plain import decoded
 HEAD = "From: Ann <ann@example.org>\r\nTo: bob@example.org\r\nSubject: Harbour\r\nMIME-Version: 1.0\r\n"
 
 
-def codes(found: ExtractedText) -> list[str]:
-    return [each.code for each in found.warnings]
+def codes(result: ExtractedText) -> list[str]:
+    return [each.code for each in result.warnings]
 
 
 def page(body: str) -> str:
@@ -51,9 +51,9 @@ def parts(kind: str, *each: str) -> str:
 )
 @pytest.mark.parametrize("name", ["letter.eml", "letter", "letter.txt"])
 def test_a_mail_is_one_whatever_header_comes_first(before: str, name: str) -> None:
-    found = read(f"{before}{HEAD}Date: Mon, 2 Mar 2026 10:00:00 +0100\r\n\r\nThe lock is repaired.\r\n".encode(), name)
-    assert (found.mime_type, found.title) == ("message/rfc822", "Harbour")
-    assert found.text.endswith("The lock is repaired.") and "Spam" not in found.text
+    result = read(f"{before}{HEAD}Date: Mon, 2 Mar 2026 10:00:00 +0100\r\n\r\nThe lock is repaired.\r\n".encode(), name)
+    assert (result.mime_type, result.title) == ("message/rfc822", "Harbour")
+    assert result.text.endswith("The lock is repaired.") and "Spam" not in result.text
 
 
 def test_prose_that_begins_like_headers_is_text() -> None:
@@ -63,8 +63,8 @@ def test_prose_that_begins_like_headers_is_text() -> None:
 
 def test_a_mailbox_is_all_of_its_messages() -> None:
     one = "From ann@example.org Mon Mar  2 10:00:00 2026\n" + HEAD.replace("\r\n", "\n")
-    found = read(f"{one}\nFirst.\n>From the pier.\n\n{one}\nSecond.\n".encode(), "letters.mbox")
-    assert found.text.count("# Harbour") == 2 and "First.\nFrom the pier." in found.text and "Second." in found.text
+    result = read(f"{one}\nFirst.\n>From the pier.\n\n{one}\nSecond.\n".encode(), "letters.mbox")
+    assert result.text.count("# Harbour") == 2 and "First.\nFrom the pier." in result.text and "Second." in result.text
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_a_mailbox_is_all_of_its_messages() -> None:
     ],
 )
 def test_the_body_of_a_mail_is_all_its_text(rest: str, expected: list[str]) -> None:
-    found = mail(rest)
-    assert all(text in found.text for text in expected)
-    assert "body_missing" not in codes(found)
+    result = mail(rest)
+    assert all(text in result.text for text in expected)
+    assert "body_missing" not in codes(result)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_japanese_mail_of_windows_has_characters_beyond_the_standard() -> None:
 def test_subjects_and_names_of_files_are_decoded() -> None:
     head = HEAD.replace("Harbour", "=?gb2312?B?1uzpRg==?= =?iso-8859-1?Q?f=FCr_=80?=\r\n =?x-unknown?Q?caf=C3=A9?=")
     name = "Content-Disposition: attachment; filename*=windows-1251''%CF%EB%E0%ED.pdf\r\n"
-    found = mail(parts("mixed", part("Text."), part("x", "application/pdf", name)), head)
-    assert found.title == "朱镕für €café"
-    assert found.warnings[0].part == "План.pdf"
+    result = mail(parts("mixed", part("Text."), part("x", "application/pdf", name)), head)
+    assert result.title == "朱镕für €café"
+    assert result.warnings[0].part == "План.pdf"
 
 
 # Encodings
@@ -145,8 +145,8 @@ def test_subjects_and_names_of_files_are_decoded() -> None:
     ],
 )
 def test_labels_mean_what_the_web_means_by_them(content: bytes, name: str, text: str) -> None:
-    found = read(content, name)
-    assert found.text == text and found.warnings == ()
+    result = read(content, name)
+    assert result.text == text and result.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_labels_mean_what_the_web_means_by_them(content: bytes, name: str, text:
     ],
 )
 def test_what_had_to_be_guessed_is_said(content: bytes, label: str, code: str, text: str) -> None:
-    found = read(content, "a.txt", f"text/plain; charset={label}" if label else "")
-    assert (found.text, codes(found)) == (text, [code])
+    result = read(content, "a.txt", f"text/plain; charset={label}" if label else "")
+    assert (result.text, codes(result)) == (text, [code])
 
 
 def test_an_unknown_label_does_no_harm_to_utf_8() -> None:
@@ -253,15 +253,15 @@ def test_what_is_not_well_formed_loses_nothing(body: str) -> None:
     chapter = f'<html xmlns="http://www.w3.org/1999/xhtml"><head><title/></head><body>{body}</body></html>'
     book = files.parts_of(files.epub())
     book["OEBPS/one.xhtml"] = chapter.encode()
-    for found in (read(files.archive(book), "a.epub"), read(chapter.encode(), "a.xhtml")):
-        assert all(word in found.text for word in ("Bolts & nuts", "R&D", "Last", "line"))
+    for result in (read(files.archive(book), "a.epub"), read(chapter.encode(), "a.xhtml")):
+        assert all(word in result.text for word in ("Bolts & nuts", "R&D", "Last", "line"))
 
 
 def test_a_missing_chapter_is_a_warning_and_the_others_are_read() -> None:
     book = files.parts_of(files.epub())
     del book["OEBPS/one.xhtml"]
-    found = read(files.archive(book), "a.epub")
-    assert files.FEES in found.text and [(each.code, each.part) for each in found.warnings] == [
+    result = read(files.archive(book), "a.epub")
+    assert files.FEES in result.text and [(each.code, each.part) for each in result.warnings] == [
         ("part_missing", "OEBPS/one.xhtml")
     ]
 
@@ -279,8 +279,8 @@ def test_numbers_of_json_keep_their_digits() -> None:
 def test_lines_of_json_end_at_line_feeds_alone() -> None:
     rows = [{"id": 1, "note": "a\u2028b"}, {"id": 2, "note": "c\x85d"}, {"id": 3, "note": "e\u2029f\x0cg"}]
     content = "\r\n".join(json.dumps(row, ensure_ascii=False).replace("\\f", "\\u000c") for row in rows)
-    found = read(content.encode(), "a.jsonl")
-    assert found.mime_type == "application/json" and "| 3 | e f g |" in found.text
+    result = read(content.encode(), "a.jsonl")
+    assert result.mime_type == "application/json" and "| 3 | e f g |" in result.text
     cut = read("\n".join([*(json.dumps({"id": n, "v": "x"}) for n in range(20)), '{"id": 20, "v']).encode(), "a.jsonl")
     assert codes(cut) == ["not_well_formed"] and "[19].id: 19" in cut.text and '[20]: {"id": 20, "v' in cut.text
 
@@ -310,8 +310,8 @@ def test_lines_of_json_end_at_line_feeds_alone() -> None:
     ],
 )
 def test_markup_is_never_the_text(content: str, name: str, text: str) -> None:
-    found = read(content.encode(), name)
-    assert text in found.text and "<" not in found.text
+    result = read(content.encode(), name)
+    assert text in result.text and "<" not in result.text
 
 
 def test_a_notebook_is_its_cells() -> None:
@@ -321,9 +321,9 @@ def test_a_notebook_is_its_cells() -> None:
     ]
     notebook = {"cells": cells, "nbformat": 4, "metadata": {"kernelspec": {"language": "python"}}}
     for name in ("tides.ipynb", "tides.json"):
-        found = read(json.dumps(notebook).encode(), name)
-        assert found.text == "# Tides\nMeasured daily.\n\n```python\nprint(1.50)\n```\n\n```\n1.50\n```"
-        assert codes(found) == ["pictures_left_out"]
+        result = read(json.dumps(notebook).encode(), name)
+        assert result.text == "# Tides\nMeasured daily.\n\n```python\nprint(1.50)\n```\n\n```\n1.50\n```"
+        assert codes(result) == ["pictures_left_out"]
 
 
 @pytest.mark.parametrize("name", ["letter.rtf", "letter.txt", "letter.doc", "letter"])

@@ -45,7 +45,7 @@ def test_case_accents_endings_and_signs_make_no_difference(one: str, other: str)
 
 
 @pytest.mark.parametrize(
-    ("passage", "asked"),
+    ("passage", "query"),
     [
         ("北京大学的学生在图书馆学习", "图书馆"),
         ("我住在北京大学旁边", "北京"),
@@ -61,14 +61,14 @@ def test_case_accents_endings_and_signs_make_no_difference(one: str, other: str)
         ("示例example.com文本", "example"),
     ],
 )
-def test_scripts_without_spaces_are_cut_into_words_that_are_found(passage: str, asked: str) -> None:
-    assert set(words(asked)) & set(words(passage))
+def test_scripts_without_spaces_are_cut_into_words_that_are_found(passage: str, query: str) -> None:
+    assert set(words(query)) & set(words(passage))
     assert len(words(passage)) > 1
 
 
-def is_found(passage: str, asked: str) -> bool:
+def is_match(passage: str, query: str) -> bool:
     """By every word of the question that is not another spelling of one."""
-    return bool(query_words(asked).keys() & set(words(passage)))
+    return bool(query_words(query).keys() & set(words(passage)))
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def is_found(passage: str, asked: str) -> bool:
     ],
 )
 def test_a_code_or_an_abbreviation_is_no_other_one(one: str, other: str) -> None:
-    assert not is_found(f"It is about {one} here.", other)
-    assert not is_found(f"It is about {other} here.", one)
-    assert is_found(f"It is about {one} here.", one)
+    assert not is_match(f"It is about {one} here.", other)
+    assert not is_match(f"It is about {other} here.", one)
+    assert is_match(f"It is about {one} here.", one)
 
 
 @pytest.mark.parametrize(
-    ("passage", "asked"),
+    ("passage", "query"),
     [
         ("Made for GPS.", "gps"),
         ("Our PCs run.", "PC"),
@@ -120,8 +120,8 @@ def test_a_code_or_an_abbreviation_is_no_other_one(one: str, other: str) -> None
         ("بالمعلمون", "معلم"),
     ],
 )
-def test_what_is_spelled_otherwise_is_found(passage: str, asked: str) -> None:
-    assert is_found(passage, asked)
+def test_what_is_spelled_otherwise_is_found(passage: str, query: str) -> None:
+    assert is_match(passage, query)
 
 
 def test_the_abbreviation_that_was_meant_comes_first_and_a_name_in_capitals_is_no_stop_word() -> None:
@@ -149,13 +149,13 @@ def test_the_abbreviation_that_was_meant_comes_first_and_a_name_in_capitals_is_n
 )
 def test_codes_are_found_with_and_without_spaces_and_hyphens(apart: str, together: str) -> None:
     assert set(words(f"See {apart} here.")) >= set(words(together))
-    assert is_found(f"See {together}.", apart)
+    assert is_match(f"See {together}.", apart)
 
 
 def test_what_stands_apart_elsewhere_is_no_code() -> None:
-    assert not is_found("The XR has 22 seats.", "XR22")
-    assert not is_found("XR, 22 of them", "XR22")
-    assert not is_found("Type XR22", "22")
+    assert not is_match("The XR has 22 seats.", "XR22")
+    assert not is_match("XR, 22 of them", "XR22")
+    assert not is_match("Type XR22", "22")
     assert "1215" not in words("From 12 15 came.")
 
 
@@ -170,9 +170,9 @@ def test_stop_words_of_the_questions_own_language_are_left_out_and_repeats_are_k
 
 
 def test_a_very_long_question_is_asked_by_its_first_and_most_repeated_words() -> None:
-    asked = query_words(" ".join(f"word{n}" for n in range(10_000)) + " again again")
-    assert len(asked) == MAX_QUERY_WORDS
-    assert asked["again"] == 2
+    counts = query_words(" ".join(f"word{n}" for n in range(10_000)) + " again again")
+    assert len(counts) == MAX_QUERY_WORDS
+    assert counts["again"] == 2
 
 
 @given(st.text(max_size=200))
