@@ -27,7 +27,7 @@ from api.connections import GuardedProtocol
 from api.docs_page import add_docs_pages
 from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
-from api.middleware import BodyLimit, InternalErrors, PlainRequests, RequestId, RequestIdInLogs
+from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
 from api.strings import with_limits
 from api.v1 import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, search, teams, usage
@@ -96,7 +96,7 @@ def create_app(settings: Settings | None = None) -> App:
         redirect_slashes=False,
         middleware=[
             Middleware(each)
-            for each in (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, BodyLimit, HeadAndOptions)
+            for each in (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, LimitedBodies, HeadAndOptions)
         ],
     )
     resources = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)

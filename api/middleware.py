@@ -81,7 +81,7 @@ class InternalErrors:
             await answer(scope, receive, send)
 
 
-class BodyLimit:
+class LimitedBodies:
     """No body is read beyond the limit of its path (api/limits.py), whatever length it declares.
 
     Nor does the service wait for one that stops or hardly moves: for REQUEST_TIMEOUT_SECONDS in all, and one second

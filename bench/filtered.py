@@ -67,7 +67,7 @@ class FilterTimes:
 
 
 @dataclass(frozen=True)
-class Questions:
+class BenchQuestions:
     """Queries for a namespace: *next* returns one after the other."""
 
     namespace: str
@@ -84,7 +84,12 @@ class Questions:
 
 
 def report(
-    runtime: Runtime, port: int, questions: Questions, requests: int, *, filters: Mapping[str, BenchFilter] = FILTERS
+    runtime: Runtime,
+    port: int,
+    questions: BenchQuestions,
+    requests: int,
+    *,
+    filters: Mapping[str, BenchFilter] = FILTERS,
 ) -> None:
     """Prints a line for each of *filters*, the unfiltered one first. Adds the lone chunk."""
     add(runtime, questions.namespace, chunks=1, seed=LONE)
@@ -101,7 +106,7 @@ def report(
 
 
 def _in_turns(
-    session: KeepAliveClient, questions: Questions, filters: Mapping[str, BenchFilter], requests: int
+    session: KeepAliveClient, questions: BenchQuestions, filters: Mapping[str, BenchFilter], requests: int
 ) -> dict[str, FilterTimes]:
     timed = {name: FilterTimes() for name in filters}
     for number in range(WARM_UP + requests):
@@ -140,7 +145,7 @@ class ExactNeighbours:
     def count(self) -> int:
         return len(self.places)
 
-    def recall(self, session: KeepAliveClient, questions: Questions, allowing: BenchFilter) -> float:
+    def recall(self, session: KeepAliveClient, questions: BenchQuestions, allowing: BenchFilter) -> float:
         """Returns the share of the exact neighbours among the hits; chunks with equal scores are interchangeable."""
         embedder = self.runtime.index.embedding.embedder(self.runtime.index.embedding.version)
         is_allowed, matching, expected = self._allowed(allowing), 0, 0

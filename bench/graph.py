@@ -11,7 +11,7 @@ import argparse
 
 from bench import filtered, prose
 from bench.corpus import fill_with, scratch
-from bench.filtered import EVERYTHING, ONE_PERCENT, ONE_ROW, UNFILTERED, Questions, below
+from bench.filtered import EVERYTHING, ONE_PERCENT, ONE_ROW, UNFILTERED, BenchQuestions, below
 from bench.server import served
 
 NAMESPACE = "prose"
@@ -34,7 +34,7 @@ def main() -> None:
         fill_with(runtime, NAMESPACE, written, is_embedded=True)
         with served(runtime.settings, folder) as port:
             print(f"{f'top_k {filtered.TOP_K}; ms, p50 / p95':40} {filtered.HEADINGS}")
-            questions = Questions(NAMESPACE, prose.questions(written, seed=1))
+            questions = BenchQuestions(NAMESPACE, prose.questions(written, seed=1))
             filtered.report(runtime, port, questions, options.requests, filters=FILTERS)
 
 

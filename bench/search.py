@@ -20,7 +20,7 @@ import faiss
 
 from bench import filtered, modes, prose
 from bench.corpus import TENANT, Writer, add, bury, fill, fill_with, live_chunks, scratch
-from bench.filtered import Questions
+from bench.filtered import BenchQuestions
 from bench.server import KeepAliveClient, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
 from engines.vectors.checkpoints import checkpoint_of
@@ -104,7 +104,7 @@ def _report(runtime: Runtime, port: int, written: Sequence[str], options: argpar
         print(f"{f'{chunks:,} chunks':40} {measured}", flush=True)
     print(f"\n{'under filters':40} {filtered.HEADINGS}")
     for chunks in options.chunks:
-        questions = Questions(_name(chunks), Writer.seeded(5).question)
+        questions = BenchQuestions(_name(chunks), Writer.seeded(5).question)
         filtered.report(runtime, port, questions, options.requests)
     _report_modes(port, written, options)
     print()

@@ -40,7 +40,7 @@ In `script/server` the default of `EMBED_MODEL_NAME` is the bundled `sentence-tr
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class SettingsSection:
     """The settings from *first* up to the next section's, in the order of settings.py."""
 
     title: str
@@ -49,18 +49,18 @@ class Section:
 
 
 SECTIONS = (
-    Section("Database", "database_url"),
-    Section("Accounts and rate limits", "auth_mode"),
-    Section("Embedding model", "embed_model_name"),
-    Section("Search and reranking", "search_mode"),
-    Section("Answers", "llm_base_url"),
-    Section("Query log", "query_log"),
-    Section("Files", "blob_store_url", BLOB_STORES),
-    Section("Chunks and indexes", "chunk_tokens"),
-    Section("Jobs and workers", "job_lease_seconds"),
-    Section("Connections", "cors_origins"),
-    Section("Limits", "max_body_mb", LIMITS),
-    Section("Logging and scripts", "log_level", SCRIPTS),
+    SettingsSection("Database", "database_url"),
+    SettingsSection("Accounts and rate limits", "auth_mode"),
+    SettingsSection("Embedding model", "embed_model_name"),
+    SettingsSection("Search and reranking", "search_mode"),
+    SettingsSection("Answers", "llm_base_url"),
+    SettingsSection("Query log", "query_log"),
+    SettingsSection("Files", "blob_store_url", BLOB_STORES),
+    SettingsSection("Chunks and indexes", "chunk_tokens"),
+    SettingsSection("Jobs and workers", "job_lease_seconds"),
+    SettingsSection("Connections", "cors_origins"),
+    SettingsSection("Limits", "max_body_mb", LIMITS),
+    SettingsSection("Logging and scripts", "log_level", SCRIPTS),
 )
 
 
@@ -84,13 +84,13 @@ def markdown() -> str:
     return "\n\n".join([INTRODUCTION, *map(_written, SECTIONS)])
 
 
-def _written(section: Section) -> str:
+def _written(section: SettingsSection) -> str:
     rows = [(f"`{name.upper()}`", _default(field), _description(field)) for name, field in _fields_of(section)]
     text = f"## {section.title}\n\n{markdown_table(('Variable', 'Default', 'Description'), rows)}"
     return f"{text}\n\n{section.note}" if section.note else text
 
 
-def _fields_of(section: Section) -> Iterator[tuple[str, FieldInfo]]:
+def _fields_of(section: SettingsSection) -> Iterator[tuple[str, FieldInfo]]:
     begins = {each.first for each in SECTIONS}
     is_inside = False
     for name, field in Settings.model_fields.items():

@@ -49,7 +49,7 @@ class BucketStore:
         with _translated_errors():
             file = obstore.open_writer(self._store, name, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
         try:
-            yield _Writer(file)
+            yield _UploadWriter(file)
             with _translated_errors():
                 file.close()
         except BaseException:
@@ -85,7 +85,7 @@ class BucketStore:
             self.delete(name)
 
 
-class _Writer:
+class _UploadWriter:
     def __init__(self, file: Any) -> None:
         self._file = file
 

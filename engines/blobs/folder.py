@@ -37,7 +37,7 @@ class FolderStore:
             with _translated_errors():
                 file = open(temporary, "xb")  # noqa: SIM115  # the next line closes it
             with file:
-                yield _Writer(file)
+                yield _FileWriter(file)
                 with _translated_errors():
                     file.flush()
                     os.fsync(file.fileno())
@@ -88,7 +88,7 @@ class FolderStore:
             )
 
 
-class _Writer:
+class _FileWriter:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 

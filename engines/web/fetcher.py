@@ -120,14 +120,14 @@ class _Transport(httpx.BaseTransport):
             httpcore.Request(request.method, url, headers=request.headers.raw, extensions=request.extensions)
         )
         return httpx.Response(
-            response.status, headers=response.headers, stream=_Body(response), extensions=response.extensions
+            response.status, headers=response.headers, stream=_ResponseStream(response), extensions=response.extensions
         )
 
     def close(self) -> None:
         self._pool.close()
 
 
-class _Body(httpx.SyncByteStream):
+class _ResponseStream(httpx.SyncByteStream):
     def __init__(self, response: httpcore.Response) -> None:
         self._response = response
 

@@ -23,7 +23,7 @@ from services.search.question import Answer, Passage, Question
 from text.citations import CitationChecker
 from text.prompts import about_tokens, fitting
 
-NOTHING_FOUND = "Nothing was found that answers this question."
+NO_PASSAGES = "Nothing was found that answers this question."
 CLIENT_LEFT = "client_left"
 
 
@@ -143,7 +143,7 @@ class AskingService:
     async def _pieces(self, exchange: _Exchange) -> AsyncGenerator[str, None]:
         """Yields the answer with its markers checked."""
         if not exchange.sources:
-            yield NOTHING_FOUND
+            yield NO_PASSAGES
             return
         exchange.model = self.answerer.model
         prompt = await asyncio.to_thread(self._prompt, exchange)

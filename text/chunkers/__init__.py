@@ -12,7 +12,7 @@ from domain import CountTokens, Span
 from errors import Invalid
 from text.chunkers.base import Segment, Source
 from text.chunkers.packing import pack
-from text.chunkers.pages import Page, by_page, pages
+from text.chunkers.pages import PageSpan, by_page, pages
 from text.chunkers.prose import by_sentence, conversation
 from text.chunkers.structure import default, markdown
 from text.chunkers.table import table
@@ -131,7 +131,7 @@ def _text_from(source: Source, segment: Segment, span: Span, start: int) -> str:
     return (segment.prefix_at(start) if has_prefix else "") + source.text[start : span.end]
 
 
-def _numbered(spans: Iterable[Span], all_pages: list[Page]) -> list[Span]:
+def _numbered(spans: Iterable[Span], all_pages: list[PageSpan]) -> list[Span]:
     """Sets page numbers. A page mark that a strategy keeps as text belongs to the page that it begins."""
     ends = [page.end for page in all_pages[:-1]]
     return [

@@ -21,7 +21,7 @@ _MARK = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageSpan:
     """Page *number* is ``text[start:end]``."""
 
     start: int
@@ -29,15 +29,15 @@ class Page:
     number: int
 
 
-def pages(text: str) -> list[Page]:
+def pages(text: str) -> list[PageSpan]:
     """Returns the pages in the order of the text; without any mark, a single page with number 1."""
     earlier = []
     start, number = 0, 1
     for mark in _MARK.finditer(text):
-        earlier.append(Page(start, mark.start(), number))
+        earlier.append(PageSpan(start, mark.start(), number))
         written = mark.group(1) or mark.group(3)
         start, number = mark.end(), int(written) if written else number + 1
-    return [*earlier, Page(start, len(text), number)]
+    return [*earlier, PageSpan(start, len(text), number)]
 
 
 def by_page(source: Source) -> Iterator[Segment]:
