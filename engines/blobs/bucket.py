@@ -1,4 +1,4 @@
-"""Raw files in an object store, s3:// or gs://, via obstore (Rust's object_store), set by the clouds' own variables.
+"""Raw files in a bucket, s3:// or gs://, via obstore (Rust's object_store), set by the clouds' own variables.
 
 obstore uploads parts while a file is written and completes it at the end; until then it is invisible.
 """
@@ -25,7 +25,7 @@ REQUEST_SECONDS = 60
 RETRIES = 2
 RETRY_SECONDS = 20
 _NO_BUCKET = "NoSuchBucket"
-_MISSING = "A raw file is not in the object store that BLOB_STORE_URL names: API and workers need the same one."
+_MISSING = "A raw file is not in the bucket that BLOB_STORE_URL names: API and workers need the same one."
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -122,7 +122,7 @@ def _translated_errors() -> Iterator[None]:
             raise BlobStoreUnavailable(_MISSING) from error
         log.error("%s", _first_line(error))
         raise BlobStoreUnavailable(
-            "The object store for raw files cannot be reached or refuses the request: nothing was kept. Try again; if "
+            "The bucket of raw files cannot be reached or refuses the request: nothing was kept. Try again; if "
             "the error persists, see the log for the reason, and check BLOB_STORE_URL and the store's own variables."
         ) from error
 

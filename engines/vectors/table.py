@@ -78,10 +78,9 @@ class TableStore:
     def follow(self, advance: Advance) -> None:
         """A row that is behind stays behind: missed publications are not repeated."""
         if advance.publications:
-            is_serving = row_of(_serving_partition(advance.project))
+            row = row_of(_serving_partition(advance.project))
             is_current = IndexRow.vectors_seq == advance.previous_seq
-            change = update(IndexRow).where(is_serving, is_current).values(vectors_seq=advance.project.seq)
-            advance.session.execute(change)
+            advance.session.execute(update(IndexRow).where(row, is_current).values(vectors_seq=advance.project.seq))
 
     def show(self, session: Session, project: Project, chunks: Sequence[ChunkContent]) -> None:
         key = _serving_partition(project)

@@ -160,4 +160,4 @@ def _notes(request: EvaluationRequest, judged: JudgedQueries, unknown: list[str]
         if missing := len(judged.queries.keys() - run.keys()):
             yield f"{quoted(name)} has nothing for {missing} of {len(judged.queries)} queries: they count as 0 there."
     if len(ranking.snapshots) > 1:
-        yield "Documents were published meanwhile: not all queries were asked of the same state of the namespace."
+        yield "Documents were published meanwhile: not all queries searched the same snapshot of the namespace."

@@ -419,5 +419,5 @@ def test_a_bucket_that_is_away_is_a_clear_503_and_the_job_waits_for_it(
         service.worker.run_one()
         job = service.job(job_id)
         assert job["status"] == "pending"
-        assert job["error"].startswith("The object store for raw files cannot be reached")
+        assert job["error"].startswith("The bucket of raw files cannot be reached")
         assert service.doc("doc")["status"] == "processing"
