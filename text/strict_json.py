@@ -1,15 +1,20 @@
 """Parses JSON strictly: ambiguous input is refused. Pure.
 
-No duplicate keys, no NaN, no lone surrogates, no unlimited nesting, and no encoding but UTF-8 (RFC 8259).
+No duplicate keys, no NaN, no number beyond the range of floats, no lone surrogates, no unlimited nesting, and no
+encoding but UTF-8 (RFC 8259).
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 LONGEST_QUOTED = 60
+_MAYBE_INFINITE = re.compile(r"[eE]\+?0*[0-9]{3}|(?<![0-9])[0-9]{309}")
+"""Without a match no number is infinite: a parse_float of our own would make vectors slower to parse."""
 
 
 class NotJson(ValueError):
@@ -20,7 +25,8 @@ def loads(content: bytes | str) -> Any:
     """Parses *content* in time and memory proportional to its length. Raises NotJson."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        parse_float = _finite if _MAYBE_INFINITE.search(text) else None
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=parse_float)
         if "\\ud" in text or "\\uD" in text:  # escaped surrogates are valid only in pairs
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
@@ -52,3 +58,10 @@ def _first_repeated(pairs: Sequence[tuple[str, Any]]) -> str:
 
 def _refuse_constant(name: str) -> Any:
     raise NotJson(f"{name} is not a JSON number")
+
+
+def _finite(literal: str) -> float:
+    value = float(literal)
+    if math.isinf(value):
+        raise NotJson(f"the number {literal[:LONGEST_QUOTED]} is out of range: numbers end at about 1.8e308")
+    return value
