@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from domain import Json, RawFile, Span
 from engines.embedders.base import Embedder
 from errors import Invalid, Unreadable
+from text.chunkers.base import CHUNKING
 from text.enrich import embedded_text
 from text.extract.base import EXTRACTION, Caveat, ExtractedText
 from text.hashing import doc_hash
@@ -179,7 +180,7 @@ def draft_of_file(doc: NewDoc, extracted: ExtractedText, model: Embedder, make_d
 
 def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
     """Returns a hash of how the content is read, cut and headed. Another recipe makes another revision."""
-    chunking: list[object] = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens]
+    chunking: list[object] = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens, CHUNKING]
     parameters = [*([_digest(doc.chunks)] if doc.chunks else chunking), doc.heading, doc.enrich_context]
     if doc.file is not None:
         parameters += ["file", EXTRACTION]

@@ -154,7 +154,7 @@ def test_a_preview_is_cut_by_what_the_namespace_is_for(service: Service) -> None
 
 
 def test_few_files_are_previewed_at_once(service: Service) -> None:
-    slots = service.client.app_state["runtime"].ingest.previews.slots  # type: ignore[attr-defined]
+    slots = service.client.app_state["runtime"].ingest.previews.slots
     for _ in range(MAX_CONCURRENT):
         assert slots.acquire(blocking=False)
     assert preview(service, "a.txt", b"Cats.", expect=503)["error"]["code"] == "overloaded"
