@@ -95,12 +95,14 @@ def main() -> None:
     options = _options()
     for command in sorted(each[0] for each in REFERENCES.values() if shutil.which(each[0]) is None):
         print(f"{command} is not installed: the files that it reads are not compared with it")
-    crashed, everything = 0, []
+    crashed = 0
+    everything: list[Result] = []
     for kind, suffixes in KINDS.items():
         paths = _sample(suffixes, options.count)
         batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
         results = [result for batch in batches for result in _read(kind, batch, options.before)]
-        crashed, everything = crashed + len(paths) - len(results), everything + results
+        crashed += len(paths) - len(results)
+        everything += results
         _report(kind, len(paths), results)
     print(f"all: {len(everything)} files, {crashed} crashed{_speed(everything)}")
     sys.exit(1 if crashed else 0)
