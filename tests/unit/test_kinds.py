@@ -183,6 +183,8 @@ def test_a_repeated_key_is_refused_wherever_it_stands(value: dict[str, Any], dat
         ('{"a": [1.5, 1e999]}', "the number 1e999 is out of range"),
         ("-1.0E+0400", "the number -1.0E"),
         ("2" * 309 + ".0", "out of range"),
+        ("2" * 250 + "e99", "out of range"),
+        ("0.1E+0000400", "out of range"),
         (r'"\ud83d"', "a lone surrogate"),
         (r'{"\uDE00": 1}', "a lone surrogate"),
         ("[" * 200_000, "nested too deeply"),
