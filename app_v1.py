@@ -30,7 +30,7 @@ from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId, RequestIdInLogs
 from api.problems import add_handlers
 from api.strings import with_limits
-from api.v1 import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, search, teams, usage
+from api.v1 import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, preview, search, teams, usage
 from errors import ServiceError
 from runtime.memory import limit_memory
 from runtime.opening import open_runtime
@@ -99,7 +99,7 @@ def create_app(settings: Settings | None = None) -> App:
             for each in (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, LimitedBodies, HeadAndOptions)
         ],
     )
-    resources = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
+    resources = (files, preview, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
     for each in resources:  # routes below a doc_id before the doc_id's own
         app.include_router(each.router)
     add_docs_pages(app)

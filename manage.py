@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from commands import accounts, documents, indexes, jobs, limits_page, measuring, settings_page, upkeep
+from commands import accounts, documents, indexes, jobs, limits_page, measuring, reading, settings_page, upkeep
 
 app = typer.Typer(
     help="The operator's command line. Settings come from the environment.",
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # keeps the line breaks of this file
     pretty_exceptions_enable=False,  # they would show local variables, secrets among them
 )
-for each in (documents, measuring, indexes, jobs, accounts, upkeep, settings_page, limits_page):
+for each in (documents, reading, measuring, indexes, jobs, accounts, upkeep, settings_page, limits_page):
     app.add_typer(each.commands)
 
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
+from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from api.problems import errors_in_body
+from api.tenants import BodyContext
 from domain import RawFile
 from errors import Invalid, TooLarge, Unreadable
-from services.ingest.uploading import UNNAMED, IncomingFile, UploadService
+from services.ingest.uploading import UNNAMED, IncomingFile
 from text.extract.headers import extended_filename, header_text
 from text.extract.plain import decode
 
 MAX_FIELD_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 1 << 14
 _SPARE_PARTS = 100
+ONE_FILE = {"type": "string", "format": "binary"}
+NO_FILE = "The form has no file: send one as curl -F file=@report.pdf does."
+
+Fields = TypeVar("Fields", bound=BaseModel)
 
 
 @dataclass(slots=True)
@@ -29,9 +39,15 @@ class Form:
     blobs: list[str] = field(default_factory=list)
 
 
-async def receive(request: Request, uploads: UploadService, form: Form, *, most_files: int) -> None:
-    """Read the request into *form*. Raises Invalid, TooLarge, and the errors of storing a file."""
-    reader = _Reader(uploads, form, most_files)
+class Intake(Protocol):
+    """Where the files of a form go."""
+
+    def begin(self, filename: str, declared: str = "") -> IncomingFile: ...
+
+
+async def receive(request: Request, intake: Intake, form: Form, *, most_files: int, too_many: str) -> None:
+    """Read the request into *form*. Raises Invalid, TooLarge (with *too_many* files), and the errors of the intake."""
+    reader = _Reader(intake, form, most_files, too_many)
     try:
         with _parser(request, most_files) as parser:
             async for piece in request.stream():
@@ -44,6 +60,31 @@ async def receive(request: Request, uploads: UploadService, form: Form, *, most_
         raise Invalid("The connection broke before the upload was complete.") from error
     finally:
         await reader.close()
+
+
+def checked(
+    model: type[Fields], fields: dict[str, list[str]], context: BodyContext, *, repeated: Sequence[str] = ()
+) -> Fields:
+    """The fields beside the files. Raises RequestValidationError, and Invalid for a field that is not one of *repeated*
+    and occurs twice.
+    """
+    values_by_name: dict[str, Any] = {}
+    for name, values in fields.items():
+        if len(values) > 1 and name not in repeated:
+            raise Invalid(f"The form has the field {name!r} twice.", param=name)
+        values_by_name[name] = values if name in repeated else values[0]
+    try:
+        return model.model_validate(values_by_name, context=context)
+    except ValidationError as error:
+        raise RequestValidationError(errors_in_body(error)) from error
+
+
+def form_schema(model: type[BaseModel], file: dict[str, Any]) -> dict[str, Any]:
+    """The requestBody of a route that takes the fields of *model* beside files."""
+    schema = model.model_json_schema()
+    schema["properties"] = {"file": file, **schema["properties"]}
+    schema["required"] = ["file", *schema["required"]]
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
 async def drain(request: Request) -> None:
@@ -93,10 +134,11 @@ def _boundary(request: Request) -> str:
 class _Reader:
     """Handles the parser's events: the head of a part, pieces of its content, its end."""
 
-    def __init__(self, uploads: UploadService, form: Form, most_files: int) -> None:
-        self._uploads = uploads
+    def __init__(self, intake: Intake, form: Form, most_files: int, too_many: str) -> None:
+        self._intake = intake
         self._form = form
         self._most_files = most_files
+        self._too_many = too_many
         self._name = ""
         self._incoming: IncomingFile | None = None
         self._unnamed = 0
@@ -124,12 +166,9 @@ class _Reader:
         if filename is None:
             return
         if len(self._form.files) == self._most_files:
-            raise TooLarge(
-                f"At most {self._most_files} files are accepted at once (MAX_BATCH_DOCS). Send several uploads.",
-                param="file",
-            )
+            raise TooLarge(self._too_many, param="file")
         declared = part.header("Content-Type", "")
-        self._incoming = await run_in_threadpool(self._uploads.begin, filename, str(declared))
+        self._incoming = await run_in_threadpool(self._intake.begin, filename, str(declared))
         self._form.blobs.append(self._incoming.blob)
         if self._incoming.filename == UNNAMED:
             self._unnamed += 1

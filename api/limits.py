@@ -60,7 +60,8 @@ OTHER_BODY_BYTES = 256 * KIB
 
 def body_limits(settings: Settings) -> Iterator[BodyLimit]:
     """All paths but those that take OTHER_BODY_BYTES."""
-    yield BodyLimit("/v1/docs/upload", settings.max_upload_mb * MIB, "MAX_UPLOAD_MB")
+    for path in ("/v1/docs/upload", "/v1/docs/preview"):
+        yield BodyLimit(path, settings.max_upload_mb * MIB, "MAX_UPLOAD_MB")
     for path in ("/v1/docs/upsert", "/v1/docs/upsert/batch"):
         yield BodyLimit(path, settings.max_body_mb * MIB, "MAX_BODY_MB")
     for path, largest in FIXED_BODY_BYTES.items():

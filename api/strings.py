@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, Json
 
 from api.limits import MAX_METADATA_KEYS as MAX_KEYS
 from settings import Settings
+from text import strict_json
 from text.hashing import REPLACEMENT, unfit
 from text.nesting import strings_in
 
@@ -52,6 +53,13 @@ def as_json(value: Any) -> Any:
     return value
 
 
+def _parsed(value: str) -> Any:
+    try:
+        return strict_json.loads(value)
+    except strict_json.NotJson as error:
+        raise ValueError(f"This is not valid JSON ({error}).") from error
+
+
 def _refuse(reason: str | None) -> None:
     if reason is not None:
         raise ValueError(f"It {reason}: take it out.")
@@ -68,6 +76,8 @@ DocText = Annotated[str, AfterValidator(_stored_text), at_most("max_text_chars")
 QueryText = Annotated[str, AfterValidator(_text), at_most("max_query_chars")]
 SystemPrompt = Annotated[str, Field(max_length=20_000), AfterValidator(_text)]
 JsonObject = Annotated[dict[str, Any], Field(max_length=MAX_KEYS), AfterValidator(as_json)]
+JsonInForm = Annotated[JsonObject, BeforeValidator(_parsed, json_schema_input_type=Json[JsonObject])]
+"""A field of a form that is a JSON object."""
 
 
 def with_limits(schema: Any, settings: Settings) -> None:

@@ -17,6 +17,7 @@ from api.v1.ask import AskIn
 from api.v1.documents import ChunkIn, DocIn, ETag
 from api.v1.evaluation import EvalIn
 from api.v1.keys import KeyIn, RotateIn
+from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
 from database.engine import RESERVE_BYTES
 from database.postgres import POOL_TIMEOUT_SECONDS
@@ -30,6 +31,7 @@ from services.evaluation.judging import MAX_RELEVANCE
 from services.index.names import MAX_NAME_BYTES
 from services.ingest.checking import MAX_METADATA_DEPTH
 from services.ingest.ingesting import MAX_ERRORS_REPORTED
+from services.ingest.previewing import MAX_CONCURRENT as MAX_PREVIEWS
 from services.ingest.uploading import MAX_FILENAME_CHARS
 from services.operations.idempotency import RETENTION, UNFINISHED_RETENTION
 from services.search.executor import MAX_WAITING
@@ -101,7 +103,7 @@ CONNECTIONS = Section(
 BODIES = Section(
     "Bodies",
     (
-        Bound("Body of `/v1/docs/upload`", "max_upload_mb", "413"),
+        Bound("Body of `/v1/docs/upload`, `/v1/docs/preview`", "max_upload_mb", "413"),
         Bound("Body of `/v1/docs/upsert`, `/v1/docs/upsert/batch`", "max_body_mb", "413"),
         Bound("Body of `/v1/eval`", limits.FIXED_BODY_BYTES["/v1/eval"] >> 20, "413", _MB),
         Bound(
@@ -134,6 +136,7 @@ NAMES = Section(
         Bound("`chunk_strategy`, `modes`, `type`, `job_id`, `key_id`", _of_type(Word), "422", _CHARS),
         Bound("`after`", LONGEST_CURSOR, "422", _CHARS),
         Bound("`limit` of a list", _of_type(Limit), "422"),
+        Bound("`text_limit` of a preview", _largest(PreviewForm, "text_limit"), "422", _CHARS),
         Bound("A time, as a year in UTC", f"{EARLIEST.year} to {LATEST.year}", "422"),
     ),
 )
@@ -171,6 +174,7 @@ FILES = Section(
         Bound("A stored file that belongs to no document", "blob_grace_hours", "Removed"),
         Bound("A fetched file", "max_upload_mb", "413"),
         Bound("Time for fetching a URL, redirects included", "fetch_timeout_seconds", "502 `fetch_failed`"),
+        Bound("Files that a process previews at once", MAX_PREVIEWS, _RETRY),
         Bound("Redirects of a fetched URL", MAX_REDIRECTS, "502 `fetch_failed`"),
     ),
 )

@@ -16,13 +16,14 @@ from services.index.publishing import Publisher
 from services.ingest.browsing import BrowsingService
 from services.ingest.cutting import draft
 from services.ingest.documents import DocumentService
-from services.ingest.drafts import Limits
+from services.ingest.drafts import DraftMaker, Limits
 from services.ingest.extracting import ExtractingService
 from services.ingest.fetching import FetchService
 from services.ingest.ingesting import IngestingService
 from services.ingest.jobs import JobService
 from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.preparing import Preparing
+from services.ingest.previewing import FilePreviewer, PreviewService
 from services.ingest.uploading import UploadService
 from settings import Settings
 
@@ -32,8 +33,7 @@ def open_ingest(
 ) -> Ingest:
     chunk_tokens = settings.chunk_tokens
     blobs = open_blob_store(settings.blob_store_url, min_free_bytes=settings.min_free_disk_mb << 20)
-    extractor = Extractor(_extraction_limits(settings))
-    cut = partial(draft, chunk_tokens=chunk_tokens, max_chunks=settings.max_chunks_per_document)
+    extractor, cut = Extractor(_extraction_limits(settings)), _draft_maker(settings)
     extracting = ExtractingService(database, blobs, extractor, embedding, publisher, cut)
     creates_namespaces = settings.auth_mode == "open"
     preparing = Preparing(database, embedding, _limits(settings), chunk_tokens, cut, creates_namespaces)
@@ -47,10 +47,20 @@ def open_ingest(
         browsing=BrowsingService(database),
         pending_blobs=pending_blobs,
         uploads=uploads,
+        previews=PreviewService(FilePreviewer(extractor, cut), preparing),
         fetching=FetchService(uploads, _fetcher(settings)),
         ingesting=IngestingService(database, embedding, publisher, extracting),
         jobs=JobService(database, queue, embedding, publisher),
     )
+
+
+def open_previewer(settings: Settings) -> FilePreviewer:
+    """Reads files as a worker does, without a database."""
+    return FilePreviewer(Extractor(_extraction_limits(settings)), _draft_maker(settings))
+
+
+def _draft_maker(settings: Settings) -> DraftMaker:
+    return partial(draft, chunk_tokens=settings.chunk_tokens, max_chunks=settings.max_chunks_per_document)
 
 
 def _limits(settings: Settings) -> Limits:

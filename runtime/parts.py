@@ -29,6 +29,7 @@ from services.ingest.fetching import FetchService
 from services.ingest.ingesting import IngestingService
 from services.ingest.jobs import JobService
 from services.ingest.pending_blobs import PendingBlobs
+from services.ingest.previewing import PreviewService
 from services.ingest.uploading import UploadService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
@@ -60,6 +61,7 @@ class Ingest:
     browsing: BrowsingService
     pending_blobs: PendingBlobs
     uploads: UploadService
+    previews: PreviewService
     fetching: FetchService
     ingesting: IngestingService
     jobs: JobService

@@ -1,15 +1,19 @@
 """Parses JSON strictly: ambiguous input is refused. Pure.
 
-No duplicate keys, no NaN, no lone surrogates, no unlimited nesting, and no encoding but UTF-8 (RFC 8259).
+No duplicate keys, no NaN, no number beyond the range of floats, no lone surrogates, no unlimited nesting, and no
+encoding but UTF-8 (RFC 8259).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
 LONGEST_QUOTED = 60
+_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG_EXPONENT, _MANY_DIGITS = b"e000", b"0" * 200
 
 
 class NotJson(ValueError):
@@ -20,7 +24,8 @@ def loads(content: bytes | str) -> Any:
     """Parses *content* in time and memory proportional to its length. Raises NotJson."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        parse_float = _finite if _may_be_out_of_range(content) else None
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=parse_float)
         if "\\ud" in text or "\\uD" in text:  # escaped surrogates are valid only in pairs
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
@@ -52,3 +57,17 @@ def _first_repeated(pairs: Sequence[tuple[str, Any]]) -> str:
 
 def _refuse_constant(name: str) -> Any:
     raise NotJson(f"{name} is not a JSON number")
+
+
+def _may_be_out_of_range(content: bytes | str) -> bool:
+    """Returns whether a number may be infinite. False for nearly every body, which is then parsed at full speed."""
+    encoded = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    shape = encoded.translate(_DIGITS_AS_ZEROS, b"+")
+    return _LONG_EXPONENT in shape or _MANY_DIGITS in shape
+
+
+def _finite(literal: str) -> float:
+    value = float(literal)
+    if math.isinf(value):
+        raise NotJson(f"the number {literal[:LONGEST_QUOTED]} is out of range: numbers end at about 1.8e308")
+    return value

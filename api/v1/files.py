@@ -9,18 +9,16 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BeforeValidator, Field, Json, ValidationError
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
 from api.dependencies import DocId, InRuntime, Namespace, TenantId
-from api.forms import Form, drain, receive
-from api.problems import errors_in_body
+from api.forms import NO_FILE, ONE_FILE, Form, checked, drain, form_schema, receive
 from api.responses import raises, with_headers
 from api.routing import KEYED, StrictRoute, answer_once
-from api.strings import DocName, JsonObject, Title
+from api.strings import DocName, JsonInForm, Title
 from api.tenants import BodyContext
 from api.v1.common import ChunkingIn, PlaceIn, UploadOut, uploaded
 from domain import RawFile, Scope
@@ -38,7 +36,6 @@ from runtime.parts import Runtime
 from services.ingest.drafts import NewDoc
 from services.ingest.uploading import doc_id_of
 from settings import BATCH_DOCS_CEILING
-from text import strict_json
 
 router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=StrictRoute)
 
@@ -56,13 +53,6 @@ FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _parsed(value: str) -> Any:
-    try:
-        return strict_json.loads(value)
-    except strict_json.NotJson as error:
-        raise ValueError(f"This is not valid JSON ({error}).") from error
-
-
 class UploadForm(ChunkingIn, PlaceIn):
     """The fields beside the files. *doc_id* and *title* are repeated for several files, in their order."""
 
@@ -72,25 +62,17 @@ class UploadForm(ChunkingIn, PlaceIn):
     title: Annotated[list[Title], Field(fail_fast=True, max_length=BATCH_DOCS_CEILING)] = Field(
         default_factory=list, description="Left out: the title inside the file"
     )
-    metadata: Annotated[JsonObject, BeforeValidator(_parsed, json_schema_input_type=Json[JsonObject])] = Field(
-        default_factory=dict, description="A JSON object, for all of the files"
-    )
+    metadata: JsonInForm = Field(default_factory=dict, description="A JSON object, for all of the files")
 
 
-def _form_schema() -> dict[str, Any]:
-    schema = UploadForm.model_json_schema()
-    one = {"type": "string", "format": "binary"}
-    files = {"type": "array", "items": one, "minItems": 1, "maxItems": BATCH_DOCS_CEILING}
-    schema["properties"] = {"file": files, **schema["properties"]}
-    schema["required"] = ["file", *schema["required"]]
-    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+FILES = {"type": "array", "items": ONE_FILE, "minItems": 1, "maxItems": BATCH_DOCS_CEILING}
 
 
 @router.post(
     "/upload",
     response_model=UploadOut,
     responses=with_headers("Location"),
-    openapi_extra={"requestBody": _form_schema(), **KEYED},
+    openapi_extra={"requestBody": form_schema(UploadForm, FILES), **KEYED},
 )
 @needs(Scope.INGEST)
 @raises(NotFound, Conflict, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable)
@@ -122,9 +104,12 @@ def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: 
 
 
 async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
-    await receive(request, runtime.ingest.uploads, form, most_files=runtime.settings.max_batch_docs)
+    most = runtime.settings.max_batch_docs
+    too_many = f"At most {most} files are accepted at once (MAX_BATCH_DOCS). Send several uploads."
+    await receive(request, runtime.ingest.uploads, form, most_files=most, too_many=too_many)
     context: BodyContext = {"principal": request.state.principal}
-    upload_form = await request.state.large_bodies.parse(partial(_checked, form.fields, context))
+    check = partial(checked, UploadForm, form.fields, context, repeated=("doc_id", "title"))
+    upload_form = await request.state.large_bodies.parse(check)
     docs = _docs(upload_form, form.files)
 
     async def accept(_request: Request) -> Response:
@@ -140,25 +125,9 @@ async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     return await answer_once(request, accept, key, tenant=upload_form.tenant_id, content=content)
 
 
-def _checked(fields: dict[str, list[str]], context: BodyContext) -> UploadForm:
-    """Raises RequestValidationError, and Invalid for a repeated field."""
-    values_by_name: dict[str, Any] = {}
-    for name, values in fields.items():
-        if name in ("doc_id", "title"):
-            values_by_name[name] = values
-        elif len(values) > 1:
-            raise Invalid(f"The form has the field {name!r} twice.", param=name)
-        else:
-            values_by_name[name] = values[0]
-    try:
-        return UploadForm.model_validate(values_by_name, context=context)
-    except ValidationError as error:
-        raise RequestValidationError(errors_in_body(error)) from error
-
-
 def _docs(form: UploadForm, files: Sequence[RawFile]) -> list[NewDoc]:
     if not files:
-        raise Invalid("The form has no file: send one as curl -F file=@report.pdf does.", param="file")
+        raise Invalid(NO_FILE, param="file")
     doc_ids = form.doc_id or [doc_id_of(form.namespace, file.filename) for file in files]
     titles = form.title or [""] * len(files)
     for name, values in (("doc_id", doc_ids), ("title", titles)):

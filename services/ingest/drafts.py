@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from domain import Json, RawFile, Span
 from engines.embedders.base import Embedder
+from errors import Invalid, Unreadable
+from text.chunkers.base import CHUNKING
 from text.enrich import embedded_text
-from text.extract.base import EXTRACTION, Caveat
+from text.extract.base import EXTRACTION, Caveat, ExtractedText
 from text.hashing import doc_hash
 
 AUTO = "auto"
@@ -154,9 +156,31 @@ DraftMaker = Callable[[NewDoc, Embedder | None], Draft]
 """Cuts a document into chunks for the embedder; with None their vectors are external. Raises Invalid."""
 
 
+def draft_of_file(doc: NewDoc, extracted: ExtractedText, model: Embedder, make_draft: DraftMaker) -> Draft:
+    """Cuts the extracted text of a file. The sender's options take precedence over what fits the file.
+
+    *warnings* are those of the extraction and of the cutting. Raises Unreadable, with a message for the sender.
+    """
+    read_doc = replace(
+        doc,
+        file=None,
+        text=extracted.text,
+        title=doc.title or extracted.title,
+        mime_type=extracted.mime_type,
+        chunk_strategy=extracted.strategy if doc.chunk_strategy == AUTO else doc.chunk_strategy,
+    )
+    try:
+        cut = make_draft(read_doc, model)
+    except Invalid as error:  # of a file that was accepted before: Invalid would fail the whole job
+        raise Unreadable(str(error)) from error
+    if not cut.spans:
+        raise Unreadable("It has no text: there is nothing to search for in it.")
+    return replace(cut, warnings=(*extracted.warnings, *cut.warnings))
+
+
 def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
     """Returns a hash of how the content is read, cut and headed. Another recipe makes another revision."""
-    chunking: list[object] = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens]
+    chunking: list[object] = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens, CHUNKING]
     parameters = [*([_digest(doc.chunks)] if doc.chunks else chunking), doc.heading, doc.enrich_context]
     if doc.file is not None:
         parameters += ["file", EXTRACTION]

@@ -17,12 +17,12 @@ from database.engine import Database
 from domain import Json
 from engines.blobs.base import BlobStore
 from engines.extraction.extractor import Extractor
-from errors import Invalid, Overtaken, Unreadable
+from errors import Overtaken
 from job_lease import Lease
 from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
-from services.ingest.drafts import AUTO, Draft, DraftMaker, NewDoc
+from services.ingest.drafts import Draft, DraftMaker, NewDoc, draft_of_file
 from services.ingest.rows import chunk_rows
 from text.extract.base import ExtractedText
 
@@ -48,10 +48,8 @@ class ExtractingService:
             file = session.get_one(File, _key(pending))
         extracted = self._read(lease, pending, file)
         draft = self._cut(pending, file, extracted, project)
-        if not draft.spans:
-            raise Unreadable("It has no text: there is nothing to search for in it.")
         with suppress(Overtaken), lease.step(progress, result) as session:
-            self._write(session, project, pending, draft, extracted)
+            self._write(session, project, pending, draft)
 
     def _read(self, lease: Lease, pending: Revision, file: File) -> ExtractedText:
         assert pending.blob_uri is not None
@@ -66,37 +64,28 @@ class ExtractingService:
             )
 
     def _cut(self, pending: Revision, file: File, extracted: ExtractedText, project: Project) -> Draft:
-        """Cuts with the namespace's own model. The sender's options take precedence over what fits the file."""
         options = file.read_options
         doc = NewDoc(
             tenant_id="",
             namespace="",
             doc_id=pending.doc_id,
-            text=extracted.text,
+            text="",
             metadata=pending.doc_metadata,
-            title=pending.title or extracted.title,
-            chunk_strategy=extracted.strategy if options["chunk_strategy"] == AUTO else options["chunk_strategy"],
+            title=pending.title,
+            chunk_strategy=options["chunk_strategy"],
             chunk_overlap=options["chunk_overlap"],
             enrich_context=options["enrich_context"],
         )
-        embedder = self.embedding.embedder(project.embedding_version)
-        try:
-            return self.draft(doc, embedder)
-        except Invalid as error:  # Invalid would fail the whole job
-            raise Unreadable(str(error)) from error
+        return draft_of_file(doc, extracted, self.embedding.embedder(project.embedding_version), self.draft)
 
-    def _write(
-        self, session: Session, project: Project, pending: Revision, draft: Draft, extracted: ExtractedText
-    ) -> None:
+    def _write(self, session: Session, project: Project, pending: Revision, draft: Draft) -> None:
         current, first_id = self.publisher.next_numbers(session, project, chunks=len(draft.spans), publications=0)
         revision = session.get_one(Revision, _key(pending))
         if revision.status != RevisionStatus.PENDING or current.embedding_version != project.embedding_version:
             raise Overtaken  # the rollback returns the numbers, and the next step reads the current state
         revision.text, revision.chunk_count, revision.first_id = draft.doc.text, len(draft.spans), first_id
-        revision.title, revision.mime_type = revision.title or extracted.title, extracted.mime_type
-        session.get_one(File, _key(pending)).warnings = [
-            asdict(caveat) for caveat in (*extracted.warnings, *draft.warnings)
-        ]
+        revision.title, revision.mime_type = revision.title or draft.doc.title, draft.doc.mime_type
+        session.get_one(File, _key(pending)).warnings = [asdict(caveat) for caveat in draft.warnings]
         session.flush()
         session.execute(insert(Chunk), chunk_rows(draft, revision, first_id=first_id, live_seq=None))
 

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from sqlalchemy.orm import Session
+
 from database.batching import batched
 from database.engine import Database
+from engines.embedders.base import Embedder
 from errors import NotFound, TooLarge
 from models import Project, RevisionStatus
 from services.index import namespaces
@@ -51,13 +54,19 @@ class Preparing:
         for (tenant_id, namespace), group in groupby(sorted_docs, key=lambda doc: (doc.tenant_id, doc.namespace)):
             batch = list(group)
             with self.database.read() as session:
-                project = namespaces.find(session, tenant_id, namespace)
-                if project is None and not self.creates_namespaces:
-                    raise NotFound(namespaces.missing(namespace), param="namespace")
+                project = self._project(session, tenant_id, namespace)
                 existing = newest_revisions(session, project, [doc.doc_id for doc in batch]) if project else {}
             changes = compare(batch, existing, present_statuses=present_statuses, chunk_tokens=self.chunk_tokens)
             compared.append((tenant_id, namespace, project, changes))
         return compared
+
+    def model(self, doc: NewDoc) -> Embedder:
+        """Returns the model whose tokens would count, for a document without external vectors. Writes nothing."""
+        with self.database.read() as session:
+            project = self._project(session, doc.tenant_id, doc.namespace)
+        version = self._version(doc.tenant_id, doc.namespace, project, doc)
+        require_same_dimension(doc.display_name, None, self.embedding.external_dimension(version))
+        return self.embedding.embedder(version)
 
     def plan(self, tenant_id: str, namespace: str, project: Project | None, changes: Changes) -> WritePlan:
         """Cuts the new documents with the namespace's own model; creates the namespace if there is none."""
@@ -91,6 +100,13 @@ class Preparing:
                     self.embedding.store(session, team_id, version, vectors)
             vectors = self.embedding.embed(version, {key: texts[key] for key in step})
         return replace(plan, vectors={**vectors, **plan.vectors}, embedded=len(missing_keys))
+
+    def _project(self, session: Session, tenant_id: str, namespace: str) -> Project | None:
+        """Returns the namespace, None if it can be created. Raises NotFound."""
+        project = namespaces.find(session, tenant_id, namespace)
+        if project is None and not self.creates_namespaces:
+            raise NotFound(namespaces.missing(namespace), param="namespace")
+        return project
 
     def _version(self, tenant_id: str, namespace: str, project: Project | None, doc: NewDoc) -> str:
         """Returns the version to use. The first document of a namespace decides whether its vectors are external."""

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, defer
 from sqlalchemy.orm.attributes import flag_modified
 
 from database.batching import batched
-from domain import Json, RawFile
+from domain import Json, RawFile, Span
 from errors import NotFound
 from models import Doc, File, Project, Revision, RevisionStatus
 from services.ingest.drafts import Draft, NewDoc
@@ -150,19 +150,26 @@ def chunk_rows(draft: Draft, revision: Revision, *, first_id: int, live_seq: int
                 "faiss_id": first_id + index,
                 "doc_id": revision.doc_id,
                 "revision": revision.revision,
-                "chunk_index": index,
-                "text": span.text,
-                "header": head,
-                "section": " > ".join(span.section) or None,
                 "chunk_hash": hashlib.sha256(span.text.encode()).hexdigest(),
                 "embed_hash": key,
                 "chunk_metadata": metadata[index],
-                "page_start": span.page_start,
-                "page_end": span.page_end,
-                "char_start": span.start,
-                "char_end": span.end,
-                "token_count": span.token_count,
                 "live_seq": live_seq,
+                **described_chunk(index, span, head),
             }
         )
     return rows
+
+
+def described_chunk(index: int, span: Span, head: str) -> Json:
+    """Returns what is shown of a chunk, under the names of its columns."""
+    return {
+        "chunk_index": index,
+        "text": span.text,
+        "header": head,
+        "section": " > ".join(span.section) or None,
+        "page_start": span.page_start,
+        "page_end": span.page_end,
+        "char_start": span.start,
+        "char_end": span.end,
+        "token_count": span.token_count,
+    }

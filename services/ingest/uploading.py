@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -52,14 +52,14 @@ class UploadService:
         """Start receiving a file. No name is refused: see plain_filename."""
         blob = self.pending.reserve()
         try:
-            return IncomingFile(self.blobs, blob, plain_filename(filename), declared)
+            return IncomingFile(self.blobs.open_writer(blob), blob, filename, declared)
         except BaseException:
             self.delete_unattached([blob])
             raise
 
     def accept(self, docs: Sequence[NewDoc]) -> UpsertResult:
         """Store the documents and the job that will extract, embed and publish their files."""
-        return self.accept_docs([_with_filename(doc) for doc in docs])
+        return self.accept_docs([with_filename(doc) for doc in docs])
 
     def delete_unattached(self, blobs: Sequence[str]) -> None:
         """Delete blobs that belong to no document. Never raises; after a crash the sweep deletes them."""
@@ -84,15 +84,17 @@ class _Aborted(Exception):
 
 
 class IncomingFile:
-    """A file that is being received. Whatever happens, pass its blob to delete_unattached() afterwards."""
+    """A file that is being received through *writing*, as *blob*. Whatever happens, its owner deletes it afterwards:
+    uploads with delete_unattached().
+    """
 
-    def __init__(self, blobs: BlobStore, blob: str, filename: str, declared: str) -> None:
-        self.blob, self.filename, self.declared = blob, filename, declared
+    def __init__(self, writing: AbstractContextManager[BlobWriter], blob: str, filename: str, declared: str) -> None:
+        self.blob, self.filename, self.declared = blob, plain_filename(filename), declared
         self._hash = hashlib.sha256()
         self._head = b""
         self._size = 0
         self._writing = ExitStack()
-        self._writer: BlobWriter = self._writing.enter_context(blobs.open_writer(blob))
+        self._writer: BlobWriter = self._writing.enter_context(writing)
 
     def write(self, data: bytes) -> None:
         self._head += data[: HEAD_BYTES - len(self._head)]
@@ -146,6 +148,7 @@ def doc_id_of(namespace: str, filename: str) -> str:
     return hashlib.sha256(f"{namespace}\n{filename}".encode()).hexdigest()[:32]
 
 
-def _with_filename(doc: NewDoc) -> NewDoc:
+def with_filename(doc: NewDoc) -> NewDoc:
+    """Returns the document of a file with what the file says of itself."""
     assert doc.file is not None
     return replace(doc, metadata={"filename": doc.file.filename, **doc.metadata}, mime_type=doc.file.mime_type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -307,6 +308,43 @@ def test_what_is_no_text_is_refused(content: bytes) -> None:
 def test_a_strategy_that_there_is_not_is_said_once(run: Run, docs: Path) -> None:
     result = run("ingest", docs, *PLACE, "--strategy", "nonsense", exit_code=1)
     assert result.stderr.count("There is no strategy 'nonsense'; there are default, markdown") == 1
+
+
+# read
+
+
+def test_a_file_is_shown_as_it_would_become_and_no_database_is_opened(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "fees.pdf").write_bytes(files.scanned_pdf(with_text=True))
+    before = set(tmp_path.rglob("*"))
+    out = run("read", tmp_path / "fees.pdf").stdout
+    assert "title     The Harbour\n" in out
+    assert "warning   page 3 is a scan without text: OCR is off.\n" in out
+    assert re.search(r"^--- 1: \d+ tokens, characters \d+ to \d+, page 2, Fees\n\[The Harbour > Fees\]$", out, re.M)
+    assert files.FEES in out
+    assert "and 1 chunks more" in run("read", tmp_path / "fees.pdf", "--limit", "1").stdout
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_what_is_read_for_a_namespace_is_what_is_ingested_there(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ships.csv").write_bytes(files.CSV + b"\nCora,9 m,80" * 100)
+    run("ingest", tmp_path / "ships.csv", *PLACE)
+    rows = database(tmp_path, "SELECT text, header, char_start, char_end, token_count FROM chunks ORDER BY chunk_index")
+    for place in ([], PLACE):
+        shown = json.loads(run("read", tmp_path / "ships.csv", "--json", *place).stdout)
+        names = ("text", "header", "char_start", "char_end", "token_count")
+        assert [tuple(chunk[name] for name in names) for chunk in shown["chunks"]["data"]] == rows
+        assert (shown["chunk_count"], shown["warnings"]) == (len(rows), [])
+    assert database(tmp_path, "SELECT COUNT(*) FROM docs") == [(1,)]
+
+
+def test_a_file_that_cannot_be_read_says_why_in_one_line(run: Run, docs: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked.pdf").write_bytes(files.pdf(password="x"))
+    result = run("read", tmp_path / "locked.pdf", exit_code=1)
+    assert result.stderr == "error: It is protected by a password: send it without one.\n"
+    assert "no-such" in run("read", docs / "cats.md", "--strategy", "no-such", exit_code=1).stderr
+    assert "not a regular file" in run("read", "/dev/null", exit_code=1).stderr
+    run("read", docs, exit_code=2)
+    run("read", docs / "cats.md", "--tenant", "acme", exit_code=2)
 
 
 # search, stats, jobs

@@ -6,6 +6,7 @@ import contextlib
 import io
 import zipfile
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from email.message import EmailMessage
 from functools import cache
 
@@ -106,6 +107,7 @@ def powerpoint() -> bytes:
 def excel() -> bytes:
     target = io.BytesIO()
     with Workbook(target) as book:
+        book.set_properties({"created": datetime(2026, 1, 1)})
         ships = book.add_worksheet("Ships")
         ships.write(0, 0, "All ships of the year")
         for row, cells in enumerate(SHIPS):
@@ -113,7 +115,7 @@ def excel() -> bytes:
                 ships.write(row + 2, column, int(content) if content.isdigit() else content)
         book.add_worksheet("Empty")
         book.add_worksheet("Crew").write_row(0, 0, ["Name", 1.5])
-    return target.getvalue()
+    return archive(parts_of(target.getvalue()))
 
 
 def epub() -> bytes:
@@ -142,6 +144,9 @@ def mail() -> bytes:
     message.set_content(f"Dear Bob,\n\n{SEA}\n")
     message.add_alternative(f"<p>{SEA}</p>", subtype="html")
     message.add_attachment(b"%PDF-", maintype="application", subtype="pdf", filename="fees.pdf")
+    body, _ = message.iter_parts()
+    message.set_boundary("part")
+    body.set_boundary("body")
     return message.as_bytes()
 
 
@@ -180,10 +185,11 @@ def word_with_entities() -> bytes:
 
 
 def archive(parts: Mapping[str, bytes]) -> bytes:
+    """The same bytes at any time."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in parts.items():
-            file.writestr(name, content)
+            file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return target.getvalue()
 
 
@@ -195,7 +201,7 @@ def parts_of(content: bytes) -> dict[str, bytes]:
 def _saved(save: Callable[[io.BytesIO], object]) -> bytes:
     target = io.BytesIO()
     save(target)
-    return target.getvalue()
+    return archive(parts_of(target.getvalue()))
 
 
 def _pdf(draw: Callable[[Canvas], object], encrypt: StandardEncryption | None = None) -> bytes:

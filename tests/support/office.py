@@ -225,3 +225,51 @@ def open_sheet(rows: list[list[str]]) -> bytes:
     return files.archive(
         {"mimetype": kind.encode(), "content.xml": content.encode(), "META-INF/manifest.xml": manifest.encode()}
     )
+
+
+def binary_sheet(cells: list[list[str | float]]) -> bytes:
+    """An .xlsb: the records of Excel 2007, in a package."""
+
+    def record(number: int, content: bytes = b"") -> bytes:
+        kind = bytes([number]) if number < 128 else bytes([number & 127 | 128, number >> 7])
+        return kind + bytes([len(content)]) + content
+
+    def wide(text: str) -> bytes:
+        return struct.pack("<I", len(text)) + text.encode("utf-16-le")
+
+    def cell(column: int, value: str | float) -> bytes:
+        place = struct.pack("<II", column, 0)
+        return record(6, place + wide(value)) if isinstance(value, str) else record(5, place + struct.pack("<d", value))
+
+    rows = b"".join(
+        record(0, struct.pack("<I", number) + bytes(13)) + b"".join(cell(*each) for each in enumerate(row))
+        for number, row in enumerate(cells)
+    )
+    size = struct.pack("<IIII", 0, len(cells) - 1, 0, len(cells[0]) - 1)
+    main = "xl/workbook.bin"
+    book = record(131) + record(143) + record(156, struct.pack("<II", 0, 1) + wide("rId1") + wide("Stock"))
+    parts = {
+        main: book + record(144) + record(132),
+        "xl/worksheets/sheet1.bin": record(129) + record(148, size) + record(145) + rows + record(146) + record(130),
+    }
+    related = {"rId1": ("worksheet", "worksheets/sheet1.bin")}
+    return package(main, "application/vnd.ms-excel.sheet.binary.macroEnabled.main", parts, related)
+
+
+def open_text(heading: str, text: str, *, kind: str = "text") -> bytes:
+    """An .odt, or an .ott with the *kind* ``text-template``."""
+    uri = "urn:oasis:names:tc:opendocument:xmlns"
+    declared = f'xmlns:office="{uri}:office:1.0" xmlns:text="{uri}:text:1.0"'
+    content = (
+        f'<office:document-content {declared} office:version="1.2"><office:body><office:text>'
+        f'<text:h text:outline-level="1">{heading}</text:h><text:p>{text}</text:p>'
+        "</office:text></office:body></office:document-content>"
+    )
+    manifest = f'<manifest:manifest xmlns:manifest="{uri}:manifest:1.0"/>'
+    return files.archive(
+        {
+            "mimetype": f"application/vnd.oasis.opendocument.{kind}".encode(),
+            "content.xml": content.encode(),
+            "META-INF/manifest.xml": manifest.encode(),
+        }
+    )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import itertools
 import random
@@ -22,6 +23,7 @@ from errors import Invalid
 from tests.support.examples import examples
 from tests.support.prose import count_words
 from text.chunkers import STRATEGIES, chunk
+from text.chunkers.base import CHUNKING
 
 PAGE_MARK = re.compile(r"\[page \d+\]|(-{2,}|={2,}) ?page \d+ ?(-{2,}|={2,})", re.IGNORECASE)
 PIECES = [
@@ -55,6 +57,18 @@ def count_real_tokens() -> CountTokens:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def test_whoever_changes_the_chunks_raises_their_version() -> None:
+    """Then CHUNKING is raised, and its digest here replaced: texts sent again are cut again, others stay."""
+    text = "".join(PIECES * 3)
+    cut = [
+        (strategy, tokens, overlap, [(span.start, span.end, span.section) for span in spans])
+        for strategy in STRATEGIES
+        for tokens, overlap in ((5, 0), (30, 40))
+        for spans in [chunk(text, strategy, max_tokens=tokens, overlap_chars=overlap, count_tokens=count_words)]
+    ]
+    assert (CHUNKING, hashlib.sha256(repr(cut).encode()).hexdigest()[:16]) == (1, "fff8d6acfa0814da")
 
 
 def chunks(

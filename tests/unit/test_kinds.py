@@ -180,6 +180,11 @@ def test_a_repeated_key_is_refused_wherever_it_stands(value: dict[str, Any], dat
     [
         ("[NaN]", "NaN is not a JSON number"),
         ('{"a": -Infinity}', "-Infinity is not a JSON number"),
+        ('{"a": [1.5, 1e999]}', "the number 1e999 is out of range"),
+        ("-1.0E+0400", "the number -1.0E"),
+        ("2" * 309 + ".0", "out of range"),
+        ("2" * 250 + "e99", "out of range"),
+        ("0.1E+0000400", "out of range"),
         (r'"\ud83d"', "a lone surrogate"),
         (r'{"\uDE00": 1}', "a lone surrogate"),
         ("[" * 200_000, "nested too deeply"),
@@ -193,6 +198,12 @@ def test_a_repeated_key_is_refused_wherever_it_stands(value: dict[str, Any], dat
 def test_ambiguous_json_is_refused(content: bytes | str, why: str) -> None:
     with pytest.raises(NotJson, match=why):
         loads(content)
+
+
+def test_what_only_looks_like_a_number_out_of_range_is_kept() -> None:
+    """Such literals switch to the slower parser, which has to agree with the other."""
+    content = '{"e999": [1e308, -1.7976931348623157E+308, 1e-999, 0e999, 2.50], "digits": "%s"}' % ("1" * 400)
+    assert loads(content) == json.loads(content)
 
 
 def test_a_pair_of_surrogates_is_one_character_and_a_backslash_is_none() -> None:

@@ -19,6 +19,13 @@ DECIMALS = st.builds("{}e{}".format, FIFTEEN_DIGITS, st.integers(-12, 8))
 ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
 
 
+@given(st.integers(-(2**53), 2**53))
+def test_a_whole_number_is_shown_alike_as_an_integer_and_as_a_float(value: int) -> None:
+    assert plain(value) == plain(float(value))
+    for code in ("0.00", "0%", "00000", "000-00-0000"):
+        assert formatted(code, value) == formatted(code, float(value))
+
+
 def formatted(code: str | None, value: float, number: int = 0) -> str:
     parsed = number_format(code, number)
     assert parsed is not None

@@ -18,6 +18,7 @@ from errors import PreconditionFailed
 from models import Doc, Project, Revision, RevisionStatus
 from services.ingest.drafts import Draft, NewDoc, OwnChunk, UpsertResult, recipe_of
 from services.ingest.planning import Changes, WritePlan, compare
+from text.chunkers.base import CHUNKING
 from times import EARLIEST, LATEST, in_utc, shifted
 
 CHUNK_TOKENS = 100
@@ -88,6 +89,16 @@ def test_a_title_that_is_embedded_with_the_chunks_is_content() -> None:
     renamed = replace(enriched, title="Dogs")
     assert [doc.title for doc in changes([renamed], stored(enriched)).new] == ["Dogs"]
     assert len(changes([CATS], stored(CATS), chunk_tokens=CHUNK_TOKENS + 1).new) == 1
+
+
+def test_a_text_and_a_file_are_cut_again_after_the_chunker_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Own chunks are not cut, so they stay as they are."""
+    file = replace(CATS, file=RawFile("blob", "cats.txt", "aa" * 32, 11, "text/plain"))
+    own = replace(CATS, chunks=(OwnChunk("Cats."),))
+    before = [stored(doc) for doc in (CATS, file, own)]
+    monkeypatch.setattr("services.ingest.drafts.CHUNKING", CHUNKING + 1)
+    planned = [changes([doc], rows) for doc, rows in zip((CATS, file, own), before, strict=True)]
+    assert [(len(each.new), each.skipped) for each in planned] == [(1, 0), (1, 0), (0, 1)]
 
 
 def test_a_file_is_compared_by_its_bytes_and_keeps_its_own_title_and_type() -> None:

@@ -10,6 +10,9 @@ from semantic_text_splitter import TextSplitter
 from domain import CountTokens
 from text.chunkers.stretches import Border, trimmed
 
+CHUNKING = 1
+"""The version of chunking: raise it when texts are cut or headed differently, and texts sent again are cut again."""
+
 STRATEGY_NAMES = ("default", "markdown", "sentences", "pages", "conversation", "table")
 
 CHARS_PER_TOKEN = 32

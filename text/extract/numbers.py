@@ -57,7 +57,7 @@ class NumberFormat:
 
 def plain(value: float) -> str:
     """Formats a number with all its significant digits, without an exponent."""
-    if value.is_integer() and abs(value) < _LARGEST_EXACT:
+    if float(value).is_integer() and abs(value) < _LARGEST_EXACT:
         return str(int(value))
     if "e" not in (short := f"{value:.15g}"):
         return short
