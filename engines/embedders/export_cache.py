@@ -29,7 +29,7 @@ UNFIT = 3
 """Exit status of the exporter for a model that OpenVINO cannot run; the reason is its last line of output."""
 
 _LIBRARIES = ("openvino", "torch", "transformers", "sentence-transformers")
-_UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -84,9 +84,9 @@ def _unfinished_folder(target: Path) -> Iterator[Path]:
 
     Called under the lock, so unfinished folders belong to no living process.
     """
-    for leftover in target.parent.glob(f"{_UNFINISHED}*"):
+    for leftover in target.parent.glob(f"{UNFINISHED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=target.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
     try:
         yield unfinished
         shutil.rmtree(target, ignore_errors=True)

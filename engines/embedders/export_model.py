@@ -20,7 +20,7 @@ import openvino as ov
 import torch
 from sentence_transformers import SentenceTransformer
 
-from engines.embedders.export_cache import UNFIT
+from engines.embedders.export_cache import UNFINISHED, UNFIT
 from engines.embedders.exported_model import GRAPH, PROBE_TEXT, TOKENIZER, ExportedModel, Manifest, write_manifest
 from engines.embedders.openvino_embedder import OpenVinoEmbedder
 from engines.embedders.packed_model import unpack
@@ -56,7 +56,7 @@ def main() -> None:
         if source.is_dir():
             export(source, target)
         else:
-            with TemporaryDirectory(dir=target) as folder:
+            with TemporaryDirectory(prefix=UNFINISHED, dir=target.parent) as folder:
                 unpack(source, Path(folder))
                 export(Path(folder), target)
     except Unfit as reason:
