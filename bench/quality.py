@@ -3,7 +3,8 @@
 The collections lie beside the repository, in ../shared/quality (BEIR's formats); without them there is nothing to
 measure. Each is sent to the real API process unchanged: text and title, with enrich_context, so that every chunk is
 embedded with its document's title. Then every query is sent in every mode, for the best chunk of each document.
-ir_measures computes nDCG@10. The targets are BASELINES.md's values for whole documents, less 0.015; with --model they are another model's.
+ir_measures computes nDCG@10. The targets are BASELINES.md's values for whole documents, less 0.015, of the
+English default model, also with --model.
 """
 
 from __future__ import annotations
