@@ -12,7 +12,7 @@ from engines.embedders.batches import encodable
 _UNKNOWNS = ("[UNK]", "<unk>")
 
 # One character of these is as much as a word or a syllable, and models that read them well have it as a piece.
-_LARGE = re.compile(r"[\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]")
+_LARGE = re.compile(r"[\u1200-\u137f\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 def broken_share(tokenizer: Tokenizer, text: str) -> float:
@@ -25,7 +25,7 @@ def broken_share(tokenizer: Tokenizer, text: str) -> float:
     encoding = tokenizer.encode(text, add_special_tokens=False)
     is_broken: dict[int, bool] = {}
     for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-        letters = [place for place in range(start, end) if text[place].isalpha()]
+        letters = [place for place in range(start, end) if _is_letter(text[place])]
         is_alone = len(letters) == 1 and _stands_in_a_word(text, letters[0])
         for place in letters:
             is_broken[place] = token in unknown or is_alone or place in is_broken
@@ -36,4 +36,9 @@ def _stands_in_a_word(text: str, place: int) -> bool:
     if _LARGE.match(text[place]):
         return False
     neighbours = text[max(place - 1, 0) : place] + text[place + 1 : place + 2]
-    return any(unicodedata.category(each)[0] in "LM" for each in neighbours)
+    return any(map(_is_letter, neighbours))
+
+
+def _is_letter(character: str) -> bool:
+    """Or a mark: in many scripts most vowels are marks."""
+    return unicodedata.category(character)[0] in "LM"

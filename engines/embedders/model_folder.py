@@ -45,7 +45,7 @@ class Prompts:
     document: str = ""
 
 
-E5_PROMPTS = Prompts(query="query: ", document="passage: ")
+_PACKED_PROMPTS = Prompts(query="query: ", document="passage: ")
 
 
 def exact_name(name: str) -> str:
@@ -82,7 +82,7 @@ def find_model(name: str) -> Path:
 def read_prompts(folder: Path) -> Prompts:
     """The prompts that the model was trained with, from its config_sentence_transformers.json."""
     if folder.is_file():
-        return E5_PROMPTS
+        return _PACKED_PROMPTS
     config = _read_json(folder / "config_sentence_transformers.json")
     prompts = config.get("prompts") or {}
     default = prompts.get(config.get("default_prompt_name"), "")

@@ -16,7 +16,6 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
 
-from engines.embedders.model_folder import E5_PROMPTS
 from errors import ModelUnavailable
 
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -38,6 +37,17 @@ _LAYER = {
     "fi": "intermediate.dense",
     "fo": "output.dense",
     "oln": "output.LayerNorm",
+}
+_TOKENIZER = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "cls_token": "<s>",
+    "sep_token": "</s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "mask_token": "<mask>",
+    "model_input_names": ["input_ids", "attention_mask"],
 }
 _EMBEDDINGS = {
     "emb.word": "embeddings.word_embeddings.weight",
@@ -112,7 +122,7 @@ def read_packed(file: Path) -> PackedModel:
 
 
 def unpack(file: Path, folder: Path) -> None:
-    """Fill *folder* with the model: weights in full precision (470 MB), tokenizer, pooling and prompts."""
+    """Fill *folder* with the model: weights in full precision (470 MB), tokenizer and pooling; without its prompts."""
     from safetensors.numpy import save_file  # only the exporter, or a process that runs torch, unpacks
 
     packed = read_packed(file)
@@ -222,23 +232,8 @@ def _configs(shape: Shape) -> dict[str, Any]:
             "layer_norm_eps": shape.epsilon,
             "pad_token_id": shape.pad,
         },
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": shape.positions,
-            "bos_token": "<s>",
-            "eos_token": "</s>",
-            "cls_token": "<s>",
-            "sep_token": "</s>",
-            "unk_token": "<unk>",
-            "pad_token": "<pad>",
-            "mask_token": "<mask>",
-            "model_input_names": ["input_ids", "attention_mask"],
-        },
+        "tokenizer_config.json": {**_TOKENIZER, "model_max_length": shape.positions},
         "sentence_bert_config.json": {"max_seq_length": shape.positions, "do_lower_case": False},
-        "config_sentence_transformers.json": {
-            "prompts": {"query": E5_PROMPTS.query, "passage": E5_PROMPTS.document},
-            "default_prompt_name": None,
-        },
         "modules.json": [
             {"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.models.{module}"}
             for n, (module, path) in enumerate(zip(modules, paths, strict=True))
