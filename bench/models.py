@@ -22,7 +22,7 @@ from engines.embedders.model_folder import exact_name
 from engines.embedders.opening import EmbedderConfig
 
 MULTILINGUAL = "intfloat/multilingual-e5-small"
-TEXTS_PER_TURN = 8
+TEXTS_PER_TURN = 4
 
 
 def main() -> None:

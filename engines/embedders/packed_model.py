@@ -103,7 +103,7 @@ class _Reader:
         self.at += struct.calcsize(layout)
         return values
 
-    def array(self, kind: str, count: int) -> Any:
+    def array(self, kind: str | np.dtype[Any], count: int) -> Any:
         values = np.frombuffer(self.data, kind, count, self.at)
         self.at += values.nbytes
         return values
