@@ -53,8 +53,8 @@ def main() -> None:
     chunks = _chunks(open_embedder(config), options.chunks)
     queries = [[" ".join(chunk.split()[:8])] for chunk in chunks]
     with ExitStack() as stack:
-        fast = stack.enter_context(_ModelProcess(_openvino, config))
-        plain = stack.enter_context(_ModelProcess(_sentence_transformers, folder))
+        fast = stack.enter_context(LoadedProcess(openvino, config))
+        plain = stack.enter_context(LoadedProcess(_sentence_transformers, folder))
         cosine = np.sum(fast.vectors(chunks) * plain.vectors(chunks), axis=1).min()
         _report_throughput(fast, plain, chunks, options.rounds)
         _report_queries(fast, plain, queries, options.rounds)
@@ -62,7 +62,7 @@ def main() -> None:
     _report_start(folder, str(cache_dir))
 
 
-class _ModelProcess:
+class LoadedProcess:
     """One of the two models, loaded in a process of its own."""
 
     def __init__(self, load: Callable[[Any], Embed], source: object) -> None:
@@ -75,7 +75,7 @@ class _ModelProcess:
     def seconds(self, calls: Sequence[list[str]]) -> list[float]:
         return self._process.submit(_LoadedModel.seconds, calls).result()
 
-    def __enter__(self) -> _ModelProcess:
+    def __enter__(self) -> LoadedProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,7 +102,7 @@ class _LoadedModel:
         return [_seconds(lambda texts=texts: cls.embed(texts)) for texts in calls]  # type: ignore[misc]
 
 
-def _openvino(config: EmbedderConfig) -> Embed:
+def openvino(config: EmbedderConfig) -> Embed:
     embedder = open_embedder(config)
     return lambda texts: embedder.embed_documents(texts) if len(texts) > 1 else embedder.embed_queries(texts)
 
@@ -120,13 +120,13 @@ def _sentence_transformers(folder: str) -> Embed:
     return encode
 
 
-def _report_throughput(fast: _ModelProcess, plain: _ModelProcess, chunks: list[str], rounds: int) -> None:
+def _report_throughput(fast: LoadedProcess, plain: LoadedProcess, chunks: list[str], rounds: int) -> None:
     ours, theirs = _in_turns(lambda: fast.seconds([chunks]), lambda: plain.seconds([chunks]), rounds)
     rates = f"OpenVINO {len(chunks) / ours:.0f}, SentenceTransformers {len(chunks) / theirs:.0f}"
     print(f"{CHUNK_TOKENS}-token chunks a second: {rates}: {theirs / ours:.1f} times (target 4)")
 
 
-def _report_queries(fast: _ModelProcess, plain: _ModelProcess, queries: list[list[str]], rounds: int) -> None:
+def _report_queries(fast: LoadedProcess, plain: LoadedProcess, queries: list[list[str]], rounds: int) -> None:
     ours, theirs = _in_turns(lambda: fast.seconds(queries), lambda: plain.seconds(queries), rounds)
     times = f"OpenVINO {ours * 1e3:.2f} ms, SentenceTransformers {theirs * 1e3:.2f} ms"
     print(f"one query, median: {times}: {theirs / ours:.1f} times faster (target 4)")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from database.engine import Database
+from engines.embedders.model_folder import exact_name
 from engines.embedders.opening import EmbedderConfig
 from engines.keywords.opening import open_keywords
 from engines.vectors.opening import VectorsConfig, open_store
@@ -40,8 +41,9 @@ def open_index(settings: Settings, database: Database, queue: JobQueue) -> Itera
 
 
 def embedder_config(settings: Settings) -> EmbedderConfig:
+    name = settings.embed_model_name
     return EmbedderConfig(
-        model_name=settings.embed_model_name,
+        model_name=name if settings.embed_backend == "remote" else exact_name(name),
         backend=settings.embed_backend,
         batch_size=settings.embed_batch_size,
         precision=settings.embed_precision,

@@ -14,6 +14,7 @@ from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.observing import ObservingService
+from services.operations.script_check import ScriptCheck
 
 
 def open_operations(
@@ -26,9 +27,10 @@ def open_operations(
     blobs: BlobStore,
     extractor: Extractor,
 ) -> Operations:
+    scripts = ScriptCheck(database, embedding)
     return Operations(
         idempotency=IdempotencyService(database),
         folders=FileIngestingService(documents, extractor),
-        observing=ObservingService(database, vectors, queue, embedding),
-        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor),
+        observing=ObservingService(database, vectors, queue, embedding, scripts),
+        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor, scripts),
     )

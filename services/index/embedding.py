@@ -105,6 +105,10 @@ class EmbeddingService:
         self._confirm(version, opened)
         return opened
 
+    def loaded(self, version: str) -> Embedder | None:
+        """Returns the model behind a version if this process has loaded it."""
+        return self._open.get(version)
+
     def comparison_embedder(self, version: str) -> Embedder:
         """Returns the model for comparing texts of a namespace: its own, or this process's if its vectors are external.
 

@@ -13,6 +13,8 @@ from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from database.engine import Database, DatabaseKind
 from engines.blobs.base import BlobStore
 from engines.embedders.opening import open_embedder
@@ -25,6 +27,7 @@ from job_queue import JobQueue
 from migrations.upgrade import current_revision
 from models import utc_now
 from services.index.embedding import EmbeddingService
+from services.operations.script_check import ScriptCheck
 from version import VERSION
 
 # Between two jobs, a worker reports once a minute.
@@ -60,9 +63,10 @@ class DiagnosingService:
     embedding: EmbeddingService
     blobs: BlobStore
     extractor: Extractor
+    scripts: ScriptCheck
 
     def examine(self) -> Iterator[Finding]:
-        """Yields finding after finding, the slow one last. A check that fails does not prevent the others."""
+        """Yields finding after finding, the slow ones last. A check that fails does not prevent the others."""
         yield _check("database", self._database)
         yield _check("disk", self._disk)
         yield _check("index store", self._index_store)
@@ -71,6 +75,7 @@ class DiagnosingService:
         yield self._reader()
         yield _check("workers", self._workers)
         yield _check("model", self._model)
+        yield self._scripts()
 
     def has_worker(self) -> bool:
         """Returns whether a worker is alive. One with a long job does not report, so a running job counts too."""
@@ -134,6 +139,15 @@ class DiagnosingService:
         seconds = time.monotonic() - started
         label = model if name == model else f"{model} as {name}"
         return f"{label}, {embedder.dimension} dimensions, loaded in {seconds:.1f} s"
+
+    def _scripts(self) -> Finding:
+        """Comes after the model: only namespaces of a model that is loaded can be looked at."""
+        try:
+            warnings = self.scripts.all_warnings()
+        except (ServiceError, SQLAlchemyError) as error:
+            return Finding("languages", str(error).partition("\n")[0], is_ok=False)
+        detail = "\n".join(warnings) or "the model reads the scripts of all namespaces that it serves"
+        return Finding("languages", detail, is_warning=bool(warnings))
 
 
 def versions() -> str:

@@ -16,16 +16,20 @@ from errors import ServiceError
 from job_queue import JobQueue
 from models import IndexRow, Project, Team
 from services.index.embedding import EmbeddingService
+from services.operations.script_check import ScriptCheck
 from snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
+    """With *problems* the service does not work; despite *warnings* it does."""
+
     db_ok: bool
     index_store_ok: bool
     jobqueue_ok: bool
     model: str
     problems: list[str]
+    warnings: list[str]
 
     @property
     def ok(self) -> bool:
@@ -56,6 +60,7 @@ class ObservingService:
     vectors: VectorStore
     queue: JobQueue
     embedding: EmbeddingService
+    scripts: ScriptCheck
 
     def health(self) -> Health:
         problems: list[str] = []
@@ -65,7 +70,10 @@ class ObservingService:
         model = "ready" if self.embedding.is_ready else "failed" if self.embedding.problem else "loading"
         if self.embedding.problem:
             problems.append(self.embedding.problem)
-        return Health(db_ok, index_store_ok, jobqueue_ok, model, problems)
+        warnings: list[str] = []
+        if db_ok:
+            _passes(lambda: warnings.extend(self.scripts.recent_warnings()), problems)
+        return Health(db_ok, index_store_ok, jobqueue_ok, model, problems, warnings)
 
     @repeatable
     def index_stats(self, *, tenant_id: str | None = None, namespace: str | None = None) -> list[IndexStats]:
