@@ -23,6 +23,10 @@ class Embedder(Protocol):
         """How many tokens *text* has, without the special ones."""
         ...
 
+    def fitness(self, text: str) -> float:
+        """How well the model's vocabulary fits *text*, from 0 (blind) to 1; 1 if its vocabulary is not known."""
+        ...
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, one row per text, in order: float32, shape ``(len(texts), dimension)``.
 

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from domain import Vectors
 from engines.embedders.batches import by_length, encodable, with_prompt
 from engines.embedders.exported_model import GRAPH, PROBE_TEXT, TOKENIZER, ExportedModel
+from engines.embedders.fitness import fitness
 from errors import ModelUnavailable
 
 Precision = Literal["auto", "bf16", "f32"]
@@ -60,6 +61,9 @@ class OpenVinoEmbedder:
     def count_tokens(self, text: str) -> int:
         encoding = self._tokenizer.encode(encodable(text), add_special_tokens=False)
         return len(encoding) + sum(len(rest) for rest in encoding.overflowing)
+
+    def fitness(self, text: str) -> float:
+        return fitness(self._tokenizer, text)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return self._embed(with_prompt(texts, self._document_prompt), "documents")

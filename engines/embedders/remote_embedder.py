@@ -70,6 +70,9 @@ class RemoteEmbedder:
         """Estimates four bytes of UTF-8 per token: within 25% for prose in most scripts."""
         return ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
 
+    def fitness(self, text: str) -> float:  # noqa: ARG002
+        return 1.0
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return self._embed(with_prompt(texts, self._document_prompt))
 

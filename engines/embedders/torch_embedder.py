@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from domain import Vectors
 from engines.embedders.batches import by_length, encodable, with_prompt
+from engines.embedders.fitness import fitness
 from errors import ModelUnavailable
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class TorchEmbedder:
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer.encode(encodable(text), add_special_tokens=False))
+
+    def fitness(self, text: str) -> float:
+        return fitness(self._tokenizer, text)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return self._embed(with_prompt(texts, self._document_prompt))

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from database.batching import batched
 from database.engine import Database
-from domain import ChunkContent, Hit, Ids
-from engines.keywords.base import BEHIND, InvertedFile
+from domain import ChunkContent, Ids
+from engines.keywords.base import BEHIND, InvertedFile, Matches
 from engines.keywords.lexemes import lexemes, lexemes_of, posting
 from engines.keywords.scoring import bm25
 from models import Chunk, KeywordRow, Project
@@ -41,7 +41,7 @@ class KeywordTable:
         *,
         k: int,
         allowed: Ids | None = None,
-    ) -> list[list[Hit]]:
+    ) -> list[Matches]:
         query_words = sorted({word for query in queries for word in query})
         postings = self._postings(session, snapshot, query_words) if query_words else {}
         chunks = snapshot.project.live_chunks

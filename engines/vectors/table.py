@@ -219,6 +219,15 @@ class OpenTable:
         results = [_search_rows(session, snapshot, graph, query, k, allowed) for query in queries]
         return Hits([hits for hits, _ in results], is_exact=all(is_exact for _, is_exact in results))
 
+    def similarities(self, query: NDArray[np.float32], ids: Ids) -> dict[int, float]:
+        if not len(ids):
+            return {}
+        if is_behind(self.snapshot):
+            [hits] = _search_database(self.session, self.snapshot, query[None, :], len(ids), ids)
+        else:
+            hits = nearest_of(self.session, self.snapshot.key, query, ids, k=len(ids))
+        return {hit.faiss_id: hit.score for hit in hits}
+
 
 def is_behind(snapshot: Snapshot) -> bool:
     """Whether the table misses publications, so that it cannot be searched before a rebuild."""
