@@ -39,12 +39,15 @@ SETTINGS: dict[str, dict[str, str]] = {
 SIDES = ("keyword", "dense")
 
 # Of BASELINES.md, the shared queries: FTS5 without stop words; dense; the better fusion. covidqa: whole documents.
+# Spanish and Chinese are release 1.0's, by chunks; hybrid has to be at most 0.01 below the better side.
 TARGETS = {
     "scifact": {"keyword": 0.653, "dense": 0.620, "hybrid": 0.700},
     "cranfield": {"keyword": 0.377, "dense": 0.388, "hybrid": 0.423},
     "covidqa": {"keyword": 0.754, "dense": 0.482},
     "xquad_en": {"keyword": 0.968, "dense": 0.943, "hybrid": 0.978},
     "xquad_de": {"keyword": 0.928, "dense": 0.704, "hybrid": 0.931},
+    "xquad_es": {"keyword": 0.955, "dense": 0.698, "hybrid": 0.960},
+    "xquad_zh": {"keyword": 0.956, "dense": 0.284, "hybrid": 0.961},
 }
 
 

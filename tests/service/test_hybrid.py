@@ -80,21 +80,22 @@ def test_a_hit_has_the_same_score_and_similarity_however_many_are_asked_for(
     shared_service: Service, hundreds: dict[str, str]
 ) -> None:
     """Also where one side has it beyond the hits that are fused."""
-    question = {**hundreds, "mode": "hybrid"}
-    similarity = {
-        hit["doc_id"]: hit["score"]
-        for hit in shared_service.search(QUERY, **hundreds, top_k=300, mode="dense")["chunks"]
-    }
+    question: dict[str, Any] = {**hundreds, "mode": "hybrid"}
+    by_meaning: dict[str, Any] = {**hundreds, "mode": "dense", "top_k": 300}
+    dense = shared_service.search(QUERY, **by_meaning)["chunks"]
+    similarity = {hit["doc_id"]: hit["score"] for hit in dense}
     every = {hit["doc_id"]: hit for hit in shared_service.search(QUERY, **question, top_k=300)["chunks"]}
     assert len(every) == 300
-    for more in ({"top_k": 5}, {"top_k": 5, "group_by": "doc"}, {"top_k": 5, "filters": {"n": {"$gte": 290}}}):
+    ways: list[dict[str, Any]] = [{}, {"group_by": "doc"}, {"filters": {"n": {"$gte": 290}}}]
+    for more in ways:
         for hit in shared_service.search(QUERY, **question, **more)["chunks"]:
             assert hit["score"] == pytest.approx(every[hit["doc_id"]]["score"], abs=1e-6)
             assert hit["similarity"] == pytest.approx(similarity[hit["doc_id"]], abs=1e-6)
     for fusion in ("min_max", "reciprocal_rank"):
         for hit in shared_service.search(QUERY, **question, fusion=fusion)["chunks"]:
             assert hit["similarity"] == pytest.approx(similarity[hit["doc_id"]], abs=1e-6)
-    assert shared_service.search(QUERY, **hundreds, mode="keyword")["chunks"][0]["similarity"] is None
+    by_word: dict[str, Any] = {**hundreds, "mode": "keyword"}
+    assert shared_service.search(QUERY, **by_word)["chunks"][0]["similarity"] is None
 
 
 def test_min_max_is_half_of_each_sides_scaled_scores(filled: Service) -> None:
