@@ -31,8 +31,10 @@ class Scale:
     one: float = 1.0
     weight: float = 1.0
 
-    def points(self, score: float) -> float:
-        return self.weight * (score - self.zero) / (self.one - self.zero) if self.one > self.zero else 0.0
+    @property
+    def factor(self) -> float:
+        """What a score contributes for each unit above *zero*."""
+        return self.weight / (self.one - self.zero) if self.one > self.zero else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,7 @@ def fuse(lists: Sequence[RankedList], fusion: Fusion) -> list[tuple[int, float]]
     """Ids and scores, best first. A single list keeps its scores."""
     totals: dict[int, float] = defaultdict(float)
     if fusion == "weighted" and len(lists) > 1:
-        weight = sum(ranked.scale.weight for ranked in lists) or 1.0
-        for ranked in lists:
-            for faiss_id, score in _scores(ranked).items():
-                totals[faiss_id] += ranked.scale.points(score) / weight
+        _add_weighted(totals, lists)
     else:
         for ranked in lists:
             for hit, points in zip(ranked.hits, _contributions(ranked.hits, len(lists), fusion), strict=True):
@@ -79,23 +78,26 @@ def explain(lists: Sequence[RankedList], best: Sequence[tuple[int, float]]) -> l
         for rank, hit in enumerate(ranked.hits, 1):
             if hit.faiss_id in found_by:
                 found_by[hit.faiss_id].append(FoundBy(ranked.side, ranked.query, rank, hit.score))
-    similarities = _similarities(lists)
     return [
-        Candidate(faiss_id, score, tuple(found_by[faiss_id]), similarities.get(faiss_id)) for faiss_id, score in best
+        Candidate(faiss_id, score, tuple(found_by[faiss_id]), _similarity(lists, faiss_id, found_by[faiss_id]))
+        for faiss_id, score in best
     ]
 
 
-def _scores(ranked: RankedList) -> dict[int, float]:
-    return {**ranked.others, **{hit.faiss_id: hit.score for hit in ranked.hits}}
-
-
-def _similarities(lists: Sequence[RankedList]) -> dict[int, float]:
-    highest: dict[int, float] = {}
+def _add_weighted(totals: dict[int, float], lists: Sequence[RankedList]) -> None:
+    total_weight = sum(ranked.scale.weight for ranked in lists) or 1.0
     for ranked in lists:
-        if ranked.side == "dense":
-            for faiss_id, score in _scores(ranked).items():
-                highest[faiss_id] = max(score, highest.get(faiss_id, score))
-    return highest
+        zero, factor = ranked.scale.zero, ranked.scale.factor / total_weight
+        for hit in ranked.hits:
+            totals[hit.faiss_id] += factor * (hit.score - zero)
+        for faiss_id, score in ranked.others.items():
+            totals[faiss_id] += factor * (score - zero)
+
+
+def _similarity(lists: Sequence[RankedList], faiss_id: int, found_by: Sequence[FoundBy]) -> float | None:
+    known = [each.score for each in found_by if each.side == "dense"]
+    known += [ranked.others[faiss_id] for ranked in lists if ranked.side == "dense" and faiss_id in ranked.others]
+    return max(known, default=None)
 
 
 def _contributions(hits: Sequence[Hit], list_count: int, fusion: Fusion) -> list[float]:
