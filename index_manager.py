@@ -20,11 +20,12 @@ from pathlib import Path
 from threading import Lock, RLock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domain import BuildResult, Hit, Ids, Partition, Vectors
 from durable import sync_folder
 from errors import DamagedIndex, IndexStoreUnavailable, MissingIndex
-from loaded_index import LoadedIndex, built_index
+from loaded_index import LoadedIndex, built_index, dot_products
 
 MAGIC = b"AI3DFIX\x01"
 HEADER = struct.Struct("<8s32sIIQQ32s")  # magic, partition, format, dimension, count, length of body, its SHA-256
@@ -111,6 +112,15 @@ class OpenPartition:
             for row in zip(ids.tolist(), scores.tolist(), strict=True)
         ]
         return hits, is_exact
+
+    def similarities(self, query: NDArray[np.float32], ids: Ids) -> dict[int, float]:
+        """The cosine similarity of *query* with each of these chunks, whose *ids* are ascending."""
+        ids_in_base, scores = self._base.similarities(query, ids)
+        is_wanted = np.isin(self._tail_ids[: self._tail_size], ids)
+        tail_scores = dot_products(self._tail_vectors[: self._tail_size][is_wanted], query)
+        found = dict(zip(ids_in_base.tolist(), scores.tolist(), strict=True))
+        found.update(zip(self._tail_ids[: self._tail_size][is_wanted].tolist(), tail_scores.tolist(), strict=True))
+        return found
 
     def _unsorted_ids(self) -> Ids:
         return np.concatenate([self._base.ids[self._base.is_alive()], self._tail_ids[: self._tail_size]])

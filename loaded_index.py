@@ -120,6 +120,14 @@ class LoadedIndex:
             (scores, rows), is_exact = self._walk(queries, k, allowed_rows), False
         return scores, self.ids[rows], is_exact
 
+    def similarities(self, query: NDArray[np.float32], ids: Ids) -> tuple[Ids, Scores]:
+        """Those of *ids* (ascending) that the index has, and their scores. Also of dead rows: the caller knows."""
+        if not len(self.ids):
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        positions = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        positions = positions[self.ids[positions] == ids]
+        return self.ids[positions], dot_products(self.index.reconstruct_batch(positions), query)
+
     def _is_worth_comparing(self, positions: Positions) -> bool:
         """Whether comparing these rows costs no more than a graph search, which slows down as fewer are allowed."""
         return len(positions) <= COMPARISONS_PER_STEP * HNSW_SEARCH_DEPTH * len(self.ids) / len(positions)
@@ -181,6 +189,12 @@ class LoadedIndex:
             return self.index.search(queries, k, params=one_by_one)  # type: ignore[no-any-return]
         order = np.argsort(~is_alive, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)
+
+
+def dot_products(vectors: Vectors, query: NDArray[np.float32]) -> Scores:
+    """On the calling thread alone: BLAS would wait for a second one, for milliseconds where all cores are busy."""
+    products: Scores = np.einsum("ij,j->i", vectors, query)
+    return products
 
 
 def _break_ties(search: Callable[[int], tuple[Scores, Positions]], k: int, max_depth: int) -> tuple[Scores, Positions]:

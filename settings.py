@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     embed_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for the embedding server")
     embed_timeout_seconds: float = Field(60.0, gt=0, description="Timeout of a request to the embedding server")
 
-    search_mode: Mode = Field("dense", description="Mode of searches that name none; hybrid gives the best results")
+    search_mode: Mode = Field("hybrid", description="Mode of searches that name none")
     rerank_model_name: str = Field(
         "", description="Cross-encoder that reranks the best candidates: a name on the hub or a folder; empty: none"
     )

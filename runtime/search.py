@@ -16,6 +16,7 @@ from services.search.executor import QueryExecutor
 from services.search.filters.filtering import FilterService
 from services.search.reranking import RerankingService
 from services.search.searching import RequestRebuild, SearchService
+from services.search.weighing import Weighing
 from settings import Settings
 
 
@@ -38,6 +39,7 @@ def open_search(
         keywords,
         filters,
         reranking,
+        Weighing(embedding),
         request_rebuild,
     )
     try:

@@ -20,7 +20,7 @@ def stop_words(words: Sequence[str]) -> frozenset[str]:
     return STOP_WORDS[best if counts[best] >= _FOR_OTHERS_THAN_ENGLISH else "en"]
 
 
-# Folded: without diacritics, ß as ss. In a tie the first language wins.
+# Folded: without diacritics, ß as ss; ى is ي. In a tie the first language wins.
 STOP_WORDS = MappingProxyType(
     {
         language: frozenset(words.split())
@@ -70,6 +70,12 @@ STOP_WORDS = MappingProxyType(
                 "naar niet nog nu of om omdat ons ook op over te tegen toch toen tot u uit uw van veel voor waar "
                 "waarom wanneer want waren was wat we welk welke werd werden wie wij wil worden wordt ze zich zij "
                 "zijn zo zou"
+            ),
+            "ar": (
+                "اذا الا التي الذي الذين الي ام ان انه انها او اي اين ايضا بعد بين تكون تم ثم حتي حول حيث خلال "
+                "ذلك عن عند عندما علي فقد في فيه فيها قبل قد كان كانت كل كم كما كيف لا لكن لم لماذا لن له لها ليس "
+                "ما ماذا متي مع من منذ منها منه نحو هذا هذه هل هم هما هن هناك هو هي و وفي وقد وكان وكانت ولا ولم "
+                "ومن وهو وهي يتم يكون"
             ),
         }.items()
     }

@@ -47,6 +47,11 @@ def words(text: str) -> list[str]:
     return [*_stemmed(_cut(plain)), *_abbreviations(text), *joined_codes(plain)]
 
 
+def count_words(text: str) -> int:
+    """Counts the words of *text* as they are cut, without the joined codes and abbreviations that words() adds."""
+    return len(_cut(folded(text)))
+
+
 def query_words(text: str) -> Counter[str]:
     """Counts the words of a query. Stop words are dropped unless the query has no other words.
 

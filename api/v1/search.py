@@ -21,7 +21,7 @@ from domain import Mode, Scope
 from errors import Overloaded, VersionMismatch
 from services.ingest.own_chunks import unit_vector
 from services.search.checking import MAX_QUERIES, QuestionLimits, checked, choose_mode
-from services.search.question import Answer, Passage, Question, Side
+from services.search.question import Answer, Fusion, Passage, Question, Side
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
@@ -38,7 +38,7 @@ class SearchIn(PlaceIn):
     )
     top_k: Annotated[int, at_most("max_top_k"), Field(ge=1, description="Most chunks in the answer")] = 5
     mode: Mode | None = Field(None, description="Null: the setting SEARCH_MODE")
-    fusion: Literal["min_max", "reciprocal_rank"] = Field("min_max", description="How several ranked lists are merged")
+    fusion: Fusion = Field("weighted", description="How several ranked lists are merged")
     min_score: float | None = Field(None, allow_inf_nan=False, description="Omit chunks with a lower score")
     mmr_lambda: float | None = Field(None, ge=0, le=1, description="MMR: 1 is relevance alone, 0 diversity alone")
     group_by: Literal["doc"] | None = Field(None, description="top_k then counts documents")
@@ -63,12 +63,16 @@ class FoundByOut(Out):
 
 
 class PassageOut(Out):
-    """score is cosine similarity (dense), BM25 (keyword) or, after fusion, a share of the best: 0 to 1."""
+    """score is cosine similarity (dense), BM25 (keyword) or, after fusion, the weighted mean of both: at most 1.
+
+    similarity is the cosine similarity, null in mode keyword.
+    """
 
     doc_id: str
     chunk_id: str
     text: str | None
     score: float
+    similarity: float | None = None
     metadata: dict[str, Any] | None
     title: str | None
     section: str | None

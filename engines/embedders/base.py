@@ -27,6 +27,10 @@ class Embedder(Protocol):
         """The share of *text*'s letters that the model's tokenizer breaks (brokenness.py); None if it is unknown."""
         ...
 
+    def fitness(self, text: str) -> float:
+        """How well the model's vocabulary fits *text*, from 0 (blind) to 1; 1 if its vocabulary is not known."""
+        ...
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, one row per text, in order: float32, shape ``(len(texts), dimension)``.
 

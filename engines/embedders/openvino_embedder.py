@@ -13,6 +13,7 @@ from domain import Vectors
 from engines.embedders.batches import by_length, encodable, with_prompt
 from engines.embedders.brokenness import broken_share
 from engines.embedders.exported_model import GRAPH, PROBE_TEXT, TOKENIZER, ExportedModel
+from engines.embedders.fitness import fitness
 from errors import ModelUnavailable
 
 Precision = Literal["auto", "bf16", "f32"]
@@ -64,6 +65,9 @@ class OpenVinoEmbedder:
 
     def broken_share(self, text: str) -> float:
         return broken_share(self._tokenizer, text)
+
+    def fitness(self, text: str) -> float:
+        return fitness(self._tokenizer, text)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return self._embed(with_prompt(texts, self._document_prompt), "documents")

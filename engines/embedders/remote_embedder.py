@@ -73,6 +73,9 @@ class RemoteEmbedder:
     def broken_share(self, text: str) -> None:
         """The server keeps its tokenizer to itself."""
 
+    def fitness(self, text: str) -> float:  # noqa: ARG002
+        return 1.0
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return self._embed(with_prompt(texts, self._document_prompt))
 

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from domain import Vectors
 from engines.embedders.batches import by_length, encodable, with_prompt
 from engines.embedders.brokenness import broken_share
+from engines.embedders.fitness import fitness
 from errors import ModelUnavailable
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class TorchEmbedder:
 
     def broken_share(self, text: str) -> float:
         return broken_share(self._tokenizer, text)
+
+    def fitness(self, text: str) -> float:
+        return fitness(self._tokenizer, text)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return self._embed(with_prompt(texts, self._document_prompt))

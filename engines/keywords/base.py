@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from domain import Hit, Ids
@@ -13,7 +16,29 @@ from engines.follower import Follower
 from models import Project
 from snapshot import Snapshot
 
+Bm25Scores = NDArray[np.float64]
+
 BEHIND = "The table of keywords is behind the database: keyword searches read the chunks' texts until the rebuild."
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The *hits* of a query, best first, and the score of every chunk that matches: *ids* ascending, *scores* theirs.
+
+    *highest* is the limit of what any chunk could score: all words of the query, as often as you like.
+    """
+
+    hits: list[Hit]
+    highest: float
+    ids: Ids
+    scores: Bm25Scores
+
+    def score_of(self, ids: Ids) -> Bm25Scores:
+        """The scores of these chunks; 0 for those without any of the words."""
+        if not len(self.ids):
+            return np.zeros(len(ids))
+        positions = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[positions] == ids, self.scores[positions], 0.0)
 
 
 class KeywordStore(Follower, Protocol):
@@ -27,7 +52,7 @@ class KeywordStore(Follower, Protocol):
         *,
         k: int,
         allowed: Ids | None = None,
-    ) -> list[list[Hit]]:
+    ) -> list[Matches]:
         """The *k* best live chunks for each query, by BM25 over the namespace alone, without chunks that hold none of
         its words. *allowed* are the ids to choose from, ascending; None: all."""
         ...

@@ -10,12 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domain import Hit, Ids
+from engines.keywords.base import Bm25Scores, Matches
 from engines.keywords.lexemes import BUCKETS, ids_and_lengths
-
-Bm25Scores = NDArray[np.float64]
 
 K1 = 1.2
 B = 0.75
@@ -24,19 +22,20 @@ WORTH_A_TABLE = 8
 
 def bm25(
     query: Mapping[str, int], postings: Mapping[str, Sequence[Ids]], *, chunks: int, k: int, allowed: Ids | None
-) -> list[Hit]:
-    """The *k* best. *query* counts its words; *postings* has an array per word and bucket."""
-    rows, factors, frequencies = [], [], []
+) -> Matches:
+    """With the *k* best hits. *query* counts its words; *postings* has an array per word and bucket."""
+    rows, factors, frequencies, highest = [], [], [], 0.0
     for word, query_count in query.items():
         doc_frequency = sum(map(len, postings[word]))
         weight = query_count * (K1 + 1) * math.log(1 + (chunks - doc_frequency + 0.5) / (doc_frequency + 0.5))
+        highest += weight
         for count, bucket in zip(BUCKETS, postings[word], strict=True):
             rows.append(bucket)
             factors.append(weight * count)
             frequencies.append(float(count))
     sizes = list(map(len, rows))
     if not sum(sizes):
-        return []
+        return Matches([], highest, np.empty(0, np.int64), np.empty(0))
     ids, lengths = ids_and_lengths(np.concatenate(rows))
     ids_in_order, positions = _positions(ids)
     length_of = np.zeros(len(ids_in_order))  # stays 0 for chunks without any of the words
@@ -51,7 +50,7 @@ def bm25(
     if allowed is not None:
         is_allowed = np.isin(matching_ids, allowed, assume_unique=True)
         matching_ids, scores = matching_ids[is_allowed], scores[is_allowed]
-    return _best(matching_ids, scores, k)
+    return Matches(_best(matching_ids, scores, k), highest, matching_ids, scores)
 
 
 def _positions(ids: Ids) -> tuple[Ids, Ids]:

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from database.batching import batched
 from database.engine import Database
-from domain import ChunkContent, Hit, Ids
+from domain import ChunkContent, Ids
 from engines.follower import Advance
-from engines.keywords.base import BEHIND, InvertedFile
+from engines.keywords.base import BEHIND, InvertedFile, Matches
 from engines.keywords.lexemes import lexemes, lexemes_of, posting
 from engines.keywords.scoring import bm25
 from models import Chunk, KeywordRow, Project
@@ -42,7 +42,7 @@ class KeywordTable:
         *,
         k: int,
         allowed: Ids | None = None,
-    ) -> list[list[Hit]]:
+    ) -> list[Matches]:
         query_words = sorted({word for query in queries for word in query})
         postings = self._postings(session, snapshot, query_words) if query_words else {}
         chunks = snapshot.project.live_chunks

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from domain import BuildResult, Hit, Ids, Partition, Vectors
@@ -47,6 +49,10 @@ class PartitionReader(Protocol):
 
         *queries* are unit vectors. *allowed* are the ids to choose from, ascending; None: all. Some may be dead.
         """
+        ...
+
+    def similarities(self, query: NDArray[np.float32], ids: Ids) -> dict[int, float]:
+        """The cosine similarity of each of these live chunks, whose *ids* are ascending, with a unit vector."""
         ...
 
 

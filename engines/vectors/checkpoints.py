@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -170,6 +171,9 @@ class OpenCheckpoint:
 
     def search(self, queries: Vectors, *, k: int, allowed: Ids | None = None) -> Hits:
         return Hits(*self.partition.search(queries, k, allowed))
+
+    def similarities(self, query: NDArray[np.float32], ids: Ids) -> dict[int, float]:
+        return self.partition.similarities(query, ids)
 
     def _load_checkpoint(self, snapshot: Snapshot) -> str | None:
         """Load the checkpoint that the row names, if it changed. Returns the problem of a damaged one."""

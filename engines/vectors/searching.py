@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from domain import Hit, Ids, Partition
+from domain import Hit, Ids, Partition, Vectors
 from engines.vectors.graphs import Graph
+from snapshot import Snapshot, live_vectors
 
 SEARCH_DEPTH = 200
 MAX_DEPTH = 1000  # pgvector's own limit
@@ -54,6 +55,22 @@ def nearest_by_graph(
     session.execute(_RESET)
     hits = [Hit(row.faiss_id, 1 - row.distance) for row in rows]
     return sorted(hits, key=lambda hit: (-hit.score, hit.faiss_id))
+
+
+def search_database(
+    session: Session, snapshot: Snapshot, queries: Vectors, k: int, allowed: Ids | None
+) -> list[list[Hit]]:
+    """Exact, from the embeddings themselves: for a table that is behind."""
+    ids, vectors = live_vectors(session, snapshot)
+    if allowed is not None:
+        is_allowed = np.isin(ids, allowed, assume_unique=True)
+        ids, vectors = ids[is_allowed], vectors[is_allowed]
+    scores = queries @ vectors.T
+    best = np.lexsort((np.broadcast_to(ids, scores.shape), -scores), axis=-1)[:, :k]
+    return [
+        [Hit(int(ids[position]), float(row[position])) for position in positions]
+        for row, positions in zip(scores, best, strict=True)
+    ]
 
 
 def keep_allowed(hits: list[Hit], allowed: Ids | None) -> list[Hit]:

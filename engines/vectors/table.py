@@ -25,7 +25,7 @@ from domain import BuildResult, ChunkContent, Hit, Ids, Partition, Vectors
 from engines.follower import Advance
 from engines.vectors.base import Growth, Hits
 from engines.vectors.graphs import Graph, ensure_graph, graph_of
-from engines.vectors.searching import keep_allowed, nearest, nearest_by_graph, nearest_of
+from engines.vectors.searching import keep_allowed, nearest, nearest_by_graph, nearest_of, search_database
 from errors import DatabaseUnavailable
 from models import Chunk, Embedding, IndexRow, Project, VectorRow, utc_now
 from snapshot import (
@@ -212,12 +212,21 @@ class OpenTable:
         if k == 0 or count == 0:
             return Hits([[] for _ in queries], is_exact=True)
         if is_behind(snapshot):
-            return Hits(_search_database(session, snapshot, queries, k, allowed), is_exact=True)
+            return Hits(search_database(session, snapshot, queries, k, allowed), is_exact=True)
         graph = self.graph
         if count <= self.store.exact_up_to or graph is None or not graph.exists(session):
             graph = None
         results = [_search_rows(session, snapshot, graph, query, k, allowed) for query in queries]
         return Hits([hits for hits, _ in results], is_exact=all(is_exact for _, is_exact in results))
+
+    def similarities(self, query: NDArray[np.float32], ids: Ids) -> dict[int, float]:
+        if not len(ids):
+            return {}
+        if is_behind(self.snapshot):
+            [hits] = search_database(self.session, self.snapshot, query[None, :], len(ids), ids)
+        else:
+            hits = nearest_of(self.session, self.snapshot.key, query, ids, k=len(ids))
+        return {hit.faiss_id: hit.score for hit in hits}
 
 
 def is_behind(snapshot: Snapshot) -> bool:
@@ -252,21 +261,6 @@ def _search_rows(
     if allowed is None:
         return nearest(session, snapshot.key, query, k=k), True
     return nearest_of(session, snapshot.key, query, allowed, k=k), True
-
-
-def _search_database(
-    session: Session, snapshot: Snapshot, queries: Vectors, k: int, allowed: Ids | None
-) -> list[list[Hit]]:
-    ids, vectors = live_vectors(session, snapshot)
-    if allowed is not None:
-        is_allowed = np.isin(ids, allowed, assume_unique=True)
-        ids, vectors = ids[is_allowed], vectors[is_allowed]
-    scores = queries @ vectors.T
-    best = np.lexsort((np.broadcast_to(ids, scores.shape), -scores), axis=-1)[:, :k]
-    return [
-        [Hit(int(ids[position]), float(row[position])) for position in positions]
-        for row, positions in zip(scores, best, strict=True)
-    ]
 
 
 _VECTORS = cast(Table, VectorRow.__table__)

@@ -1,15 +1,18 @@
-"""Fuses ranked lists into one. Every list has the same weight, so the two sides of a hybrid search count half each.
+"""Fuses ranked lists into one.
 
-Min-max of scores (Lee, "Analyses of Multiple Evidence Combination", 1997) beat reciprocal ranks (Cormack and others,
-2009) on every collection that was measured: a side with no good hit spreads its ranks as widely as one that has them,
-but not its scores. docs/decisions/0016.
+By default the result is an absolute score: the mean of what each list says of a chunk, on a scale that is the same for
+every question. A cosine similarity counts from what unrelated texts score up to 1, BM25 as a share of the most that the
+query could score. The vote of a dense list follows how well the model knows the query's words. docs/decisions/0027.
+
+Min-max of scores (Lee, "Analyses of Multiple Evidence Combination", 1997) and reciprocal ranks (Cormack and others,
+2009) compare a list with itself alone, and every list has the same vote. docs/decisions/0016.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from domain import Hit
 from services.search.question import FoundBy, Fusion, Side
@@ -21,27 +24,50 @@ _RANK_CONSTANT = 60
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """The scores that are worth 0 and 1 in a list, and the weight of its vote."""
+
+    zero: float = 0.0
+    one: float = 1.0
+    weight: float = 1.0
+
+    @property
+    def factor(self) -> float:
+        """What a score contributes for each unit above *zero*."""
+        return self.weight / (self.one - self.zero) if self.one > self.zero else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RankedList:
-    """The hits of one side for one question, best first."""
+    """The hits of one side for one question, best first. *others* are the scores of chunks that only other lists
+    have among their hits."""
 
     side: Side
     query: int
     hits: Sequence[Hit]
+    scale: Scale = Scale()
+    others: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
+    """*similarity* is the highest cosine similarity with a query; None if no dense list knows it."""
+
     faiss_id: int
     score: float
     found_by: tuple[FoundBy, ...]
+    similarity: float | None = None
 
 
 def fuse(lists: Sequence[RankedList], fusion: Fusion) -> list[tuple[int, float]]:
     """Ids and scores, best first. A single list keeps its scores."""
     totals: dict[int, float] = defaultdict(float)
-    for ranked in lists:
-        for hit, points in zip(ranked.hits, _contributions(ranked.hits, len(lists), fusion), strict=True):
-            totals[hit.faiss_id] += points
+    if fusion == "weighted" and len(lists) > 1:
+        _add_weighted(totals, lists)
+    else:
+        for ranked in lists:
+            for hit, points in zip(ranked.hits, _contributions(ranked.hits, len(lists), fusion), strict=True):
+                totals[hit.faiss_id] += points
     return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -52,7 +78,26 @@ def explain(lists: Sequence[RankedList], best: Sequence[tuple[int, float]]) -> l
         for rank, hit in enumerate(ranked.hits, 1):
             if hit.faiss_id in found_by:
                 found_by[hit.faiss_id].append(FoundBy(ranked.side, ranked.query, rank, hit.score))
-    return [Candidate(faiss_id, score, tuple(found_by[faiss_id])) for faiss_id, score in best]
+    return [
+        Candidate(faiss_id, score, tuple(found_by[faiss_id]), _similarity(lists, faiss_id, found_by[faiss_id]))
+        for faiss_id, score in best
+    ]
+
+
+def _add_weighted(totals: dict[int, float], lists: Sequence[RankedList]) -> None:
+    total_weight = sum(ranked.scale.weight for ranked in lists) or 1.0
+    for ranked in lists:
+        zero, factor = ranked.scale.zero, ranked.scale.factor / total_weight
+        for hit in ranked.hits:
+            totals[hit.faiss_id] += factor * (hit.score - zero)
+        for faiss_id, score in ranked.others.items():
+            totals[faiss_id] += factor * (score - zero)
+
+
+def _similarity(lists: Sequence[RankedList], faiss_id: int, found_by: Sequence[FoundBy]) -> float | None:
+    known = [each.score for each in found_by if each.side == "dense"]
+    known += [ranked.others[faiss_id] for ranked in lists if ranked.side == "dense" and faiss_id in ranked.others]
+    return max(known, default=None)
 
 
 def _contributions(hits: Sequence[Hit], list_count: int, fusion: Fusion) -> list[float]:

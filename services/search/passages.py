@@ -107,6 +107,7 @@ def _passage(row: Any, candidate: Candidate) -> Passage:
         revision=row.revision,
         faiss_id=row.faiss_id,
         found_by=candidate.found_by,
+        similarity=candidate.similarity,
     )
 
 

@@ -11,7 +11,7 @@ from domain import Json, Mode, Partition
 from text.filters import Filter
 
 Side = Literal["dense", "keyword"]
-Fusion = Literal["min_max", "reciprocal_rank"]
+Fusion = Literal["weighted", "min_max", "reciprocal_rank"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Question:
     filters: Filter | None = None
     mode: Mode = "dense"
     queries: tuple[str, ...] = ()
-    fusion: Fusion = "min_max"
+    fusion: Fusion = "weighted"
     min_score: float | None = None
     mmr_lambda: float | None = None
     by_doc: bool = False
@@ -64,7 +64,7 @@ class Question:
 
     @property
     def is_fused(self) -> bool:
-        """Whether more than one ranked list is fused, so that scores are shares of all lists."""
+        """Whether more than one ranked list is fused."""
         return sum(len(self.inputs_for(side)) for side in self.sides) > 1
 
     @property
@@ -95,8 +95,9 @@ class FoundBy:
 class Passage:
     """A chunk as an answer presents it.
 
-    *score* is the cosine similarity (dense) or BM25 (keyword) of a single list, or the fused score of several, where
-    1.0 is the best of every list. Reranking and MMR change the order, not the score. *context* is the chunk joined
+    *score* is the cosine similarity (dense) or BM25 (keyword) of a single list, or the fused score of several, at most
+    1.0. *similarity* is the highest cosine similarity with a query; None in mode keyword. Reranking and MMR change the
+    order, not the score. *context* is the chunk joined
     with its neighbours, if requested. *rank* counts from 1 among the passages; a marker, [1], refers to it.
     """
 
@@ -119,6 +120,7 @@ class Passage:
     rerank_score: float | None = None
     found_by: tuple[FoundBy, ...] = ()
     rank: int = 0
+    similarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

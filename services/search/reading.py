@@ -11,13 +11,13 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from domain import Hit, Ids, Vectors
-from engines.keywords.base import BEHIND, KeywordStore
+from engines.keywords.base import BEHIND, KeywordStore, Matches
 from engines.vectors.base import PartitionReader
 from services.search.arranging import ScoredIds, best_per_document
-from services.search.fusing import CANDIDATES, RankedList, explain, fuse
+from services.search.fusing import CANDIDATES, RankedList, Scale, explain, fuse
 from services.search.laps import Laps
 from services.search.passages import docs_of, passages_of, rows_of
-from services.search.question import Passage, Question, Side
+from services.search.question import Passage, Question
 from snapshot import Snapshot
 from text.words import query_words
 
@@ -28,18 +28,20 @@ DEPTH_FACTOR = 4
 class Prepared:
     """A question, with the vectors of its texts if it has a dense side. *depth* is the number of hits per ranked list.
 
-    *allowed* are the chunks that its filter matches; None without a filter.
+    *scales* are those of the similarities with each vector, if lists are fused. *allowed* are the chunks that its
+    filter matches; None without a filter.
     """
 
     question: Question
     vectors: Vectors | None
     depth: int
+    scales: Sequence[Scale] = ()
     allowed: Ids | None = None
 
     @classmethod
-    def of(cls, question: Question, vectors: Vectors | None) -> Prepared:
+    def of(cls, question: Question, vectors: Vectors | None, scales: Sequence[Scale] = ()) -> Prepared:
         needs_more = question.is_fused or question.is_arranged
-        return cls(question, vectors, max(CANDIDATES, question.top_k) if needs_more else question.top_k)
+        return cls(question, vectors, max(CANDIDATES, question.top_k) if needs_more else question.top_k, scales)
 
 
 @dataclass
@@ -64,23 +66,41 @@ class SnapshotReader:
 
     def ranked(self, questions: Sequence[Prepared]) -> tuple[list[list[RankedList]], bool]:
         """The ranked lists of each question, and whether they are exact. All questions have the same filter."""
-        hits_of: dict[Side, Iterator[list[Hit]]] = {}
+        dense: Iterator[list[Hit]] = iter(())
+        matches: Iterator[Matches] = iter(())
         is_exact = True
         if dense_questions := [each for each in questions if each.vectors is not None]:
-            hits_of["dense"], is_exact = self._dense_hits(dense_questions)
+            dense, is_exact = self._dense_hits(dense_questions)
             self.laps.end("index_ms")
         if keyword_questions := [each for each in questions if "keyword" in each.question.sides]:
-            hits_of["keyword"] = self._keyword_hits(keyword_questions)
+            matches = self._matches(keyword_questions)
             self.laps.end("keywords_ms")
-        lists = [
-            [
-                RankedList(side, query, hits[: each.depth])
-                for side in each.question.sides
-                for query, hits in enumerate(islice(hits_of[side], len(each.question.inputs_for(side))))
-            ]
-            for each in questions
-        ]
+        lists = [self._lists(each, dense, matches) for each in questions]
         return lists, is_exact
+
+    def _lists(self, prepared: Prepared, dense: Iterator[list[Hit]], matches: Iterator[Matches]) -> list[RankedList]:
+        """Takes the next lists of each side. Fused ones have the scores of all candidates."""
+        question, vectors, depth = prepared.question, prepared.vectors, prepared.depth
+        own_dense = list(islice(dense, 0 if vectors is None else len(vectors)))
+        own_matches = list(islice(matches, len(question.texts) if "keyword" in question.sides else 0))
+        scales = prepared.scales or [Scale()] * len(own_dense)
+        lists = [RankedList("dense", n, hits[:depth], scales[n]) for n, hits in enumerate(own_dense)]
+        lists += [RankedList("keyword", n, each.hits[:depth], _share(each)) for n, each in enumerate(own_matches)]
+        if len(lists) == 1:
+            return lists
+        candidates = {hit.faiss_id for ranked in lists for hit in ranked.hits}
+        return [replace(ranked, others=self._others(ranked, candidates, vectors, own_matches)) for ranked in lists]
+
+    def _others(
+        self, ranked: RankedList, candidates: set[int], vectors: Vectors | None, matches: Sequence[Matches]
+    ) -> dict[int, float]:
+        """The scores of the candidates that only other lists have among their hits."""
+        missing = sorted(candidates.difference(hit.faiss_id for hit in ranked.hits))
+        ids = np.array(missing, np.int64)
+        if ranked.side == "keyword":
+            return dict(zip(missing, matches[ranked.query].score_of(ids).tolist(), strict=True))
+        assert self.partition is not None and vectors is not None
+        return self.partition.similarities(vectors[ranked.query], ids)
 
     def passages(self, prepared: Prepared, lists: list[RankedList]) -> list[Passage]:
         """The best *top_k*, or as many candidates as a list has if they are still to be arranged."""
@@ -115,10 +135,15 @@ class SnapshotReader:
         hits = self.partition.search(vectors, k=k, allowed=questions[0].allowed)
         return iter(hits.per_query), hits.is_exact
 
-    def _keyword_hits(self, questions: Sequence[Prepared]) -> Iterator[list[Hit]]:
+    def _matches(self, questions: Sequence[Prepared]) -> Iterator[Matches]:
         queries: list[Counter[str]] = [query_words(text) for each in questions for text in each.question.texts]
         k = max(each.depth for each in questions)
         return iter(self.keywords.search(self.session, self.snapshot, queries, k=k, allowed=questions[0].allowed))
+
+
+def _share(matches: Matches) -> Scale:
+    """BM25 as a share of the most that the query could score. A query without words has no vote."""
+    return Scale(one=matches.highest, weight=1.0 if matches.highest > 0 else 0.0)
 
 
 def empty_result_hint(question: Question, lists: Sequence[RankedList]) -> str | None:

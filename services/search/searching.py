@@ -32,6 +32,7 @@ from services.search.passages import own_vectors, with_context
 from services.search.question import Answer, Question
 from services.search.reading import Prepared, SnapshotReader, empty_result_hint
 from services.search.reranking import RerankingService
+from services.search.weighing import Weighing
 from snapshot import Snapshot, read_snapshot, row_of
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class SearchService:
     keywords: KeywordStore
     filtering: FilterService
     reranking: RerankingService
+    weighing: Weighing
     request_rebuild: RequestRebuild
 
     @repeatable
@@ -162,7 +164,8 @@ class SearchService:
         prepared, start = [], 0
         for question in questions:
             end = start + (len(question.inputs_for("dense")) if "dense" in question.sides else 0)
-            prepared.append(Prepared.of(question, vectors[start:end] if end > start else None))
+            scales = self.weighing.scales(version, inputs[start:end]) if end > start and question.is_fused else ()
+            prepared.append(Prepared.of(question, vectors[start:end] if end > start else None, scales))
             start = end
         return prepared
 

@@ -24,6 +24,7 @@ import pytest
 from domain import Vectors
 from engines.embedders.base import Embedder
 from engines.embedders.exported_model import read_export
+from engines.embedders.fitness import unrelated_similarity
 from engines.embedders.model_folder import Prompts, find_model, identity, read_prompts
 from engines.embedders.opening import EmbedderConfig, open_embedder
 from engines.embedders.remote_embedder import RemoteEmbedder
@@ -142,6 +143,21 @@ def test_eight_threads_get_the_same_numbers_as_one(open_kind: Any, reference: Re
 
     with ThreadPoolExecutor(8) as threads:
         assert min(threads.map(one, range(8))) >= 0.9999
+
+
+def test_a_vocabulary_fits_english_and_neither_arabic_nor_thai_unless_nobody_knows_it(open_kind: Any) -> None:
+    embedder = open_kind()
+    english = embedder.fitness("Which ships sail the seven seas in winter?")
+    others = [embedder.fitness(text) for text in ("متى ولد الرئيس الذي حكم مصر؟", "ฝนตกหนักในกรุงเทพเมื่อวานนี้", "\ud83d")]
+    if isinstance(embedder, RemoteEmbedder):
+        assert {english, *others} == {1.0}
+    else:
+        assert english > 0.6
+        assert others == [pytest.approx(0.05, abs=0.05), 0.0, 1.0]
+
+
+def test_unrelated_texts_score_near_nothing(open_kind: Any) -> None:
+    assert abs(unrelated_similarity(open_kind())) < 0.1
 
 
 def test_a_lone_surrogate_or_a_nul_does_not_break_an_embedder(open_kind: Any) -> None:

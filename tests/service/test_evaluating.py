@@ -142,7 +142,7 @@ def test_an_evaluation_says_what_it_measured_and_what_it_left_out(service: Servi
 
 
 def reciprocal_rank(service: Service, query_id: str, doc_id: str) -> float:
-    return 1 / (1 + service.hit_ids(QUERIES[query_id]).index(doc_id))
+    return 1 / (1 + service.hit_ids(QUERIES[query_id], mode="dense").index(doc_id))
 
 
 @on_sqlite

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from services.search.question import Answer, Question
@@ -47,7 +48,7 @@ def one_large(shared_service: Service) -> dict[str, str]:
 
 
 def scores(service: Service, query: str = QUERY, **more: Any) -> dict[str, float]:
-    chunks = service.search(query, **{"top_k": 1000, **more})["chunks"]
+    chunks = service.search(query, **{"top_k": 1000, "mode": "dense", **more})["chunks"]
     return {chunk["doc_id"]: chunk["score"] for chunk in chunks}
 
 
@@ -63,10 +64,54 @@ def test_a_number_that_means_nothing_to_the_model_is_found(service: Service) -> 
     assert service.hit_ids("INV-2291-K", mode="keyword") == ["invoice"]
 
 
-def test_hybrid_is_half_of_each_sides_scaled_scores(filled: Service) -> None:
+def test_hybrid_is_the_weighted_mean_of_what_both_sides_score(filled: Service) -> None:
+    """Whatever the mode's name stands for, the scores of all chunks fit one weight of the dense side, and one scale."""
+    dense, keyword, fused = scores(filled), scores(filled, mode="keyword"), scores(filled, mode="hybrid")
+    names = sorted(fused)
+    sides = np.array([[dense[name], keyword.get(name, 0.0), 1.0] for name in names])
+    actual = np.array([fused[name] for name in names])
+    fitted, *_ = np.linalg.lstsq(sides, actual, rcond=None)
+    assert sides @ fitted == pytest.approx(actual, abs=1e-5)
+    assert 0 < fitted[0] < 0.55 and fitted[1] > 0
+    assert max(fused.values()) <= 1
+
+
+def test_a_hit_has_the_same_score_and_similarity_however_many_are_asked_for(
+    shared_service: Service, hundreds: dict[str, str]
+) -> None:
+    """Also where one side has it beyond the hits that are fused."""
+    question: dict[str, Any] = {**hundreds, "mode": "hybrid"}
+    by_meaning: dict[str, Any] = {**hundreds, "mode": "dense", "top_k": 300}
+    dense = shared_service.search(QUERY, **by_meaning)["chunks"]
+    similarity = {hit["doc_id"]: hit["score"] for hit in dense}
+    every = {hit["doc_id"]: hit for hit in shared_service.search(QUERY, **question, top_k=300)["chunks"]}
+    assert len(every) == 300
+    ways: list[dict[str, Any]] = [{}, {"group_by": "doc"}, {"filters": {"n": {"$gte": 290}}}]
+    for more in ways:
+        for hit in shared_service.search(QUERY, **question, **more)["chunks"]:
+            assert hit["score"] == pytest.approx(every[hit["doc_id"]]["score"], abs=1e-6)
+            assert hit["similarity"] == pytest.approx(similarity[hit["doc_id"]], abs=1e-6)
+    for fusion in ("min_max", "reciprocal_rank"):
+        for hit in shared_service.search(QUERY, **question, fusion=fusion)["chunks"]:
+            assert hit["similarity"] == pytest.approx(similarity[hit["doc_id"]], abs=1e-6)
+    by_word: dict[str, Any] = {**hundreds, "mode": "keyword"}
+    assert shared_service.search(QUERY, **by_word)["chunks"][0]["similarity"] is None
+
+
+def test_min_max_is_half_of_each_sides_scaled_scores(filled: Service) -> None:
     dense, keyword = shares(scores(filled)), shares(scores(filled, mode="keyword"))
     expected = {name: (dense.get(name, 0) + keyword.get(name, 0)) / 2 for name in dense.keys() | keyword.keys()}
-    assert scores(filled, mode="hybrid") == pytest.approx(expected, abs=1e-6)
+    assert scores(filled, mode="hybrid", fusion="min_max") == pytest.approx(expected, abs=1e-6)
+
+
+def test_where_the_model_knows_no_word_the_words_decide(service: Service) -> None:
+    """Thai, of which the English model's vocabulary has hardly a letter."""
+    texts = {"rain": "ฝนตกหนักในกรุงเทพเมื่อวานนี้", "market": "ตลาดน้ำเปิดทุกวันเสาร์", "train": "รถไฟไปเชียงใหม่ออกตอนเย็น"}
+    service.batch(texts)
+    for name, query in {"rain": "ฝนตกที่ไหน", "market": "ตลาดน้ำเปิดวันไหน", "train": "รถไฟออกกี่โมง"}.items():
+        hits = service.search(query, mode="hybrid")["chunks"]
+        assert [hit["doc_id"] for hit in hits][:1] == [name]
+        assert len(hits) == len(texts)
 
 
 def test_reciprocal_ranks_are_the_other_way_to_fuse(filled: Service) -> None:
@@ -94,9 +139,13 @@ def test_explain_shows_where_each_side_had_a_chunk_and_with_which_score(filled: 
 
 def test_more_than_one_question_is_fused(filled: Service) -> None:
     one, other = shares(scores(filled, "winter garden")), shares(scores(filled, "copper harbour"))
-    both = scores(filled, "winter garden", queries=["copper harbour"])
+    fused = {"queries": ["copper harbour"], "fusion": "min_max"}
+    both = scores(filled, "winter garden", **fused)
     assert both == pytest.approx({name: (one[name] + other[name]) / 2 for name in one}, abs=1e-6)
-    alone = filled.post("/v1/search", {**PLACE, "queries": ["winter garden", "copper harbour"], "top_k": 1000})
+    alone = filled.post(
+        "/v1/search",
+        {**PLACE, "queries": ["winter garden", "copper harbour"], "top_k": 1000, "mode": "dense", "fusion": "min_max"},
+    )
     assert {chunk["doc_id"]: chunk["score"] for chunk in alone["chunks"]} == pytest.approx(both)
     sides = filled.search("winter", queries=["stone"], mode="hybrid", explain=True, top_k=1)["chunks"][0]["found_by"]
     assert {(each["side"], each["query"]) for each in sides} >= {("dense", 0), ("dense", 1)}
@@ -153,7 +202,7 @@ def test_diversity_prefers_what_is_not_said_yet(service: Service) -> None:
     service.upsert("other", "Dogs bark at cats at night.")
     assert "other" not in service.hit_ids("cats sleep", top_k=3)
     for mode in ("dense", "hybrid"):
-        assert service.hit_ids("cats sleep", mode=mode, top_k=2, mmr_lambda=0.3)[1] == "other"
+        assert service.hit_ids("cats sleep", mode=mode, top_k=2, mmr_lambda=0.2)[1] == "other"
         assert service.hit_ids("cats sleep", mode=mode, top_k=4, mmr_lambda=1) == service.hit_ids(
             "cats sleep", mode=mode, top_k=4
         )

@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, func, select, update
 
-from domain import Hit
-from engines.keywords.base import BEHIND
+from engines.keywords.base import BEHIND, Matches
 from engines.keywords.lexemes import BUCKETS, posting
 from engines.keywords.scoring import bm25 as bm25_of
 from models import KeywordRow, Project
@@ -151,7 +150,7 @@ def test_scores_do_not_depend_on_how_far_apart_the_ids_are(apart: int) -> None:
     lengths = [rng.randint(1, 90) for _ in range(200)]
     held = {word: {n: rng.choice(range(len(BUCKETS))) for n in rng.sample(range(200), 60)} for word in "abc"}
 
-    def scored(step: int) -> list[Hit]:
+    def matches(step: int) -> Matches:
         postings = {
             word: [
                 np.array([posting(3, step * n, lengths[n]) for n, kept in some.items() if kept == bucket], np.int64)
@@ -168,8 +167,12 @@ def test_scores_do_not_depend_on_how_far_apart_the_ids_are(apart: int) -> None:
             norm = 1.2 * (1 - 0.75 + 0.75 * lengths[n] / average)
             expected[n] += said * 2.2 * math.log(1 + 140.5 / 60.5) * BUCKETS[kept] / (BUCKETS[kept] + norm)
     best = sorted(expected, key=lambda n: (-expected[n], n))[:50]
-    assert [hit.faiss_id for hit in scored(apart)] == [apart * n for n in best]
-    assert [hit.score for hit in scored(apart)] == pytest.approx([expected[n] for n in best])
+    found = matches(apart)
+    assert [hit.faiss_id for hit in found.hits] == [apart * n for n in best]
+    assert [hit.score for hit in found.hits] == pytest.approx([expected[n] for n in best])
+    ids = np.array([*(apart * n for n in range(200)), apart * 200 + 1], np.int64)
+    assert found.score_of(ids) == pytest.approx([expected.get(n, 0.0) for n in range(201)])
+    assert found.highest == pytest.approx(4 * 2.2 * math.log(1 + 140.5 / 60.5))
 
 
 def test_of_a_chunk_of_any_size_no_word_is_found_that_it_has_not_and_the_first_are(service: Service) -> None:

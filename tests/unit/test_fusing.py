@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from domain import Hit
 from services.search.arranging import arrange, best_per_document
-from services.search.fusing import RankedList, explain, fuse
+from services.search.fusing import RankedList, Scale, explain, fuse
 from services.search.question import FoundBy, Fusion, Passage, Question, Side
 
 EXACT_SCORES = st.integers(-64, 640).map(lambda number: number / 64)
@@ -19,6 +20,7 @@ HITS = st.dictionaries(st.integers(0, 30), EXACT_SCORES, max_size=6).map(
     lambda scores: [Hit(faiss_id, score) for faiss_id, score in sorted(scores.items(), key=lambda it: (-it[1], it[0]))]
 )
 FUSIONS: tuple[Fusion, ...] = ("min_max", "reciprocal_rank")
+"""Those that compare a list with itself alone."""
 BOTH_FUSIONS = pytest.mark.parametrize("fusion", FUSIONS)
 
 DENSE = [Hit(1, 0.9), Hit(2, 0.7), Hit(3, 0.5)]
@@ -53,6 +55,67 @@ def test_two_sides_count_half_each_and_of_equal_scores_the_lower_id_is_first(
     fused = fuse(ranked(DENSE, KEYWORD), fusion)
     assert [faiss_id for faiss_id, _ in fused] == list(expected)
     assert dict(fused) == pytest.approx(expected)
+
+
+ABSOLUTE = [
+    RankedList("dense", 0, DENSE, Scale(zero=0.5, weight=0.25), {4: 0.4}),
+    RankedList("keyword", 0, KEYWORD, Scale(one=16.0), {2: 0.0}),
+]
+"""A similarity counts from 0.5, what unrelated texts score, and a quarter; 16 is the most BM25 that the query could
+score."""
+
+
+def test_a_weighted_score_is_the_mean_of_a_similarity_above_chance_and_a_share_of_the_most_bm25() -> None:
+    fused = fuse(ABSOLUTE, "weighted")
+    expected = {
+        3: (0.25 * 0 + 8 / 16) / 1.25,
+        4: (0.25 * -0.2 + 7 / 16) / 1.25,
+        1: (0.25 * 0.8 + 4 / 16) / 1.25,
+        2: (0.25 * 0.4 + 0) / 1.25,
+    }
+    assert [faiss_id for faiss_id, _ in fused] == [3, 1, 4, 2]
+    assert dict(fused) == pytest.approx(expected)
+
+
+@given(one=HITS, other=HITS, depth=st.integers(0, 6))
+def test_a_weighted_score_does_not_depend_on_what_else_was_found(one: list[Hit], other: list[Hit], depth: int) -> None:
+    """Nor on how deep the lists are: a chunk that one of them lacks among its hits has its score beside them."""
+    complete = fuse(_completed(one, other, depth=6), "weighted")
+    cut = fuse(_completed(one, other, depth=depth), "weighted")
+    assert dict(cut).items() <= dict(complete).items()
+    assert cut == [each for each in complete if each[0] in dict(cut)]
+
+
+@given(one=HITS, other=HITS, weight=st.sampled_from([1 / 64, 0.25, 1.0]))
+def test_a_heavier_list_moves_each_score_towards_its_own(one: list[Hit], other: list[Hit], weight: float) -> None:
+    light, heavy = _completed(one, other, depth=6, weight=weight / 2), _completed(one, other, depth=6, weight=weight)
+    own = {hit.faiss_id: hit.score / 10 for hit in one}
+    before, after = dict(fuse(light, "weighted")), dict(fuse(heavy, "weighted"))
+    for faiss_id, score in after.items():
+        target = own.get(faiss_id, 0.0)
+        assert abs(score - target) <= abs(before[faiss_id] - target) + 1e-9
+
+
+def test_a_list_without_a_vote_changes_nothing() -> None:
+    lists = [RankedList("dense", 0, DENSE), RankedList("keyword", 0, [], Scale(one=0.0, weight=0.0))]
+    assert fuse(lists, "weighted") == [(1, 0.9), (2, 0.7), (3, 0.5)]
+
+
+def test_the_similarity_of_a_candidate_is_the_highest_that_any_dense_list_knows() -> None:
+    lists = [*ABSOLUTE, RankedList("dense", 1, [Hit(2, 0.9)], others={1: 0.1})]
+    similarities = {each.faiss_id: each.similarity for each in explain(lists, [(n, 0.0) for n in (1, 2, 4, 77)])}
+    assert similarities == {1: 0.9, 2: 0.9, 4: 0.4, 77: None}
+
+
+def _completed(one: list[Hit], other: list[Hit], *, depth: int, weight: float = 0.5) -> list[RankedList]:
+    candidates = {hit.faiss_id for hit in one[:depth]} | {hit.faiss_id for hit in other[:depth]}
+    lists = []
+    for side, hits, scale in (("dense", one, Scale(one=10.0, weight=weight)), ("keyword", other, Scale(one=10.0))):
+        scores = {hit.faiss_id: hit.score for hit in hits}
+        missing = candidates - {hit.faiss_id for hit in hits[:depth]}
+        others = {faiss_id: scores.get(faiss_id, 0.0) for faiss_id in missing}
+        lists.append(RankedList(cast(Side, side), 0, hits[:depth], scale, others))
+    return lists
 
 
 @BOTH_FUSIONS

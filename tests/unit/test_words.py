@@ -169,6 +169,19 @@ def test_stop_words_of_the_questions_own_language_are_left_out_and_repeats_are_k
     assert set(query_words("to be or not to be")) == {"to", "be", "or", "not"}
 
 
+@pytest.mark.parametrize(
+    ("question", "left"),
+    [
+        ("متى ولد الرئيس الذي حكم مصر؟", {"ولد", "رييس", "حكم", "مصر"}),
+        ("في أي عام تم بناء الجسر الـقـديم؟", {"عام", "بناء", "جسر", "قديم"}),
+        ("كم كان عدد السكان في ٢٠١٥", {"عدد", "سك", "2015"}),
+        ("على ماذا", {"عل", "ماذا"}),  # of nothing but stop words all are kept
+    ],
+)
+def test_stop_words_of_arabic_are_left_out(question: str, left: set[str]) -> None:
+    assert set(query_words(question)) == left
+
+
 def test_a_very_long_question_is_asked_by_its_first_and_most_repeated_words() -> None:
     counts = query_words(" ".join(f"word{n}" for n in range(10_000)) + " again again")
     assert len(counts) == MAX_QUERY_WORDS

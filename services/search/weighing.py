@@ -1,0 +1,37 @@
+"""Weighs the dense side of a search by how well the model behind the namespace knows the words of the query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engines.embedders.fitness import unrelated_similarity
+from services.index.embedding import EmbeddingService
+from services.search.fusing import Scale
+
+MIN_WEIGHT = 0.01
+"""Of a blind model: its order still counts where no word is found."""
+
+
+class Weighing:
+    """What unrelated texts score is measured once per version and process."""
+
+    def __init__(self, embedding: EmbeddingService) -> None:
+        self._embedding = embedding
+        self._unrelated: dict[str, float] = {}
+
+    def scales(self, version: str, queries: Sequence[str | bytes]) -> list[Scale]:
+        """The scale of the similarities with each query. A vector that the caller made has full weight."""
+        zero = self._unrelated_similarity(version)
+        return [
+            Scale(zero, weight=1.0 if isinstance(query, bytes) else self._weight(version, query)) for query in queries
+        ]
+
+    def _weight(self, version: str, query: str) -> float:
+        return max(MIN_WEIGHT, self._embedding.embedder(version).fitness(query))
+
+    def _unrelated_similarity(self, version: str) -> float:
+        if self._embedding.external_dimension(version) is not None:
+            return 0.0
+        if version not in self._unrelated:
+            self._unrelated[version] = unrelated_similarity(self._embedding.embedder(version))
+        return self._unrelated[version]
