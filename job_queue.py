@@ -11,7 +11,6 @@ import math
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
 
@@ -24,7 +23,7 @@ from database.repeating import repeatable
 from domain import JobStatus, Json
 from errors import NotFound
 from job_lease import Claim, Lease, claim_oldest, is_abandoned, is_due, lost_lease, release, update_held, write
-from models import Job, Project, Team, WorkerRow, utc_now
+from models import Job, Project, Team, utc_now
 from times import shifted
 
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
@@ -201,7 +200,6 @@ class JobQueue:
         with self.database.write() as session:
             query = update_held(claim).values(lease_until=epoch_now() + self.lease_seconds)
             cancel_requested: bool | None = session.scalar(query.returning(Job.cancel_requested))
-            session.execute(update(WorkerRow).where(WorkerRow.name == claim.worker).values(seen_at=utc_now()))
         if cancel_requested is None:
             raise lost_lease(claim)
         return cancel_requested
@@ -267,23 +265,6 @@ class JobQueue:
             result = session.execute(delete(Job).where(Job.status.in_(FINISHED), Job.completed_at < before))
         assert isinstance(result, CursorResult)
         return result.rowcount
-
-    def report_worker(self, name: str) -> None:
-        """Record that a worker is alive, to diagnose why jobs wait."""
-        with self.database.write() as session:
-            row = session.get(WorkerRow, name) or WorkerRow(name=name, started_at=utc_now())
-            row.seen_at = utc_now()
-            session.add(row)
-            session.execute(delete(WorkerRow).where(WorkerRow.seen_at < utc_now() - timedelta(days=1)))
-
-    def forget_worker(self, name: str) -> None:
-        with self.database.write() as session:
-            session.execute(delete(WorkerRow).where(WorkerRow.name == name))
-
-    def workers(self) -> list[WorkerRow]:
-        """The workers seen within the last day that did not shut down, most recently seen first."""
-        with self.database.read() as session:
-            return list(session.scalars(select(WorkerRow).order_by(WorkerRow.seen_at.desc())))
 
 
 def _insert_or_get_pending(session: Session, values: Mapping[str, Any]) -> str:

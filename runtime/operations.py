@@ -14,6 +14,7 @@ from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.observing import ObservingService
+from services.operations.workers import WorkerService
 
 
 def open_operations(
@@ -25,10 +26,13 @@ def open_operations(
     documents: DocumentService,
     blobs: BlobStore,
     extractor: Extractor,
+    silence_seconds: float,
 ) -> Operations:
+    workers = WorkerService(database, silence_seconds)
     return Operations(
         idempotency=IdempotencyService(database),
         folders=FileIngestingService(documents, extractor),
-        observing=ObservingService(database, vectors, queue, embedding),
-        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor),
+        workers=workers,
+        observing=ObservingService(database, vectors, workers, embedding),
+        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor, workers),
     )

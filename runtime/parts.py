@@ -34,6 +34,7 @@ from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.observing import ObservingService
+from services.operations.workers import WorkerService
 from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
 from services.search.reranking import RerankingService
@@ -96,6 +97,7 @@ class Accounts:
 class Operations:
     idempotency: IdempotencyService
     folders: FileIngestingService
+    workers: WorkerService
     observing: ObservingService
     diagnosing: DiagnosingService
 

@@ -475,7 +475,7 @@ def test_doctor_minds_a_missing_worker_only_while_jobs_wait(run: Run, docs: Path
     assert result.stderr == "error: problems found: 1\n"
     now = utc_now().replace(tzinfo=None)
     database(tmp_path, f"INSERT INTO workers (name, started_at, seen_at) VALUES ('host-1', '{now}', '{now}')")
-    assert re.search(r"ok +workers +host-1 seen \d s ago; 1 jobs wait", run("doctor").stdout)
+    assert re.search(r"ok +workers +host-1 seen \d s ago, idle; 1 jobs wait", run("doctor").stdout)
 
 
 def test_doctor_names_every_problem_at_once_and_registers_nothing(
