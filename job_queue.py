@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from database.dialects import epoch_now, insert_or_ignore
 from database.engine import Database
 from database.repeating import repeatable
-from domain import JobStatus, Json
+from domain import JobStatus, Json, ListedStatus
 from errors import NotFound
 from job_lease import Claim, Lease, claim_oldest, is_abandoned, is_due, lost_lease, release, update_held, write
 from models import Job, Project, Team, utc_now
@@ -114,16 +114,15 @@ class JobQueue:
         *,
         limit: int,
         after: str | None = None,
-        status: str | None = None,
+        status: ListedStatus | None = None,
         type: str | None = None,
         tenant_id: str | None = None,
         namespace: str | None = None,
     ) -> list[tuple[Job, Project, Team]]:
         """At most *limit* jobs, newest first, starting behind the job *after*."""
-        filters = {Job.status: status, Job.type: type, Team.name: tenant_id, Project.name: namespace}
-        query = _jobs_with_namespace().where(
-            *(column == value for column, value in filters.items() if value is not None)
-        )
+        filters = {Job.type: type, Team.name: tenant_id, Project.name: namespace}
+        conditions = [column == value for column, value in filters.items() if value is not None]
+        query = _jobs_with_namespace().where(*conditions, _has_status(status))
         with self.database.read() as session:
             if after is not None:
                 last = session.scalar(select(Job).where(Job.job_id == after, _belongs_to(tenant_id)))
@@ -221,6 +220,7 @@ class JobQueue:
     ) -> Iterator[Session]:
         """The job's last transaction: commits its work together with the job's status."""
         values: dict[str, Any] = {"status": status, "error": error, "lease_until": None, "completed_at": utc_now()}
+        values["seconds_left"] = None
         if result is not None:
             values["result_json"] = result
         if status == JobStatus.COMPLETED:
@@ -289,6 +289,14 @@ def _belongs_to(tenant_id: str | None) -> ColumnElement[bool]:
     if tenant_id is None:
         return true()
     return Job.team_id == select(Team.id).where(Team.name == tenant_id).scalar_subquery()
+
+
+def _has_status(status: ListedStatus | None) -> ColumnElement[bool]:
+    if status is None:
+        return true()
+    if status == ListedStatus.COMPLETED_WITH_ERRORS:
+        return and_(Job.status == JobStatus.COMPLETED, Job.failed_docs > 0)
+    return Job.status == status.value
 
 
 def _no_such_job(job_id: str) -> NotFound:

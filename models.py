@@ -176,7 +176,10 @@ class DocStatus(StrEnum):
 
 
 class RevisionStatus(StrEnum):
-    """pending -> live -> retired; or superseded, failed or cancelled, without ever being live."""
+    """pending -> live -> retired; or superseded, failed or cancelled, without ever being live.
+
+    Of a failed or cancelled one the chunks are kept as long as it is its document's newest, so that it can be retried.
+    """
 
     PENDING = "pending"
     LIVE = "live"
@@ -208,7 +211,9 @@ class Revision(Base):
     """An accepted content of a document, and its status. The text is stored as received.
 
     Its chunks have consecutive ids from *first_id* on. *published_seq* and *published_at* are those of its publication,
-    or of a later change of its description. *text* is the last column, so that reading metadata does not read it.
+    or of a later change of its description; *accepted_seq* is the project's seq when its content or its description
+    was last accepted, null in rows of older releases. *text* is the last column, so that reading metadata does not
+    read it.
     """
 
     __tablename__ = "revisions"
@@ -234,6 +239,7 @@ class Revision(Base):
     doc_metadata: Mapped[Json] = mapped_column("metadata")
     chunk_count: Mapped[int]
     first_id: Mapped[int | None] = mapped_column(BigInteger)
+    accepted_seq: Mapped[int | None] = mapped_column(BigInteger)
     published_seq: Mapped[int | None] = mapped_column(BigInteger)
     published_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

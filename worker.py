@@ -156,8 +156,8 @@ class Worker:
         try:
             with queue.lease(claim, self.must_give_back) as lease:
                 result = self._handle(lease)
-            with queue.finish(claim, JobStatus.COMPLETED, result=result):
-                return f"completed: {_in_words(result)}"
+            status = self.runtime.ingest.jobs.complete(claim, result)
+            return f"{status}: {_in_words(result)}"
         except LostLease:
             return "was taken over by another worker"
         except Exception as error:

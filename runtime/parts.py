@@ -24,11 +24,13 @@ from services.index.publishing import Publisher
 from services.index.verifying import VerifyingService
 from services.index.versions import VersionService
 from services.ingest.browsing import BrowsingService
+from services.ingest.deleting import DeletingService
 from services.ingest.documents import DocumentService
 from services.ingest.fetching import FetchService
 from services.ingest.ingesting import IngestingService
 from services.ingest.jobs import JobService
 from services.ingest.pending_blobs import PendingBlobs
+from services.ingest.retrying import RetryingService
 from services.ingest.uploading import UploadService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
@@ -64,6 +66,8 @@ class Ingest:
     fetching: FetchService
     ingesting: IngestingService
     jobs: JobService
+    retrying: RetryingService
+    deleting: DeletingService
 
 
 @dataclass(frozen=True)

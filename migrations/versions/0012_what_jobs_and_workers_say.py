@@ -12,6 +12,9 @@ depends_on = None
 
 _OF_JOBS = ("chunks_done", "chunks_total", "seconds_left", "failed_docs", "retried_as")
 _OF_WORKERS = ("host", "pid", "version", "doing", "left_at")
+_JOBS = sa.table(
+    "jobs", sa.column("type"), sa.column("status"), sa.column("failed_docs"), sa.column("result_json", sa.JSON())
+)
 
 
 def upgrade() -> None:
@@ -20,6 +23,10 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("seconds_left", sa.Integer(), nullable=True))
     op.add_column("jobs", sa.Column("failed_docs", sa.Integer(), server_default="0", nullable=False))
     op.add_column("jobs", sa.Column("retried_as", sa.String(), nullable=True))
+    failed = sa.func.coalesce(_JOBS.c.result_json["failed"].as_integer(), 0)
+    with_result = (_JOBS.c.type == "ingest_docs") & (_JOBS.c.status == "completed")
+    op.execute(sa.update(_JOBS).where(with_result).values(failed_docs=failed))
+    op.add_column("revisions", sa.Column("accepted_seq", sa.BigInteger(), nullable=True))
     op.add_column("workers", sa.Column("host", sa.String(), nullable=True))
     op.add_column("workers", sa.Column("pid", sa.Integer(), nullable=True))
     op.add_column("workers", sa.Column("version", sa.String(), nullable=True))
@@ -28,6 +35,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column("revisions", "accepted_seq")
     for name in _OF_JOBS:
         op.drop_column("jobs", name)
     for name in _OF_WORKERS:

@@ -17,7 +17,7 @@ from job_lease import Claim, Lease
 from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
-from services.index.publishing import Publisher, chunks_of, drop
+from services.index.publishing import Publisher, chunks_of
 from services.ingest.extracting import ExtractingService
 from services.ingest.rows import docs_by_id
 from snapshot import has_vector
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 TEXTS_PER_STEP = 128
 MAX_ERRORS_REPORTED = 100
+RETRYABLE = (RevisionStatus.FAILED, RevisionStatus.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class IngestingService:
         with lease.step(self._progress(lease.claim), {"counts": dict(counts)}) as session:
             revision = session.get_one(Revision, _key(pending), options=[defer(Revision.text)])
             if revision.status == RevisionStatus.PENDING:
-                _drop(session, revision, RevisionStatus.FAILED, str(error))
+                _fail(session, revision, RevisionStatus.FAILED, str(error))
 
     def _project(self, revision: Revision) -> Project:
         with self.database.read() as session:
@@ -205,16 +206,19 @@ class IngestingService:
         }
 
 
-def abandon(session: Session, job_id: str, error: str, status: RevisionStatus) -> None:
-    """Drop the job's pending revisions; their docs get *error*."""
+def abandon(session: Session, job_id: str, error: str, status: RevisionStatus) -> int:
+    """End the job's pending revisions; their docs get *error*. Returns how many documents of the job failed in all."""
     query = select(Revision).where(Revision.job_id == job_id, Revision.status == RevisionStatus.PENDING)
     for revision in session.scalars(query.options(defer(Revision.text))):
-        _drop(session, revision, status, error)
+        _fail(session, revision, status, error)
+    session.flush()
+    of_job = select(func.count()).where(Revision.job_id == job_id, Revision.status.in_(RETRYABLE))
+    return session.scalars(of_job).one()
 
 
-def _drop(session: Session, revision: Revision, status: RevisionStatus, error: str) -> None:
-    """Drop the revision and mark its doc as failed. The previous revision, if any, stays live."""
-    drop(session, revision, status, error)
+def _fail(session: Session, revision: Revision, status: RevisionStatus, error: str) -> None:
+    """Mark the revision and its doc as failed. Its chunks stay, for a retry, and so does the previous revision."""
+    revision.status, revision.error = status, error
     doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id), with_for_update=True)
     if doc.revision == revision.revision:
         doc.status, doc.error, doc.updated_at = DocStatus.FAILED, error, utc_now()
