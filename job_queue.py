@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
@@ -22,7 +22,19 @@ from database.engine import Database
 from database.repeating import repeatable
 from domain import JobStatus, Json, ListedStatus
 from errors import NotFound
-from job_lease import Claim, Lease, claim_oldest, is_abandoned, is_due, lost_lease, release, update_held, write
+from job_lease import (
+    Claim,
+    Estimate,
+    Lease,
+    RunGuest,
+    claim_oldest,
+    is_abandoned,
+    is_due,
+    lost_lease,
+    release,
+    update_held,
+    write,
+)
 from models import Job, Project, Team, utc_now
 from times import shifted
 
@@ -143,8 +155,8 @@ class JobQueue:
 
     # Working
 
-    def claim(self, worker: str) -> Claim | None:
-        """Claim an abandoned job, or the oldest due job of the tenant whose turn it is.
+    def claim(self, worker: str, *, except_team: int | None = None) -> Claim | None:
+        """Claim an abandoned job, or the oldest due job of the tenant whose turn it is; none of *except_team*.
 
         Tenants with pending jobs take turns (round-robin), so that a long queue does not starve other tenants. An idle
         poll reads one index and writes nothing.
@@ -152,7 +164,8 @@ class JobQueue:
         with self.database.read() as session:
             if session.scalar(select(Job.job_id).where(or_(is_due(), is_abandoned())).limit(1)) is None:
                 return None
-        job = self._claim_one(is_abandoned(), worker) or self._claim_one(is_due(), worker)
+        skipped = [] if except_team is None else [except_team]
+        job = self._claim_one(is_abandoned(), worker, skipped) or self._claim_one(is_due(), worker, skipped)
         if job is None:
             return None
         self._last_team = job.team_id
@@ -168,9 +181,9 @@ class JobQueue:
             cancel_requested=job.cancel_requested,
         )
 
-    def _claim_one(self, condition: ColumnElement[bool], worker: str) -> Job | None:
+    def _claim_one(self, condition: ColumnElement[bool], worker: str, skipped: Sequence[int]) -> Job | None:
         """Tries one tenant at a time: with tenants sharded over servers, one server can lock the row."""
-        skipped: list[int] = []  # tenants whose jobs other workers claimed first
+        skipped = list(skipped)  # and tenants whose jobs other workers claimed first
         while (team_id := self._whose_turn(condition, skipped)) is not None:
             with self.database.write() as session:
                 job = claim_oldest(session, and_(Job.team_id == team_id, condition), worker, self.lease_seconds)
@@ -204,14 +217,15 @@ class JobQueue:
         return cancel_requested
 
     @contextmanager
-    def step(self, claim: Claim, *, progress: int, result: Json) -> Iterator[Session]:
+    def step(self, claim: Claim, *, progress: int, result: Json, estimate: Estimate | None = None) -> Iterator[Session]:
         """A transaction of the job's work, committed only if this worker still holds the job.
 
-        Stores *progress* (0 to 100, never decreasing) and the *result* so far.
+        Stores *progress* (0 to 100, never decreasing), the *result* so far and, if given, the *estimate*.
         """
         with self.database.write() as session:
             new_progress = case((Job.progress < progress, progress), else_=Job.progress)
-            write(session, claim, {"progress": new_progress, "result_json": result})
+            estimated = {} if estimate is None else estimate._asdict()
+            write(session, claim, {"progress": new_progress, "result_json": result, **estimated})
             yield session
 
     @contextmanager
@@ -245,9 +259,11 @@ class JobQueue:
             release(session, claim, {"attempts": Job.attempts - 1})
 
     @contextmanager
-    def lease(self, claim: Claim, stopping: Event) -> Iterator[Lease]:
-        """Renew the claim in a heartbeat thread while the body runs."""
-        lease = Lease(self, claim, stopping)
+    def lease(
+        self, claim: Claim, stopping: Event, *, run_guest: RunGuest | None = None, is_guest: bool = False
+    ) -> Iterator[Lease]:
+        """Renew the claim in a heartbeat thread while the body runs. See Lease for guests."""
+        lease = Lease(self, claim, stopping, run_guest=run_guest, is_guest=is_guest)
         heart = Thread(target=lease.beat, name=f"heartbeat-{claim.job_id}", daemon=True)
         heart.start()
         try:

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from domain import Json, RawFile, Span
-from engines.embedders.base import Embedder
 from text.enrich import embedded_text
 from text.extract.base import EXTRACTION, Caveat
 from text.hashing import doc_hash
@@ -150,8 +150,17 @@ class UpsertResult:
         )
 
 
-DraftMaker = Callable[[NewDoc, Embedder | None], Draft]
-"""Cuts a document into chunks for the embedder; with None their vectors are external. Raises Invalid."""
+class TokenCounter(Protocol):
+    """The part of an embedder that cutting needs."""
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    def count_tokens(self, text: str) -> int: ...
+
+
+DraftMaker = Callable[[NewDoc, TokenCounter | None], Draft]
+"""Cuts a document into chunks for the model; with None their vectors are external. Raises Invalid."""
 
 
 def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
