@@ -125,7 +125,11 @@ BODIES = Section(
 NAMES = Section(
     "Names and lists",
     (
-        Bound("`tenant_id`, `namespace`, `embedding_version`, `new_embedding_version`", "max_name_chars", "422"),
+        Bound(
+            "`tenant_id`, `namespace`, `whole_namespace`, `embedding_version`, `new_embedding_version`",
+            "max_name_chars",
+            "422",
+        ),
         Bound("`doc_id`", "max_doc_id_chars", "422"),
         Bound("A new name or `doc_id`, in UTF-8", MAX_NAME_BYTES, "422", "bytes"),
         Bound("`title`", _largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),

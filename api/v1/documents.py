@@ -11,7 +11,7 @@ from pydantic import Field
 
 from api.access import needs
 from api.dependencies import After, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
-from api.fields import RequestBody, Vector
+from api.fields import RequestBody, UnparsedFilters, Vector
 from api.limits import MAX_CHUNKS
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
@@ -73,7 +73,7 @@ class BatchIn(RequestBody):
 class DeletionIn(PlaceIn):
     """Either filters or whole_namespace."""
 
-    filters: JsonObject | None = Field(
+    filters: UnparsedFilters | None = Field(
         None,
         description="Conditions on fields and metadata of documents, as in searches",
         examples=[{"year": {"$lt": 2000}}],
