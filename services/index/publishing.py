@@ -24,7 +24,7 @@ from snapshot import chunk_contents
 REBUILD = "rebuild_index"
 DOCS_PER_QUERY = 128
 IDS_PER_QUERY = 1000
-_KEY = ("team_id", "project_id", "doc_id", "revision")
+KEY = ("team_id", "project_id", "doc_id", "revision")
 _NEVER_LIVE = (RevisionStatus.PENDING, RevisionStatus.FAILED, RevisionStatus.CANCELLED)
 _NO_SYNC: dict[str, Any] = {"synchronize_session": False}
 
@@ -188,7 +188,7 @@ def supersede(session: Session, project: Project, doc_ids: Sequence[str]) -> Non
     chunks of failed ones.
     """
     for batch in batched(doc_ids, DOCS_PER_QUERY):
-        is_newest = and_(*(getattr(Doc, name) == getattr(Revision, name) for name in _KEY))
+        is_newest = and_(*(getattr(Doc, name) == getattr(Revision, name) for name in KEY))
         query = select(Revision).join(Doc, is_newest).options(defer(Revision.text))
         query = query.where(_in_project(Doc, project), Doc.doc_id.in_(batch), Revision.status.in_(_NEVER_LIVE))
         for revision in session.scalars(query):

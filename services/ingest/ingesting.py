@@ -202,8 +202,8 @@ class IngestingService:
         own = sum(revision.chunk_count for revision in embedding)
         done = chunks[RevisionStatus.LIVE] + chunks[RevisionStatus.RETIRED] + own - remaining
         total = chunks[RevisionStatus.LIVE] + chunks[RevisionStatus.RETIRED] + chunks[RevisionStatus.PENDING]
-        docs_done = sum(docs.values()) - docs[RevisionStatus.PENDING]
-        docs_done += len(embedding) * (own - remaining) / (own or 1)
+        embedded_docs = len(embedding) * (own - remaining) / (own or 1)
+        docs_done = sum(docs.values()) - docs[RevisionStatus.PENDING] + embedded_docs
         return _Course(docs_done / (sum(docs.values()) or 1), done, None if unread else total)
 
     def _count(self, claim: Claim) -> Counter[str]:

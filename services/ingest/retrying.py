@@ -20,7 +20,7 @@ from errors import Conflict
 from job_queue import FINISHED, JobQueue
 from models import Chunk, Doc, DocStatus, Job, Project, Revision, RevisionStatus, utc_now
 from services.index import namespaces
-from services.index.publishing import Publisher, chunks_of
+from services.index.publishing import KEY, Publisher
 from services.ingest.documents import INGEST
 from services.ingest.ingesting import RETRYABLE
 from services.ingest.rows import IDS_PER_QUERY, require_doc
@@ -141,7 +141,8 @@ def _projects(condition: ColumnElement[bool]) -> Any:
 
 
 def _failed(project: Project, condition: ColumnElement[bool]) -> Any:
-    has_chunks = exists().where(chunks_of(Revision), Chunk.chunk_index == 0)
+    is_first = and_(*(getattr(Chunk, name) == getattr(Revision, name) for name in KEY), Chunk.chunk_index == 0)
+    has_chunks = exists().where(is_first)
     columns = (Revision.doc_id, Revision.revision, Revision.blob_uri.is_not(None), has_chunks)
     in_project = and_(Revision.team_id == project.team_id, Revision.project_id == project.id)
     return select(*columns).join(Doc, _is_newest_failed()).where(in_project, condition)
