@@ -101,6 +101,17 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ListedStatus(StrEnum):
+    """What jobs can be listed by. *completed* includes those with errors."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class Scope(StrEnum):
     """A right of an API key: search and read, write and delete, administer the team, operate all teams."""
 

@@ -8,6 +8,7 @@ from domain import Json
 from job_lease import Lease
 from runtime.parts import Runtime
 from services.index.publishing import REBUILD
+from services.ingest.deleting import DELETE
 from services.ingest.documents import INGEST
 
 Handler = Callable[[Runtime, Lease], Json]
@@ -21,4 +22,8 @@ def rebuild_index(runtime: Runtime, lease: Lease) -> Json:
     return runtime.index.indexing.rebuild(lease)
 
 
-HANDLERS: Mapping[str, Handler] = {INGEST: ingest_docs, REBUILD: rebuild_index}
+def delete_docs(runtime: Runtime, lease: Lease) -> Json:
+    return runtime.ingest.deleting.delete(lease)
+
+
+HANDLERS: Mapping[str, Handler] = {INGEST: ingest_docs, REBUILD: rebuild_index, DELETE: delete_docs}

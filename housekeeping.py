@@ -23,11 +23,10 @@ class Chore:
 class Housekeeping:
     """One worker's chores. A chore that fails is retried after its interval, and does not hold up the others."""
 
-    def __init__(self, runtime: Runtime, *, worker: str) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         settings, queue = runtime.settings, runtime.queue
         grace_seconds = 3600 * settings.blob_grace_hours
         self.chores = [
-            Chore(lambda: queue.report_worker(worker), MINUTE),
             Chore(lambda: queue.prune(settings.job_keep_days), MINUTE),
             Chore(runtime.operations.idempotency.prune, MINUTE),
             Chore(lambda: runtime.answers.query_log.prune(settings.query_log_keep_days), MINUTE),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from threading import Event
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session, aliased
@@ -19,6 +19,7 @@ from errors import GivesWay, JobCancelled, LostLease, ServiceError, WorkerStoppi
 from models import Job, utc_now
 
 CANCELLED = "Cancelled on request."
+LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,18 @@ def lost_lease(claim: Claim) -> LostLease:
 log = logging.getLogger(__name__)
 
 
+RunGuest = Callable[[Claim], bool]
+"""Runs a job of another tenant, for its slice, while the claimed one waits. Returns whether there was one."""
+
+
+class Estimate(NamedTuple):
+    """How far a job has come, in chunks, and how many seconds of work are left; None: unknown."""
+
+    chunks_done: int | None
+    chunks_total: int | None
+    seconds_left: int | None
+
+
 class LeaseQueue(Protocol):
     """The part of the queue that a lease needs."""
 
@@ -119,18 +132,35 @@ class LeaseQueue(Protocol):
 
     def renew(self, claim: Claim) -> bool: ...
 
-    def step(self, claim: Claim, *, progress: int, result: Json) -> AbstractContextManager[Session]: ...
+    def step(
+        self, claim: Claim, *, progress: int, result: Json, estimate: Estimate | None = None
+    ) -> AbstractContextManager[Session]: ...
 
 
 class Lease:
-    """A claim that a heartbeat renews. The job calls check() at every step."""
+    """A claim that a heartbeat renews. The job calls check() at every step.
 
-    def __init__(self, queue: LeaseQueue, claim: Claim, stopping: Event) -> None:
+    A *guest* runs while a job of another tenant waits in the same worker: it gives way after its slice in any case, and
+    hosts nobody.
+    """
+
+    def __init__(
+        self,
+        queue: LeaseQueue,
+        claim: Claim,
+        stopping: Event,
+        *,
+        run_guest: RunGuest | None = None,
+        is_guest: bool = False,
+    ) -> None:
         self.queue = queue
+        self.run_guest = run_guest
+        self.is_guest = is_guest
         self.claim = claim
         self.stopping = stopping
         self.is_over = Event()
         self._slice_ends = time.monotonic() + queue.slice_seconds
+        self._look_again_at = 0.0
         self._end_error: ServiceError | None = None
 
     def check(self) -> None:
@@ -147,14 +177,28 @@ class Lease:
         in each turn.
         """
         self.check()
-        if time.monotonic() >= self._slice_ends and self.queue.has_waiting_others(self.claim):
+        if time.monotonic() >= self._slice_ends and (self.is_guest or self.queue.has_waiting_others(self.claim)):
             raise GivesWay(f"Job {self.claim.job_id} gives way to another tenant's.")
 
+    def host_guests(self) -> None:
+        """As check(); if the slice is used up, another tenant's job also runs here and now, for its own slice.
+
+        For work that cannot be left half done. No transaction may be open. May be called very often.
+        """
+        self.check()
+        now = time.monotonic()
+        if self.run_guest is None or now < max(self._slice_ends, self._look_again_at):
+            return
+        self._look_again_at = now + LOOK_SECONDS
+        if self.queue.has_waiting_others(self.claim) and self.run_guest(self.claim):
+            self._slice_ends = time.monotonic() + self.queue.slice_seconds
+            self.check()
+
     @contextmanager
-    def step(self, progress: int, result: Json) -> Iterator[Session]:
+    def step(self, progress: int, result: Json, estimate: Estimate | None = None) -> Iterator[Session]:
         """As JobQueue.step, after check()."""
         self.check()
-        with self.queue.step(self.claim, progress=progress, result=result) as session:
+        with self.queue.step(self.claim, progress=progress, result=result, estimate=estimate) as session:
             yield session
 
     def beat(self) -> None:

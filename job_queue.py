@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
 
@@ -21,10 +20,22 @@ from sqlalchemy.orm import Session
 from database.dialects import epoch_now, insert_or_ignore
 from database.engine import Database
 from database.repeating import repeatable
-from domain import JobStatus, Json
+from domain import JobStatus, Json, ListedStatus
 from errors import NotFound
-from job_lease import Claim, Lease, claim_oldest, is_abandoned, is_due, lost_lease, release, update_held, write
-from models import Job, Project, Team, WorkerRow, utc_now
+from job_lease import (
+    Claim,
+    Estimate,
+    Lease,
+    RunGuest,
+    claim_oldest,
+    is_abandoned,
+    is_due,
+    lost_lease,
+    release,
+    update_held,
+    write,
+)
+from models import Job, Project, Team, utc_now
 from times import shifted
 
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
@@ -115,16 +126,15 @@ class JobQueue:
         *,
         limit: int,
         after: str | None = None,
-        status: str | None = None,
+        status: ListedStatus | None = None,
         type: str | None = None,
         tenant_id: str | None = None,
         namespace: str | None = None,
     ) -> list[tuple[Job, Project, Team]]:
         """At most *limit* jobs, newest first, starting behind the job *after*."""
-        filters = {Job.status: status, Job.type: type, Team.name: tenant_id, Project.name: namespace}
-        query = _jobs_with_namespace().where(
-            *(column == value for column, value in filters.items() if value is not None)
-        )
+        filters = {Job.type: type, Team.name: tenant_id, Project.name: namespace}
+        conditions = [column == value for column, value in filters.items() if value is not None]
+        query = _jobs_with_namespace().where(*conditions, _has_status(status))
         with self.database.read() as session:
             if after is not None:
                 last = session.scalar(select(Job).where(Job.job_id == after, _belongs_to(tenant_id)))
@@ -145,8 +155,8 @@ class JobQueue:
 
     # Working
 
-    def claim(self, worker: str) -> Claim | None:
-        """Claim an abandoned job, or the oldest due job of the tenant whose turn it is.
+    def claim(self, worker: str, *, except_team: int | None = None) -> Claim | None:
+        """Claim an abandoned job, or the oldest due job of the tenant whose turn it is; none of *except_team*.
 
         Tenants with pending jobs take turns (round-robin), so that a long queue does not starve other tenants. An idle
         poll reads one index and writes nothing.
@@ -154,7 +164,8 @@ class JobQueue:
         with self.database.read() as session:
             if session.scalar(select(Job.job_id).where(or_(is_due(), is_abandoned())).limit(1)) is None:
                 return None
-        job = self._claim_one(is_abandoned(), worker) or self._claim_one(is_due(), worker)
+        skipped = [] if except_team is None else [except_team]
+        job = self._claim_one(is_abandoned(), worker, skipped) or self._claim_one(is_due(), worker, skipped)
         if job is None:
             return None
         self._last_team = job.team_id
@@ -170,9 +181,9 @@ class JobQueue:
             cancel_requested=job.cancel_requested,
         )
 
-    def _claim_one(self, condition: ColumnElement[bool], worker: str) -> Job | None:
+    def _claim_one(self, condition: ColumnElement[bool], worker: str, skipped: Sequence[int]) -> Job | None:
         """Tries one tenant at a time: with tenants sharded over servers, one server can lock the row."""
-        skipped: list[int] = []  # tenants whose jobs other workers claimed first
+        skipped = list(skipped)  # and tenants whose jobs other workers claimed first
         while (team_id := self._whose_turn(condition, skipped)) is not None:
             with self.database.write() as session:
                 job = claim_oldest(session, and_(Job.team_id == team_id, condition), worker, self.lease_seconds)
@@ -201,20 +212,20 @@ class JobQueue:
         with self.database.write() as session:
             query = update_held(claim).values(lease_until=epoch_now() + self.lease_seconds)
             cancel_requested: bool | None = session.scalar(query.returning(Job.cancel_requested))
-            session.execute(update(WorkerRow).where(WorkerRow.name == claim.worker).values(seen_at=utc_now()))
         if cancel_requested is None:
             raise lost_lease(claim)
         return cancel_requested
 
     @contextmanager
-    def step(self, claim: Claim, *, progress: int, result: Json) -> Iterator[Session]:
+    def step(self, claim: Claim, *, progress: int, result: Json, estimate: Estimate | None = None) -> Iterator[Session]:
         """A transaction of the job's work, committed only if this worker still holds the job.
 
-        Stores *progress* (0 to 100, never decreasing) and the *result* so far.
+        Stores *progress* (0 to 100, never decreasing), the *result* so far and, if given, the *estimate*.
         """
         with self.database.write() as session:
             new_progress = case((Job.progress < progress, progress), else_=Job.progress)
-            write(session, claim, {"progress": new_progress, "result_json": result})
+            estimated = {} if estimate is None else estimate._asdict()
+            write(session, claim, {"progress": new_progress, "result_json": result, **estimated})
             yield session
 
     @contextmanager
@@ -223,6 +234,7 @@ class JobQueue:
     ) -> Iterator[Session]:
         """The job's last transaction: commits its work together with the job's status."""
         values: dict[str, Any] = {"status": status, "error": error, "lease_until": None, "completed_at": utc_now()}
+        values["seconds_left"] = None
         if result is not None:
             values["result_json"] = result
         if status == JobStatus.COMPLETED:
@@ -247,9 +259,11 @@ class JobQueue:
             release(session, claim, {"attempts": Job.attempts - 1})
 
     @contextmanager
-    def lease(self, claim: Claim, stopping: Event) -> Iterator[Lease]:
-        """Renew the claim in a heartbeat thread while the body runs."""
-        lease = Lease(self, claim, stopping)
+    def lease(
+        self, claim: Claim, stopping: Event, *, run_guest: RunGuest | None = None, is_guest: bool = False
+    ) -> Iterator[Lease]:
+        """Renew the claim in a heartbeat thread while the body runs. See Lease for guests."""
+        lease = Lease(self, claim, stopping, run_guest=run_guest, is_guest=is_guest)
         heart = Thread(target=lease.beat, name=f"heartbeat-{claim.job_id}", daemon=True)
         heart.start()
         try:
@@ -267,23 +281,6 @@ class JobQueue:
             result = session.execute(delete(Job).where(Job.status.in_(FINISHED), Job.completed_at < before))
         assert isinstance(result, CursorResult)
         return result.rowcount
-
-    def report_worker(self, name: str) -> None:
-        """Record that a worker is alive, to diagnose why jobs wait."""
-        with self.database.write() as session:
-            row = session.get(WorkerRow, name) or WorkerRow(name=name, started_at=utc_now())
-            row.seen_at = utc_now()
-            session.add(row)
-            session.execute(delete(WorkerRow).where(WorkerRow.seen_at < utc_now() - timedelta(days=1)))
-
-    def forget_worker(self, name: str) -> None:
-        with self.database.write() as session:
-            session.execute(delete(WorkerRow).where(WorkerRow.name == name))
-
-    def workers(self) -> list[WorkerRow]:
-        """The workers seen within the last day that did not shut down, most recently seen first."""
-        with self.database.read() as session:
-            return list(session.scalars(select(WorkerRow).order_by(WorkerRow.seen_at.desc())))
 
 
 def _insert_or_get_pending(session: Session, values: Mapping[str, Any]) -> str:
@@ -308,6 +305,14 @@ def _belongs_to(tenant_id: str | None) -> ColumnElement[bool]:
     if tenant_id is None:
         return true()
     return Job.team_id == select(Team.id).where(Team.name == tenant_id).scalar_subquery()
+
+
+def _has_status(status: ListedStatus | None) -> ColumnElement[bool]:
+    if status is None:
+        return true()
+    if status == ListedStatus.COMPLETED_WITH_ERRORS:
+        return and_(Job.status == JobStatus.COMPLETED, Job.failed_docs > 0)
+    return Job.status == status.value
 
 
 def _no_such_job(job_id: str) -> NotFound:

@@ -21,7 +21,7 @@ Indexes
     keywords            the words of a live chunk
 Jobs
     jobs                a unit of work in the queue
-    workers             a worker process that was seen
+    workers             a worker process that signed on
 Requests
     query_logs          a question, and how it was answered
     query_citations     a chunk that a search returned, or that an answer cited
@@ -176,7 +176,10 @@ class DocStatus(StrEnum):
 
 
 class RevisionStatus(StrEnum):
-    """pending -> live -> retired; or superseded, failed or cancelled, without ever being live."""
+    """pending -> live -> retired; or superseded, failed or cancelled, without ever being live.
+
+    Of a failed or cancelled one the chunks are kept as long as it is its document's newest, so that it can be retried.
+    """
 
     PENDING = "pending"
     LIVE = "live"
@@ -208,7 +211,9 @@ class Revision(Base):
     """An accepted content of a document, and its status. The text is stored as received.
 
     Its chunks have consecutive ids from *first_id* on. *published_seq* and *published_at* are those of its publication,
-    or of a later change of its description. *text* is the last column, so that reading metadata does not read it.
+    or of a later change of its description; *accepted_seq* is the project's seq when its content or its description
+    was last accepted, null in rows of older releases. *text* is the last column, so that reading metadata does not
+    read it.
     """
 
     __tablename__ = "revisions"
@@ -234,6 +239,7 @@ class Revision(Base):
     doc_metadata: Mapped[Json] = mapped_column("metadata")
     chunk_count: Mapped[int]
     first_id: Mapped[int | None] = mapped_column(BigInteger)
+    accepted_seq: Mapped[int | None] = mapped_column(BigInteger)
     published_seq: Mapped[int | None] = mapped_column(BigInteger)
     published_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -436,7 +442,9 @@ class Job(Base):
     """A unit of work, written in the transaction of the change that needs it.
 
     So a document is never stored without the job that indexes it, and no job is left for a document that was rolled
-    back. *dedupe_key*: a project has at most one pending job per key.
+    back. *dedupe_key*: a project has at most one pending job per key. *chunks_done* of *chunks_total*
+    have their vectors; *seconds_left* is an estimate; all three are null while unknown. *failed_docs* counts the job's
+    documents that failed. *retried_as* is the job that tries again what failed.
     """
 
     __tablename__ = "jobs"
@@ -464,6 +472,11 @@ class Job(Base):
     payload_json: Mapped[Json]
     result_json: Mapped[Json | None]
     progress: Mapped[int] = mapped_column(default=0)
+    chunks_done: Mapped[int | None]
+    chunks_total: Mapped[int | None]
+    seconds_left: Mapped[int | None]
+    failed_docs: Mapped[int] = mapped_column(default=0, server_default="0")
+    retried_as: Mapped[str | None]
     error: Mapped[str | None]
     dedupe_key: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)
@@ -478,13 +491,21 @@ class Job(Base):
 
 
 class WorkerRow(Base):
-    """A worker process that was seen alive, to diagnose why jobs wait."""
+    """A worker process. *seen_at* is its last heartbeat, by the database's clock.
+
+    *doing* is the type of its job; null: it waits for one. *left_at*: it signed off.
+    """
 
     __tablename__ = "workers"
 
     name: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str | None]
+    pid: Mapped[int | None]
+    version: Mapped[str | None]
+    doing: Mapped[str | None]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
+    left_at: Mapped[datetime | None]
 
 
 class LoggedQuery(Base):

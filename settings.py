@@ -158,6 +158,11 @@ class Settings(BaseSettings):
     job_retry_seconds: float = Field(2.0, ge=0, description="Pause before the second attempt; it doubles each time")
     job_keep_days: float = Field(7.0, ge=0, description="Retention of finished jobs, in days")
     worker_nice: int = Field(19, ge=0, le=19, description="Niceness of the worker, so that searches stay fast")
+    worker_silence_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="Time that jobs may wait while no worker is seen before health fails; 0: health does not mind",
+    )
     worker_slice_seconds: float = Field(
         5.0, gt=0, description="Time that a job may run before it yields to the waiting jobs of other tenants"
     )

@@ -16,8 +16,9 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Mapping
-from threading import Event, Timer
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event, Thread, Timer
 
 from domain import JobStatus, Json
 from errors import (
@@ -37,11 +38,58 @@ from job_lease import CANCELLED, Claim, Lease
 from runtime.memory import limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
+from services.operations.workers import BEAT_SECONDS, WorkerService
 from settings import Settings
 
 log = logging.getLogger(__name__)
 
+GOODBYE_SECONDS = 3.0
+
 PERMANENT = (Invalid, NotFound, EmbeddingRefused, VersionUnavailable)
+
+
+class Presence:
+    """A worker's row in the table of workers: signed on while the block runs, with a heartbeat of its own thread.
+
+    An unreachable database keeps nobody from working or from stopping.
+    """
+
+    def __init__(self, workers: WorkerService, name: str) -> None:
+        self.workers, self.name = workers, name
+        self._job_type: str | None = None
+        self._has_left = Event()
+        self._heart = Thread(target=self._beat, name="presence", daemon=True)
+
+    def __enter__(self) -> None:
+        self._heart.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Sign off. Gives up after GOODBYE_SECONDS, since the heartbeat ends by itself."""
+        self._has_left.set()
+        self._heart.join(GOODBYE_SECONDS)
+
+    @contextmanager
+    def doing(self, job_type: str) -> Iterator[None]:
+        before, self._job_type = self._job_type, job_type
+        try:
+            yield
+        finally:
+            self._job_type = before
+
+    def _beat(self) -> None:
+        while True:
+            self._say(lambda: self.workers.beat(self.name, doing=self._job_type))
+            if self._has_left.wait(BEAT_SECONDS):
+                return self._say(lambda: self.workers.sign_off(self.name))
+
+    def _say(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except Exception as error:
+            log.warning("could not report that this worker lives: %s", error)
 
 
 class Worker:
@@ -53,9 +101,14 @@ class Worker:
         self.name = name
         self.is_stopping = Event()
         self.must_give_back = Event()
-        self.housekeeping = Housekeeping(runtime, worker=name)
+        self.housekeeping = Housekeeping(runtime)
+        self.presence = Presence(runtime.operations.workers, name)
 
     def run(self, poll_interval: float) -> None:
+        with self.presence:
+            self._run_until_stopped(poll_interval)
+
+    def _run_until_stopped(self, poll_interval: float) -> None:
         while not self.is_stopping.is_set():
             try:
                 self.housekeeping.run_due_chores()
@@ -68,24 +121,30 @@ class Worker:
                 did_something = False
             if not did_something:
                 self.is_stopping.wait(poll_interval)
-        self._deregister()
-
-    def _deregister(self) -> None:
-        """A worker that stopped is no longer listed. An unreachable database does not keep it from stopping."""
-        try:
-            self.runtime.queue.forget_worker(self.name)
-        except ServiceError as error:
-            log.warning("%s", error)
 
     def run_one(self) -> bool:
         """Run the next job, if there is one. Tests call this instead of waiting."""
         claim = self.runtime.queue.claim(self.name)
-        if claim is None:
+        if claim is not None:
+            self._run_and_log(claim, is_guest=False)
+        return claim is not None
+
+    def run_guest(self, host: Claim) -> bool:
+        """Run a job of another tenant for its slice, while *host* waits. A failing database costs the host nothing."""
+        try:
+            claim = self.runtime.queue.claim(self.name, except_team=host.team_id)
+            if claim is not None:
+                self._run_and_log(claim, is_guest=True)
+        except ServiceError as error:
+            log.warning("could not let another tenant's job go first: %s", error)
             return False
+        return claim is not None
+
+    def _run_and_log(self, claim: Claim, *, is_guest: bool) -> None:
         started = time.monotonic()
-        outcome = self._run(claim)
+        with self.presence.doing(claim.type):
+            outcome = self._run(claim, is_guest=is_guest)
         log.info("%s %s %s in %.1f s%s", claim.type, claim.job_id, outcome, time.monotonic() - started, _attempt(claim))
-        return True
 
     def stop(self, within_seconds: float) -> None:
         """Claim no further job. The current one may finish; after three quarters of the time it is returned to the
@@ -94,19 +153,25 @@ class Worker:
         if self.is_stopping.is_set():
             os._exit(1)
         self.is_stopping.set()
-        for seconds, act in ((0.75 * within_seconds, self.must_give_back.set), (within_seconds, _leave)):
+        for seconds, act in ((0.75 * within_seconds, self.must_give_back.set), (within_seconds, self._leave)):
             timer = Timer(seconds, act)
             timer.daemon = True
             timer.start()
 
-    def _run(self, claim: Claim) -> str:
+    def _leave(self) -> None:
+        log.warning("the current job did not end in time; another worker will take it over when its lease has expired")
+        self.presence.end()
+        os._exit(0)
+
+    def _run(self, claim: Claim, *, is_guest: bool) -> str:
         """Run the job and record how it ended. Returns the outcome in a few words."""
         queue = self.runtime.queue
         try:
-            with queue.lease(claim, self.must_give_back) as lease:
+            run_guest = None if is_guest else self.run_guest
+            with queue.lease(claim, self.must_give_back, run_guest=run_guest, is_guest=is_guest) as lease:
                 result = self._handle(lease)
-            with queue.finish(claim, JobStatus.COMPLETED, result=result):
-                return f"completed: {_in_words(result)}"
+            status = self.runtime.ingest.jobs.complete(claim, result)
+            return f"{status}: {_in_words(result)}"
         except LostLease:
             return "was taken over by another worker"
         except Exception as error:
@@ -156,11 +221,6 @@ class Worker:
             return "This needs more memory than the worker has, or may take (MEMORY_LIMIT_MB)."
         log.error("job %s", claim.job_id, exc_info=error)
         return f"{type(error).__name__} inside the service: the worker's log has the details under this job's id."
-
-
-def _leave() -> None:
-    log.warning("the current job did not end in time; another worker will take it over when its lease has expired")
-    os._exit(0)
 
 
 def _attempt(claim: Claim) -> str:

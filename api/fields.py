@@ -63,6 +63,9 @@ Filters = Annotated[
 ]
 """A filter, as parsed. A PlainValidator would publish the classes of the tree in the OpenAPI document."""
 
+UnparsedFilters = Annotated[dict[str, Any], Field(max_length=MAX_CONDITIONS), AfterValidator(as_json)]
+"""The same as it was sent, for a job, which parses it when it runs."""
+
 UtcTime = Annotated[AwareDatetime, AfterValidator(storable)]
 """A time with its zone, converted to UTC, refused where it could not be stored."""
 

@@ -119,9 +119,9 @@ def merged(problems: Mapping[int, Schema], others: Mapping[int | str, Schema]) -
     return answers
 
 
-def with_headers(*names: str) -> dict[int | str, Schema]:
-    """For the *responses* of a route that answers 200 with these."""
-    return {200: {"headers": _references(names)}}
+def with_headers(*names: str, status: int = 200) -> dict[int | str, Schema]:
+    """For the *responses* of a route that answers *status* with these."""
+    return {status: {"headers": _references(names)}}
 
 
 def complete(document: Schema) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from bench.corpus import TENANT, Writer, scratch
 from bench.server import KeepAliveClient, client, running, served
 from runtime.parts import Runtime
-from services.ingest.ingesting import TEXTS_PER_STEP
+from services.index.pacing import MOST_TEXTS
 
 NAMESPACE = "ingested"
 DOCS_PER_REQUEST = 1000
@@ -75,8 +75,8 @@ def _bare_rate(runtime: Runtime, texts: Sequence[str]) -> float:
     sample = texts[:FLOOR_TEXTS]
     embedder.embed_documents(sample[:16])
     start = time.perf_counter()
-    for first in range(0, len(sample), TEXTS_PER_STEP):
-        embedder.embed_documents(sample[first : first + TEXTS_PER_STEP])
+    for first in range(0, len(sample), MOST_TEXTS):
+        embedder.embed_documents(sample[first : first + MOST_TEXTS])
     return len(sample) / (time.perf_counter() - start)
 
 

@@ -13,7 +13,7 @@ from job_queue import FINISHED
 from runtime.parts import Runtime
 from services.index.verifying import Verdict
 from services.ingest.jobs import JobInfo
-from services.operations.diagnosing import NO_WORKER
+from services.operations.workers import NO_WORKER
 
 POLL_SECONDS = 0.5
 
@@ -120,7 +120,7 @@ def _wait(runtime: Runtime, job_id: str) -> JobInfo:
             show(job.progress)
             if job.status in FINISHED:
                 return job
-            if job.status == JobStatus.PENDING and not has_warned and not runtime.operations.diagnosing.has_worker():
+            if job.status == JobStatus.PENDING and not has_warned and not runtime.operations.workers.is_any_alive():
                 typer.echo(NO_WORKER, err=True)
                 has_warned = True
             time.sleep(POLL_SECONDS)

@@ -127,7 +127,11 @@ BODIES = Section(
 NAMES = Section(
     "Names and lists",
     (
-        Bound("`tenant_id`, `namespace`, `embedding_version`, `new_embedding_version`", "max_name_chars", "422"),
+        Bound(
+            "`tenant_id`, `namespace`, `whole_namespace`, `embedding_version`, `new_embedding_version`",
+            "max_name_chars",
+            "422",
+        ),
         Bound("`doc_id`", "max_doc_id_chars", "422"),
         Bound("A new name or `doc_id`, in UTF-8", MAX_NAME_BYTES, "422", "bytes"),
         Bound("`title`", _largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),
@@ -245,6 +249,7 @@ JOBS = Section(
         Bound("Attempts of a job", "job_max_attempts", "The job fails"),
         Bound("Pause before the second attempt", "job_retry_seconds", "Doubles with each attempt"),
         Bound("The same before the last one", LONGEST_PAUSE_SECONDS, "Does not grow further", _SECONDS),
+        Bound("Time that jobs wait while no worker is seen", "worker_silence_seconds", "Health fails; 0: it does not"),
         Bound("Time before a job yields between steps", "worker_slice_seconds", "Other tenants' jobs go first"),
         Bound("Time for the current job of a stopping worker", "worker_stop_seconds", "Its lease expires"),
         Bound("`errors`, and documents with `warnings`, in a job's result", MAX_ERRORS_REPORTED, "Not listed"),

@@ -15,6 +15,7 @@ from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
 from services.ingest.browsing import BrowsingService
 from services.ingest.cutting import draft
+from services.ingest.deleting import DeletingService
 from services.ingest.documents import DocumentService
 from services.ingest.drafts import DraftMaker, Limits
 from services.ingest.extracting import ExtractingService
@@ -24,6 +25,7 @@ from services.ingest.jobs import JobService
 from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.preparing import Preparing
 from services.ingest.previewing import FilePreviewer, PreviewService
+from services.ingest.retrying import RetryingService
 from services.ingest.uploading import UploadService
 from settings import Settings
 
@@ -51,6 +53,8 @@ def open_ingest(
         fetching=FetchService(uploads, _fetcher(settings)),
         ingesting=IngestingService(database, embedding, publisher, extracting),
         jobs=JobService(database, queue, embedding, publisher),
+        retrying=RetryingService(database, queue, publisher),
+        deleting=DeletingService(database, queue, publisher),
     )
 
 

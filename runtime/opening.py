@@ -55,6 +55,7 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             documents=ingest.documents,
             blobs=ingest.blobs,
             extractor=ingest.extractor,
+            silence_seconds=settings.worker_silence_seconds,
         )
         evaluation = EvaluatingService(database, search.searching, search.limits)
         yield Runtime(settings, database, queue, index, ingest, search, answers, accounts, evaluation, operations)

@@ -15,6 +15,7 @@ from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.observing import ObservingService
 from services.operations.script_check import ScriptCheck
+from services.operations.workers import WorkerService
 
 
 def open_operations(
@@ -26,11 +27,13 @@ def open_operations(
     documents: DocumentService,
     blobs: BlobStore,
     extractor: Extractor,
+    silence_seconds: float,
 ) -> Operations:
-    scripts = ScriptCheck(database, embedding)
+    workers, scripts = WorkerService(database, silence_seconds), ScriptCheck(database, embedding)
     return Operations(
         idempotency=IdempotencyService(database),
         folders=FileIngestingService(documents, extractor),
-        observing=ObservingService(database, vectors, queue, embedding, scripts),
-        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor, scripts),
+        workers=workers,
+        observing=ObservingService(database, vectors, workers, embedding, scripts),
+        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor, scripts, workers),
     )

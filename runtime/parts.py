@@ -24,17 +24,20 @@ from services.index.publishing import Publisher
 from services.index.verifying import VerifyingService
 from services.index.versions import VersionService
 from services.ingest.browsing import BrowsingService
+from services.ingest.deleting import DeletingService
 from services.ingest.documents import DocumentService
 from services.ingest.fetching import FetchService
 from services.ingest.ingesting import IngestingService
 from services.ingest.jobs import JobService
 from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.previewing import PreviewService
+from services.ingest.retrying import RetryingService
 from services.ingest.uploading import UploadService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.observing import ObservingService
+from services.operations.workers import WorkerService
 from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
 from services.search.reranking import RerankingService
@@ -65,6 +68,8 @@ class Ingest:
     fetching: FetchService
     ingesting: IngestingService
     jobs: JobService
+    retrying: RetryingService
+    deleting: DeletingService
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class Accounts:
 class Operations:
     idempotency: IdempotencyService
     folders: FileIngestingService
+    workers: WorkerService
     observing: ObservingService
     diagnosing: DiagnosingService
 

@@ -11,13 +11,13 @@ from pydantic import Field
 
 from api.access import needs
 from api.dependencies import After, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
-from api.fields import RequestBody, Vector
+from api.fields import RequestBody, UnparsedFilters, Vector
 from api.limits import MAX_CHUNKS
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
-from api.strings import DocName, DocText, JsonObject, Line, Title, Word
+from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
 from api.v1.common import ChunkingIn, Out, Page, PlaceIn, UpsertOut
-from domain import Scope
+from domain import JobStatus, Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from services.ingest.drafts import NewDoc, OwnChunk
 from services.ingest.own_chunks import unit_vector
@@ -70,11 +70,31 @@ class BatchIn(RequestBody):
     async_mode: bool = Field(False, description="Answer at once; a worker embeds and publishes later")
 
 
+class DeletionIn(PlaceIn):
+    """Either filters or whole_namespace."""
+
+    filters: UnparsedFilters | None = Field(
+        None,
+        description="Conditions on fields and metadata of documents, as in searches",
+        examples=[{"year": {"$lt": 2000}}],
+    )
+    whole_namespace: Name | None = Field(
+        None, description="The namespace's name once more: all of its documents are deleted"
+    )
+
+
 class DeleteOut(Out):
     deleted: bool
     doc_id: str
     chunks_deleted: int
     job_id: str
+
+
+class JobStartedOut(Out):
+    """The job that does what was asked for."""
+
+    job_id: str
+    status: str
 
 
 class WarningOut(Out):
@@ -202,6 +222,30 @@ def get_document(
     document = runtime.ingest.browsing.get(tenant_id, namespace, doc_id)
     response.headers["ETag"] = f'"{document.doc_hash}"'
     return DocOut.model_validate(document)
+
+
+@router.post("/delete", status_code=202, responses=with_headers("Location", status=202))
+@needs(Scope.INGEST)
+@raises(NotFound)
+def delete_documents(body: DeletionIn, runtime: InRuntime, response: Response) -> JobStartedOut:
+    """Delete the documents that a filter matches, or all of a namespace, as a job. What is accepted later stays."""
+    job_id = runtime.ingest.deleting.accept(
+        body.tenant_id, body.namespace, filters=body.filters, whole_namespace=body.whole_namespace
+    )
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    return JobStartedOut(job_id=job_id, status=JobStatus.PENDING)
+
+
+@router.post("/{doc_id:path}/retry", responses=with_headers("Location"))
+@needs(Scope.INGEST)
+@raises(NotFound, Conflict)
+def retry_document(
+    doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, response: Response
+) -> JobStartedOut:
+    """Try a failed document again with the text or file that was sent."""
+    job_id = runtime.ingest.retrying.retry_document(tenant_id, namespace, doc_id)
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    return JobStartedOut(job_id=job_id, status=JobStatus.PENDING)
 
 
 @router.delete("/{doc_id:path}", responses=with_headers("Location"))

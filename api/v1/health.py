@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 
 from fastapi import APIRouter, Response
 
@@ -26,8 +27,22 @@ class BuildInfo(Out):
     index_dir: str
 
 
+class WorkerOut(Out):
+    """A worker that has not signed off. doing is the type of its job, null while it waits for one."""
+
+    name: str
+    host: str | None
+    pid: int | None
+    version: str | None
+    doing: str | None
+    started_at: datetime
+    seen_at: datetime
+
+
 class HealthOut(Out):
     """model is loading, ready or failed. problems say what is wrong and what to do, warnings what works badly.
+
+    workers_ok is false if jobs have waited for WORKER_SILENCE_SECONDS and no worker was seen in that time.
 
     logs_dropped counts records of the query log that this process had to drop.
     """
@@ -36,9 +51,11 @@ class HealthOut(Out):
     db_ok: bool
     index_store_ok: bool
     jobqueue_ok: bool
+    workers_ok: bool
     model: str
     problems: list[str]
     warnings: list[str]
+    workers: list[WorkerOut]
     logs_dropped: int
     build_info: BuildInfo
 

@@ -45,7 +45,8 @@ class Extractor:
     def extract(
         self, path: Path, filename: str, *, declared: str = "", check: Callable[[], None] = lambda: None
     ) -> ExtractedText:
-        """The text of the file at *path*. *check* is called every half second and may raise to stop the work.
+        """The text of the file at *path*. *check* is called every half second, and may take its time: the child works
+        on meanwhile. It may raise to stop the work.
 
         Raises Unreadable, with a message for the sender of the file.
         """
@@ -102,11 +103,12 @@ class Extractor:
     def _wait(self, process: subprocess.Popen[bytes], check: Callable[[], None]) -> int:
         deadline = time.monotonic() + self.limits.wall_seconds
         try:
-            while time.monotonic() < deadline:
+            while True:
                 with suppress(subprocess.TimeoutExpired):
                     return process.wait(_POLL_SECONDS)
+                if time.monotonic() >= deadline:
+                    raise Unreadable(f"Reading it took longer than {self.limits.wall_seconds:.0f} s (EXTRACT_SECONDS).")
                 check()
-            raise Unreadable(f"Reading it took longer than {self.limits.wall_seconds:.0f} s (EXTRACT_SECONDS).")
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -11,17 +11,16 @@ from database.engine import Database
 from domain import BuildResult, Json, Partition
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
-from job_lease import Lease
+from job_lease import Estimate, Lease
 from models import Chunk, EmbeddingVersion, Project
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
+from services.index.pacing import Pace
 from services.index.publishing import Publisher
 from snapshot import chunks_without_vector
 from text.enrich import embedded_text
 
 log = logging.getLogger(__name__)
-
-TEXTS_PER_STEP = 128
 
 
 @dataclass(frozen=True)
@@ -92,18 +91,21 @@ class IndexingService:
         missing = chunks_without_vector(_key(project, version))
         with self.database.read() as session:
             remaining = session.scalar(select(func.count()).select_from(missing.subquery())) or 0
-        last_id, done = -1, max(project.live_chunks - remaining, 0)
+        last_id, done, pace = -1, max(project.live_chunks - remaining, 0), Pace()
         while True:
             with self.database.read() as session:
                 query = missing.where(Chunk.faiss_id > last_id)
-                rows = session.execute(query.order_by(Chunk.faiss_id).limit(TEXTS_PER_STEP)).all()
+                rows = session.execute(query.order_by(Chunk.faiss_id).limit(pace.texts_per_step)).all()
             if not rows:
                 return embedded
             texts = {row.embed_hash: embedded_text(row.text, row.header) for row in rows}
-            vectors = self.embedding.embed(version, texts)
+            with pace.measured(len(texts)):
+                vectors = self.embedding.embed(version, texts)
             last_id, done, embedded = rows[-1].faiss_id, done + len(rows), embedded + len(vectors)
             progress = min(95, 95 * done // max(project.live_chunks, 1))
-            with lease.step(progress, {"chunks_embedded": embedded}) as session:
+            left = pace.seconds_left(max(project.live_chunks - done, 0))
+            estimate = Estimate(done, max(project.live_chunks, done), left)
+            with lease.step(progress, {"chunks_embedded": embedded}, estimate) as session:
                 self.embedding.store(session, project.team_id, version, vectors)
                 count_ingest(session, project, embedded=len(vectors))
             lease.give_way()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from database.batching import batched
 from domain import ChunkContent, Partition
@@ -24,6 +24,8 @@ from snapshot import chunk_contents
 REBUILD = "rebuild_index"
 DOCS_PER_QUERY = 128
 IDS_PER_QUERY = 1000
+KEY = ("team_id", "project_id", "doc_id", "revision")
+_NEVER_LIVE = (RevisionStatus.PENDING, RevisionStatus.FAILED, RevisionStatus.CANCELLED)
 _NO_SYNC: dict[str, Any] = {"synchronize_session": False}
 
 
@@ -86,11 +88,12 @@ class Publisher:
             revision.status, revision.published_seq, revision.published_at = RevisionStatus.LIVE, project.seq, now
         self._count_changes(session, project, retired + len(chunks))
 
-    def withdraw(self, session: Session, project: Project, doc: Doc) -> int:
-        """Hide the doc from every search. Returns how many chunks it had."""
-        retired = self._retire(session, project, [doc])
-        project.live_docs -= 1 if doc.live_revision is not None else 0
-        doc.live_revision = None
+    def withdraw(self, session: Session, project: Project, docs: Sequence[Doc]) -> int:
+        """Hide the docs from every search. Returns how many chunks they had."""
+        retired = self._retire(session, project, docs)
+        project.live_docs -= sum(doc.live_revision is not None for doc in docs)
+        for doc in docs:
+            doc.live_revision = None
         self._count_changes(session, project, retired)
         return retired
 
@@ -180,22 +183,19 @@ def request_rebuild(queue: JobQueue, session: Session, project: Project) -> str:
     return queue.create_job(session, REBUILD, {}, project=project, dedupe_key=REBUILD)
 
 
-def drop_pending(session: Session, project: Project, doc_ids: Sequence[str], status: RevisionStatus) -> None:
-    """Drop the pending revisions of the docs, since newer ones or a deletion replace them."""
-    is_pending = and_(
-        Revision.team_id == project.team_id,
-        Revision.project_id == project.id,
-        Revision.doc_id.in_(doc_ids),
-        Revision.status == RevisionStatus.PENDING,
-    )
-    for revision in session.scalars(select(Revision).where(is_pending)):
-        drop(session, revision, status)
-
-
-def drop(session: Session, revision: Revision, status: RevisionStatus, error: str | None = None) -> None:
-    """End a revision that was never live: delete its chunks and record status and error."""
-    revision.status, revision.error = status, error
-    session.execute(delete(Chunk).where(chunks_of(revision), Chunk.live_seq.is_(None)), execution_options=_NO_SYNC)
+def supersede(session: Session, project: Project, doc_ids: Sequence[str]) -> None:
+    """Drop what of the docs was never live, since newer revisions or a deletion replace it: pending revisions, and the
+    chunks of failed ones.
+    """
+    for batch in batched(doc_ids, DOCS_PER_QUERY):
+        is_newest = and_(*(getattr(Doc, name) == getattr(Revision, name) for name in KEY))
+        query = select(Revision).join(Doc, is_newest).options(defer(Revision.text))
+        query = query.where(_in_project(Doc, project), Doc.doc_id.in_(batch), Revision.status.in_(_NEVER_LIVE))
+        for revision in session.scalars(query):
+            if revision.status == RevisionStatus.PENDING:
+                revision.status = RevisionStatus.SUPERSEDED
+            is_waiting = and_(chunks_of(revision), Chunk.live_seq.is_(None))
+            session.execute(delete(Chunk).where(is_waiting), execution_options=_NO_SYNC)
 
 
 def chunks_of(revision: Revision) -> ColumnElement[bool]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from domain import Span
-from engines.embedders.base import Embedder
 from errors import Invalid
-from services.ingest.drafts import Draft, NewDoc, recipe_of
+from services.ingest.drafts import Draft, NewDoc, TokenCounter, recipe_of
 from services.ingest.own_chunks import key_of, spans_of
 from text.chunkers import chunk
 from text.enrich import LONGEST_HEADER, embedded_text, header
 from text.extract.base import Caveat
 
 
-def draft(doc: NewDoc, model: Embedder | None, *, chunk_tokens: int, max_chunks: int) -> Draft:
+def draft(doc: NewDoc, model: TokenCounter | None, *, chunk_tokens: int, max_chunks: int) -> Draft:
     """Cuts the document into chunks. A file is not cut here: a worker extracts its text first.
 
     *model* will embed the chunks; with None their vectors are external, and their tokens are not counted. Raises
@@ -33,7 +32,7 @@ def draft(doc: NewDoc, model: Embedder | None, *, chunk_tokens: int, max_chunks:
     return Draft(doc, doc.content_hash, recipe, tuple(spans), tuple(headers), keys, warnings)
 
 
-def _spans(doc: NewDoc, chunk_tokens: int, model: Embedder | None) -> list[Span]:
+def _spans(doc: NewDoc, chunk_tokens: int, model: TokenCounter | None) -> list[Span]:
     if doc.chunks or model is None:
         return spans_of(doc.chunks, count_tokens=model.count_tokens if model is not None else None)
     return chunk(
@@ -55,7 +54,7 @@ def _check_count(doc: NewDoc, count: int, max_chunks: int) -> None:
         )
 
 
-def _header(doc: NewDoc, section: tuple[str, ...], model: Embedder | None, *, text_tokens: int = 0) -> str:
+def _header(doc: NewDoc, section: tuple[str, ...], model: TokenCounter | None, *, text_tokens: int = 0) -> str:
     """Returns a header that leaves the model room for the *text_tokens* tokens of the chunk behind it."""
     if model is None or not doc.enrich_context:
         return ""
@@ -63,7 +62,7 @@ def _header(doc: NewDoc, section: tuple[str, ...], model: Embedder | None, *, te
     return header(doc.heading, section, count_tokens=model.count_tokens, max_tokens=max(room, 0))
 
 
-def _check_tokens(doc: NewDoc, spans: Sequence[Span], texts: Sequence[str], model: Embedder) -> tuple[Caveat, ...]:
+def _check_tokens(doc: NewDoc, spans: Sequence[Span], texts: Sequence[str], model: TokenCounter) -> tuple[Caveat, ...]:
     """Returns a warning if chunks are too long for the model. Raises Invalid if the sender cut them."""
     limit = model.max_tokens
     candidates = [index for index, span in enumerate(spans) if span.token_count + LONGEST_HEADER > limit]

@@ -19,7 +19,7 @@ from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatu
 from services.index import namespaces
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
-from services.index.publishing import Publisher, drop_pending
+from services.index.publishing import Publisher, supersede
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
 from services.ingest.pending_blobs import attach
 from services.ingest.planning import WritePlan, check_hash
@@ -71,8 +71,8 @@ class DocumentService:
             project, _ = self.publisher.next_numbers(session, project)
             current = require_doc(session, project, doc_id)
             check_hash(doc_id, current.revision, expected_hash)
-            drop_pending(session, project, [doc_id], RevisionStatus.SUPERSEDED)
-            retired = self.publisher.withdraw(session, project, current.doc)
+            supersede(session, project, [doc_id])
+            retired = self.publisher.withdraw(session, project, [current.doc])
             current.doc.revision += 1
             current.doc.deleted_at = current.doc.updated_at = utc_now()
             return Deletion(retired, self.publisher.request_rebuild(session, project))
@@ -150,6 +150,7 @@ class DocumentService:
             if doc.revision != new_doc.base_revision or doc.deleted_at is not None:
                 raise Overtaken
             describe(revision, new_doc)
+            revision.accepted_seq = project.seq
             doc.updated_at = utc_now()
             if revision.status == RevisionStatus.LIVE:
                 revision.published_seq, revision.published_at = project.seq, doc.updated_at
@@ -190,10 +191,10 @@ def _rows(
     live_seq: int | None = None,
     job_id: str | None = None,
 ) -> _Rows:
-    """Returns the rows of the new revisions. Drops pending revisions of the same documents."""
+    """Returns the rows of the new revisions. Drops what of the same documents was never live."""
     new, rows = plan.changes.new, _Rows()
     doc_ids = [doc.doc_id for doc in new]
-    drop_pending(session, project, doc_ids, RevisionStatus.SUPERSEDED)
+    supersede(session, project, doc_ids)
     existing = docs_by_id(session, project, doc_ids)
     for new_doc, draft in zip(new, plan.drafts, strict=True):
         doc = _next_doc(project, new_doc, existing.get(new_doc.doc_id))

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from domain import Json, RawFile, Span
-from engines.embedders.base import Embedder
 from errors import Invalid, Unreadable
 from text.chunkers.base import CHUNKING
 from text.enrich import embedded_text
@@ -152,11 +152,20 @@ class UpsertResult:
         )
 
 
-DraftMaker = Callable[[NewDoc, Embedder | None], Draft]
-"""Cuts a document into chunks for the embedder; with None their vectors are external. Raises Invalid."""
+class TokenCounter(Protocol):
+    """The part of an embedder that cutting needs."""
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    def count_tokens(self, text: str) -> int: ...
 
 
-def draft_of_file(doc: NewDoc, extracted: ExtractedText, model: Embedder, make_draft: DraftMaker) -> Draft:
+DraftMaker = Callable[[NewDoc, TokenCounter | None], Draft]
+"""Cuts a document into chunks for the model; with None their vectors are external. Raises Invalid."""
+
+
+def draft_of_file(doc: NewDoc, extracted: ExtractedText, model: TokenCounter, make_draft: DraftMaker) -> Draft:
     """Cuts the extracted text of a file. The sender's options take precedence over what fits the file.
 
     *warnings* are those of the extraction and of the cutting. Raises Unreadable, with a message for the sender.

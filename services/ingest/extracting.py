@@ -16,15 +16,32 @@ from sqlalchemy.orm import Session
 from database.engine import Database
 from domain import Json
 from engines.blobs.base import BlobStore
+from engines.embedders.base import Embedder
 from engines.extraction.extractor import Extractor
 from errors import Overtaken
 from job_lease import Lease
 from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
-from services.ingest.drafts import Draft, DraftMaker, NewDoc, draft_of_file
+from services.ingest.drafts import Draft, DraftMaker, NewDoc, TokenCounter, draft_of_file
 from services.ingest.rows import chunk_rows
 from text.extract.base import ExtractedText
+
+
+@dataclass(frozen=True, slots=True)
+class _HostingCounter:
+    """Counts tokens, and between two counts lets other tenants' jobs run: cutting a book is a minute's work."""
+
+    embedder: Embedder
+    lease: Lease
+
+    @property
+    def max_tokens(self) -> int:
+        return self.embedder.max_tokens
+
+    def count_tokens(self, text: str) -> int:
+        self.lease.host_guests()
+        return self.embedder.count_tokens(text)
 
 
 @dataclass(frozen=True)
@@ -47,7 +64,8 @@ class ExtractingService:
             project = session.get_one(Project, (pending.team_id, pending.project_id))
             file = session.get_one(File, _key(pending))
         extracted = self._read(lease, pending, file)
-        draft = self._cut(pending, file, extracted, project)
+        model = _HostingCounter(self.embedding.embedder(project.embedding_version), lease)
+        draft = self._cut(pending, file, extracted, model)
         with suppress(Overtaken), lease.step(progress, result) as session:
             self._write(session, project, pending, draft)
 
@@ -60,10 +78,10 @@ class ExtractingService:
                     copy.write(piece)
                     lease.check()
             return self.extractor.extract(
-                path, file.filename, declared=file.read_options["declared"], check=lease.check
+                path, file.filename, declared=file.read_options["declared"], check=lease.host_guests
             )
 
-    def _cut(self, pending: Revision, file: File, extracted: ExtractedText, project: Project) -> Draft:
+    def _cut(self, pending: Revision, file: File, extracted: ExtractedText, model: TokenCounter) -> Draft:
         options = file.read_options
         doc = NewDoc(
             tenant_id="",
@@ -76,7 +94,7 @@ class ExtractingService:
             chunk_overlap=options["chunk_overlap"],
             enrich_context=options["enrich_context"],
         )
-        return draft_of_file(doc, extracted, self.embedding.embedder(project.embedding_version), self.draft)
+        return draft_of_file(doc, extracted, model, self.draft)
 
     def _write(self, session: Session, project: Project, pending: Revision, draft: Draft) -> None:
         current, first_id = self.publisher.next_numbers(session, project, chunks=len(draft.spans), publications=0)

@@ -7,17 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.orm import Session, defer
 
 from database.engine import Database
 from domain import Json
 from errors import EmbeddingRefused, ServiceError, Unreadable
-from job_lease import Claim, Lease
+from job_lease import Claim, Estimate, Lease
 from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
-from services.index.publishing import Publisher, chunks_of, drop
+from services.index.pacing import Pace
+from services.index.publishing import Publisher, chunks_of
 from services.ingest.extracting import ExtractingService
 from services.ingest.rows import docs_by_id
 from snapshot import has_vector
@@ -25,8 +26,28 @@ from text.enrich import embedded_text
 
 log = logging.getLogger(__name__)
 
-TEXTS_PER_STEP = 128
 MAX_ERRORS_REPORTED = 100
+RETRYABLE = (RevisionStatus.FAILED, RevisionStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """*chunks_total* is None while files of the job have not been read."""
+
+    share_of_docs: float
+    chunks_done: int
+    chunks_total: int | None
+
+    @property
+    def percent(self) -> int:
+        share = self.chunks_done / self.chunks_total if self.chunks_total else self.share_of_docs
+        return min(int(100 * share), 99)
+
+    def estimate(self, pace: Pace) -> Estimate:
+        left = None
+        if self.chunks_total is not None:
+            left = pace.seconds_left(max(self.chunks_total - self.chunks_done, 0))
+        return Estimate(self.chunks_done, self.chunks_total, left)
 
 
 @dataclass(frozen=True)
@@ -39,32 +60,34 @@ class IngestingService:
     def ingest(self, lease: Lease) -> Json:
         """Extract, embed and publish every revision of the job. Returns the job's result.
 
-        A step extracts one raw file, or embeds at most TEXTS_PER_STEP texts and commits them with the documents that
-        they complete. So a worker that dies loses one step, and the next attempt continues after the last commit.
+        A step extracts one raw file, or embeds as many texts as take a few seconds and commits them with the documents
+        that they complete. So a worker that dies loses one step, and the next attempt continues after the last commit.
         """
         counts: Counter[str] = Counter(lease.claim.result.get("counts", {}))
-        pending = self._next_docs(lease.claim)
+        pace = Pace()
+        pending = self._next_docs(lease.claim, pace)
         while pending:
             lease.check()
             if _is_unextracted(pending[0]):
                 self._read_file(lease, pending[0], counts)
             else:
-                self._embed(lease, pending, counts)
-            pending = self._next_docs(lease.claim)
+                self._embed(lease, pending, counts, pace)
+            pending = self._next_docs(lease.claim, pace)
             if pending:
                 lease.give_way()
         return self._result(lease.claim, counts)
 
-    def _next_docs(self, claim: Claim) -> list[Revision]:
+    def _next_docs(self, claim: Claim, pace: Pace) -> list[Revision]:
         """Returns the next revisions that fit a step; a large one or an unextracted file is a step of its own."""
+        most = pace.texts_per_step
         with self.database.read() as session:
             query = select(Revision).where(Revision.job_id == claim.job_id, Revision.status == RevisionStatus.PENDING)
             query = query.order_by(Revision.team_id, Revision.project_id, Revision.doc_id).options(defer(Revision.text))
             chosen: list[Revision] = []
             total = 0
-            for revision in session.scalars(query.limit(TEXTS_PER_STEP)):
+            for revision in session.scalars(query.limit(most)):
                 is_same_project = not chosen or _project_key(revision) == _project_key(chosen[0])
-                is_too_much = total + revision.chunk_count > TEXTS_PER_STEP or _is_unextracted(revision)
+                is_too_much = total + revision.chunk_count > most or _is_unextracted(revision)
                 if chosen and (not is_same_project or is_too_much):
                     break
                 chosen.append(revision)
@@ -75,34 +98,38 @@ class IngestingService:
 
     def _read_file(self, lease: Lease, pending: Revision, counts: Counter[str]) -> None:
         """A file that cannot be read fails its own document only."""
-        progress, result = self._progress(lease.claim), {"counts": dict(counts)}
+        progress, result = self._course(lease.claim).percent, {"counts": dict(counts)}
         try:
             self.extracting.extract(lease, pending, progress=progress, result=result)
         except Unreadable as error:
             self._fail(lease, pending, counts, error)
 
-    def _embed(self, lease: Lease, pending: Sequence[Revision], counts: Counter[str]) -> None:
+    def _embed(self, lease: Lease, pending: Sequence[Revision], counts: Counter[str], pace: Pace) -> None:
         """Embed the documents' missing vectors step by step, and publish the documents in the last step.
 
         Stops early if a document was changed meanwhile: the next call starts over from the current state.
         """
         project = self._project(pending[0])
-        missing = self._missing(project, pending)
-        for start in range(0, max(len(missing), 1), TEXTS_PER_STEP):
-            if start:
+        missing, start, is_first = self._missing(project, pending), 0, True
+        while is_first or start < len(missing):
+            if not is_first:
                 lease.give_way()
-            step = dict(missing[start : start + TEXTS_PER_STEP])
-            remaining = len(missing) - start - len(step)
+            is_first = False
+            step = dict(missing[start : start + pace.texts_per_step])
+            start += len(step)
+            remaining = len(missing) - start
             with self.database.read() as session:
                 texts = _texts(session, project, list(step.values()))
             if texts.keys() != step.keys():
                 return None
             try:
-                vectors = self.embedding.embed(project.embedding_version, texts)
+                with pace.measured(len(step)):
+                    vectors = self.embedding.embed(project.embedding_version, texts)
             except EmbeddingRefused as error:
                 return self._isolate_refused(lease, pending, counts, error)
             counts["chunks_embedded"] += len(step)
-            with lease.step(self._progress(lease.claim, pending, remaining), {"counts": dict(counts)}) as session:
+            course = self._course(lease.claim, pending, remaining)
+            with lease.step(course.percent, {"counts": dict(counts)}, course.estimate(pace)) as session:
                 self.embedding.store(session, project.team_id, project.embedding_version, vectors)
                 published = 0 if remaining else self._publish(session, project, pending)
                 count_ingest(session, project, chunks=published, embedded=len(step))
@@ -148,27 +175,36 @@ class IngestingService:
         """Embed the documents one by one, so that a refused text fails its own document only."""
         if len(pending) > 1:
             for revision in pending:
-                self._embed(lease, [revision], counts)
+                self._embed(lease, [revision], counts, Pace())
             return
         self._fail(lease, pending[0], counts, error)
 
     def _fail(self, lease: Lease, pending: Revision, counts: Counter[str], error: ServiceError) -> None:
-        with lease.step(self._progress(lease.claim), {"counts": dict(counts)}) as session:
+        with lease.step(self._course(lease.claim).percent, {"counts": dict(counts)}) as session:
             revision = session.get_one(Revision, _key(pending), options=[defer(Revision.text)])
             if revision.status == RevisionStatus.PENDING:
-                _drop(session, revision, RevisionStatus.FAILED, str(error))
+                _fail(session, revision, RevisionStatus.FAILED, str(error))
 
     def _project(self, revision: Revision) -> Project:
         with self.database.read() as session:
             return session.get_one(Project, (revision.team_id, revision.project_id))
 
-    def _progress(self, claim: Claim, embedding: Sequence[Revision] = (), remaining: int = 0) -> int:
-        """Returns the percentage of documents done. Those in *embedding* still lack *remaining* vectors."""
-        by_status = self._count(claim)
-        total = sum(by_status.values()) or 1
-        chunks = sum(revision.chunk_count for revision in embedding) or 1
-        done = total - by_status[RevisionStatus.PENDING] + len(embedding) * (chunks - remaining) / chunks
-        return min(int(100 * done / total), 99)
+    def _course(self, claim: Claim, embedding: Sequence[Revision] = (), remaining: int = 0) -> _Course:
+        """Where the job stands. The documents in *embedding* still lack *remaining* vectors."""
+        chunks, docs, unread = Counter[str](), Counter[str](), 0
+        with self.database.read() as session:
+            is_unread = case((and_(Revision.blob_uri.is_not(None), Revision.chunk_count == 0), 1), else_=0)
+            columns = (Revision.status, func.count(), func.sum(Revision.chunk_count), func.sum(is_unread))
+            of_job = select(*columns).where(Revision.job_id == claim.job_id)
+            for status, count, size, files in session.execute(of_job.group_by(Revision.status)):
+                docs[status], chunks[status] = count, size
+                unread += files if status == RevisionStatus.PENDING else 0
+        own = sum(revision.chunk_count for revision in embedding)
+        done = chunks[RevisionStatus.LIVE] + chunks[RevisionStatus.RETIRED] + own - remaining
+        total = chunks[RevisionStatus.LIVE] + chunks[RevisionStatus.RETIRED] + chunks[RevisionStatus.PENDING]
+        embedded_docs = len(embedding) * (own - remaining) / (own or 1)
+        docs_done = sum(docs.values()) - docs[RevisionStatus.PENDING] + embedded_docs
+        return _Course(docs_done / (sum(docs.values()) or 1), done, None if unread else total)
 
     def _count(self, claim: Claim) -> Counter[str]:
         with self.database.read() as session:
@@ -205,16 +241,19 @@ class IngestingService:
         }
 
 
-def abandon(session: Session, job_id: str, error: str, status: RevisionStatus) -> None:
-    """Drop the job's pending revisions; their docs get *error*."""
+def abandon(session: Session, job_id: str, error: str, status: RevisionStatus) -> int:
+    """End the job's pending revisions; their docs get *error*. Returns how many documents of the job failed in all."""
     query = select(Revision).where(Revision.job_id == job_id, Revision.status == RevisionStatus.PENDING)
     for revision in session.scalars(query.options(defer(Revision.text))):
-        _drop(session, revision, status, error)
+        _fail(session, revision, status, error)
+    session.flush()
+    of_job = select(func.count()).where(Revision.job_id == job_id, Revision.status.in_(RETRYABLE))
+    return session.scalars(of_job).one()
 
 
-def _drop(session: Session, revision: Revision, status: RevisionStatus, error: str) -> None:
-    """Drop the revision and mark its doc as failed. The previous revision, if any, stays live."""
-    drop(session, revision, status, error)
+def _fail(session: Session, revision: Revision, status: RevisionStatus, error: str) -> None:
+    """Mark the revision and its doc as failed. Its chunks stay, for a retry, and so does the previous revision."""
+    revision.status, revision.error = status, error
     doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id), with_for_update=True)
     if doc.revision == revision.revision:
         doc.status, doc.error, doc.updated_at = DocStatus.FAILED, error, utc_now()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
 from database.engine import Database
 from database.repeating import repeatable
-from domain import ANYONE, JobStatus, Json, Principal, Scope
+from domain import ANYONE, JobStatus, Json, ListedStatus, Principal, Scope
 from errors import Forbidden, Invalid
 from job_lease import Claim
-from job_queue import JobQueue
+from job_queue import FINISHED, JobQueue
 from models import Job, Project, RevisionStatus, Team
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
@@ -23,12 +26,21 @@ MAX_VERSIONS_LISTED = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobInfo:
-    """*result* is what was done, document by document where some failed; *error* why the job or its last try failed."""
+    """*result* is what was done, document by document where some failed; *error* why the job or its last try failed.
+
+    *outcome* is None until the job has ended. *seconds_left* is an estimate of the work that is left; None: unknown.
+    """
 
     job_id: str
     type: str
     status: JobStatus
+    outcome: ListedStatus | None
     progress: int
+    chunks_done: int | None
+    chunks_total: int | None
+    seconds_left: int | None
+    failed_documents: int
+    retried_as: str | None
     error: str | None
     created_at: datetime
     updated_at: datetime
@@ -56,7 +68,7 @@ class JobService:
         *,
         limit: int,
         after: str | None = None,
-        status: JobStatus | None = None,
+        status: ListedStatus | None = None,
         type: str | None = None,
         tenant_id: str | None = None,
         namespace: str | None = None,
@@ -118,14 +130,45 @@ class JobService:
         with self.database.write() as session:
             job = self.queue.cancel(session, job_id, tenant_id=tenant_id)
             if job.status == JobStatus.CANCELLED:
-                abandon(session, job_id, "Its job was cancelled.", RevisionStatus.CANCELLED)
+                job.failed_docs = abandon(session, job_id, "Its job was cancelled.", RevisionStatus.CANCELLED)
             return job
+
+    def complete(self, claim: Claim, result: Json) -> JobStatus:
+        """End a job that did all that it could: it failed if documents failed and none was published."""
+        failed = int(result.get("failed", 0))
+        has_failed = failed > 0 and not result.get("published")
+        status = JobStatus.FAILED if has_failed else JobStatus.COMPLETED
+        error = _none_published(failed, result["errors"][0]) if has_failed else None
+        with self.queue.finish(claim, status, result=result, error=error) as session:
+            _count_failed(session, claim, failed)
+        return status
 
     def end(self, claim: Claim, status: JobStatus, error: str) -> None:
         """End a job without success, and fail its pending documents in the same commit."""
         revision_status = RevisionStatus.CANCELLED if status == JobStatus.CANCELLED else RevisionStatus.FAILED
         with self.queue.finish(claim, status, error=error) as session:
-            abandon(session, claim.job_id, error, revision_status)
+            _count_failed(session, claim, abandon(session, claim.job_id, error, revision_status))
+
+
+def outcome_of(job: Job) -> ListedStatus | None:
+    """How the job ended; None while it has not."""
+    if job.status not in FINISHED:
+        return None
+    is_partial = job.status == JobStatus.COMPLETED and job.failed_docs > 0
+    return ListedStatus.COMPLETED_WITH_ERRORS if is_partial else ListedStatus(job.status)
+
+
+def _none_published(failed: int, first: Json) -> str:
+    reason = f"{first['doc_id']!r}: {first['error']}"
+    if failed == 1:
+        return f"Its only document failed. {reason}"
+    return f"None of its documents could be published: {failed} failed. The first, {reason}"
+
+
+def _count_failed(session: Session, claim: Claim, failed: int) -> None:
+    if failed:
+        own_row = update(Job).where(Job.team_id == claim.team_id, Job.job_id == claim.job_id)
+        session.execute(own_row.values(failed_docs=failed), execution_options={"synchronize_session": False})
 
 
 def _info(job: Job, project: Project, team: Team) -> JobInfo:
@@ -133,7 +176,13 @@ def _info(job: Job, project: Project, team: Team) -> JobInfo:
         job_id=job.job_id,
         type=job.type,
         status=JobStatus(job.status),
+        outcome=outcome_of(job),
         progress=job.progress,
+        chunks_done=job.chunks_done,
+        chunks_total=job.chunks_total,
+        seconds_left=job.seconds_left,
+        failed_documents=job.failed_docs,
+        retried_as=job.retried_as,
         error=job.error,
         created_at=job.created_at,
         updated_at=job.updated_at,

@@ -117,6 +117,7 @@ def revision_row(draft: Draft, project: Project, row: Doc, *, first_id: int, job
         doc_metadata=doc.metadata,
         chunk_count=len(draft.spans),
         first_id=first_id,
+        accepted_seq=project.seq,
         text=doc.text,
     )
 

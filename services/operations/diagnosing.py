@@ -9,7 +9,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,14 +24,10 @@ from engines.vectors.base import VectorStore
 from errors import ServiceError, StorageFull
 from job_queue import JobQueue
 from migrations.upgrade import current_revision
-from models import utc_now
 from services.index.embedding import EmbeddingService
 from services.operations.script_check import ScriptCheck
+from services.operations.workers import NO_WORKER, WorkerService
 from version import VERSION
-
-# Between two jobs, a worker reports once a minute.
-MAX_SILENCE = timedelta(minutes=3)
-NO_WORKER = "no worker has been seen lately: start one with python worker.py"
 
 # The parts of a URL to mask: the password, or all user info; and parameters whose names suggest a secret.
 _SECRETS = {
@@ -64,6 +59,7 @@ class DiagnosingService:
     blobs: BlobStore
     extractor: Extractor
     scripts: ScriptCheck
+    workers: WorkerService
 
     def examine(self) -> Iterator[Finding]:
         """Yields finding after finding, the slow ones last. A check that fails does not prevent the others."""
@@ -76,11 +72,6 @@ class DiagnosingService:
         yield _check("workers", self._workers)
         yield _check("model", self._model)
         yield self._scripts()
-
-    def has_worker(self) -> bool:
-        """Returns whether a worker is alive. One with a long job does not report, so a running job counts too."""
-        has_reported = any(utc_now() - worker.seen_at < MAX_SILENCE for worker in self.queue.workers())
-        return has_reported or self.queue.stats()["running"] > 0
 
     def _database(self) -> str:
         revision = current_revision(self.database)
@@ -122,12 +113,13 @@ class DiagnosingService:
         return f"{free >> 20} MB free, {reserve >> 20} MB kept in reserve (MIN_FREE_DISK_MB)"
 
     def _workers(self) -> str:
-        count, workers = self.queue.stats(), self.queue.workers()
+        count, workers = self.queue.stats(), self.workers.present()
         jobs = f"{count['pending']} jobs wait, {count['running']} run"
-        if count["pending"] and not self.has_worker():
+        if backlog := self.workers.backlog():
+            raise ServiceError(str(backlog))
+        if count["pending"] and not self.workers.is_any_alive():
             raise ServiceError(f"{jobs}, and {NO_WORKER}.")
-        now = utc_now()
-        names = [f"{worker.name} seen {(now - worker.seen_at).total_seconds():.0f} s ago" for worker in workers]
+        names = [f"{each.name} seen {each.silent_seconds:.0f} s ago, {each.doing or 'idle'}" for each in workers]
         return f"{'; '.join(names) or 'none seen'}; {jobs}"
 
     def _model(self) -> str:

@@ -13,10 +13,10 @@ from database.engine import Database
 from database.repeating import repeatable
 from engines.vectors.base import VectorStore
 from errors import ServiceError
-from job_queue import JobQueue
 from models import IndexRow, Project, Team
 from services.index.embedding import EmbeddingService
 from services.operations.script_check import ScriptCheck
+from services.operations.workers import Backlog, WorkerInfo, WorkerService
 from snapshot import Snapshot
 
 
@@ -27,6 +27,8 @@ class Health:
     db_ok: bool
     index_store_ok: bool
     jobqueue_ok: bool
+    workers_ok: bool
+    workers: list[WorkerInfo]
     model: str
     problems: list[str]
     warnings: list[str]
@@ -58,14 +60,17 @@ class IndexStats:
 class ObservingService:
     database: Database
     vectors: VectorStore
-    queue: JobQueue
+    workers: WorkerService
     embedding: EmbeddingService
     scripts: ScriptCheck
 
     def health(self) -> Health:
         problems: list[str] = []
         db_ok = _passes(self._ping_database, problems)
-        jobqueue_ok = db_ok and _passes(self.queue.stats, problems)
+        workers: list[WorkerInfo] = []
+        waiting: list[Backlog] = []
+        jobqueue_ok = db_ok and _passes(lambda: self._read_queue(workers, waiting), problems)
+        problems += map(str, waiting)
         index_store_ok = _passes(self.vectors.require_ready, problems)
         model = "ready" if self.embedding.is_ready else "failed" if self.embedding.problem else "loading"
         if self.embedding.problem:
@@ -73,7 +78,8 @@ class ObservingService:
         warnings: list[str] = []
         if db_ok:
             _passes(lambda: warnings.extend(self.scripts.recent_warnings()), problems)
-        return Health(db_ok, index_store_ok, jobqueue_ok, model, problems, warnings)
+        workers_ok = jobqueue_ok and not waiting
+        return Health(db_ok, index_store_ok, jobqueue_ok, workers_ok, workers, model, problems, warnings)
 
     @repeatable
     def index_stats(self, *, tenant_id: str | None = None, namespace: str | None = None) -> list[IndexStats]:
@@ -106,6 +112,12 @@ class ObservingService:
             )
             for tenant, project, index in rows
         ]
+
+    def _read_queue(self, workers: list[WorkerInfo], waiting: list[Backlog]) -> None:
+        """Two small reads, and no count of the jobs: health is polled."""
+        workers += self.workers.present()
+        backlog = self.workers.backlog()
+        waiting += [backlog] if backlog is not None else []
 
     def _ping_database(self) -> None:
         with self.database.read() as session:

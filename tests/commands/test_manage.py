@@ -374,6 +374,12 @@ def test_jobs_are_listed_and_cancelled(run: Run, docs: Path) -> None:
     assert "cancelled" in run("jobs").stdout
     assert job_id not in run("jobs", "--status", "pending").stdout
     assert run("cancel", "nonsense", exit_code=1).stderr.startswith("error: There is no job 'nonsense'")
+    assert run("retry", "--all-failed", "--type", "rebuild_index").stdout == "0 jobs looked at\n"
+    [retried] = re.findall(r"^retried as job (\S+)$", run("retry", job_id).stdout)
+    assert retried in run("jobs", "--status", "pending").stdout
+    assert f"was retried already, as job {retried}" in run("retry", job_id, exit_code=1).stderr
+    assert "give either a JOB_ID or --all-failed" in run("retry", exit_code=2).stderr
+    assert run("jobs", "--status", "completed_with_errors").stdout.count("\n") == 1
 
 
 def test_a_rebuild_can_be_waited_for(service: Service) -> None:
@@ -513,7 +519,7 @@ def test_doctor_minds_a_missing_worker_only_while_jobs_wait(run: Run, docs: Path
     assert result.stderr == "error: problems found: 1\n"
     now = utc_now().replace(tzinfo=None)
     database(tmp_path, f"INSERT INTO workers (name, started_at, seen_at) VALUES ('host-1', '{now}', '{now}')")
-    assert re.search(r"ok +workers +host-1 seen \d s ago; 1 jobs wait", run("doctor").stdout)
+    assert re.search(r"ok +workers +host-1 seen \d s ago, idle; 1 jobs wait", run("doctor").stdout)
 
 
 def test_doctor_names_every_problem_at_once_and_registers_nothing(

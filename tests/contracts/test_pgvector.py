@@ -252,7 +252,7 @@ def test_rows_come_and_go_in_the_transaction_that_publishes(service: Service) ->
         project = session.scalars(select(Project)).one()
         project, _ = service.runtime.index.indexing.publisher.next_numbers(session, project)
         doc = session.get_one(Doc, (project.team_id, project.id, "cats"))
-        service.runtime.index.indexing.publisher.withdraw(session, project, doc)
+        service.runtime.index.indexing.publisher.withdraw(session, project, [doc])
         assert numbers(session) == []
         raise ZeroDivisionError
     assert service.hit_ids("cats") == ["cats"]

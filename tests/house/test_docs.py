@@ -308,7 +308,9 @@ def pasted(blocks: list[Block], service: Running, folder: Path, *, tenant: str) 
     statuses = re.findall(r"^HTTP (\d+)$", done.stderr, re.MULTILINE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(statuses) >= sum(len(re.findall(r"\bcurl ", block.lines)) for block in blocks), done.stderr
-    allowed = {"200", "201"} | {str(each["status"]) for each in answers if each and "title" in each and "error" in each}
+    allowed = {"200", "201", "202"} | {
+        str(each["status"]) for each in answers if each and "title" in each and "error" in each
+    }
     assert set(statuses) <= allowed, done.stdout + done.stderr
     outputs = [block.splitlines() for block in done.stdout.split(BLOCK_ENDS)[:-1]]
     last = [next((line for line in reversed(lines) if line.startswith("{")), "") for lines in outputs]

@@ -11,13 +11,13 @@ from sqlalchemy import func, select
 
 from engines.embedders.base import Embedder
 from models import Embedding
-from services.ingest.ingesting import TEXTS_PER_STEP
+from services.index.pacing import FIRST_TEXTS, MOST_TEXTS
 from tests.support.embedding_server import embedding_server
 from tests.support.processes import api_process, until, worker_process
 from tests.support.prose import prose
 from tests.support.service import PLACE, Service, end_leases, open_service, settings_in, vectors_of
 
-TEXTS_BEFORE_KILLS = (0, 64, TEXTS_PER_STEP, 0)
+TEXTS_BEFORE_KILLS = (0, 64, MOST_TEXTS, 0)
 """How many texts each worker has sent before it is killed: amid a request, between two, behind a step, and again."""
 
 
@@ -37,7 +37,7 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
                     worker.kill()
                 end_leases(service.runtime.database)
             kept = stored(service)
-            assert kept >= TEXTS_PER_STEP
+            assert kept >= FIRST_TEXTS
             requests_before = len(server.texts)
             with worker_process(settings):
                 until(lambda: service.job(job_id)["status"] == "completed")
@@ -48,7 +48,7 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
             assert (job["result"]["published"], job["result"]["failed"]) == (200, 0)
             assert job["result"]["chunks_embedded"] == stored(service) == len(set(server.texts))
             assert len(server.texts) - requests_before == stored(service) - kept
-            assert len(server.texts) - len(set(server.texts)) <= len(TEXTS_BEFORE_KILLS) * TEXTS_PER_STEP
+            assert len(server.texts) - len(set(server.texts)) <= len(TEXTS_BEFORE_KILLS) * MOST_TEXTS
             assert service.problems() == []
 
 

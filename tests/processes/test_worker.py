@@ -123,7 +123,7 @@ def test_a_worker_that_is_stopped_while_its_model_loads_exits_well(service: Serv
     impatient = "import services.index.embedding as e; e.CLOSING_SECONDS = 0.0; import worker; worker.main()"
     command = [sys.executable, "-c", impatient, "--poll-interval", "0.05"]
     with process(command, service.settings) as worker:
-        until(lambda: service.runtime.queue.workers() != [])
+        until(lambda: service.runtime.operations.workers.present() != [])
         time.sleep(seconds)
         worker.terminate()
         assert worker.wait(PATIENCE_SECONDS) == 0
@@ -131,11 +131,11 @@ def test_a_worker_that_is_stopped_while_its_model_loads_exits_well(service: Serv
 
 def test_an_idle_worker_is_seen_finds_a_new_job_by_itself_and_says_goodbye(remote_service: Service) -> None:
     with worker_process(remote_service.settings, poll_interval=0.2):
-        until(lambda: remote_service.runtime.queue.workers() != [])
+        until(lambda: remote_service.runtime.operations.workers.present() != [])
         job_id = remote_service.batch({"doc": "Cats sleep."}, async_mode=True)["job_id"]
         until(lambda: remote_service.job(job_id)["status"] not in ("pending", "running"))
         assert remote_service.job(job_id)["status"] == "completed"
-    assert remote_service.runtime.queue.workers() == []
+    assert remote_service.runtime.operations.workers.present() == []
 
 
 def test_a_cancelled_running_batch_keeps_what_was_published(remote_service: Service) -> None:

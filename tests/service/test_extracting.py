@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from domain import Span
+from engines.extraction import extractor
 from engines.extraction.extractor import ExtractionLimits, Extractor
 from engines.extraction.ocr import has_tesseract
 from errors import Unreadable, WorkerStopping
@@ -276,6 +278,21 @@ def test_what_takes_too_long_is_ended(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="longer than 0 s"):
         Extractor(limits).extract(pipe, pipe.name)
     assert _readers() == []
+
+
+def test_a_file_that_was_read_while_its_worker_did_something_else_is_not_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extractor, "_POLL_SECONDS", 0.001)
+    path = tmp_path / "cats.txt"
+    path.write_text("Cats sleep.")
+    limits = ExtractionLimits(memory_bytes=1 << 30, cpu_seconds=60, wall_seconds=1, pages=100, chars=1000)
+
+    def do_something_else() -> None:
+        until(lambda: any(each.status() == psutil.STATUS_ZOMBIE for each in psutil.Process().children()))
+        time.sleep(1)
+
+    assert Extractor(limits).extract(path, path.name, check=do_something_else).text == "Cats sleep."
 
 
 def test_a_worker_that_stops_does_not_wait_for_a_file(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from errors import GivesWay
 from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date
 from models import KeywordRow, Project
+from services.index.pacing import FIRST_TEXTS
 from tests.service.test_queue import ask, claimed, finish, status, tenant
 from tests.support.service import PLACE, Service
 
@@ -129,12 +130,39 @@ def test_the_progress_of_a_job_of_one_document_moves_while_it_is_embedded(
     embed, progress = service.runtime.index.embedding.embed, []
 
     def watched(version: str, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
-        progress.append(service.job(job_id)["progress"])
+        progress.append(service.job(job_id))
         return embed(version, texts)
 
     monkeypatch.setattr(service.runtime.ingest.ingesting.embedding, "embed", watched)
     service.work()
-    assert progress == [0, 42, 85]
+    first, *later = progress
+    assert [first[name] for name in ("progress", "chunks_done", "chunks_total", "seconds_left")] == [
+        0,
+        None,
+        None,
+        None,
+    ]
+    assert later[0]["chunks_done"] == FIRST_TEXTS
+    assert [job["progress"] for job in later] == [100 * job["chunks_done"] // 300 for job in later]
+    assert all(job["chunks_total"] == 300 and job["seconds_left"] >= 0 for job in later)
+    done = service.job(job_id)
+    assert (done["chunks_done"], done["chunks_total"], done["seconds_left"]) == (300, 300, None)
+
+
+def test_another_tenants_job_runs_while_a_file_is_cut_and_gives_way_after_its_slice(shared: Service) -> None:
+    files = [("file", ("ships.txt", b"\n\n".join(b"Ship number %d sails." % n for n in range(100))))]
+    answer = shared.client.post("/v1/docs/upload", data={**PLACE, "doc_id": "file"}, files=files).json()
+    long = sent(shared, {**LONG, "tenant_id": "other"})
+    short = sent(shared, {**SHORT, "tenant_id": "third"})
+    assert shared.worker.run_one()
+    assert shared.job(long)["chunks_done"] >= FIRST_TEXTS
+    shared.work()
+    file, guest, line = jobs = [shared.job(job_id) for job_id in (answer["job_id"], long, short)]
+    assert [(job["outcome"], job["attempts"]) for job in jobs] == 3 * [("completed", 1)]
+    assert line["completed_at"] < guest["completed_at"], "the first guest gave way to the second"
+    assert line["completed_at"] < file["completed_at"]
+    assert guest["result"]["chunks_embedded"] == 300
+    assert shared.problems() == []
 
 
 def test_a_document_that_changes_between_two_steps_is_left_alone(
@@ -152,7 +180,7 @@ def test_a_document_that_changes_between_two_steps_is_left_alone(
     monkeypatch.setattr(service.runtime.ingest.ingesting.embedding, "embed", overtaken)
     service.work()
     job = service.job(job_id)
-    assert (calls, job["status"], job["result"]["superseded"]) == ([128], "completed", 1)
+    assert (calls, job["status"], job["result"]["superseded"]) == ([FIRST_TEXTS], "completed", 1)
     assert [chunk["text"] for chunk in service.search("accepted")["chunks"]] == ["Accepted later."]
 
 

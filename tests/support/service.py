@@ -130,6 +130,7 @@ def settings_in(folder: Path, **changed: Any) -> Settings:
         "embed_model_name": MODEL,
         "min_free_disk_mb": 0,
         "job_retry_seconds": 0.0,
+        "worker_silence_seconds": 0.0,
     }
     return Settings(**{**defaults, **changed})
 
