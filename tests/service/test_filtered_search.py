@@ -274,7 +274,7 @@ class Filled:
         self.vectors = np.random.default_rng(1).standard_normal((CHUNKS, DIMENSION), np.float32)
         self.vectors /= np.linalg.norm(self.vectors, axis=1, keepdims=True)
         self.filtering = FilterService(1 << 28)
-        config = VectorsConfig(store, folder, 1_000_000, 1 << 30, 1, 1.0, prefers_half=False)
+        config = VectorsConfig(store, folder, 1_000_000, 4000, 0.99, 1 << 30, 1, 1.0, prefers_half=False)
         self.store = open_store(database, config)
         self._write()
         if database.file is None:

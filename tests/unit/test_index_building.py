@@ -56,7 +56,8 @@ def saved(folder: Path, built: Built, *, can_grow: bool) -> LoadedIndex:
 def grown(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[LoadedIndex, dict[int, np.ndarray]]]:
     """An index that was built, saved and extended three times, and the vectors that must be in it."""
     kinds, random = KINDS[request.param], np.random.default_rng(7)
-    base, truth = LoadedIndex.empty(DIMENSION), {}
+    base = LoadedIndex.empty(DIMENSION)
+    truth: dict[int, np.ndarray] = {}
     for generation in range(3):
         ids = np.arange(generation, 900, 3)[random.permutation(300)] if generation != 1 else np.arange(1, 900, 3)
         vectors = unit_vectors(300, seed=generation)
