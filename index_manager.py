@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import struct
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,14 +21,11 @@ from threading import Lock, RLock
 import numpy as np
 from numpy.typing import NDArray
 
+import index_file
 from domain import BuildResult, Hit, Ids, Partition, Vectors
-from durable import sync_folder
-from errors import DamagedIndex, IndexStoreUnavailable, MissingIndex
-from loaded_index import LoadedIndex, built_index, dot_products
-
-MAGIC = b"AI3DFIX\x01"
-HEADER = struct.Struct("<8s32sIIQQ32s")  # magic, partition, format, dimension, count, length of body, its SHA-256
-FORMAT = 1
+from errors import IndexStoreUnavailable
+from index_building import Kinds, Rows, built_from
+from loaded_index import LoadedIndex, dot_products
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,9 +163,9 @@ class OpenPartition:
 class IndexManager:
     """Builds, loads and sweeps checkpoints; caches open partitions, least recently used out first."""
 
-    def __init__(self, root: Path, *, exact_up_to: int, memory_bytes: int) -> None:
+    def __init__(self, root: Path, kinds: Kinds, *, memory_bytes: int) -> None:
         self.root = root
-        self.exact_up_to = exact_up_to
+        self.kinds = kinds
         self.memory_bytes = memory_bytes
         self._open: OrderedDict[Partition, OpenPartition] = OrderedDict()
         self._lock = Lock()
@@ -196,47 +192,37 @@ class IndexManager:
             return partition
 
     def build(
-        self, partition: Partition, ids: Ids, vectors: Vectors, *, covered_seq: int, check: Callable[[], None]
+        self,
+        partition: Partition,
+        base: LoadedIndex,
+        added: Rows,
+        dead: Ids,
+        *,
+        covered_seq: int,
+        check: Callable[[], None],
     ) -> Checkpoint:
         """Write a new file, durably, and return what its row must say. *check* is called repeatedly and may raise.
 
-        *ids* ascend; *vectors* belong to them: unit length, shape ``(len(ids), dimension)``.
+        Its content is that of *base*, which is used up, without the *dead* chunks and with those *added*.
         """
-        count, dimension = vectors.shape
-        index = built_index(vectors, is_graph=count > self.exact_up_to, check=check)
-        body = (ids.astype("<i8").data.cast("B"), index)
-        digest = hashlib.sha256(body[0])
-        digest.update(body[1])
-        length = sum(len(part) for part in body)
-        head = HEADER.pack(MAGIC, _key(partition), FORMAT, dimension, count, length, digest.digest())
+        built = built_from(base, added, dead, self.kinds, check=check)
         name = f"{_key(partition).hex()}/{covered_seq:012d}-{uuid.uuid4().hex[:12]}.faiss"
         try:
-            _write_durably(self.root / name, head, *body)
+            checksum = index_file.write(self.root / name, _key(partition), built.index, built.lower)
         except OSError as error:
             raise _unusable(error) from error
-        return Checkpoint(
-            name=name, checksum=digest.hexdigest(), covered_seq=covered_seq, ntotal=count, dimension=dimension
-        )
+        count, dimension = built.index.live_count, base.index.d
+        return Checkpoint(name=name, checksum=checksum, covered_seq=covered_seq, ntotal=count, dimension=dimension)
 
-    def load(self, partition: Partition, checkpoint: Checkpoint) -> LoadedIndex:
+    def load(self, partition: Partition, checkpoint: Checkpoint, *, can_grow: bool = False) -> LoadedIndex:
         """The content of a checkpoint. Raises DamagedIndex before FAISS sees a wrong byte."""
-        try:
-            content = (self.root / checkpoint.name).read_bytes()
-        except OSError as error:
-            error_type = MissingIndex if isinstance(error, FileNotFoundError) else DamagedIndex
-            raise error_type(f"The file cannot be read: {error.strerror}.") from error
-        digest = bytes.fromhex(checkpoint.checksum)
-        body = memoryview(content)[HEADER.size :]
-        expected = (MAGIC, _key(partition), FORMAT, checkpoint.dimension, checkpoint.ntotal, len(body), digest)
-        if len(content) < HEADER.size or HEADER.unpack_from(content) != expected:
-            raise DamagedIndex("The file is truncated, or its header does not match its row.")
-        if hashlib.sha256(body).digest() != digest:
-            raise DamagedIndex("The file's checksum does not match its row.")
-        ids = np.frombuffer(body, "<i8", checkpoint.ntotal).astype(np.int64)
-        try:
-            return LoadedIndex.read(np.frombuffer(body, np.uint8, offset=ids.nbytes), ids)
-        except RuntimeError as error:
-            raise DamagedIndex("FAISS does not read the file: was it written by a newer version?") from error
+        expected = index_file.Expected(
+            partition=_key(partition),
+            checksum=bytes.fromhex(checkpoint.checksum),
+            dimension=checkpoint.dimension,
+            live_count=checkpoint.ntotal,
+        )
+        return index_file.read(self.root / checkpoint.name, expected, can_grow=can_grow)
 
     def sweep(self, partition: Partition, keep: Checkpoint | None) -> None:
         """Unlink the partition's files that are older than *keep*; all of them without it, as the partition is gone.
@@ -269,22 +255,3 @@ def _written_at(path: Path) -> float:
 
 def _unusable(error: OSError) -> IndexStoreUnavailable:
     return IndexStoreUnavailable(f"INDEX_DIR cannot be written: {error.strerror}. Searches go on without it.")
-
-
-def _write_durably(path: Path, *parts: bytes | memoryview) -> None:
-    """Atomic even on power loss: the file, then its name, then its folder are synced."""
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sync_folder(path.parent.parent)
-    temporary = path.with_suffix(".tmp")
-    try:
-        with open(temporary, "xb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)

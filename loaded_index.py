@@ -1,11 +1,16 @@
-"""The only user of FAISS: builds an index, keeps it in memory with tombstones, and searches it."""
+"""The only user of FAISS: builds an index, keeps it in memory with tombstones, and searches it.
+
+A small index holds float32 vectors and compares every one. A larger one holds their upper halves (half_precision.py),
+and beyond INDEX_EXACT_UP_TO a graph over them; its few best candidates are ranked by the full vectors.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by OpenMP when FAISS loads: spinning costs 4 ms a write
 
@@ -14,54 +19,122 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain import Ids, Vectors
+from half_precision import SUMMATION_ERROR, LowerHalves, UpperHalves, joined, widened
 
+AnyIndex = faiss.Index
 Scores = NDArray[np.float32]
 Positions = NDArray[np.int64]
+ReadLower = Callable[[Positions], LowerHalves]
+"""The lower halves of the rows at these positions. Raises OSError."""
 
 HNSW_LINKS = 32
-HNSW_BUILD_DEPTH = 200
-HNSW_SEARCH_DEPTH = 200
+HNSW_BUILD_DEPTH = 100
 BUILD_SLICE = 2000
+DEPTHS = (64, 100, 150, 200, 300, 400)
+RECALL_SAMPLE, RECALL_AT = 64, 10
 QUERIES_WORTH_A_PRODUCT = 3
-SPARE_HITS = 32
+SPARE_HITS = 16
 CACHED_FILTERS = 4
 LOOKUP_FACTOR = 64
 COMPARISONS_PER_STEP = 64
 """Approximate number of vectors that a graph search compares per step: twice its links."""
 
 
-def built_index(vectors: Vectors, *, is_graph: bool, check: Callable[[], None]) -> memoryview:
-    """A serialized index of unit vectors. *check* is called repeatedly and may raise."""
-    count, dimension = vectors.shape
-    index = faiss.IndexFlatIP(dimension)
-    if is_graph:
-        index = faiss.IndexHNSWFlat(dimension, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = HNSW_BUILD_DEPTH
-    for start in range(0, count, BUILD_SLICE):
+def flat_index(vectors: Vectors) -> faiss.Index:
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    return index
+
+
+def half_index(dimension: int, *, is_graph: bool) -> faiss.Index:
+    """An empty index of upper halves."""
+    kind = faiss.ScalarQuantizer.QT_bf16
+    if not is_graph:
+        return faiss.IndexScalarQuantizer(dimension, kind, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexHNSWSQ(dimension, kind, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = HNSW_BUILD_DEPTH
+    index.is_trained = True
+    return index
+
+
+def add_halves(index: faiss.Index, upper: UpperHalves, *, check: Callable[[], None]) -> None:
+    """*check* is called repeatedly and may raise."""
+    for start in range(0, len(upper), BUILD_SLICE):
         check()
-        index.add(vectors[start : start + BUILD_SLICE])
-    content: memoryview = faiss.serialize_index(index).data
-    return content
+        index.add(widened(upper[start : start + BUILD_SLICE]))
+
+
+def measured_depth(index: faiss.Index, *, recall: float) -> int:
+    """The least depth of a graph's search that finds this share of the ten nearest rows; 0 for an index without one.
+
+    Asks for the middle of two random rows each time, which is farther from all rows than a row itself.
+    """
+    if not isinstance(index, faiss.IndexHNSW):
+        return 0
+    random = np.random.default_rng(index.ntotal)
+    storage = faiss.downcast_index(index.storage)
+    first, second = random.integers(0, index.ntotal, (2, RECALL_SAMPLE))
+    queries = storage.reconstruct_batch(first) + storage.reconstruct_batch(second)
+    faiss.normalize_L2(queries)
+    nearest = storage.search(queries, RECALL_AT)[1]
+    for depth in DEPTHS[:-1]:
+        rows = index.search(queries, RECALL_AT, params=faiss.SearchParametersHNSW(efSearch=depth))[1]
+        if np.mean([np.isin(*pair).mean() for pair in zip(nearest, rows, strict=True)]) >= recall:
+            return depth
+    return DEPTHS[-1]
+
+
+def write_index(index: faiss.Index, write: Callable[[bytes], object]) -> None:
+    faiss.write_index(index, faiss.PyCallbackIOWriter(write, 1 << 20))
+
+
+def read_index(content: NDArray[np.uint8], *, can_grow: bool) -> faiss.Index:
+    """The index that write_index() wrote; it uses *content* in place, or a copy that can grow. Raises RuntimeError."""
+    if can_grow:
+        return faiss.deserialize_index(content)
+    reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(content), len(content))
+    index = faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC)
+    index.referenced_objects = [content, reader]  # kept as long as the index
+    return index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """How an index of upper halves is searched: *depth* of a graph, and the largest error of a score."""
+
+    read_lower: ReadLower
+    error: float
+    depth: int = 0
 
 
 class LoadedIndex:
-    """*ids* are the chunk ids of the index's rows, ascending; a row's position is that of its id."""
+    """*ids* are the chunk ids of the index's rows; a row's position is that of its id. They ascend but in a graph.
 
-    def __init__(self, index: faiss.Index, ids: Ids) -> None:
+    *precision* is None for an index of full vectors. *is_alive* is None where all rows are.
+    """
+
+    def __init__(
+        self,
+        index: faiss.Index,
+        ids: Ids,
+        *,
+        precision: Precision | None = None,
+        is_alive: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.ids = ids
         self.index = index
+        self.precision = precision
         self._dead_count = 0
         self._alive = np.empty(0, np.uint8)  # one bit per row; empty while all are alive
         self._position_cache: deque[tuple[Ids, Positions]] = deque(maxlen=CACHED_FILTERS)
+        is_ascending = bool((ids[1:] > ids[:-1]).all())
+        self._order: Positions | None = None if is_ascending else np.argsort(ids)
+        if is_alive is not None:
+            self._keep(is_alive)
 
     @classmethod
     def empty(cls, dimension: int) -> LoadedIndex:
         return cls(faiss.IndexFlatIP(dimension), np.empty(0, np.int64))
-
-    @classmethod
-    def read(cls, content: NDArray[np.uint8], ids: Ids) -> LoadedIndex:
-        """Deserializes the bytes of built_index(). Raises RuntimeError if FAISS cannot read them."""
-        return cls(faiss.deserialize_index(content), ids)
 
     @property
     def is_exact(self) -> bool:
@@ -74,8 +147,9 @@ class LoadedIndex:
     @property
     def nbytes(self) -> int:
         graph = 0 if self.is_exact else 8 * HNSW_LINKS
+        bytes_per_component = 4 if self.precision is None else 2
         dimension: int = self.index.d
-        return len(self.ids) * (4 * dimension + 8 + graph)
+        return len(self.ids) * (bytes_per_component * dimension + 8 + graph)
 
     def is_alive(self) -> NDArray[np.bool_]:
         if not self._dead_count:
@@ -84,18 +158,14 @@ class LoadedIndex:
 
     def vectors(self) -> Vectors:
         """The vectors of the live rows."""
-        if not len(self.ids):
-            return np.empty((0, self.index.d), np.float32)
-        vectors: Vectors = self.index.reconstruct_n(0, len(self.ids))[self.is_alive()]
-        return vectors
+        return self._vectors_at(np.flatnonzero(self.is_alive()))[0]
 
     def mark_dead(self, dead: Ids) -> None:
         positions = self._positions(dead)
         if len(positions):
-            alive = self.is_alive()
-            alive[positions] = False
-            self._dead_count = len(alive) - int(alive.sum())
-            self._alive = np.packbits(alive, bitorder="little")
+            is_alive = self.is_alive()
+            is_alive[positions] = False
+            self._keep(is_alive)
             self._position_cache.clear()
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None) -> tuple[Scores, Ids, bool]:
@@ -111,34 +181,88 @@ class LoadedIndex:
         k = min(k, available)
         if k == 0:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), True
-        if allowed_rows is not None and (self.is_exact or self._is_worth_comparing(allowed_rows)):
-            compare = partial(self._compare, queries, positions=allowed_rows)
-            (scores, rows), is_exact = _break_ties(compare, k, available), True
-        elif self.is_exact:
-            (scores, rows), is_exact = _break_ties(partial(self._scan, queries), k, available), True
-        else:
-            (scores, rows), is_exact = self._walk(queries, k, allowed_rows), False
-        return scores, self.ids[rows], is_exact
+        walks = not self.is_exact and (allowed_rows is None or not self._is_worth_comparing(allowed_rows))
+        find = partial(self._walk if walks else self._scan, queries, rows=allowed_rows)
+        candidates = self._candidates(find, k, available, is_complete=not walks)
+        scores, rows, is_restored = self._ranked(queries, *candidates, k)
+        return scores, self.ids[rows], is_restored and not walks
+
+    def _candidates(
+        self, find: Callable[[int], tuple[Scores, Positions]], k: int, available: int, *, is_complete: bool
+    ) -> tuple[Scores, Positions]:
+        """Enough rows, by FAISS's scores, that the *k* best and all that tie with them are among them."""
+        depth = min(k + SPARE_HITS, available)
+        scores, rows = find(depth)
+        while is_complete and depth < available and (scores[:, -1] >= scores[:, k - 1] - 2 * self.error).any():
+            depth = min(4 * depth, available)
+            scores, rows = find(depth)
+        return scores, rows
+
+    def _ranked(self, queries: Vectors, scores: Scores, rows: Positions, k: int) -> tuple[Scores, Positions, bool]:
+        """The *k* best by their full vectors; ties go to the lowest id, where FAISS breaks them arbitrarily.
+
+        If the lower halves cannot be read, by the upper ones: the last value says whether they could.
+        """
+        is_candidate = scores >= scores[:, k - 1 : k] - 2 * self.error
+        rank, is_restored = np.full_like(scores, -np.inf), True
+        for query, number in zip(queries, range(len(queries)), strict=True):
+            chosen = is_candidate[number]
+            vectors, are_full = self._vectors_at(rows[number, chosen])
+            rank[number, chosen], is_restored = dot_products(vectors, query), is_restored and are_full
+        best = np.lexsort((self.ids[rows], -rank), axis=-1)[:, :k]
+        return np.take_along_axis(rank, best, 1), np.take_along_axis(rows, best, 1), is_restored
+
+    def _vectors_at(self, positions: Positions) -> tuple[Vectors, bool]:
+        """The full vectors of these rows and True, or if the lower halves cannot be read, the upper ones and False."""
+        if self.precision is None:
+            return self.index.reconstruct_batch(positions), True
+        upper = widened(self.upper[positions])
+        try:
+            return joined(upper, self.precision.read_lower(positions)), True
+        except OSError:
+            return upper, False
+
+    @cached_property
+    def _storage(self) -> faiss.Index:
+        return self.index if self.is_exact else faiss.downcast_index(self.index.storage)
+
+    @cached_property
+    def upper(self) -> UpperHalves:
+        """The upper halves of all rows, in FAISS's own memory."""
+        size = self._storage.ntotal * self._storage.code_size
+        codes: NDArray[np.uint8] = faiss.rev_swig_ptr(self._storage.codes.data(), size)
+        return codes.view(np.uint16).reshape(-1, self.index.d)
+
+    @property
+    def depth(self) -> int:
+        return self.precision.depth if self.precision is not None else 0
+
+    @property
+    def error(self) -> float:
+        return self.precision.error if self.precision is not None else SUMMATION_ERROR
+
+    def _keep(self, is_alive: NDArray[np.bool_]) -> None:
+        self._dead_count = len(is_alive) - int(is_alive.sum())
+        self._alive = np.packbits(is_alive, bitorder="little")
 
     def similarities(self, query: NDArray[np.float32], ids: Ids) -> tuple[Ids, Scores]:
         """Those of *ids* (ascending) that the index has, and their scores. Also of dead rows: the caller knows."""
-        if not len(self.ids):
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        positions = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        positions = positions[self.ids[positions] == ids]
-        return self.ids[positions], dot_products(self.index.reconstruct_batch(positions), query)
+        positions = self._positions(ids) if len(self.ids) else np.empty(0, np.int64)
+        return self.ids[positions], dot_products(self._vectors_at(positions)[0], query)
 
     def _is_worth_comparing(self, positions: Positions) -> bool:
         """Whether comparing these rows costs no more than a graph search, which slows down as fewer are allowed."""
-        return len(positions) <= COMPARISONS_PER_STEP * HNSW_SEARCH_DEPTH * len(self.ids) / len(positions)
+        return len(positions) <= COMPARISONS_PER_STEP * self.depth * len(self.ids) / len(positions)
 
     def _positions(self, ids: Ids) -> Positions:
-        """The positions of those *ids* (ascending) that the index has."""
+        """The positions of those *ids* (ascending) that the index has, ascending."""
         if len(ids) * LOOKUP_FACTOR > len(self.ids):
             return np.flatnonzero(np.isin(self.ids, ids, assume_unique=True))
-        positions: Positions = np.searchsorted(self.ids, ids)
-        is_present: NDArray[np.bool_] = self.ids[np.minimum(positions, len(self.ids) - 1)] == ids
-        return positions[is_present]
+        places: Positions = np.searchsorted(self.ids, ids, sorter=self._order)
+        places = np.minimum(places, len(self.ids) - 1)
+        positions = places if self._order is None else self._order[places]
+        is_present: NDArray[np.bool_] = self.ids[positions] == ids
+        return np.sort(positions[is_present])
 
     def _allowed_positions(self, allowed: Ids) -> Positions:
         """The positions of live rows among *allowed*, cached by array identity: filters repeat."""
@@ -150,59 +274,45 @@ class LoadedIndex:
         self._position_cache.append((allowed, positions))
         return positions
 
-    def _compare(self, queries: Vectors, k: int, positions: Positions) -> tuple[Scores, Positions]:
-        """Compares the vectors at these positions one by one."""
-        vectors = self.index if self.is_exact else faiss.downcast_index(self.index.storage)
-        parameters = faiss.SearchParameters(sel=faiss.IDSelectorArray(positions))
-        result: tuple[Scores, Positions] = vectors.search(queries, k, params=parameters)
-        return result
-
-    def _walk(self, queries: Vectors, k: int, positions: Positions | None) -> tuple[Scores, Positions]:
+    def _walk(self, queries: Vectors, k: int, rows: Positions | None) -> tuple[Scores, Positions]:
         """Graph search, deeper if fewer rows are allowed. Compares every vector if the filter disconnects the graph."""
-        depth, selector = max(HNSW_SEARCH_DEPTH, 2 * k), None
-        if positions is not None:
-            depth = depth * len(self.ids) // len(positions)
-            selector = faiss.IDSelectorBitmap(self._bitmap(positions))
-        elif self._dead_count:
-            selector = faiss.IDSelectorBitmap(self._alive)
-        scores, rows = self.index.search(queries, k, params=faiss.SearchParametersHNSW(efSearch=depth, sel=selector))
-        if (rows < 0).any():
-            storage = faiss.downcast_index(self.index.storage)
-            scores, rows = storage.search(queries, k, params=faiss.SearchParameters(sel=selector))
-        return scores, rows
+        depth = max(self.depth, 2 * k)
+        if rows is not None:
+            depth = depth * len(self.ids) // len(rows)
+        parameters = faiss.SearchParametersHNSW(efSearch=depth, sel=self._selector(rows))
+        scores, found = self.index.search(queries, k, params=parameters)
+        return self._scan(queries, k, rows) if (found < 0).any() else (scores, found)
 
-    def _bitmap(self, positions: Positions) -> NDArray[np.uint8]:
-        is_allowed = np.zeros(len(self.ids), np.bool_)
-        is_allowed[positions] = True
-        return np.packbits(is_allowed, bitorder="little")
+    def _scan(self, queries: Vectors, k: int, rows: Positions | None) -> tuple[Scores, Positions]:
+        """Compares every row that is alive, or those *rows*.
 
-    def _scan(self, queries: Vectors, k: int) -> tuple[Scores, Positions]:
-        """Several queries are one matrix product, but not under a selector: search for more and skip the dead rows."""
-        selector = faiss.IDSelectorBitmap(self._alive) if self._dead_count else None
-        one_by_one = faiss.SearchParameters(sel=selector)
-        if selector is None or len(queries) < QUERIES_WORTH_A_PRODUCT:
-            result: tuple[Scores, Positions] = self.index.search(queries, k, params=one_by_one)
+        Several queries are one matrix product over full vectors, but not under a selector: search for more and skip the
+        dead rows.
+        """
+        selector = self._selector(rows)
+        one_by_one = partial(self._storage.search, queries, params=faiss.SearchParameters(sel=selector))
+        if selector is None or rows is not None or self.precision or len(queries) < QUERIES_WORTH_A_PRODUCT:
+            result: tuple[Scores, Positions] = one_by_one(k=k)
             return result
-        scores, positions = self.index.search(queries, min(k + SPARE_HITS, len(self.ids)))
+        scores, positions = self._storage.search(queries, min(k + SPARE_HITS, len(self.ids)))
         is_alive = self.is_alive()[positions]
         if is_alive.sum(axis=1).min() < k:
-            return self.index.search(queries, k, params=one_by_one)  # type: ignore[no-any-return]
+            return one_by_one(k=k)  # type: ignore[no-any-return]
         order = np.argsort(~is_alive, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)
+
+    def _selector(self, rows: Positions | None) -> faiss.IDSelector | None:
+        """Full vectors are looked up one by one, others are tested against a bitmap while FAISS passes over them."""
+        if rows is None:
+            return faiss.IDSelectorBitmap(self._alive) if self._dead_count else None
+        if self.precision is None:
+            return faiss.IDSelectorArray(rows)
+        is_allowed = np.zeros(len(self.ids), np.bool_)
+        is_allowed[rows] = True
+        return faiss.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
 
 
 def dot_products(vectors: Vectors, query: NDArray[np.float32]) -> Scores:
     """On the calling thread alone: BLAS would wait for a second one, for milliseconds where all cores are busy."""
     products: Scores = np.einsum("ij,j->i", vectors, query)
     return products
-
-
-def _break_ties(search: Callable[[int], tuple[Scores, Positions]], k: int, max_depth: int) -> tuple[Scores, Positions]:
-    """The *k* best; ties go to the lowest position, whatever *k* is. FAISS breaks them arbitrarily."""
-    depth = min(k + 1, max_depth)
-    scores, positions = search(depth)
-    while depth < max_depth and (scores[:, -1] == scores[:, k - 1]).any():
-        depth = min(4 * depth, max_depth)
-        scores, positions = search(depth)
-    order = np.lexsort((positions, -scores), axis=-1)[:, :k]
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)

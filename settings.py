@@ -144,6 +144,12 @@ class Settings(BaseSettings):
     index_exact_up_to: int = Field(
         50_000, ge=0, description="Largest index, in vectors, that is searched exactly; larger ones use an HNSW graph"
     )
+    index_full_up_to: int = Field(
+        4000, ge=0, description="Largest index kept in full precision; larger ones in half, ranked by the full vectors"
+    )
+    index_recall: float = Field(
+        0.99, gt=0, le=1, description="Share of the nearest chunks that a graph is to find; measured when it is built"
+    )
     index_memory_mb: Positive = Field(4096, description="Memory of each process for loaded indexes")
     filter_memory_mb: Positive = Field(512, description="Memory of each process for filter data")
     rebuild_share: float = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from domain import ChunkContent, Ids, Partition, Vectors
 from models import Chunk, Embedding, IndexRow, Project, Team
+
+ROWS_PER_PART = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +56,43 @@ def live_vectors(session: Session, snapshot: Snapshot) -> tuple[Ids, Vectors]:
 
 def vectors_of(session: Session, key: Partition, condition: ColumnElement[bool], dimension: int) -> tuple[Ids, Vectors]:
     """The ids of the selected chunks of the partition, ascending, and their vectors, shape ``(n, dimension)``."""
-    rows = stored_vectors(session, key, condition)
-    ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-    return ids, to_matrix((row[1] for row in rows), dimension)
+    return _in_columns(stored_vectors(session, key, condition), dimension)
+
+
+def vectors_in_parts(
+    session: Session, key: Partition, condition: ColumnElement[bool], dimension: int
+) -> Iterator[tuple[Ids, Vectors]]:
+    """As vectors_of(), some thousand rows at a time; at least one part, which may be empty."""
+    result = session.execute(_stored(key, condition), execution_options={"yield_per": ROWS_PER_PART})
+    is_first = True
+    for part in result.partitions():
+        yield _in_columns([(row[0], row[1]) for row in part], dimension)
+        is_first = False
+    if is_first:
+        yield _in_columns([], dimension)
 
 
 def stored_vectors(session: Session, key: Partition, condition: ColumnElement[bool]) -> list[tuple[int, bytes]]:
     """As vectors_of(), with the vectors as the database stores them."""
+    return [(row[0], row[1]) for row in session.execute(_stored(key, condition))]
+
+
+def _stored(key: Partition, condition: ColumnElement[bool]) -> Select[int, bytes]:
     same = and_(
         Embedding.team_id == Chunk.team_id,
         Embedding.embedding_version == key.embedding_version,
         Embedding.embed_hash == Chunk.embed_hash,
     )
-    query = (
+    return (
         select(Chunk.faiss_id, Embedding.vector)
         .join(Embedding, same)
         .where(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id, condition)
         .order_by(Chunk.faiss_id)
     )
-    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def _in_columns(rows: Sequence[tuple[int, bytes]], dimension: int) -> tuple[Ids, Vectors]:
+    return np.fromiter((row[0] for row in rows), np.int64, len(rows)), to_matrix((row[1] for row in rows), dimension)
 
 
 def to_matrix(vectors: Iterable[bytes], dimension: int) -> Vectors:

@@ -23,8 +23,7 @@ from bench.corpus import TENANT, Writer, add, bury, fill, fill_with, live_chunks
 from bench.filtered import BenchQuestions
 from bench.server import KeepAliveClient, client, p50_and_p95, percentile, request, served
 from engines.embedders.base import Embedder
-from engines.vectors.checkpoints import checkpoint_of
-from index_manager import IndexManager
+from engines.vectors.checkpoints import CheckpointStore, checkpoint_of
 from runtime.parts import Runtime
 from snapshot import read_snapshot
 
@@ -68,9 +67,9 @@ class Floor:
         assert snapshot is not None
         checkpoint = checkpoint_of(snapshot.index)
         assert checkpoint is not None
-        settings = runtime.settings
-        indexes = IndexManager(settings.index_dir, exact_up_to=settings.index_exact_up_to, memory_bytes=1)
-        index = indexes.load(snapshot.key, checkpoint).index
+        store = runtime.index.vectors
+        assert isinstance(store, CheckpointStore)
+        index = store.indexes.load(snapshot.key, checkpoint).index
         return cls(runtime.index.embedding.embedder(snapshot.key.embedding_version), index)
 
     def search(self, questions: Sequence[str]) -> None:

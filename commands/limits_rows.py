@@ -201,6 +201,7 @@ SEARCH = Section(
         Bound("Searches that wait in a process", MAX_WAITING, _RETRY),
         Bound("Candidates that are reranked", "rerank_depth", "Keep their order, behind the others"),
         Bound("Time for reranking", "rerank_timeout_seconds", "The original order; `reranked` is false"),
+        Bound("Vectors of an index in full precision", "index_full_up_to", "Half precision, ranked by full vectors"),
         Bound("Vectors of an index that is searched exactly", "index_exact_up_to", "An HNSW graph"),
         Bound("Dimensions of a graph in Postgres", MAX_HALF_DIMENSIONS, "No graph: exact search"),
         Bound("Loaded indexes of a process", "index_memory_mb", "The one used longest ago is unloaded"),

@@ -61,6 +61,8 @@ def _vectors_config(settings: Settings) -> VectorsConfig:
         kind=settings.vector_store,
         index_dir=settings.index_dir,
         exact_up_to=settings.index_exact_up_to,
+        full_up_to=settings.index_full_up_to,
+        recall=settings.index_recall,
         memory_bytes=settings.index_memory_mb << 20,
         rebuild_min_changes=settings.rebuild_min_changes,
         rebuild_share=settings.rebuild_share,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,9 +17,21 @@ from database.engine import Database, DatabaseKind
 from domain import BuildResult, Ids, Partition, Vectors
 from engines.vectors.base import Growth, Hits
 from errors import DamagedIndex, MissingIndex
+from index_building import Rows
 from index_manager import Checkpoint, IndexManager, OpenPartition
+from loaded_index import LoadedIndex
 from models import Chunk, IndexRow, Project, utc_now
-from snapshot import Snapshot, count_differing, is_live, lacks_vectors, live_vectors, row_of, vectors_of
+from snapshot import (
+    Snapshot,
+    count_differing,
+    ids_of,
+    is_live,
+    lacks_vectors,
+    live_vectors,
+    row_of,
+    vectors_in_parts,
+    vectors_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +99,26 @@ class CheckpointStore:
         return checkpoint
 
     def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> Checkpoint | None:
-        """Read the live vectors in one snapshot, then write them outside the transaction."""
+        """Read in one snapshot what changed since the last checkpoint, then write outside the transaction."""
+        base, since = self._base(key, dimension)
         with self.database.read() as session:
             row = session.get_one(Project, (key.team_id, key.project_id))
             if lacks_vectors(session, key):
                 return None
-            ids, vectors = vectors_of(session, key, is_live(row.seq), dimension)
-        return self.indexes.build(key, ids, vectors, covered_seq=row.seq, check=check)
+            has_appeared = and_(Chunk.live_seq > since, is_live(row.seq))
+            parts = [Rows.of(*part) for part in vectors_in_parts(session, key, has_appeared, dimension)]
+            dead = disappeared(session, key, since=since, until=row.seq)
+        return self.indexes.build(key, base, Rows.joined(parts), dead, covered_seq=row.seq, check=check)
+
+    def _base(self, key: Partition, dimension: int) -> tuple[LoadedIndex, int]:
+        """The index of the last checkpoint, to grow, and the seq that it covers; an empty one if there is none."""
+        with self.database.read() as session:
+            index = session.get(IndexRow, (key.team_id, key.project_id, key.embedding_version))
+        checkpoint = checkpoint_of(index) if index is not None and index.problem is None else None
+        if checkpoint is not None and checkpoint.dimension == dimension:
+            with suppress(DamagedIndex):
+                return self.indexes.load(key, checkpoint, can_grow=True), checkpoint.covered_seq
+        return LoadedIndex.empty(dimension), 0
 
     def take_over(self, session: Session, project: Project, built: BuildResult) -> None:
         """The swap: point the serving partition's row to the new file, if its current one is older or damaged."""
@@ -212,9 +237,14 @@ def replay(session: Session, snapshot: Snapshot, partition: OpenPartition) -> No
     key, until, since = snapshot.key, snapshot.project.seq, partition.applied_seq
     has_appeared = and_(Chunk.live_seq > since, is_live(until))
     ids, matrix = vectors_of(session, key, has_appeared, snapshot.index.dimension)
-    disappeared: list[int] = []
-    if since > 0:
-        in_project = and_(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id)
-        query = select(Chunk.faiss_id).where(in_project, Chunk.dead_seq > since, Chunk.dead_seq <= until)
-        disappeared = list(session.scalars(query))
-    partition.apply(appeared=ids, vectors=matrix, disappeared=np.array(disappeared, np.int64), seq=until)
+    dead = disappeared(session, key, since=since, until=until)
+    partition.apply(appeared=ids, vectors=matrix, disappeared=dead, seq=until)
+
+
+def disappeared(session: Session, key: Partition, *, since: int, until: int) -> Ids:
+    """The ids of the chunks that were live at *since* or appeared after it, and are dead at *until*, ascending."""
+    if since == 0:
+        return np.empty(0, np.int64)
+    in_project = and_(Chunk.team_id == key.team_id, Chunk.project_id == key.project_id)
+    query = select(Chunk.faiss_id).where(in_project, Chunk.dead_seq > since, Chunk.dead_seq <= until)
+    return np.sort(ids_of(session, query))

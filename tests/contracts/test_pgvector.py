@@ -66,7 +66,9 @@ def rows_counted(service: Service, columns: str) -> int:
 
 
 def store(database: Database, *, exact_up_to: int) -> VectorStore:
-    return open_store(database, VectorsConfig("auto", Path("unused"), exact_up_to, 1, 1, 1.0, prefers_half=False))
+    return open_store(
+        database, VectorsConfig("auto", Path("unused"), exact_up_to, 1, 0.99, 1, 1, 1.0, prefers_half=False)
+    )
 
 
 class Filled:
@@ -334,7 +336,7 @@ def test_a_user_who_may_not_make_the_extension_is_told_what_an_administrator_run
 
 def test_pgvector_on_sqlite_is_refused(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, vector_store="pgvector")
-    config = VectorsConfig(settings.vector_store, settings.index_dir, 1, 1, 1, 1.0, prefers_half=False)
+    config = VectorsConfig(settings.vector_store, settings.index_dir, 1, 1, 0.99, 1, 1, 1.0, prefers_half=False)
     with (
         Database.open(settings.database_url) as database,
         pytest.raises(DatabaseUnavailable, match="VECTOR_STORE=faiss"),

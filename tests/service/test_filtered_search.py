@@ -22,7 +22,8 @@ from domain import Hit, Mode, Partition
 from engines.vectors.base import Hits
 from engines.vectors.opening import VectorsConfig, open_store
 from errors import DatabaseUnavailable
-from loaded_index import LoadedIndex, built_index
+from index_building import Kinds, Rows, built_from
+from loaded_index import LoadedIndex
 from migrations.upgrade import bring_up_to_date
 from models import Chunk, Doc, Embedding, EmbeddingVersion, IndexRow, Project, Revision, Team
 from services.search.filters import filtering, reading
@@ -273,7 +274,7 @@ class Filled:
         self.vectors = np.random.default_rng(1).standard_normal((CHUNKS, DIMENSION), np.float32)
         self.vectors /= np.linalg.norm(self.vectors, axis=1, keepdims=True)
         self.filtering = FilterService(1 << 28)
-        config = VectorsConfig(store, folder, 1_000_000, 1 << 30, 1, 1.0, prefers_half=False)
+        config = VectorsConfig(store, folder, 1_000_000, 4000, 0.99, 1 << 30, 1, 1.0, prefers_half=False)
         self.store = open_store(database, config)
         self._write()
         if database.file is None:
@@ -381,8 +382,8 @@ def graph() -> tuple[LoadedIndex, NDArray[np.float32]]:
     centres = rng.standard_normal((50, DIMENSION), np.float32)
     vectors = centres[rng.integers(50, size=NODES)] + 0.5 * rng.standard_normal((NODES, DIMENSION), np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    content = np.frombuffer(built_index(vectors, is_graph=True, check=never), np.uint8)
-    loaded = LoadedIndex.read(content, np.arange(NODES))
+    rows, kinds = Rows.of(np.arange(NODES), vectors), Kinds(full_up_to=0, exact_up_to=0, recall=0.99)
+    loaded = built_from(LoadedIndex.empty(DIMENSION), rows, np.empty(0, np.int64), kinds, check=never).index
     loaded.mark_dead(np.arange(0, NODES, 20))
     return loaded, vectors
 
