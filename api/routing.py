@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from api.access import admit, as_openapi, needed_by
 from api.headers import rate_limit_headers
 from api.limits import LARGE_BODY_BYTES, RECEIVE_SECONDS, body_limit, declared_length
+from api.parameters import QueryParameters
 from api.problems import errors_in_body, problem
 from api.responses import answers_of, merged
 from api.tenants import BodyContext
@@ -84,7 +85,7 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """Admits callers by their scopes and reads bodies strictly. A route without @needs cannot be created."""
+    """Admits callers by their scopes, and reads URLs and bodies strictly. A route without @needs cannot be created."""
 
     also_raises: tuple[type[ServiceError], ...] = ()
 
@@ -94,6 +95,7 @@ class StrictRoute(APIRoute):
         problems = answers_of(endpoint, is_open=not self.any_of, also=self.also_raises)
         options["responses"] = merged(problems, options.get("responses") or {})
         super().__init__(path, endpoint, **options)
+        self.query_parameters = QueryParameters.of(self.dependant)
         body = self.body_field.field_info.annotation if self.body_field else None
         self.body_model = TypeAdapter[Any](body) if body is not None else None
 
@@ -103,6 +105,7 @@ class StrictRoute(APIRoute):
         async def handle_admitted(request: Request) -> Response:
             request.state.principal, quota = await admit(request, self.any_of)
             _refuse_nul(request)
+            self.query_parameters.check(request.scope["query_string"])
             strict = StrictRequest(request.scope, request.receive)
             async with AsyncExitStack() as held:
                 if self.body_model is not None:

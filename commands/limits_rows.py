@@ -132,7 +132,7 @@ NAMES = Section(
         Bound("`mime_type`", _largest(DocIn, "mime_type"), "422", _CHARS),
         Bound("`url`", 4096, "422", _CHARS),
         Bound("`chunk_strategy`, `modes`, `type`, `job_id`, `key_id`", _of_type(Word), "422", _CHARS),
-        Bound("`after`", LONGEST_CURSOR, "422", _CHARS),
+        Bound("`after`, and `filters` in a URL", LONGEST_CURSOR, "422", _CHARS),
         Bound("`limit` of a list", _of_type(Limit), "422"),
         Bound("A time, as a year in UTC", f"{EARLIEST.year} to {LATEST.year}", "422"),
     ),
