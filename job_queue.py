@@ -24,6 +24,7 @@ from database.repeating import repeatable
 from domain import JobStatus, Json
 from errors import NotFound
 from job_lease import Claim, Lease, claim_oldest, is_abandoned, is_due, lost_lease, release, update_held, write
+from logs import request_id
 from models import Job, Project, Team, WorkerRow, utc_now
 from times import shifted
 
@@ -72,6 +73,7 @@ class JobQueue:
             "type": type,
             "payload_json": dict(payload),
             "dedupe_key": dedupe_key,
+            "request_id": request_id.get(),
             "run_after": epoch_now(),
         }
         session.flush()  # a new project's row must be inserted first
@@ -154,30 +156,19 @@ class JobQueue:
         with self.database.read() as session:
             if session.scalar(select(Job.job_id).where(or_(is_due(), is_abandoned())).limit(1)) is None:
                 return None
-        job = self._claim_one(is_abandoned(), worker) or self._claim_one(is_due(), worker)
-        if job is None:
-            return None
-        self._last_team = job.team_id
-        return Claim(
-            team_id=job.team_id,
-            job_id=job.job_id,
-            project_id=job.project_id,
-            type=job.type,
-            payload=job.payload_json,
-            attempt=job.attempts,
-            worker=worker,
-            result=job.result_json or {},
-            cancel_requested=job.cancel_requested,
-        )
+        claim = self._claim_one(is_abandoned(), worker) or self._claim_one(is_due(), worker)
+        if claim is not None:
+            self._last_team = claim.team_id
+        return claim
 
-    def _claim_one(self, condition: ColumnElement[bool], worker: str) -> Job | None:
+    def _claim_one(self, condition: ColumnElement[bool], worker: str) -> Claim | None:
         """Tries one tenant at a time: with tenants sharded over servers, one server can lock the row."""
         skipped: list[int] = []  # tenants whose jobs other workers claimed first
         while (team_id := self._whose_turn(condition, skipped)) is not None:
             with self.database.write() as session:
-                job = claim_oldest(session, and_(Job.team_id == team_id, condition), worker, self.lease_seconds)
-            if job is not None:
-                return job
+                claim = claim_oldest(session, and_(Job.team_id == team_id, condition), worker, self.lease_seconds)
+            if claim is not None:
+                return claim
             skipped.append(team_id)
         return None
 

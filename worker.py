@@ -34,6 +34,7 @@ from errors import (
 from handlers import HANDLERS, Handler
 from housekeeping import Housekeeping
 from job_lease import CANCELLED, Claim, Lease
+from logs import log_to_stderr, request_id
 from runtime.memory import limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
@@ -82,10 +83,21 @@ class Worker:
         claim = self.runtime.queue.claim(self.name)
         if claim is None:
             return False
-        started = time.monotonic()
-        outcome = self._run(claim)
-        log.info("%s %s %s in %.1f s%s", claim.type, claim.job_id, outcome, time.monotonic() - started, _attempt(claim))
+        token = request_id.set(claim.request_id)
+        try:
+            self._run_logged(claim)
+        finally:
+            request_id.reset(token)
         return True
+
+    def _run_logged(self, claim: Claim) -> None:
+        """A line when it begins, for whoever wonders what a busy worker does, and one when it ends."""
+        started = time.monotonic()
+        log.debug("%s %s of %s begins%s", claim.type, claim.job_id, claim.place, _attempt(claim))
+        level, outcome = self._run(claim)
+        seconds = time.monotonic() - started
+        message = "%s %s of %s %s in %.1f s%s"
+        log.log(level, message, claim.type, claim.job_id, claim.place, outcome, seconds, _attempt(claim))
 
     def stop(self, within_seconds: float) -> None:
         """Claim no further job. The current one may finish; after three quarters of the time it is returned to the
@@ -99,16 +111,16 @@ class Worker:
             timer.daemon = True
             timer.start()
 
-    def _run(self, claim: Claim) -> str:
-        """Run the job and record how it ended. Returns the outcome in a few words."""
+    def _run(self, claim: Claim) -> tuple[int, str]:
+        """Run the job and record how it ended. Returns the outcome in a few words, and the level to log it with."""
         queue = self.runtime.queue
         try:
             with queue.lease(claim, self.must_give_back) as lease:
                 result = self._handle(lease)
             with queue.finish(claim, JobStatus.COMPLETED, result=result):
-                return f"completed: {_in_words(result)}"
+                return logging.INFO, f"completed: {_in_words(result)}"
         except LostLease:
-            return "was taken over by another worker"
+            return logging.WARNING, "was taken over by another worker"
         except Exception as error:
             return self._end(claim, error)
 
@@ -122,31 +134,31 @@ class Worker:
             raise Invalid(f"This worker has no handler for jobs of type {claim.type!r}: is it older than the API?")
         return self.handlers[claim.type](self.runtime, lease)
 
-    def _end(self, claim: Claim, error: Exception) -> str:
+    def _end(self, claim: Claim, error: Exception) -> tuple[int, str]:
         """Record that the job failed. It may have been cancelled or taken over meanwhile."""
         try:
             return self._give_up_or_retry(claim, error)
         except JobCancelled as cancelled:
             self.runtime.ingest.jobs.end(claim, JobStatus.CANCELLED, str(cancelled))
-            return "cancelled"
+            return logging.INFO, "cancelled"
         except LostLease:
-            return "was taken over by another worker"
+            return logging.WARNING, "was taken over by another worker"
 
-    def _give_up_or_retry(self, claim: Claim, error: Exception) -> str:
+    def _give_up_or_retry(self, claim: Claim, error: Exception) -> tuple[int, str]:
         if isinstance(error, JobCancelled):
             raise error
         if isinstance(error, WorkerStopping):
             self.runtime.queue.give_back(claim)
-            return "returned to the queue, because this worker stops"
+            return logging.INFO, "returned to the queue, because this worker stops"
         if isinstance(error, GivesWay):
             self.runtime.queue.give_back(claim)
-            return "returned to the queue at the end of its slice: another tenant's job goes first"
+            return logging.INFO, "returned to the queue at the end of its slice: another tenant's job goes first"
         message = self._message(claim, error)
         if isinstance(error, PERMANENT) or claim.attempt >= self.runtime.queue.max_attempts:
             self.runtime.ingest.jobs.end(claim, JobStatus.FAILED, message)
-            return f"failed: {message}"
+            return logging.ERROR, f"failed: {message}"
         pause = self.runtime.queue.retry(claim, message)
-        return f"will be retried in {pause:.0f} s: {message}"
+        return logging.WARNING, f"will be retried in {pause:.0f} s: {message}"
 
     def _message(self, claim: Claim, error: Exception) -> str:
         """The message for clients. Details of an unexpected error stay in the log."""
@@ -182,7 +194,7 @@ def main() -> None:
     arguments = parser.parse_args()
     overrides = {"database_url": arguments.database_url} if arguments.database_url else {}
     settings = Settings(**overrides)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr(settings.log_level, settings.log_format)
     os.nice(settings.worker_nice)
     limit_memory(settings.memory_limit_mb)
     try:

@@ -103,13 +103,16 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_admitted(request: Request) -> Response:
+            request.state.route = self.path_format
             request.state.principal, quota = await admit(request, self.any_of)
+            request.state.tenant = request.state.principal.tenant_id or request.path_params.get("tenant_id")
             _refuse_nul(request)
             self.query_parameters.check(request.scope["query_string"])
             strict = StrictRequest(request.scope, request.receive)
             async with AsyncExitStack() as held:
                 if self.body_model is not None:
                     await strict.read(self.body_model, held)
+                    request.state.tenant = request.state.tenant or _tenant(await strict.json())
                 answer = await self.answer(strict, handle)
             if quota is not None:
                 answer.headers.update(rate_limit_headers(quota.limit, remaining=quota.remaining, seconds=quota.seconds))
@@ -146,7 +149,7 @@ def _refuse_nul(request: Request) -> None:
 
 
 async def _handle_keyed(request: StrictRequest, handle: Handler, key: str) -> Response:
-    return await answer_once(request, handle, key, tenant=await _tenant(request), content=await request.body())
+    return await answer_once(request, handle, key, tenant=_tenant(await request.json()), content=await request.body())
 
 
 async def answer_once(request: Request, handle: Handler, key: str, *, tenant: str, content: bytes) -> Response:
@@ -182,9 +185,8 @@ def _digest(head: str, content: bytes) -> str:
     return digest.hexdigest()
 
 
-async def _tenant(request: StrictRequest) -> str:
-    """Two tenants may choose the same key."""
-    body = await request.json()
+def _tenant(body: Any) -> str:
+    """The tenant that a body names; of a batch, the first document's."""
     docs = getattr(body, "docs", None)
     return str(getattr(docs[0] if docs else body, "tenant_id", ""))
 

@@ -125,6 +125,7 @@ async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     await receive(request, runtime.ingest.uploads, form, most_files=runtime.settings.max_batch_docs)
     context: BodyContext = {"principal": request.state.principal}
     upload_form = await request.state.large_bodies.parse(partial(_checked, form.fields, context))
+    request.state.tenant = upload_form.tenant_id
     docs = _docs(upload_form, form.files)
 
     async def accept(_request: Request) -> Response:

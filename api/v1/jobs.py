@@ -20,7 +20,10 @@ router = APIRouter(prefix="/v1", tags=["jobs"], route_class=WritingRoute)
 
 
 class JobOut(Out):
-    """result says what was done, document by document if some failed; error why the job or its last attempt failed."""
+    """result says what was done, document by document if some failed; error why the job or its last attempt failed.
+
+    request_id is the X-Request-ID of the request that created the job; null if a process created it by itself.
+    """
 
     job_id: str
     type: str
@@ -36,6 +39,7 @@ class JobOut(Out):
     attempts: int
     cancel_requested: bool
     result: dict[str, Any] | None
+    request_id: str | None
 
 
 class JobPage(Page[JobOut]):
