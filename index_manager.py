@@ -208,6 +208,9 @@ class IndexManager:
             name=name, checksum=digest.hexdigest(), covered_seq=covered_seq, ntotal=count, dimension=dimension
         )
 
+    def has(self, checkpoint: Checkpoint) -> bool:
+        return (self.root / checkpoint.name).exists()
+
     def load(self, partition: Partition, checkpoint: Checkpoint) -> LoadedIndex:
         """The content of a checkpoint. Raises DamagedIndex before FAISS sees a wrong byte."""
         try:

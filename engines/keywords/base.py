@@ -47,6 +47,10 @@ class KeywordStore(Follower, Protocol):
         """Every difference between the rows and the database, whose live chunks have the ids *live*."""
         ...
 
+    def unwritten(self, snapshot: Snapshot) -> Iterator[str]:
+        """What a rebuild still has to write. No damage: searches read the database meanwhile."""
+        ...
+
 
 class InvertedFile(Protocol):
     """Looks up rows of *keywords* by lexeme in one kind of database, which keeps it in step with the rows."""

@@ -152,7 +152,7 @@ class TableStore:
 
     def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
         if is_behind(snapshot):
-            yield BEHIND
+            return
         key = snapshot.key
         query = (
             select(_VECTORS.c.faiss_id, _VECTORS.c.embedding).where(_in_partition(key)).order_by(_VECTORS.c.faiss_id)
@@ -166,8 +166,12 @@ class TableStore:
         _, expected = live_vectors(session, snapshot)
         if count := count_differing(actual, expected):
             yield f"{count} vectors in the table of vectors differ from the database's."
-        graph = self.graph(key, snapshot.index.dimension)
-        if graph is not None and len(live) > self.exact_up_to and not graph.exists(session):
+
+    def unwritten(self, session: Session, snapshot: Snapshot) -> Iterator[str]:
+        if is_behind(snapshot):
+            yield BEHIND
+        graph = self.graph(snapshot.key, snapshot.index.dimension)
+        if graph is not None and snapshot.project.live_chunks > self.exact_up_to and not graph.exists(session):
             yield f"The index {graph.name} is not there, so searches read every row; a rebuild creates it."
 
     def graph(self, key: Partition, dimension: int) -> Graph | None:

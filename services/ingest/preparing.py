@@ -53,7 +53,7 @@ class Preparing:
             with self.database.read() as session:
                 project = namespaces.find(session, tenant_id, namespace)
                 if project is None and not self.creates_namespaces:
-                    raise NotFound(namespaces.missing(namespace), param="namespace")
+                    raise NotFound(namespaces.missing(session, tenant_id, namespace), param="namespace")
                 existing = newest_revisions(session, project, [doc.doc_id for doc in batch]) if project else {}
             changes = compare(batch, existing, present_statuses=present_statuses, chunk_tokens=self.chunk_tokens)
             compared.append((tenant_id, namespace, project, changes))
