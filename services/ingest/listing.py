@@ -103,7 +103,7 @@ def _views(session: Session, project: Project, query: DocQuery, *, step: int) ->
         query = replace(query, after=query.cursor(batch[-1].doc))
 
 
-def _select(project: Project, query: DocQuery) -> Select[Any]:
+def _select(project: Project, query: DocQuery) -> Select[Doc, Revision]:
     docs = select_docs(project, Revision.revision == Doc.revision).where(Doc.deleted_at.is_(None))
     docs = docs.where(*_has_status(query.status))
     if query.order == "doc_id":

@@ -49,10 +49,8 @@ def processing(session: Session, project: Project) -> Iterator[Hint]:
     count = session.scalar(select(func.count()).select_from(waiting.limit(MOST_COUNTED).subquery()))
     if count:
         documents = "1 document" if count == 1 else f"{count} documents"
-        many = "More than " if count == MOST_COUNTED else ""
-        yield Hint(
-            "processing", f"{many}{documents} of this namespace cannot be found before a worker is done with them."
-        )
+        some = f"{MOST_COUNTED} or more documents" if count == MOST_COUNTED else documents
+        yield Hint("processing", f"{some} of this namespace cannot be found before a worker is done with them.")
 
 
 def _reasons(
