@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from models import Doc
 from services.ingest import listing
@@ -56,7 +56,7 @@ def test_documents_are_listed_by_status_title_and_filter_in_any_order_and_counte
 def test_documents_of_one_instant_are_listed_once_each(service: Service) -> None:
     furnish(service)
     with service.runtime.database.write() as session:
-        session.execute(update(Doc).values(updated_at=session.scalar(listing.select(Doc.updated_at).limit(1))))
+        session.execute(update(Doc).values(updated_at=session.scalars(select(Doc.updated_at).limit(1)).one()))
     assert listed(service, order="updated_at") == list("abcde")
     assert listed(service, order="-updated_at") == list("edcba")
 
