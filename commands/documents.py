@@ -22,6 +22,20 @@ SUFFIXES_NAMED = 8
 INTERRUPTED = 130
 STOPPED = "stopped. What is counted as upserted is stored; the same command goes on, and skips what is unchanged."
 
+GLOB = (
+    "Take only these files of the folders, of any type: *.csv by name, guide/*.md by path below PATH, **/old/*.md at "
+    "any depth. May be repeated."
+)
+Strategy = Annotated[str | None, typer.Option(help="Chunking strategy; otherwise the one that fits each type.")]
+Glob = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help=GLOB)]
+Prefix = Annotated[str | None, typer.Option(help="Begin doc_ids with this instead of with the folder's own name.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace documents that came from other files of the same doc_id.")
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Follow symbolic links in the folders, wherever they lead.")
+]
+
 commands = group()
 
 
@@ -32,27 +46,12 @@ def ingest(
     *,
     tenant: Tenant,
     namespace: Namespace,
-    strategy: Annotated[
-        str | None, typer.Option(help="Chunking strategy; otherwise the one that fits each type.")
-    ] = None,
+    strategy: Strategy = None,
     enrich: Annotated[bool, typer.Option(help="Embed each chunk with its file's name and headings.")] = True,
-    glob: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATTERN",
-            help="Take only these files of the folders, of any type: *.csv by name, guide/*.md by path below PATH, "
-            "**/old/*.md at any depth. May be repeated.",
-        ),
-    ] = None,
-    prefix: Annotated[
-        str | None, typer.Option(help="Begin doc_ids with this instead of with the folder's own name.")
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace documents that came from other files of the same doc_id.")
-    ] = False,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow symbolic links in the folders, wherever they lead.")
-    ] = False,
+    glob: Glob = None,
+    prefix: Prefix = None,
+    replace: Replace = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Ingest files into a namespace. Unchanged files are not embedded again.
 

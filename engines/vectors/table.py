@@ -153,11 +153,8 @@ class TableStore:
     def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
         if is_behind(snapshot):
             return
-        key = snapshot.key
-        query = (
-            select(_VECTORS.c.faiss_id, _VECTORS.c.embedding).where(_in_partition(key)).order_by(_VECTORS.c.faiss_id)
-        )
-        rows = session.execute(query).all()
+        query = select(_VECTORS.c.faiss_id, _VECTORS.c.embedding).where(_in_partition(snapshot.key))
+        rows = session.execute(query.order_by(_VECTORS.c.faiss_id)).all()
         row_ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
         if not np.array_equal(row_ids, live):
             missing, extra = np.setdiff1d(live, row_ids), np.setdiff1d(row_ids, live)
