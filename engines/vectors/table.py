@@ -160,8 +160,7 @@ class TableStore:
             missing, extra = np.setdiff1d(live, row_ids), np.setdiff1d(row_ids, live)
             yield f"The table of vectors misses {len(missing)} live chunks and holds {len(extra)} that are not live."
         actual = np.array([row[1] for row in rows], np.float32).reshape(len(rows), snapshot.index.dimension)
-        _, expected = live_vectors(session, snapshot)
-        if count := count_differing(actual, expected):
+        if count := count_differing(actual, live_vectors(session, snapshot)[1]):
             yield f"{count} vectors in the table of vectors differ from the database's."
 
     def unwritten(self, session: Session, snapshot: Snapshot) -> Iterator[str]:
