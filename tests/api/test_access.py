@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, combinations
@@ -20,6 +21,9 @@ from tests.support.service import Service
 __all__ = ["keyed"]
 
 Known = dict[str, Any]
+
+# The names that are nearest to a misspelt one differ with it. They are the caller's own.
+SUGGESTED = re.compile(r"(?:Did you mean|It has) [^?.]*[?.] ")
 
 
 class World:
@@ -130,6 +134,8 @@ def test_what_another_team_has_is_answered_like_what_nobody_has(world: World) ->
         for some in _parts(names):
             real, unreal = ({**own, **{name: value[name] for name in some}} for value in (theirs, absent))
             asked, compared = (world.other.ask(**route.request(value)) for value in (real, unreal))
+            suggested = re.findall(r"'([^']*)'", " ".join(SUGGESTED.findall(asked.text)))
+            assert [name for name in suggested if not name.startswith(f"{world.other.name}-")] == []
             assert _told(asked, real, some) == _told(compared, unreal, some), f"{route} naming another's {some}"
         assert world.seen_by(world.one, theirs) == before, f"{route} changes what is another's"
         scope = Scope.OPERATOR if route.any_of == {Scope.OPERATOR} else Scope.ADMIN
@@ -170,6 +176,7 @@ def _told(answer: Any, known: Mapping[str, Any], names: tuple[str, ...] | list[s
     text = answer.text
     for name in sorted(names, key=lambda name: -len(str(known[name]))):
         text = text.replace(str(known[name]), f"<{name}>")
+    text = SUGGESTED.sub("", text)
     was_changed = answer.request.method != "GET" and answer.status_code < 400
     return answer.status_code, sorted(answer.headers), _shape(_json(answer)) if was_changed else text
 
