@@ -22,16 +22,18 @@ from starlette.middleware import Middleware
 
 from api import responses
 from api.access import SECURITY_SCHEMES
+from api.access_log import AccessLog
 from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
 from api.docs_page import add_docs_pages
 from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
-from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId, RequestIdInLogs
+from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId
 from api.problems import add_handlers
 from api.strings import with_limits
 from api.v1 import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, preview, search, teams, usage
 from errors import ServiceError
+from logs import log_to_stderr
 from runtime.memory import limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
@@ -53,6 +55,7 @@ NO_ADMIN = (
 class State(TypedDict):
     runtime: Runtime
     large_bodies: LargeBodies
+    access_log: AccessLog
 
 
 class App(FastAPI):
@@ -77,14 +80,17 @@ def create_app(settings: Settings | None = None) -> App:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         used = settings or Settings()
         app.limits, app.openapi_schema = used, None
-        _log_to_stderr(used.log_level)
+        log_to_stderr(used.log_level, used.log_format)
+        logging.getLogger("uvicorn.access").disabled = True  # AccessLog has the route, the tenant and the time
         limit_memory(used.memory_limit_mb)
         limit = used.database_statement_timeout_seconds
         with _plain_errors(), open_runtime(used, statement_timeout_seconds=limit) as runtime:
             runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             runtime.search.reranking.start_loading()
-            async with _access_warnings(runtime):
-                yield {"runtime": runtime, "large_bodies": LargeBodies(max_body_mb=used.max_body_mb)}
+            large_bodies = LargeBodies(max_body_mb=used.max_body_mb)
+            with AccessLog.running(used.log_level, used.log_format) as access_log:
+                async with _access_warnings(runtime):
+                    yield {"runtime": runtime, "large_bodies": large_bodies, "access_log": access_log}
 
     app = App(
         title="AI-3 DataFactory",
@@ -163,15 +169,6 @@ async def _check_addresses() -> None:
         await asyncio.sleep(SECONDS_PER_CHECK)
 
 
-def _log_to_stderr(level: str) -> None:
-    """One line per event, with the request's id."""
-    handler = logging.StreamHandler()
-    handler.addFilter(RequestIdInLogs())
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s [%(request_id)s] %(message)s", handlers=[handler]
-    )
-
-
 app = create_app()
 
 
@@ -188,6 +185,7 @@ def main() -> None:
         ws="none",
         access_log=False,
         log_level="warning",
+        log_config=None,  # its own lines go where ours go, in the same format
         timeout_graceful_shutdown=STOP_SECONDS,
     )
 

@@ -214,6 +214,9 @@ class IndexManager:
         count, dimension = built.index.live_count, base.index.d
         return Checkpoint(name=name, checksum=checksum, covered_seq=covered_seq, ntotal=count, dimension=dimension)
 
+    def has(self, checkpoint: Checkpoint) -> bool:
+        return (self.root / checkpoint.name).exists()
+
     def load(self, partition: Partition, checkpoint: Checkpoint, *, can_grow: bool = False) -> LoadedIndex:
         """The content of a checkpoint. Raises DamagedIndex before FAISS sees a wrong byte."""
         expected = index_file.Expected(

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, aliased
 from database.dialects import epoch_now
 from domain import JobStatus, Json
 from errors import GivesWay, JobCancelled, LostLease, ServiceError, WorkerStopping
-from models import Job, utc_now
+from models import Job, Project, Team, utc_now
 
 CANCELLED = "Cancelled on request."
 LOOK_SECONDS = 0.5
@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job held by one worker, for one attempt. *result* is that of earlier attempts."""
+    """A job held by one worker, for one attempt. *result* is that of earlier attempts, *place* names the namespace."""
 
     team_id: int
     job_id: str
@@ -35,6 +35,8 @@ class Claim:
     worker: str
     result: Json
     cancel_requested: bool
+    place: str
+    request_id: str | None
 
 
 def is_due() -> ColumnElement[bool]:
@@ -45,7 +47,7 @@ def is_abandoned() -> ColumnElement[bool]:
     return and_(Job.status == JobStatus.RUNNING, Job.lease_until < epoch_now())
 
 
-def claim_oldest(session: Session, condition: ColumnElement[bool], worker: str, lease_seconds: float) -> Job | None:
+def claim_oldest(session: Session, condition: ColumnElement[bool], worker: str, lease_seconds: float) -> Claim | None:
     """One conditional statement: if two workers see the same job, only one gets it."""
     oldest = (
         select(Job.job_id)
@@ -64,7 +66,29 @@ def claim_oldest(session: Session, condition: ColumnElement[bool], worker: str, 
         "updated_at": utc_now(),
     }
     query = update(Job).where(Job.job_id == oldest, condition).values(**change).returning(Job)
-    return session.scalar(query, execution_options={"synchronize_session": False})
+    job = session.scalar(query, execution_options={"synchronize_session": False})
+    return None if job is None else _claim(job, _place(session, job), worker)
+
+
+def _place(session: Session, job: Job) -> str:
+    names = select(Team.name, Project.name).join(Project, Project.team_id == Team.id)
+    return "/".join(session.execute(names.where(Team.id == job.team_id, Project.id == job.project_id)).one())
+
+
+def _claim(job: Job, place: str, worker: str) -> Claim:
+    return Claim(
+        team_id=job.team_id,
+        job_id=job.job_id,
+        project_id=job.project_id,
+        type=job.type,
+        payload=job.payload_json,
+        attempt=job.attempts,
+        worker=worker,
+        result=job.result_json or {},
+        cancel_requested=job.cancel_requested,
+        place=place,
+        request_id=job.request_id,
+    )
 
 
 def update_held(claim: Claim) -> Any:

@@ -35,6 +35,7 @@ from job_lease import (
     update_held,
     write,
 )
+from logs import request_id
 from models import Job, Project, Team, utc_now
 from times import shifted
 
@@ -83,6 +84,7 @@ class JobQueue:
             "type": type,
             "payload_json": dict(payload),
             "dedupe_key": dedupe_key,
+            "request_id": request_id.get(),
             "run_after": epoch_now(),
         }
         session.flush()  # a new project's row must be inserted first
@@ -165,30 +167,19 @@ class JobQueue:
             if session.scalar(select(Job.job_id).where(or_(is_due(), is_abandoned())).limit(1)) is None:
                 return None
         skipped = [] if except_team is None else [except_team]
-        job = self._claim_one(is_abandoned(), worker, skipped) or self._claim_one(is_due(), worker, skipped)
-        if job is None:
-            return None
-        self._last_team = job.team_id
-        return Claim(
-            team_id=job.team_id,
-            job_id=job.job_id,
-            project_id=job.project_id,
-            type=job.type,
-            payload=job.payload_json,
-            attempt=job.attempts,
-            worker=worker,
-            result=job.result_json or {},
-            cancel_requested=job.cancel_requested,
-        )
+        claim = self._claim_one(is_abandoned(), worker, skipped) or self._claim_one(is_due(), worker, skipped)
+        if claim is not None:
+            self._last_team = claim.team_id
+        return claim
 
-    def _claim_one(self, condition: ColumnElement[bool], worker: str, skipped: Sequence[int]) -> Job | None:
+    def _claim_one(self, condition: ColumnElement[bool], worker: str, skipped: Sequence[int]) -> Claim | None:
         """Tries one tenant at a time: with tenants sharded over servers, one server can lock the row."""
         skipped = list(skipped)  # and tenants whose jobs other workers claimed first
         while (team_id := self._whose_turn(condition, skipped)) is not None:
             with self.database.write() as session:
-                job = claim_oldest(session, and_(Job.team_id == team_id, condition), worker, self.lease_seconds)
-            if job is not None:
-                return job
+                claim = claim_oldest(session, and_(Job.team_id == team_id, condition), worker, self.lease_seconds)
+            if claim is not None:
+                return claim
             skipped.append(team_id)
         return None
 

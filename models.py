@@ -193,7 +193,11 @@ class Doc(Base):
     """A document of a namespace. *revision* counts accepted changes, deletions included."""
 
     __tablename__ = "docs"
-    __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        Index(None, "team_id", "project_id", "updated_at", "doc_id"),
+        partial_index("ix__docs__not_ready", "status <> 'ready'", "team_id", "project_id", "status", "doc_id"),
+    )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -444,7 +448,7 @@ class Job(Base):
     So a document is never stored without the job that indexes it, and no job is left for a document that was rolled
     back. *dedupe_key*: a project has at most one pending job per key. *chunks_done* of *chunks_total*
     have their vectors; *seconds_left* is an estimate; all three are null while unknown. *failed_docs* counts the job's
-    documents that failed. *retried_as* is the job that tries again what failed.
+    documents that failed. *retried_as* is the job that tries again what failed. *request_id* is for logs.
     """
 
     __tablename__ = "jobs"
@@ -479,6 +483,7 @@ class Job(Base):
     retried_as: Mapped[str | None]
     error: Mapped[str | None]
     dedupe_key: Mapped[str | None]
+    request_id: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     worker: Mapped[str | None]

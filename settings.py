@@ -210,6 +210,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Private memory that an API or worker process may take before it refuses; 0: no limit"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level")
+    log_format: Literal["text", "json"] = Field("text", description="Format of log lines; json: an object per line")
 
     @field_validator("cors_origins")
     @classmethod

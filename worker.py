@@ -35,6 +35,7 @@ from errors import (
 from handlers import HANDLERS, Handler
 from housekeeping import Housekeeping
 from job_lease import CANCELLED, Claim, Lease
+from logs import log_to_stderr, request_id
 from runtime.memory import limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
@@ -141,10 +142,15 @@ class Worker:
         return claim is not None
 
     def _run_and_log(self, claim: Claim, *, is_guest: bool) -> None:
-        started = time.monotonic()
+        """A line when it begins, for whoever wonders what a busy worker does, and one when it ends."""
+        started, token = time.monotonic(), request_id.set(claim.request_id)
+        log.debug("%s %s of %s begins%s", claim.type, claim.job_id, claim.place, _attempt(claim))
         with self.presence.doing(claim.type):
-            outcome = self._run(claim, is_guest=is_guest)
-        log.info("%s %s %s in %.1f s%s", claim.type, claim.job_id, outcome, time.monotonic() - started, _attempt(claim))
+            level, outcome = self._run(claim, is_guest=is_guest)
+        seconds = time.monotonic() - started
+        message = "%s %s of %s %s in %.1f s%s"
+        log.log(level, message, claim.type, claim.job_id, claim.place, outcome, seconds, _attempt(claim))
+        request_id.reset(token)
 
     def stop(self, within_seconds: float) -> None:
         """Claim no further job. The current one may finish; after three quarters of the time it is returned to the
@@ -163,17 +169,18 @@ class Worker:
         self.presence.end()
         os._exit(0)
 
-    def _run(self, claim: Claim, *, is_guest: bool) -> str:
-        """Run the job and record how it ended. Returns the outcome in a few words."""
+    def _run(self, claim: Claim, *, is_guest: bool) -> tuple[int, str]:
+        """Run the job and record how it ended. Returns the outcome in a few words, and the level to log it with."""
         queue = self.runtime.queue
         try:
             run_guest = None if is_guest else self.run_guest
             with queue.lease(claim, self.must_give_back, run_guest=run_guest, is_guest=is_guest) as lease:
                 result = self._handle(lease)
             status = self.runtime.ingest.jobs.complete(claim, result)
-            return f"{status}: {_in_words(result)}"
+            level = logging.ERROR if status is JobStatus.FAILED else logging.INFO
+            return level, f"{status}: {_in_words(result)}"
         except LostLease:
-            return "was taken over by another worker"
+            return logging.WARNING, "was taken over by another worker"
         except Exception as error:
             return self._end(claim, error)
 
@@ -187,31 +194,31 @@ class Worker:
             raise Invalid(f"This worker has no handler for jobs of type {claim.type!r}: is it older than the API?")
         return self.handlers[claim.type](self.runtime, lease)
 
-    def _end(self, claim: Claim, error: Exception) -> str:
+    def _end(self, claim: Claim, error: Exception) -> tuple[int, str]:
         """Record that the job failed. It may have been cancelled or taken over meanwhile."""
         try:
             return self._give_up_or_retry(claim, error)
         except JobCancelled as cancelled:
             self.runtime.ingest.jobs.end(claim, JobStatus.CANCELLED, str(cancelled))
-            return "cancelled"
+            return logging.INFO, "cancelled"
         except LostLease:
-            return "was taken over by another worker"
+            return logging.WARNING, "was taken over by another worker"
 
-    def _give_up_or_retry(self, claim: Claim, error: Exception) -> str:
+    def _give_up_or_retry(self, claim: Claim, error: Exception) -> tuple[int, str]:
         if isinstance(error, JobCancelled):
             raise error
         if isinstance(error, WorkerStopping):
             self.runtime.queue.give_back(claim)
-            return "returned to the queue, because this worker stops"
+            return logging.INFO, "returned to the queue, because this worker stops"
         if isinstance(error, GivesWay):
             self.runtime.queue.give_back(claim)
-            return "returned to the queue at the end of its slice: another tenant's job goes first"
+            return logging.INFO, "returned to the queue at the end of its slice: another tenant's job goes first"
         message = self._message(claim, error)
         if isinstance(error, PERMANENT) or claim.attempt >= self.runtime.queue.max_attempts:
             self.runtime.ingest.jobs.end(claim, JobStatus.FAILED, message)
-            return f"failed: {message}"
+            return logging.ERROR, f"failed: {message}"
         pause = self.runtime.queue.retry(claim, message)
-        return f"will be retried in {pause:.0f} s: {message}"
+        return logging.WARNING, f"will be retried in {pause:.0f} s: {message}"
 
     def _message(self, claim: Claim, error: Exception) -> str:
         """The message for clients. Details of an unexpected error stay in the log."""
@@ -242,7 +249,7 @@ def main() -> None:
     arguments = parser.parse_args()
     overrides = {"database_url": arguments.database_url} if arguments.database_url else {}
     settings = Settings(**overrides)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr(settings.log_level, settings.log_format)
     os.nice(settings.worker_nice)
     limit_memory(settings.memory_limit_mb)
     try:

@@ -9,12 +9,15 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 
 from api.fields import LEFT_OUT, REQUIRED
-from api.strings import LONGEST_CURSOR, DocName, Name, Word
+from api.strings import LONGEST_CURSOR, DocName, Name, Word, as_json
 from api.tenants import visible
 from domain import Principal, Scope
 from errors import Invalid
 from runtime.parts import Runtime
 from services.index.names import check_name
+from text import strict_json
+from text.filter_spellings import parse
+from text.filters import Filter
 
 ENCODED = "Percent-encode what is not a letter or a digit"
 
@@ -76,6 +79,21 @@ async def _team(tenant_id: Annotated[Name, Path(description=ENCODED)], runtime: 
     return name if caller.may(Scope.OPERATOR) else visible(caller, name) or name
 
 
+async def _filters(
+    filters: Annotated[
+        str | None, Query(max_length=LONGEST_CURSOR, description="The filters of a search, as JSON")
+    ] = None,
+) -> Filter | None:
+    if filters is None:
+        return None
+    try:
+        return parse(as_json(strict_json.loads(filters.encode())))
+    except (strict_json.NotJson, UnicodeEncodeError) as error:
+        raise Invalid(f"filters is not valid JSON ({error}).", param="filters") from error
+    except ValueError as error:
+        raise Invalid(f"filters: {error}", param="filters") from error
+
+
 def _checked(field: str, name: str | None, runtime: Runtime) -> str | None:
     if name is not None:
         check_name(field, name, runtime.settings.max_name_chars)
@@ -86,6 +104,7 @@ DocId = Annotated[str, Depends(_doc_id)]
 Namespace = Annotated[str, Depends(_namespace)]
 NamespaceIfAny = Annotated[str | None, Depends(_namespace_if_any)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the answer")]
+DocFilters = Annotated[Filter | None, Depends(_filters)]
 After = Annotated[str | None, Query(max_length=LONGEST_CURSOR, description="next_cursor of the page before")]
 
 # A tenant as a URL names it, or NOBODY if it is not visible to the caller: no route takes one in any other way.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
 import uuid
-from contextvars import ContextVar
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -15,11 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access_log import CLIENT_LEFT, NO_ROUTE, Access
 from api.limits import body_limit, declared_length
 from api.manners import without_slash
 from api.problems import problem, problem_of
-
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
+from logs import request_id
 
 PRINTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 SLOWEST_BYTES = 10_000
@@ -27,7 +25,7 @@ WITH_NAMES = ("/v1/docs/", "/v1/teams/")
 
 
 class RequestId:
-    """Every answer has an X-Request-ID: the client's own, else a new one. Log lines have it too."""
+    """Every answer has an X-Request-ID: the client's own, else a new one. Log lines have it too, one per request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -38,10 +36,12 @@ class RequestId:
             return
         header = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
         used = header if PRINTABLE_ID.fullmatch(header) else uuid.uuid4().hex
-        started = time.perf_counter()
+        started, status = time.perf_counter(), CLIENT_LEFT
 
         async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = used
                 headers["Server-Timing"] = f"total;dur={1000 * (time.perf_counter() - started):.1f}"
@@ -50,8 +50,20 @@ class RequestId:
         token = request_id.set(used)
         try:
             await self.app(scope, receive, send_with_id)
+        except Exception:
+            status = 500
+            raise
         finally:
             request_id.reset(token)
+            _log(scope, used, status, 1000 * (time.perf_counter() - started))
+
+
+def _log(scope: Scope, used_id: str, status: int, milliseconds: float) -> None:
+    """The route and the tenant are set by StrictRoute."""
+    state = scope["state"]
+    route, tenant = state.get("route", NO_ROUTE), state.get("tenant")
+    access = Access(used_id, scope["method"], route, tenant, scope["query_string"], status, milliseconds)
+    state["access_log"].add(access)
 
 
 class InternalErrors:
@@ -155,9 +167,3 @@ def _plain_path(scope: Scope) -> dict[str, Any]:
 def _plain_type(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     is_curls_own = name == b"content-type" and value.startswith(b"application/x-www-form-urlencoded")
     return (name, b"application/json") if is_curls_own else (name, value)
-
-
-class RequestIdInLogs(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id.get()
-        return True

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from api.access import admit, as_openapi, needed_by
 from api.headers import rate_limit_headers
 from api.limits import LARGE_BODY_BYTES, RECEIVE_SECONDS, body_limit, declared_length
+from api.parameters import QueryParameters
 from api.problems import errors_in_body, problem
 from api.responses import answers_of, merged
 from api.tenants import BodyContext
@@ -84,7 +85,7 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """Admits callers by their scopes and reads bodies strictly. A route without @needs cannot be created."""
+    """Admits callers by their scopes, and reads URLs and bodies strictly. A route without @needs cannot be created."""
 
     also_raises: tuple[type[ServiceError], ...] = ()
 
@@ -94,6 +95,7 @@ class StrictRoute(APIRoute):
         problems = answers_of(endpoint, is_open=not self.any_of, also=self.also_raises)
         options["responses"] = merged(problems, options.get("responses") or {})
         super().__init__(path, endpoint, **options)
+        self.query_parameters = QueryParameters.of(self.dependant)
         body = self.body_field.field_info.annotation if self.body_field else None
         self.body_model = TypeAdapter[Any](body) if body is not None else None
 
@@ -101,12 +103,16 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_admitted(request: Request) -> Response:
+            request.state.route = self.path_format
             request.state.principal, quota = await admit(request, self.any_of)
+            request.state.tenant = request.state.principal.tenant_id or request.path_params.get("tenant_id")
             _refuse_nul(request)
+            self.query_parameters.check(request.scope["query_string"])
             strict = StrictRequest(request.scope, request.receive)
             async with AsyncExitStack() as held:
                 if self.body_model is not None:
                     await strict.read(self.body_model, held)
+                    request.state.tenant = request.state.tenant or _tenant(await strict.json())
                 answer = await self.answer(strict, handle)
             if quota is not None:
                 answer.headers.update(rate_limit_headers(quota.limit, remaining=quota.remaining, seconds=quota.seconds))
@@ -143,7 +149,7 @@ def _refuse_nul(request: Request) -> None:
 
 
 async def _handle_keyed(request: StrictRequest, handle: Handler, key: str) -> Response:
-    return await answer_once(request, handle, key, tenant=await _tenant(request), content=await request.body())
+    return await answer_once(request, handle, key, tenant=_tenant(await request.json()), content=await request.body())
 
 
 async def answer_once(request: Request, handle: Handler, key: str, *, tenant: str, content: bytes) -> Response:
@@ -179,9 +185,8 @@ def _digest(head: str, content: bytes) -> str:
     return digest.hexdigest()
 
 
-async def _tenant(request: StrictRequest) -> str:
-    """Two tenants may choose the same key."""
-    body = await request.json()
+def _tenant(body: Any) -> str:
+    """The tenant that a body names; of a batch, the first document's."""
     docs = getattr(body, "docs", None)
     return str(getattr(docs[0] if docs else body, "tenant_id", ""))
 

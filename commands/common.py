@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 from pydantic import ValidationError
@@ -63,6 +63,11 @@ def complain(reason: str) -> None:
     typer.echo(f"error: {_printable(' '.join(reason.split()))}", err=True)
 
 
+def note(line: str) -> None:
+    """On stderr: what a person wants to see and a script does not."""
+    typer.echo(_printable(line), err=True)
+
+
 def say(line: str) -> None:
     typer.echo("\n".join(map(_printable, line.split("\n"))))
 
@@ -72,25 +77,40 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
+class Show(Protocol):
+    """Shows how many are done, and the name of the current one."""
+
+    def __call__(self, count: int, name: str = "") -> None: ...
+
+
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show progress on stderr: a bar on a terminal, elsewhere a line every few seconds."""
+def progress(label: str, total: int) -> Iterator[Show]:
+    """Show progress, rate and time left on stderr: a bar on a terminal, elsewhere a line every few seconds."""
     console = Console(stderr=True)
     if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        name = TextColumn("{task.fields[name]}", markup=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), name)
         with Progress(*columns, console=console, transient=True) as bars:
-            task = bars.add_task(label, total=total)
-            yield lambda count: bars.update(task, completed=count)
+            task = bars.add_task(label, total=total, name="")
+            yield lambda count, name="": bars.update(task, completed=count, name=_printable(name))
         return
-    last_line_at = time.monotonic()
+    started = last_line_at = time.monotonic()
 
-    def show(count: int) -> None:
+    def show(count: int, name: str = "") -> None:
         nonlocal last_line_at
-        if time.monotonic() - last_line_at >= SECONDS_PER_LINE:
-            last_line_at = time.monotonic()
-            typer.echo(f"{label}: {count} of {total}", err=True)
+        now = time.monotonic()
+        if now - last_line_at >= SECONDS_PER_LINE:
+            last_line_at = now
+            note(f"{label}: {count} of {total}{_pace(count, total, now - started)}" + (f", {name}" if name else ""))
 
     yield show
+
+
+def _pace(count: int, total: int, seconds: float) -> str:
+    if not count or seconds <= 0:
+        return ""
+    rate = count / seconds
+    return f", {rate:.1f} per second, {age((total - count) / rate)} left"
 
 
 def show_table(titles: list[str], rows: Sequence[tuple[object, ...]]) -> None:

@@ -8,14 +8,33 @@ from typing import Annotated
 
 import typer
 
-from commands.common import Namespace, Tenant, failed, group, opened, progress, say
+from commands.common import Namespace, Tenant, complain, failed, group, note, opened, progress, say
 from domain import Mode
-from services.operations.folders import Listing, Outcome, Target, find_files
+from runtime.parts import Runtime
+from services.operations.folders import Outcome, Target
+from services.operations.walking import Listing, Selection, find_files
 from services.search.checking import checked, choose_mode
 from services.search.question import Passage, Question
 
 MAX_LINES = 20
 PASSAGE_CHARS = 200
+SUFFIXES_NAMED = 8
+INTERRUPTED = 130
+STOPPED = "stopped. What is counted as upserted is stored; the same command goes on, and skips what is unchanged."
+
+GLOB = (
+    "Take only these files of the folders, of any type: *.csv by name, guide/*.md by path below PATH, **/old/*.md at "
+    "any depth. May be repeated."
+)
+Strategy = Annotated[str | None, typer.Option(help="Chunking strategy; otherwise the one that fits each type.")]
+Glob = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help=GLOB)]
+Prefix = Annotated[str | None, typer.Option(help="Begin doc_ids with this instead of with the folder's own name.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace documents that came from other files of the same doc_id.")
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Follow symbolic links in the folders, wherever they lead.")
+]
 
 commands = group()
 
@@ -27,40 +46,54 @@ def ingest(
     *,
     tenant: Tenant,
     namespace: Namespace,
-    strategy: Annotated[
-        str | None, typer.Option(help="Chunking strategy; otherwise the one that fits each type.")
-    ] = None,
+    strategy: Strategy = None,
     enrich: Annotated[bool, typer.Option(help="Embed each chunk with its file's name and headings.")] = True,
-    glob: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Take only these files of the folders.")
-    ] = None,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow symbolic links in the folders, wherever they lead.")
-    ] = False,
+    glob: Glob = None,
+    prefix: Prefix = None,
+    replace: Replace = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Ingest files into a namespace. Unchanged files are not embedded again.
 
-    Of folders: PDF, DOCX, PPTX, XLSX, HTML, EPUB, EML, CSV, TSV, JSON, .txt .text .md .markdown .rst, LICENSE, COPYING,
-    README*; no hidden files, and nothing behind a symbolic link. Their text is stored, the files are not. A document's
-    id is the path of its file from the given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it
-    are the same. A file that was removed from the folder stays in the namespace.
+    Of folders: PDF, DOCX, PPTX, XLSX, HTML, EPUB, EML, CSV, TSV, JSON, .txt .text .md .markdown .rst, and text of a
+    suffix that says nothing (README.Debian) or of none; each also within a .gz. No logs, no XML, no hidden files, and
+    nothing behind a symbolic link. Their text is stored, the files are not. A document's id is the path of its file
+    from the given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it are the same. A file that
+    was removed from the folder stays in the namespace.
     """
     started = time.monotonic()
-    listing = find_files(paths, glob or [], follow_links=follow_links)
+    note(f"looking for files in {', '.join(map(str, paths))}")
+    listing = find_files(paths, Selection(glob or [], follow_links), prefix=prefix)
+    if listing.files:
+        first = listing.files[0].doc_id
+        note(f"{len(listing.files)} files for {tenant}/{namespace}; the first doc_id is {first}")
     with opened(context) as runtime:
-        total = Outcome(failed=listing.failed)
-        target = Target(tenant, namespace, strategy, enrich)
-        try:
-            with progress("files", len(listing.files)) as show:
-                for outcome in runtime.operations.folders.ingest(listing.files, target):
-                    total += outcome
-                    show(total.files - len(listing.failed))
-        finally:  # what was stored before an error or Ctrl-C stays stored
-            _summarize(total, listing, time.monotonic() - started)
+        target = Target(tenant, namespace, strategy, enrich, replace)
+        total = _ingested(runtime, listing, target, started)
     if not total.files:
-        typer.echo("There are no such files: name files, or select them with --glob.", err=True)
+        note("There are no such files: name files, or select them with --glob.")
     if total.failed:
         raise typer.Exit(1)
+
+
+def _ingested(runtime: Runtime, listing: Listing, target: Target, started: float) -> Outcome:
+    """What was stored before an error or Ctrl-C stays stored, and is summarized."""
+    total = Outcome(failed=listing.failed)
+    try:
+        with progress("files", len(listing.files)) as show:
+
+            def begin(doc_id: str) -> None:
+                show(total.files - len(listing.failed), doc_id)
+
+            for outcome in runtime.operations.folders.ingest(listing.files, target, begin=begin):
+                total += outcome
+                show(total.files - len(listing.failed))
+    except KeyboardInterrupt:
+        complain(STOPPED)
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        _summarize(total, listing, time.monotonic() - started)
+    return total
 
 
 @commands.command()
@@ -95,6 +128,10 @@ def _summarize(total: Outcome, listing: Listing, seconds: float) -> None:
     say(f"chunks  {done.chunks_created}: {done.chunks_embedded} embedded, {done.chunks_reused} reused")
     if listing.links:
         say(f"links   {len(listing.links)} passed over")
+    for reason, counts in listing.passed.items():
+        by_suffix = [f"{number} {suffix}" for suffix, number in counts.most_common(SUFFIXES_NAMED)]
+        more = ", …" if len(counts) > SUFFIXES_NAMED else ""
+        say(f"passed  {counts.total()} {reason}: {', '.join(by_suffix)}{more}")
     say(f"time    {seconds:.1f} s")
     reasons = [f"failed  {each.name}: {each.reason}" for each in total.failed]
     links = [f"passed  {each.name}: {each.reason}" for each in listing.links]

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from api import limits
+from api.access_log import MOST_WAITING as MOST_LINES_WAITING
 from api.dependencies import Limit
 from api.forms import MAX_FIELD_BYTES
 from api.middleware import SLOWEST_BYTES
@@ -31,6 +32,7 @@ from services.evaluation.judging import MAX_RELEVANCE
 from services.index.names import MAX_NAME_BYTES
 from services.ingest.checking import MAX_METADATA_DEPTH
 from services.ingest.ingesting import MAX_ERRORS_REPORTED
+from services.ingest.listing import MOST_EXAMINED
 from services.ingest.previewing import MAX_CONCURRENT as MAX_PREVIEWS
 from services.ingest.uploading import MAX_FILENAME_CHARS
 from services.operations.idempotency import RETENTION, UNFINISHED_RETENTION
@@ -138,7 +140,10 @@ NAMES = Section(
         Bound("`mime_type`", _largest(DocIn, "mime_type"), "422", _CHARS),
         Bound("`url`", 4096, "422", _CHARS),
         Bound("`chunk_strategy`, `modes`, `type`, `job_id`, `key_id`", _of_type(Word), "422", _CHARS),
-        Bound("`after`", LONGEST_CURSOR, "422", _CHARS),
+        Bound(
+            "Documents whose title or metadata one request for a list compares", MOST_EXAMINED, "The page ends early"
+        ),
+        Bound("`after`, and `filters` in a URL", LONGEST_CURSOR, "422", _CHARS),
         Bound("`limit` of a list", _of_type(Limit), "422"),
         Bound("`text_limit` of a preview", _largest(PreviewForm, "text_limit"), "422", _CHARS),
         Bound("A time, as a year in UTC", f"{EARLIEST.year} to {LATEST.year}", "422"),
@@ -239,6 +244,7 @@ ACCOUNTS = Section(
         Bound("`overlap_seconds` of a rotation (30 days)", _largest(RotateIn, "overlap_seconds"), "422", _SECONDS),
         Bound("Days in one usage report", MAX_DAYS, "422"),
         Bound("Query log and usage are kept", "query_log_keep_days", "Deleted"),
+        Bound("Lines about requests that wait to be written", MOST_LINES_WAITING, "Dropped and counted in the log"),
         Bound("Log records that wait to be written", MAX_ROWS_WAITING, "Dropped and counted in `logs_dropped`"),
     ),
 )

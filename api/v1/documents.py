@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field
 
 from api.access import needs
-from api.dependencies import After, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
+from api.dependencies import After, DocFilters, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
 from api.fields import RequestBody, UnparsedFilters, Vector
 from api.limits import MAX_CHUNKS
 from api.responses import EMBEDDING, raises, with_headers
@@ -20,11 +20,13 @@ from api.v1.common import ChunkingIn, Out, Page, PlaceIn, UpsertOut
 from domain import JobStatus, Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from services.ingest.drafts import NewDoc, OwnChunk
+from services.ingest.listing import DocQuery, Order
 from services.ingest.own_chunks import unit_vector
 from settings import BATCH_DOCS_CEILING
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)
 
+DocStatus = Literal["uploaded", "processing", "ready", "failed"]
 ETag = Annotated[str | None, Header(max_length=255, description="The document's content hash; 412 if it differs")]
 
 
@@ -135,7 +137,9 @@ class DocOut(Out):
 
 
 class DocPage(Page[DocOut]):
-    pass
+    """With title or filters a page may be short although has_more is true. total is null unless count was true."""
+
+    total: int | None
 
 
 class DocumentChunkOut(Out):
@@ -190,11 +194,24 @@ def upsert_batch(body: BatchIn, runtime: InRuntime, response: Response) -> Upser
 @router.get("")
 @needs(Scope.SEARCH, Scope.INGEST)
 def list_documents(
-    tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, limit: Limit = 100, after: After = None
+    tenant_id: TenantId,
+    namespace: Namespace,
+    runtime: InRuntime,
+    filters: DocFilters,
+    *,
+    status: Annotated[DocStatus | None, Query(description="Only of this status")] = None,
+    title: Annotated[Title | None, Query(description="Only if the title contains this, in any case")] = None,
+    order: Annotated[Order, Query(description="-updated_at: the newest change first")] = "doc_id",
+    count: Annotated[bool, Query(description="Count the whole list in total")] = False,
+    limit: Limit = 100,
+    after: After = None,
 ) -> DocPage:
-    """The documents of a namespace, by doc_id."""
-    documents = runtime.ingest.browsing.page(tenant_id, namespace, limit=limit + 1, after=after)
-    return DocPage.of(documents, limit=limit, cursor="doc_id")
+    """The documents of a namespace."""
+    query = DocQuery(status=status, title=title, filters=filters, order=order, after=after)
+    page = runtime.ingest.browsing.page(tenant_id, namespace, query, limit=limit, is_counted=count)
+    documents = [DocOut.model_validate(each) for each in page.data]
+    has_more = page.next_cursor is not None
+    return DocPage(data=documents, has_more=has_more, next_cursor=page.next_cursor, total=page.total)
 
 
 @router.get("/{doc_id:path}/chunks")

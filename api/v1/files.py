@@ -110,6 +110,7 @@ async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     context: BodyContext = {"principal": request.state.principal}
     check = partial(checked, UploadForm, form.fields, context, repeated=("doc_id", "title"))
     upload_form = await request.state.large_bodies.parse(check)
+    request.state.tenant = upload_form.tenant_id
     docs = _docs(upload_form, form.files)
 
     async def accept(_request: Request) -> Response:

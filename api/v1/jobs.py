@@ -25,6 +25,7 @@ class JobOut(Out):
     outcome is null until the job has ended; then it is completed, completed_with_errors, failed or cancelled.
     chunks_done of chunks_total have their vectors; seconds_left estimates the work that is left; null: not known.
     retried_as is the job that tries again what failed.
+    request_id is the X-Request-ID of the request that created the job; null if a process created it by itself.
     """
 
     job_id: str
@@ -47,6 +48,7 @@ class JobOut(Out):
     attempts: int
     cancel_requested: bool
     result: dict[str, Any] | None
+    request_id: str | None
 
 
 class JobPage(Page[JobOut]):

@@ -87,14 +87,23 @@ class PassageOut(Out):
     found_by: list[FoundByOut] | None = None
 
 
+class HintOut(Out):
+    code: str
+    message: str
+
+
 class SearchOut(Out):
-    """hint says why nothing was found, if that is known; reranked is false if the reranker failed."""
+    """hints say why there are fewer chunks than top_k, as far as that is known; hint is the first if there are none.
+
+    reranked is false if the reranker failed.
+    """
 
     chunks: list[PassageOut]
     total_found: int
     mode: Mode
     index: SearchedIndexOut | None
     hint: str | None = None
+    hints: list[HintOut] = []
     reranked: bool | None = None
     timings: dict[str, float] | None = None
 
@@ -142,6 +151,7 @@ def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut
         mode=question.mode,
         index=None if answer.seq is None else SearchedIndexOut.model_validate(answer),
         hint=answer.hint,
+        hints=[HintOut.model_validate(each) for each in answer.hints],
         reranked=answer.reranked,
         timings=answer.timings if body.explain else None,
     )

@@ -72,6 +72,10 @@ class KeywordStore(Follower, Protocol):
         """Every difference between the rows and the database, whose live chunks have the ids *live*."""
         ...
 
+    def unwritten(self, snapshot: Snapshot) -> Iterator[str]:
+        """What a rebuild still has to write. No damage: searches read the database meanwhile."""
+        ...
+
 
 class InvertedFile(Protocol):
     """Looks up a project's rows of *keywords* by lexeme, in one transaction of one kind of database."""

@@ -89,12 +89,15 @@ class KeywordTable:
 
     def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
         if self.is_behind(snapshot):
-            yield BEHIND
             return
         row_ids = ids_of(session, _row_ids(snapshot.project))
         missing, extra = np.setdiff1d(live, row_ids), np.setdiff1d(row_ids, live)
         if len(missing) or len(extra):
             yield f"The table of keywords misses {len(missing)} live chunks and holds {len(extra)} that are not live."
+
+    def unwritten(self, snapshot: Snapshot) -> Iterator[str]:
+        if self.is_behind(snapshot):
+            yield BEHIND
 
     def _postings(self, session: Session, snapshot: Snapshot, query_words: Sequence[str]) -> dict[str, list[Ids]]:
         lexemes_by_word = {word: lexemes_of(snapshot.project, word) for word in query_words}

@@ -111,3 +111,7 @@ class VectorStore(Protocol):
     def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
         """Every difference between the store and the database, whose live chunks have the ids *live*."""
         ...
+
+    def unwritten(self, session: Session, snapshot: Snapshot) -> Iterator[str]:
+        """What a rebuild still has to write. No damage: searches read the database meanwhile."""
+        ...

@@ -167,6 +167,8 @@ class CheckpointStore:
         if checkpoint is not None:
             try:
                 partition.start_from(checkpoint, self.indexes.load(snapshot.key, checkpoint))
+            except MissingIndex:
+                pass  # see unwritten()
             except DamagedIndex as error:
                 yield f"Checkpoint {checkpoint.name}: {error} Searches use the database; a rebuild writes it again."
         replay(session, snapshot, partition)
@@ -177,6 +179,11 @@ class CheckpointStore:
         _, vectors = live_vectors(session, snapshot)
         if count := count_differing(partition.vectors(), vectors):
             yield f"{count} vectors in the checkpoint differ from the database's."
+
+    def unwritten(self, session: Session, snapshot: Snapshot) -> Iterator[str]:  # noqa: ARG002
+        checkpoint = checkpoint_of(snapshot.index)
+        if checkpoint is not None and not self.indexes.has(checkpoint):
+            yield f"The index file {checkpoint.name} is not in {self.indexes.root}: a rebuild writes another."
 
 
 class OpenCheckpoint:

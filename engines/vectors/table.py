@@ -152,22 +152,22 @@ class TableStore:
 
     def problems(self, session: Session, snapshot: Snapshot, live: Ids) -> Iterator[str]:
         if is_behind(snapshot):
-            yield BEHIND
-        key = snapshot.key
-        query = (
-            select(_VECTORS.c.faiss_id, _VECTORS.c.embedding).where(_in_partition(key)).order_by(_VECTORS.c.faiss_id)
-        )
-        rows = session.execute(query).all()
+            return
+        query = select(_VECTORS.c.faiss_id, _VECTORS.c.embedding).where(_in_partition(snapshot.key))
+        rows = session.execute(query.order_by(_VECTORS.c.faiss_id)).all()
         row_ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
         if not np.array_equal(row_ids, live):
             missing, extra = np.setdiff1d(live, row_ids), np.setdiff1d(row_ids, live)
             yield f"The table of vectors misses {len(missing)} live chunks and holds {len(extra)} that are not live."
         actual = np.array([row[1] for row in rows], np.float32).reshape(len(rows), snapshot.index.dimension)
-        _, expected = live_vectors(session, snapshot)
-        if count := count_differing(actual, expected):
+        if count := count_differing(actual, live_vectors(session, snapshot)[1]):
             yield f"{count} vectors in the table of vectors differ from the database's."
-        graph = self.graph(key, snapshot.index.dimension)
-        if graph is not None and len(live) > self.exact_up_to and not graph.exists(session):
+
+    def unwritten(self, session: Session, snapshot: Snapshot) -> Iterator[str]:
+        if is_behind(snapshot):
+            yield BEHIND
+        graph = self.graph(snapshot.key, snapshot.index.dimension)
+        if graph is not None and snapshot.project.live_chunks > self.exact_up_to and not graph.exists(session):
             yield f"The index {graph.name} is not there, so searches read every row; a rebuild creates it."
 
     def graph(self, key: Partition, dimension: int) -> Graph | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from difflib import get_close_matches
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
@@ -14,6 +15,7 @@ from models import Doc, IndexRow, Project, Team
 
 EXTERNAL = "external-"
 """The prefix of embedding versions that stand for external vectors."""
+COMPARED, NAMED = 200, 3
 
 
 def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
@@ -32,7 +34,7 @@ def require_team(session: Session, name: str) -> Team:
 def require(session: Session, tenant_id: str, namespace: str) -> Project:
     project = find(session, tenant_id, namespace)
     if project is None:
-        raise NotFound(missing(namespace), param="namespace")
+        raise NotFound(missing(session, tenant_id, namespace), param="namespace")
     return project
 
 
@@ -42,12 +44,26 @@ def is_unused(session: Session, project: Project) -> bool:
     return session.scalar(first) is None
 
 
-def missing(namespace: str) -> str:
-    """Returns the message for a missing namespace. It does not reveal whether the tenant exists."""
+def missing(session: Session, tenant_id: str, namespace: str) -> str:
+    """Returns the message for a missing namespace. It does not reveal whether a tenant without namespaces exists.
+
+    It names others of the tenant: who may name a tenant sees all of it, and another team's is never looked up here.
+    """
+    names = _nearest(session, tenant_id, namespace)
+    near = get_close_matches(namespace, names, n=NAMED, cutoff=0.5)
+    listed = ", ".join(map(repr, near or names[:NAMED]))
+    others = f"Did you mean {listed}? " if near else f"It has {listed}. " if listed else ""
     return (
-        f"This tenant has no namespace {namespace!r}: check tenant_id and namespace. A namespace is created with "
-        "its first document or, with AUTH_MODE=keys, by an admin (POST /v1/teams/{tenant_id}/projects)."
+        f"This tenant has no namespace {namespace!r}: check tenant_id and namespace. {others}A namespace is created "
+        "with its first document or, with AUTH_MODE=keys, by an admin (POST /v1/teams/{tenant_id}/projects)."
     )
+
+
+def _nearest(session: Session, tenant_id: str, namespace: str) -> list[str]:
+    """Returns at most COMPARED names of the tenant's namespaces: comparing takes microseconds for each."""
+    query = select(Project.name).join(Team, Team.id == Project.team_id).where(Team.name == tenant_id)
+    distance = func.abs(func.length(Project.name) - len(namespace))
+    return list(session.scalars(query.order_by(distance, Project.name).limit(COMPARED)))
 
 
 def create(database: Database, tenant_id: str, namespace: str, *, embedding_version: str, dimension: int) -> Project:

@@ -19,7 +19,10 @@ from snapshot import Snapshot, has_vector, is_live, live_vectors, read_snapshot
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A partition with its counts and problems; without problems it is consistent."""
+    """A partition with its counts and problems; without problems it is consistent.
+
+    *unwritten* is what a rebuild still has to write, as after a restore without index files: no damage.
+    """
 
     tenant_id: str
     namespace: str
@@ -29,6 +32,7 @@ class Verdict:
     checkpoint_chunks: int
     tail_changes: int
     problems: list[str] = field(default_factory=list)
+    unwritten: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class VerifyingService:
             checkpoint_chunks=index.ntotal if index.faiss_path else 0,
             tail_changes=index.changes,
             problems=problems,
+            unwritten=[*self.vectors.unwritten(session, current), *self.keywords.unwritten(current)],
         )
 
 

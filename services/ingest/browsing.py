@@ -15,7 +15,8 @@ from database.repeating import repeatable
 from domain import Json, chunk_id
 from models import Chunk, Doc, File, Project, Revision
 from services.index import namespaces
-from services.ingest.rows import IDS_PER_QUERY, DocView, require_doc, select_docs
+from services.ingest.listing import DocQuery, count, listed
+from services.ingest.rows import IDS_PER_QUERY, DocView, require_doc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,15 @@ class ChunkInfo:
     token_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentPage:
+    """*next_cursor* is None on the last page. *total* counts the documents of all pages, if that was requested."""
+
+    data: list[DocumentInfo]
+    next_cursor: str | None = None
+    total: int | None = None
+
+
 @dataclass(frozen=True)
 class BrowsingService:
     database: Database
@@ -72,17 +82,18 @@ class BrowsingService:
             return _documents((tenant_id, namespace), views, _files(session, project, views))[0]
 
     @repeatable
-    def page(self, tenant_id: str, namespace: str, *, limit: int, after: str | None) -> list[DocumentInfo]:
-        """Returns at most *limit* documents in order of doc_id, starting after *after*."""
+    def page(
+        self, tenant_id: str, namespace: str, query: DocQuery, *, limit: int, is_counted: bool = False
+    ) -> DocumentPage:
+        """Returns at most *limit* documents; of a list that compares titles or metadata perhaps fewer."""
         with self.database.read() as session:
             project = namespaces.find(session, tenant_id, namespace)
             if project is None:
-                return []
-            query = select_docs(project, Revision.revision == Doc.revision).where(Doc.deleted_at.is_(None))
-            if after is not None:
-                query = query.where(Doc.doc_id > after)
-            views = [DocView(*row) for row in session.execute(query.order_by(Doc.doc_id).limit(limit))]
-            return _documents((tenant_id, namespace), views, _files(session, project, views))
+                return DocumentPage([], total=0 if is_counted else None)
+            page = listed(session, project, query, limit=limit)
+            documents = _documents((tenant_id, namespace), page.views, _files(session, project, page.views))
+            total = count(session, project, query) if is_counted else None
+            return DocumentPage(documents, page.next_cursor, total)
 
     @repeatable
     def chunks(self, tenant_id: str, namespace: str, doc_id: str, *, limit: int, after: int | None) -> list[ChunkInfo]:

@@ -51,6 +51,7 @@ class JobInfo:
     attempts: int
     cancel_requested: bool
     result: Json | None
+    request_id: str | None
 
 
 @dataclass(frozen=True)
@@ -193,4 +194,5 @@ def _info(job: Job, project: Project, team: Team) -> JobInfo:
         attempts=job.attempts,
         cancel_requested=job.cancel_requested,
         result=job.result_json,
+        request_id=job.request_id,
     )

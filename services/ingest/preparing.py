@@ -105,7 +105,7 @@ class Preparing:
         """Returns the namespace, None if it can be created. Raises NotFound."""
         project = namespaces.find(session, tenant_id, namespace)
         if project is None and not self.creates_namespaces:
-            raise NotFound(namespaces.missing(namespace), param="namespace")
+            raise NotFound(namespaces.missing(session, tenant_id, namespace), param="namespace")
         return project
 
     def _version(self, tenant_id: str, namespace: str, project: Project | None, doc: NewDoc) -> str:

@@ -124,6 +124,14 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class Hint:
+    """Why a search found nothing or little. docs/search.md lists the codes."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The passages of one snapshot, best first. *seq* is the snapshot's; *timings* are milliseconds.
 
@@ -135,7 +143,12 @@ class Answer:
     seq: int | None = None
     embedding_version: str | None = None
     is_exact: bool = True
-    hint: str | None = None
+    hints: tuple[Hint, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     partition: Partition | None = None
     reranked: bool | None = None
+
+    @property
+    def hint(self) -> str | None:
+        """Why there are no passages, if that is known."""
+        return self.hints[0].message if self.hints and not self.passages else None

@@ -146,15 +146,5 @@ def _share(matches: Matches) -> Scale:
     return Scale(one=matches.highest, weight=1.0 if matches.highest > 0 else 0.0)
 
 
-def empty_result_hint(question: Question, lists: Sequence[RankedList]) -> str | None:
-    """Explains why nothing was found, if the reason is known."""
-    best = fuse(lists, question.fusion)
-    if best and question.min_score is not None:
-        return f"The best chunk has score {best[0][1]:.3f}, below min_score {question.min_score:g}."
-    if question.mode == "keyword" and not any(map(query_words, question.texts)):
-        return "The question has no letter and no digit, and mode keyword looks for words alone."
-    return None
-
-
 def _good_enough(question: Question, best: ScoredIds) -> ScoredIds:
     return [(faiss_id, score) for faiss_id, score in best if question.is_good_enough(score)]

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,10 +28,11 @@ from services.index.namespaces import missing
 from services.search.arranging import arrange
 from services.search.filters.filtering import FilterService
 from services.search.fusing import RankedList
+from services.search.hints import hints, processing
 from services.search.laps import Laps
 from services.search.passages import own_vectors, with_context
-from services.search.question import Answer, Question
-from services.search.reading import Prepared, SnapshotReader, empty_result_hint
+from services.search.question import Answer, Hint, Passage, Question
+from services.search.reading import Prepared, SnapshotReader
 from services.search.reranking import RerankingService
 from services.search.weighing import Weighing
 from snapshot import Snapshot, read_snapshot, row_of
@@ -133,14 +135,17 @@ class SearchService:
     def _search_namespace(self, tenant_id: str, namespace: str, questions: list[Question]) -> list[RawAnswer]:
         with self.database.read() as session:
             snapshot = read_snapshot(session, tenant_id, namespace)
-        if snapshot is None:
-            return [RawAnswer(Answer([], hint=missing(namespace))) for _ in questions]
+            if snapshot is None:
+                hint = Hint("unknown_namespace", missing(session, tenant_id, namespace))
+                return [RawAnswer(Answer([], hints=(hint,))) for _ in questions]
+            is_empty = not snapshot.project.next_faiss_id
+            waiting = tuple(processing(session, snapshot.project)) if is_empty else ()
         laps = Laps()
         while True:
             version = snapshot.key.embedding_version
             _check_version(questions, version)
-            if not snapshot.project.next_faiss_id:
-                return [RawAnswer(_empty_answer(snapshot)) for _ in questions]
+            if is_empty:
+                return [RawAnswer(_empty_answer(snapshot, waiting)) for _ in questions]
             prepared = self._prepare(questions, version, snapshot.index.dimension)
             laps.end("embed_ms")
             with ExitStack() as stack:
@@ -170,10 +175,11 @@ class SearchService:
         return prepared
 
     def _search_snapshot(self, reader: SnapshotReader, questions: Sequence[Prepared]) -> list[RawAnswer]:
+        place = questions[0].question.place
         for problem in reader.catch_up(questions):
-            self._report(reader.snapshot, problem)
+            self._report(place, reader.snapshot, problem)
         reader.laps.end("catch_up_ms")
-        place, filters = questions[0].question.place, [each.question.filters for each in questions]
+        filters = [each.question.filters for each in questions]
         groups = self.filtering.groups(reader.session, reader.snapshot.project, place, filters)
         if any(filters):
             reader.laps.end("filter_ms")
@@ -199,17 +205,23 @@ class SearchService:
         if question.context:
             passages = with_context(reader.session, reader.snapshot, passages, question.context)
         seq, key = reader.snapshot.project.seq, reader.snapshot.key
-        hint = None if passages else empty_result_hint(question, lists)
-        answer = Answer(passages, seq, key.embedding_version, is_exact, hint, reader.laps.milliseconds, key)
+        found = self._hints(reader, question, lists, passages)
+        answer = Answer(passages, seq, key.embedding_version, is_exact, found, reader.laps.milliseconds, key)
         return RawAnswer(answer, vectors)
 
-    def _report(self, snapshot: Snapshot, problem: str) -> None:
+    def _hints(
+        self, reader: SnapshotReader, question: Question, lists: list[RankedList], passages: list[Passage]
+    ) -> tuple[Hint, ...]:
+        matches = partial(self.filtering.allowed, reader.session, reader.snapshot.project, question.place)
+        return hints(reader.session, reader.snapshot.project, question, lists, passages, matches)
+
+    def _report(self, place: tuple[str, str], snapshot: Snapshot, problem: str) -> None:
         """Record the problem in the index row and queue a rebuild, unless a rebuild has finished meanwhile.
 
         The search goes on in any case; if this fails, the next search reports the problem.
         """
         project, index = snapshot.project, snapshot.index
-        log.error("index of %s/%s, %s: %s", project.team_id, project.id, index.faiss_path or "no file", problem)
+        log.error("index of %s/%s, %s: %s", *place, index.faiss_path or "no file", problem)
         try:
             with self.database.write() as session:
                 row = session.scalar(select(IndexRow).where(row_of(snapshot.key)))
@@ -220,10 +232,11 @@ class SearchService:
             log.error("could not queue its rebuild: %s", error)
 
 
-def _empty_answer(snapshot: Snapshot) -> Answer:
+def _empty_answer(snapshot: Snapshot, waiting: tuple[Hint, ...]) -> Answer:
     """For a namespace that never had a chunk, so that its dimension may not be known yet."""
-    version, hint = snapshot.key.embedding_version, "Nothing was published in this namespace yet."
-    return Answer([], snapshot.project.seq, version, hint=hint, partition=snapshot.key)
+    hint = Hint("nothing_published", "Nothing was published in this namespace yet.")
+    version = snapshot.key.embedding_version
+    return Answer([], snapshot.project.seq, version, hints=(hint, *waiting), partition=snapshot.key)
 
 
 def _check_version(questions: Sequence[Question], version: str) -> None:

@@ -22,6 +22,9 @@ __all__ = ["keyed"]
 
 Known = dict[str, Any]
 
+# The names that are nearest to a misspelt one differ with it. They are the caller's own.
+SUGGESTED = re.compile(r"(?:Did you mean|It has) [^?.]*[?.] ")
+
 
 class World:
     """Two teams that each have one of everything that a route can name."""
@@ -132,6 +135,8 @@ def test_what_another_team_has_is_answered_like_what_nobody_has(world: World) ->
         for some in _parts(names):
             real, unreal = ({**own, **{name: value[name] for name in some}} for value in (theirs, absent))
             answer, compared = (world.other.ask(**route.request(value)) for value in (real, unreal))
+            suggested = re.findall(r"'([^']*)'", " ".join(SUGGESTED.findall(answer.text)))
+            assert [name for name in suggested if not name.startswith(f"{world.other.name}-")] == []
             assert _view(answer, real, some) == _view(compared, unreal, some), f"{route} naming another's {some}"
         assert world.readings_of(world.one, theirs) == before, f"{route} changes what is another's"
         scope = Scope.OPERATOR if route.any_of == {Scope.OPERATOR} else Scope.ADMIN
@@ -172,6 +177,7 @@ def _view(answer: Any, known: Mapping[str, Any], names: tuple[str, ...] | list[s
     text = answer.text
     for name in sorted(names, key=lambda name: -len(str(known[name]))):
         text = text.replace(str(known[name]), f"<{name}>")
+    text = SUGGESTED.sub("", text)
     was_changed = answer.request.method != "GET" and answer.status_code < 400
     return answer.status_code, sorted(answer.headers), _shape(_json(answer)) if was_changed else text
 

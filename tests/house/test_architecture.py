@@ -36,7 +36,7 @@ FLOORS: list[set[str]] = [
     {"database"},
     {"models"},
     {"settings"},
-    {"domain", "durable", "errors", "times", "version"},
+    {"domain", "durable", "errors", "logs", "times", "version"},
 ]
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 

@@ -116,3 +116,25 @@ def test_claiming_renewing_and_looking_at_jobs_walk_nothing(service: Service) ->
         queue.give_back(claim)
         service.job(job_id)
     require_no_walk(executed)
+
+
+def test_a_page_of_documents_is_read_in_the_order_of_an_index(service: Service) -> None:
+    """The first pages of the list are the start of an index, so its plan has neither a sort nor a whole table."""
+    service.batch({"later": prose(6000)}, async_mode=True)
+    with statements() as executed:
+        for params in ({}, {"order": "updated_at"}, {"order": "-updated_at"}, {"status": "processing"}):
+            page = service.get("/v1/docs", {**PLACE, **params, "limit": 1})
+            if page["has_more"]:
+                service.get("/v1/docs", {**PLACE, **params, "limit": 1, "after": page["next_cursor"]})
+    plans = {statement: plan for statement, plan in _plans(executed) if " docs" in statement}
+    assert len(plans) == 7
+    assert [step for plan in plans.values() for step in plan if "TEMP B-TREE" in step or step.startswith("SCAN")] == []
+    assert any("ix__docs__not_ready (team_id=? AND project_id=? AND status=?" in plan[0] for plan in plans.values())
+
+
+def _plans(executed: list[tuple[Engine, str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    for engine, statement, parameters in executed:
+        if statement.lstrip().startswith("SELECT"):
+            with engine.connect() as connection:
+                rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            yield statement, [row[3] for row in rows]

@@ -102,8 +102,9 @@ class Service:
         return self.runtime.index.indexing.vectors.folder is not None
 
     def problems(self) -> list[str]:
-        """Returns the problems that verify reports, of all namespaces."""
-        return [problem for verdict in self.runtime.index.verifying.verify() for problem in verdict.problems]
+        """Returns the problems that verify reports, of all namespaces, and what is still to be written."""
+        verdicts = self.runtime.index.verifying.verify()
+        return [line for verdict in verdicts for line in (*verdict.problems, *verdict.unwritten)]
 
     @contextmanager
     def restarted(self, **changed: Any) -> Iterator[Service]:
