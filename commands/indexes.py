@@ -84,10 +84,19 @@ def versions(context: typer.Context) -> None:
                 f"{each.row.created_at:%Y-%m-%d}",
                 each.namespaces,
                 each.jobs,
+                "the installation's" if each.is_chosen else "",
             )
             for each in runtime.index.versions.list_usage()
         ]
-    show_table(["version", "model", "dimension", "created", "namespaces", "rebuilds"], rows)
+    show_table(["version", "model", "dimension", "created", "namespaces", "rebuilds", ""], rows)
+
+
+@commands.command()
+def use_version(context: typer.Context, name: str) -> None:
+    """Make an embedding version the installation's: the one of new namespaces, and of processes that name no model."""
+    with opened(context) as runtime:
+        runtime.index.versions.use(name)
+    say(f"the installation's version is {name}; processes that name no model run it from their next start on")
 
 
 @commands.command()

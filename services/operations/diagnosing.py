@@ -25,6 +25,7 @@ from job_queue import JobQueue
 from migrations.upgrade import current_revision
 from models import utc_now
 from services.index.embedding import EmbeddingService
+from services.index.installation import chosen_version
 from version import VERSION
 
 # Between two jobs, a worker reports once a minute.
@@ -71,6 +72,7 @@ class DiagnosingService:
         yield self._reader()
         yield _check("workers", self._workers)
         yield _check("model", self._model)
+        yield from self._installation()
 
     def has_worker(self) -> bool:
         """Returns whether a worker is alive. One with a long job does not report, so a running job counts too."""
@@ -134,6 +136,14 @@ class DiagnosingService:
         seconds = time.monotonic() - started
         label = model if name == model else f"{model} as {name}"
         return f"{label}, {embedder.dimension} dimensions, loaded in {seconds:.1f} s"
+
+
+    def _installation(self) -> Iterator[Finding]:
+        """Another model than the installation's may be meant, while namespaces move to it."""
+        with self.database.read() as session:
+            chosen = chosen_version(session)
+        if chosen is not None and (difference := self.embedding.difference_from(chosen)):
+            yield Finding("installation", difference, is_warning=True)
 
 
 def versions() -> str:
