@@ -21,7 +21,7 @@ EVAL_JUDGEMENTS_CEILING = 1_000_000
 
 
 class Settings(BaseSettings):
-    """Built by app_v1, worker and manage. docs/settings.md is generated from the fields, in this order."""
+    """Read by configuration.py. docs/settings.md is generated from the fields, in this order."""
 
     model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
 

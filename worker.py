@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Mapping
 from threading import Event, Timer
 
+from configuration import misspelt_names, settings_or_exit
 from domain import JobStatus, Json
 from errors import (
     EmbeddingRefused,
@@ -37,7 +38,6 @@ from job_lease import CANCELLED, Claim, Lease
 from runtime.memory import limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
-from settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -181,8 +181,10 @@ def main() -> None:
     parser.add_argument("--database-url", metavar="URL", help="instead of DATABASE_URL")
     arguments = parser.parse_args()
     overrides = {"database_url": arguments.database_url} if arguments.database_url else {}
-    settings = Settings(**overrides)
+    settings = settings_or_exit("worker", **overrides)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for each in misspelt_names():
+        log.warning("%s", each)
     os.nice(settings.worker_nice)
     limit_memory(settings.memory_limit_mb)
     try:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from configuration import Misconfigured, misspelt_names, read_settings
 from errors import ServiceError
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
@@ -31,11 +31,13 @@ def group() -> typer.Typer:
 
 def settings_of(context: typer.Context) -> Settings:
     overrides = {"database_url": context.obj} if context.obj else {}
+    for each in misspelt_names():
+        typer.echo(f"warning: {each}", err=True)
     try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        for each in error.errors():
-            complain(f"{str(each['loc'][0]).upper()}={each['input']!r} is not allowed: {each['msg']}.")
+        return read_settings(**overrides)
+    except Misconfigured as error:
+        for line in str(error).splitlines():
+            complain(line)
         raise typer.Exit(2) from None
 
 

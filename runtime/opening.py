@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from database.engine import Database
-from migrations.upgrade import bring_up_to_date
+from migrations.upgrade import bring_up_to_date, current_revision
 from runtime.accounts import open_accounts
 from runtime.answers import open_answers
 from runtime.index import open_index
@@ -18,6 +20,8 @@ from runtime.queue import open_queue
 from runtime.search import open_search
 from services.evaluation.evaluating import EvaluatingService
 from settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -74,6 +78,17 @@ def _database(settings: Settings, statement_timeout_seconds: float) -> Iterator[
         statement_timeout_seconds=statement_timeout_seconds,
         lock_timeout_seconds=settings.database_lock_timeout_seconds,
     ) as database:
+        is_new = current_revision(database) is None
         bring_up_to_date(database)
+        if is_new and database.file is not None:
+            _say_where(database.file, is_relative=":////" not in settings.database_url)
         database.keep_reserve()
         yield database
+
+
+def _say_where(file: Path, *, is_relative: bool) -> None:
+    """A process in another folder than the others would work on an empty database, and nobody would see why."""
+    if is_relative:
+        log.warning("A new database was created, because DATABASE_URL is relative to the current folder: %s", file)
+    else:
+        log.info("A new database was created: %s", file)

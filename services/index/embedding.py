@@ -21,7 +21,7 @@ from engines.embedders.base import Embedder
 from engines.embedders.opening import EmbedderConfig, open_embedder
 from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
 from models import Embedding, EmbeddingVersion
-from services.index.installation import ensure_chosen
+from services.index.installation import ensure_chosen, warn_of_difference
 from services.index.namespaces import EXTERNAL
 
 log = logging.getLogger(__name__)
@@ -236,7 +236,7 @@ class EmbeddingService:
         try:
             embedder = open_embedder(self.config)
             self._register(self.version, embedder)
-            self._compare_with_installation()
+            warn_of_difference(ensure_chosen(self.database, self.version), self.version)
         except DatabaseUnavailable:
             raise  # the model is fine: the next call loads it
         except Exception as error:
@@ -244,22 +244,6 @@ class EmbeddingService:
             raise
         self.problem = None
         return embedder
-
-    def _compare_with_installation(self) -> None:
-        chosen = ensure_chosen(self.database, self.version)
-        if problem := self.difference_from(chosen):
-            log.warning("%s", problem)
-
-    def difference_from(self, chosen: EmbeddingVersion) -> str:
-        """Returns what to know and to do where this process runs another version than the installation's."""
-        if chosen.name == self.version:
-            return ""
-        return (
-            f"This process is set to embedding version {self.version!r} (model {self.config.model_name!r}), the "
-            f"installation's is {chosen.name!r} (model {chosen.model!r}). New namespaces of this process get its own; "
-            "others keep theirs. To run the installation's, unset EMBED_MODEL_NAME and EMBEDDING_VERSION; to make "
-            f"this one the installation's: manage.py use-version {self.version}"
-        )
 
     def _load_other(self, version: str) -> Embedder:
         with self.database.read() as session:

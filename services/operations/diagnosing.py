@@ -25,7 +25,7 @@ from job_queue import JobQueue
 from migrations.upgrade import current_revision
 from models import utc_now
 from services.index.embedding import EmbeddingService
-from services.index.installation import chosen_version
+from services.index.installation import chosen_version, difference_from
 from version import VERSION
 
 # Between two jobs, a worker reports once a minute.
@@ -137,12 +137,11 @@ class DiagnosingService:
         label = model if name == model else f"{model} as {name}"
         return f"{label}, {embedder.dimension} dimensions, loaded in {seconds:.1f} s"
 
-
     def _installation(self) -> Iterator[Finding]:
         """Another model than the installation's may be meant, while namespaces move to it."""
         with self.database.read() as session:
             chosen = chosen_version(session)
-        if chosen is not None and (difference := self.embedding.difference_from(chosen)):
+        if chosen is not None and (difference := difference_from(chosen, self.embedding.version)):
             yield Finding("installation", difference, is_warning=True)
 
 

@@ -33,6 +33,7 @@ FLOORS: list[set[str]] = [
     {"snapshot"},
     {"database"},
     {"models"},
+    {"configuration"},
     {"settings"},
     {"domain", "durable", "errors", "times", "version"},
 ]
@@ -66,7 +67,7 @@ ONLY = {
         *("database", "snapshot", "job_queue", "job_lease", "services", "engines"),
         *("worker", "handlers", "commands", "migrations", "bench"),
     },
-    "settings": {"app_v1", "worker", "manage", "commands", "runtime", "api", "migrations", "bench"},
+    "settings": {"app_v1", "commands", "runtime", "api", "migrations", "configuration", "bench"},
     "obstore": {"engines"},
     "httpx": {"engines"},
     "httpcore": {"engines"},
