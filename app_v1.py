@@ -17,7 +17,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypedDict
 
-import uvicorn
+try:
+    import uvicorn
+except ModuleNotFoundError as error:
+    sys.exit(f"app_v1: this Python has no {error.name}. Run script/environment once, then .venv/bin/python app_v1.py")
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send

@@ -19,7 +19,10 @@ import uuid
 from collections.abc import Mapping
 from threading import Event, Timer
 
-from configuration import misspelt_names, settings_or_exit
+try:
+    from configuration import misspelt_names, settings_or_exit
+except ModuleNotFoundError as error:
+    sys.exit(f"worker: this Python has no {error.name}. Run script/environment once, then .venv/bin/python worker.py")
 from domain import JobStatus, Json
 from errors import (
     EmbeddingRefused,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.common import Namespace, Tenant, failed, group, opened, progress, say
 from domain import Mode
-from services.operations.folders import Listing, Outcome, Target, find_files
-from services.search.checking import checked, choose_mode
-from services.search.question import Passage, Question
+
+if TYPE_CHECKING:
+    from services.operations.folders import Listing, Outcome
+    from services.search.question import Passage
 
 MAX_LINES = 20
 PASSAGE_CHARS = 200
@@ -45,6 +46,8 @@ def ingest(
     id is the path of its file from the given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it
     are the same. A file that was removed from the folder stays in the namespace.
     """
+    from services.operations.folders import Outcome, Target, find_files
+
     started = time.monotonic()
     listing = find_files(paths, glob or [], follow_links=follow_links)
     with opened(context) as runtime:
@@ -74,6 +77,9 @@ def search(
     mode: Annotated[Mode | None, typer.Option(help="Search mode; otherwise SEARCH_MODE.")] = None,
 ) -> None:
     """Show the best passages for QUERY."""
+    from services.search.checking import checked, choose_mode
+    from services.search.question import Question
+
     with opened(context) as runtime:
         limits = runtime.search.limits
         question = Question(tenant, namespace, query.replace("\x00", " "), top_k, mode=choose_mode(mode, limits))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.common import Namespace, Tenant, failed, group, opened, progress, say, show_table
 from domain import JobStatus
-from job_queue import FINISHED
-from runtime.parts import Runtime
-from services.index.verifying import Verdict
-from services.ingest.jobs import JobInfo
-from services.operations.diagnosing import NO_WORKER
+
+if TYPE_CHECKING:
+    from runtime.parts import Runtime
+    from services.index.verifying import Verdict
+    from services.ingest.jobs import JobInfo
 
 POLL_SECONDS = 0.5
 
@@ -122,6 +122,9 @@ def verify(context: typer.Context) -> None:
 
 def _wait(runtime: Runtime, job_id: str) -> JobInfo:
     """The job once it has ended. Ctrl-C stops the waiting, not the job."""
+    from job_queue import FINISHED
+    from services.operations.diagnosing import NO_WORKER
+
     has_warned = False
     with progress("rebuild", 100) as show:
         while True:

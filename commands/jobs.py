@@ -8,7 +8,6 @@ import typer
 
 from commands.common import age, failed, group, opened, say, show_table
 from domain import JobStatus
-from models import utc_now
 
 commands = group()
 
@@ -22,6 +21,8 @@ def jobs(
     limit: Annotated[int, typer.Option(min=1, help="Most jobs to show.")] = 20,
 ) -> None:
     """Show the jobs, newest first."""
+    from models import utc_now
+
     with opened(context) as runtime:
         jobs = runtime.ingest.jobs.page(limit=limit, status=status, type=kind)
     rows = [

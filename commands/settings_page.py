@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 
 from commands.common import group, markdown_table, say, settings_of, show_table
-from services.operations.diagnosing import without_secrets
-from settings import Settings
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 commands = group()
 
@@ -74,6 +73,8 @@ def settings(
     if as_markdown:
         typer.echo(markdown())
         return
+    from services.operations.diagnosing import without_secrets
+
     values = settings_of(context)
     show_table(["setting", "value"], [(name.upper(), without_secrets(name, value)) for name, value in values])
     say(f"{len(values.model_fields_set)} of them are set; the others have their defaults")
@@ -91,6 +92,8 @@ def _written(section: Section) -> str:
 
 
 def _fields_of(section: Section) -> Iterator[tuple[str, FieldInfo]]:
+    from settings import Settings
+
     begins = {each.first for each in SECTIONS}
     is_inside = False
     for name, field in Settings.model_fields.items():
@@ -100,6 +103,8 @@ def _fields_of(section: Section) -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _default(field: FieldInfo) -> str:
+    from pydantic import SecretStr
+
     value: Any = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
     if value is None:
         return "unset"

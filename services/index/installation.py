@@ -55,8 +55,8 @@ def difference_from(chosen: EmbeddingVersion, version: str) -> str:
         return ""
     return (
         f"This process is set to embedding version {version!r}, and the installation's is {chosen.name!r} (model "
-        f"{chosen.model!r}). New namespaces of this process get its own; others keep theirs. To run the installation's, "
-        "unset EMBED_MODEL_NAME and EMBEDDING_VERSION; to make this one the installation's: "
+        f"{chosen.model!r}). New namespaces of this process get its own; others keep theirs. To run the installation's "
+        "model, unset EMBED_MODEL_NAME and EMBEDDING_VERSION; to make this one the installation's: "
         f"manage.py use-version {version}"
     )
 
