@@ -30,6 +30,7 @@ from api.access import SECURITY_SCHEMES
 from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
 from api.docs_page import add_docs_pages
+from api.front_page import add_front_page
 from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.middleware import BodyLimit, InternalErrors, PlainRequests, RequestId, RequestIdInLogs
@@ -113,6 +114,7 @@ def create_app(settings: Settings | None = None) -> App:
     resources = (files, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
     for each in resources:  # routes below a doc_id before the doc_id's own
         app.include_router(each.router)
+    add_front_page(app)
     add_docs_pages(app)
     add_handlers(app)
     return app

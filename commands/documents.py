@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MAX_LINES = 20
 PASSAGE_CHARS = 200
 
+_FOLLOW_LINKS = typer.Option("--follow-links", help="Follow symbolic links in the folders, wherever they lead.")
+FollowLinks = Annotated[bool, _FOLLOW_LINKS]
+
 commands = group()
 
 
@@ -35,9 +38,7 @@ def ingest(
     glob: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Take only these files of the folders.")
     ] = None,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow symbolic links in the folders, wherever they lead.")
-    ] = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Ingest files into a namespace. Unchanged files are not embedded again.
 
