@@ -19,9 +19,12 @@ commands = group()
 INTRODUCTION = """\
 # Settings
 
-Every setting is an environment variable, read once when a process starts. The API, the workers and `manage.py` must
-agree on `DATABASE_URL`, `INDEX_DIR`, `BLOB_STORE_URL` and the embedding model. Relative paths start at the folder in
-which a process is started. `python manage.py settings` shows the values in effect, without secrets.
+Every setting is an environment variable, or a line `NAME=value` of the file `.env` in the folder in which a process is
+started; the environment wins. They are read once, at the start. The API, the workers and `manage.py` must agree on
+`DATABASE_URL`, `INDEX_DIR` and `BLOB_STORE_URL`; relative paths start at that folder too, and a process that creates a
+database says where. The embedding model is [the installation's](operating.md#start-the-processes). A wrong value stops
+the start, and so does a misspelt name in `.env`; one in the environment is a warning. `python manage.py settings` shows
+what is set, without secrets.
 
 This page is generated from settings.py: `python manage.py settings --markdown > docs/settings.md`."""
 
@@ -35,7 +38,7 @@ LIMITS = "[Limits](limits.md) says what happens beyond each of these, and which 
 
 SCRIPTS = """\
 `script/server` also reads `PORT` (8000), and `script/environment` reads `PYTHON`, the Python that creates `.venv`.
-In `script/server` the default of `EMBED_MODEL_NAME` is the bundled `sentence-transformers/all-MiniLM-L6-v2`."""
+In `script/server` the default of `EMBED_DEFAULT_MODEL` is the bundled `sentence-transformers/all-MiniLM-L6-v2`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ def release_pages(file: Path) -> None:
     """Take the file's pages out of this process's memory; one that is needed again is mapped again.
 
     Compiling a graph, and its first run, read all of the weights and keep converted copies, so the originals would
-    double what the process holds. Only mappings that nobody can write to are released, since changes of others would be lost.
+    double what the process holds. Only mappings that nobody can write to are released: changes would be lost.
     """
     if not _MAPS.exists():
         return
