@@ -29,6 +29,10 @@ LEFT_OUT = (
     ".env",
 )
 ADDRESS = "http://localhost:8000"
+EXPECTED = {
+    "open": ['"ok":true', "ships#", '"text":"Ships sail', "renewed every year in March", '"status":"ready"', "docs/"],
+    "keys": ['"upserted_docs":1', '"text":"Ships sail the seven seas."'],
+}
 
 
 @pytest.fixture
@@ -64,18 +68,7 @@ def test_the_first_page_works_line_by_line_in_two_shells(mode: str, clone: Path)
         if mode == "open":
             lines += [block.replace(ADDRESS, f"http://localhost:{port}") for block in first_page()]
         shown = pasted(lines, clone, unset)
-    if mode == "open":
-        expected = (
-            '"ok":true',
-            "ships#",
-            '"text":"Ships sail',
-            "renewed every year in March",
-            '"status":"ready"',
-            "docs/",
-        )
-    else:
-        expected = ('"upserted_docs":1', '"text":"Ships sail the seven seas."')
-    assert [each for each in expected if each not in shown] == [], shown
+    assert [each for each in EXPECTED[mode] if each not in shown] == [], shown
 
 
 def printed_lines(server: Server) -> list[str]:
