@@ -12,13 +12,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypedDict
 
-import uvicorn
+try:
+    import uvicorn
+except ModuleNotFoundError as error:
+    sys.exit(f"app_v1: this Python has no {error.name}. Run script/environment once, then .venv/bin/python app_v1.py")
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.types import Message, Receive, Scope, Send
 
 from api import responses
 from api.access import SECURITY_SCHEMES
@@ -26,12 +31,14 @@ from api.access_log import AccessLog
 from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
 from api.docs_page import add_docs_pages
+from api.front_page import add_front_page
 from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId
 from api.problems import add_handlers
 from api.strings import with_limits
 from api.v1 import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, preview, search, teams, usage
+from configuration import misspelt_names, read_settings, settings_or_exit
 from errors import ServiceError
 from logs import log_to_stderr
 from runtime.memory import limit_memory
@@ -63,6 +70,9 @@ class App(FastAPI):
 
     limits = Settings.model_construct()
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, _with_plain_errors(send) if scope["type"] == "lifespan" else send)
+
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             document = super().openapi()
@@ -78,13 +88,15 @@ def create_app(settings: Settings | None = None) -> App:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        used = settings or Settings()
+        used = settings or read_settings()
         app.limits, app.openapi_schema = used, None
         log_to_stderr(used.log_level, used.log_format)
         logging.getLogger("uvicorn.access").disabled = True  # AccessLog has the route, the tenant and the time
+        for each in misspelt_names():
+            log.warning("%s", each)
         limit_memory(used.memory_limit_mb)
         limit = used.database_statement_timeout_seconds
-        with _plain_errors(), open_runtime(used, statement_timeout_seconds=limit) as runtime:
+        with open_runtime(used, statement_timeout_seconds=limit) as runtime:
             runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             runtime.search.reranking.start_loading()
             large_bodies = LargeBodies(max_body_mb=used.max_body_mb)
@@ -108,18 +120,22 @@ def create_app(settings: Settings | None = None) -> App:
     resources = (files, preview, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
     for each in resources:  # routes below a doc_id before the doc_id's own
         app.include_router(each.router)
+    add_front_page(app)
     add_docs_pages(app)
     add_handlers(app)
     return app
 
 
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Let the server show why it did not start: the reason, without the driver's traceback."""
-    try:
-        yield
-    except ServiceError as error:
-        raise error.with_traceback(None) from None
+def _with_plain_errors(send: Send) -> Send:
+    """Let the server show why it did not start: the reason, without a traceback."""
+
+    async def send_plainly(message: Message) -> None:
+        reason = sys.exception()
+        if message["type"] == "lifespan.startup.failed" and isinstance(reason, ServiceError):
+            message["message"] = str(reason)
+        await send(message)
+
+    return send_plainly
 
 
 @asynccontextmanager
@@ -177,6 +193,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
+    settings_or_exit("app_v1")
     uvicorn.run(
         app,
         host=arguments.host,

@@ -280,8 +280,8 @@ class LoadedIndex:
         if rows is not None:
             depth = depth * len(self.ids) // len(rows)
         parameters = faiss.SearchParametersHNSW(efSearch=depth, sel=self._selector(rows))
-        scores, found = self.index.search(queries, k, params=parameters)
-        return self._scan(queries, k, rows) if (found < 0).any() else (scores, found)
+        scores, positions = self.index.search(queries, k, params=parameters)
+        return self._scan(queries, k, rows) if (positions < 0).any() else (scores, positions)
 
     def _scan(self, queries: Vectors, k: int, rows: Positions | None) -> tuple[Scores, Positions]:
         """Compares every row that is alive, or those *rows*.

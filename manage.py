@@ -1,22 +1,25 @@
-"""The operator's command line: ingest files, search, manage indexes, jobs and accounts, diagnose problems.
+"""The operator's command line, installed as datafactory: ingest, search, manage indexes, jobs and accounts, diagnose.
 
-    python manage.py ingest docs/ --tenant acme --namespace handbook
+    datafactory ingest docs/ --tenant acme --namespace handbook
 
-It works on the database itself, whether or not the API runs, and reads the same settings from the environment.
-It exits with 0 on success, 1 on failure, 2 if a setting or the command line is invalid.
-The commands are in commands/, group by group.
+It works on the database itself, whether or not the API runs, and reads the same settings. It exits with 0 on success, 1
+on failure, 2 if a setting or the command line is invalid. The commands are in commands/, group by group.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError as error:
+    sys.exit(f"manage.py: this Python has no {error.name}. Run script/environment once, then .venv/bin/datafactory")
 
 from commands import accounts, documents, indexes, jobs, limits_page, measuring, reading, settings_page, upkeep
 
 app = typer.Typer(
-    help="The operator's command line. Settings come from the environment.",
+    help="The operator's command line. Settings come from the environment and from the file .env in this folder.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # keeps the line breaks of this file

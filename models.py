@@ -15,6 +15,7 @@ Documents
     chunks              a piece of a revision, and between which seqs it is visible
 Indexes
     embedding_versions  a way of turning text into vectors
+    installation        which of them new namespaces get
     embeddings          a vector, once per tenant, version and embedded text
     indices             the checkpoint of a partition
     vectors             the vector of a live chunk, where pgvector searches it
@@ -357,6 +358,15 @@ class EmbeddingVersion(Base):
     document_prompt: Mapped[str | None]
     dimension: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Installation(Base):
+    """One row: the embedding version of processes that name no model. The first model that was loaded chose it."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    embedding_version: Mapped[str] = mapped_column(ForeignKey("embedding_versions.name"))
 
 
 class Embedding(Base):

@@ -21,7 +21,7 @@ EVAL_JUDGEMENTS_CEILING = 1_000_000
 
 
 class Settings(BaseSettings):
-    """Built by app_v1, worker and manage. docs/settings.md is generated from the fields, in this order."""
+    """Read by configuration.py. docs/settings.md is generated from the fields, in this order."""
 
     model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
 
@@ -57,9 +57,16 @@ class Settings(BaseSettings):
     )
 
     embed_model_name: str = Field(
-        "BAAI/bge-m3", description="Embedding model: its name on the hub, a folder, or its name on the remote server"
+        "",
+        description="Embedding model: its name on the hub, a folder, or its name on the remote server; empty: the "
+        "installation's",
     )
-    embedding_version: str = Field("", description="Name of the embedding version; empty: the model's name")
+    embed_default_model: str = Field(
+        "BAAI/bge-m3", description="Embedding model of a new installation where EMBED_MODEL_NAME is empty"
+    )
+    embedding_version: str = Field(
+        "", description="Name of the embedding version; empty: the model's name or, without one, the installation's"
+    )
     embed_backend: Literal["auto", "openvino", "torch", "remote"] = Field(
         "auto", description="What runs the embedding model; auto: torch on a GPU, otherwise OpenVINO"
     )
@@ -226,7 +233,7 @@ class Settings(BaseSettings):
 
     @property
     def version(self) -> str:
-        """The embedding version that this process runs."""
+        """The embedding version that this process runs, once runtime/installation.py has given it a model."""
         return self.embedding_version or self.embed_model_name
 
 

@@ -20,6 +20,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, Thread, Timer
 
+try:
+    from configuration import misspelt_names, settings_or_exit
+except ModuleNotFoundError as error:
+    sys.exit(f"worker: this Python has no {error.name}. Run script/environment once, then .venv/bin/python worker.py")
 from domain import JobStatus, Json
 from errors import (
     EmbeddingRefused,
@@ -40,7 +44,6 @@ from runtime.memory import limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
 from services.operations.workers import BEAT_SECONDS, WorkerService
-from settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -248,8 +251,10 @@ def main() -> None:
     parser.add_argument("--database-url", metavar="URL", help="instead of DATABASE_URL")
     arguments = parser.parse_args()
     overrides = {"database_url": arguments.database_url} if arguments.database_url else {}
-    settings = Settings(**overrides)
+    settings = settings_or_exit("worker", **overrides)
     log_to_stderr(settings.log_level, settings.log_format)
+    for each in misspelt_names():
+        log.warning("%s", each)
     os.nice(settings.worker_nice)
     limit_memory(settings.memory_limit_mb)
     try:

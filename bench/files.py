@@ -110,12 +110,12 @@ def main() -> None:
 
 def _sample(suffixes: Sequence[str], count: int) -> list[Path]:
     """Returns up to *count* files, spread over all that exist; of equal sizes and names one."""
-    found: dict[tuple[str, int], Path] = {}
+    paths_by_name: dict[tuple[str, int], Path] = {}
     for folder in FOLDERS:
         for path in sorted(Path(folder).rglob("*")):
             if path.suffix.lower() in suffixes and path.is_file() and 0 < (size := path.stat().st_size) <= MAX_BYTES:
-                found.setdefault((path.name, size), path)
-    paths = list(found.values())
+                paths_by_name.setdefault((path.name, size), path)
+    paths = list(paths_by_name.values())
     return [paths[number * len(paths) // count] for number in range(count)] if len(paths) > count else paths
 
 
@@ -146,10 +146,10 @@ def _readings(checkout: Path, paths: Sequence[Path]) -> Iterator[tuple[Path, Rea
 def _share(kind: str, path: Path, reading: Reading) -> float | None:
     """Compares distinct words of three letters or more; None without a reference of enough of them."""
     reference = _reference(kind, path) if kind in REFERENCES or reading.mime_type in PLAIN else None
-    wanted = set(_WORD.findall(reference.casefold())) if reference is not None else set()
-    if len(wanted) < FEWEST_WORDS:
+    expected = set(_WORD.findall(reference.casefold())) if reference is not None else set()
+    if len(expected) < FEWEST_WORDS:
         return None
-    return len(wanted & set(_WORD.findall(reading.text.casefold()))) / len(wanted)
+    return len(expected & set(_WORD.findall(reading.text.casefold()))) / len(expected)
 
 
 def _reference(kind: str, path: Path) -> str | None:

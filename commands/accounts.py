@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.common import Namespace, failed, group, opened, say, show_table
 from domain import ANYONE, Scope
-from models import utc_now
-from services.accounts.api_keys import KeyInfo
-from services.accounts.teams import UNCHANGED, TeamChange
-from times import shifted
+
+if TYPE_CHECKING:
+    from services.accounts.api_keys import KeyInfo
 
 MAX_ROWS = 10_000
 
@@ -49,6 +48,8 @@ def change_team(
     allow_system_prompt: Annotated[bool | None, _MAY_PROMPT] = None,
 ) -> None:
     """Change the given settings of a team. With an empty --system-prompt, the installation's applies."""
+    from services.accounts.teams import UNCHANGED, TeamChange
+
     change = TeamChange(
         UNCHANGED if system_prompt is None else system_prompt,
         UNCHANGED if allow_system_prompt is None else allow_system_prompt,
@@ -94,6 +95,9 @@ def issue_key(
     Scopes: search searches and reads; ingest stores and deletes; admin does both and manages the team's projects and
     keys; operator manages all teams.
     """
+    from models import utc_now
+    from times import shifted
+
     expires_at = shifted(utc_now(), days=days) if days else None
     with opened(context) as runtime:
         issued = runtime.accounts.keys.issue(team, name=name, scopes=scope, expires_at=expires_at, by=ANYONE)

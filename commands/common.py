@@ -1,22 +1,22 @@
-"""What every command of manage.py shares: settings, an opened runtime, errors of one line, tables and progress."""
+"""What every command of manage.py shares: settings, an opened runtime, errors of one line, tables and progress.
+
+Modules of commands import the service inside their functions: only the command that runs waits for it, --help does not.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from errors import ServiceError
-from runtime.opening import open_runtime
-from runtime.parts import Runtime
-from settings import Settings
+
+if TYPE_CHECKING:
+    from runtime.parts import Runtime
+    from settings import Settings
 
 SECONDS_PER_LINE = 5.0
 
@@ -30,18 +30,25 @@ def group() -> typer.Typer:
 
 
 def settings_of(context: typer.Context) -> Settings:
+    from configuration import Misconfigured, misspelt_names, read_settings
+
     overrides = {"database_url": context.obj} if context.obj else {}
+    for each in misspelt_names():
+        typer.echo(f"warning: {each}", err=True)
     try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        for each in error.errors():
-            complain(f"{str(each['loc'][0]).upper()}={each['input']!r} is not allowed: {each['msg']}.")
+        return read_settings(**overrides)
+    except Misconfigured as error:
+        for line in str(error).splitlines():
+            complain(line)
         raise typer.Exit(2) from None
 
 
 @contextmanager
 def opened(context: typer.Context) -> Iterator[Runtime]:
-    with plain_errors(), open_runtime(settings_of(context)) as runtime:
+    settings = settings_of(context)
+    from runtime.opening import open_runtime
+
+    with plain_errors(), open_runtime(settings) as runtime:
         yield runtime
 
 
@@ -86,6 +93,9 @@ class Show(Protocol):
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Show]:
     """Show progress, rate and time left on stderr: a bar on a terminal, elsewhere a line every few seconds."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     if console.is_terminal:
         name = TextColumn("{task.fields[name]}", markup=False)
@@ -115,6 +125,9 @@ def _pace(count: int, total: int, seconds: float) -> str:
 
 def show_table(titles: list[str], rows: Sequence[tuple[object, ...]]) -> None:
     """A narrow terminal wraps long rows: truncated ids and statuses are useless."""
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(markup=False, highlight=False, emoji=False)
     console.width = max(console.width, 140) if console.is_terminal else 1000
     table = Table(box=None, pad_edge=False, header_style="bold")

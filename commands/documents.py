@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.common import Namespace, Tenant, complain, failed, group, note, opened, progress, say
 from domain import Mode
-from runtime.parts import Runtime
-from services.operations.folders import Outcome, Target
-from services.operations.walking import Listing, Selection, find_files
-from services.search.checking import checked, choose_mode
-from services.search.question import Passage, Question
+
+if TYPE_CHECKING:
+    from runtime.parts import Runtime
+    from services.operations.folders import Outcome, Target
+    from services.operations.walking import Listing
+    from services.search.question import Passage
 
 MAX_LINES = 20
 PASSAGE_CHARS = 200
@@ -61,6 +62,9 @@ def ingest(
     from the given folder's own name on (docs/a.md), so "docs", "./docs" and "." inside it are the same. A file that
     was removed from the folder stays in the namespace.
     """
+    from services.operations.folders import Target
+    from services.operations.walking import Selection, find_files
+
     started = time.monotonic()
     note(f"looking for files in {', '.join(map(str, paths))}")
     listing = find_files(paths, Selection(glob or [], follow_links), prefix=prefix)
@@ -107,6 +111,9 @@ def search(
     mode: Annotated[Mode | None, typer.Option(help="Search mode; otherwise SEARCH_MODE.")] = None,
 ) -> None:
     """Show the best passages for QUERY."""
+    from services.search.checking import checked, choose_mode
+    from services.search.question import Question
+
     with opened(context) as runtime:
         limits = runtime.search.limits
         question = Question(tenant, namespace, query.replace("\x00", " "), top_k, mode=choose_mode(mode, limits))

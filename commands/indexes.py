@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.common import Namespace, Tenant, failed, group, opened, progress, say, show_table
 from domain import JobStatus
-from job_queue import FINISHED
-from runtime.parts import Runtime
-from services.index.verifying import Verdict
-from services.ingest.jobs import JobInfo
-from services.operations.workers import NO_WORKER
+
+if TYPE_CHECKING:
+    from runtime.parts import Runtime
+    from services.index.verifying import Verdict
+    from services.ingest.jobs import JobInfo
 
 POLL_SECONDS = 0.5
 TO_WRITE = "The first search of a namespace, or manage.py rebuild, queues the job, and a worker writes them."
@@ -85,10 +85,19 @@ def versions(context: typer.Context) -> None:
                 f"{each.row.created_at:%Y-%m-%d}",
                 each.namespaces,
                 each.jobs,
+                "the installation's" if each.is_chosen else "",
             )
             for each in runtime.index.versions.list_usage()
         ]
-    show_table(["version", "model", "dimension", "created", "namespaces", "rebuilds"], rows)
+    show_table(["version", "model", "dimension", "created", "namespaces", "rebuilds", ""], rows)
+
+
+@commands.command()
+def use_version(context: typer.Context, name: str) -> None:
+    """Make an embedding version the installation's: the one of new namespaces, and of processes that name no model."""
+    with opened(context) as runtime:
+        runtime.index.versions.use(name)
+    say(f"the installation's version is {name}; processes that name no model run it from their next start on")
 
 
 @commands.command()
@@ -121,6 +130,9 @@ def verify(context: typer.Context) -> None:
 
 def _wait(runtime: Runtime, job_id: str) -> JobInfo:
     """The job once it has ended. Ctrl-C stops the waiting, not the job."""
+    from job_queue import FINISHED
+    from services.operations.workers import NO_WORKER
+
     has_warned = False
     with progress("rebuild", 100) as show:
         while True:

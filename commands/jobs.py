@@ -8,7 +8,6 @@ import typer
 
 from commands.common import age, failed, group, opened, say, show_table
 from domain import JobStatus, ListedStatus
-from models import utc_now
 
 TYPES = "ingest_docs, rebuild_index, delete_docs"
 
@@ -24,6 +23,8 @@ def jobs(
     limit: Annotated[int, typer.Option(min=1, help="Most jobs to show.")] = 20,
 ) -> None:
     """Show the jobs, newest first."""
+    from models import utc_now
+
     with opened(context) as runtime:
         jobs = runtime.ingest.jobs.page(limit=limit, status=status, type=kind)
     rows = [

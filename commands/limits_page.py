@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from commands.common import group, markdown_table, say, settings_of, show_table
-from settings import Settings
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from commands.limits_rows import Bound, Section
+    from settings import Settings
 
 commands = group()
 
@@ -67,6 +69,8 @@ def _sections() -> tuple[Section, ...]:
 
 
 def _written(section: Section) -> str:
+    from settings import Settings
+
     defaults = Settings.model_construct()
     note = f"{section.note}\n\n" if section.note else ""
     rows = [_cells(bound, defaults) for bound in section.bounds]
@@ -82,7 +86,7 @@ def _amount(bound: Bound, settings: Settings) -> str:
         return _with_unit(bound.value, bound.unit)
     name = str(bound.value)
     value = getattr(settings, name)
-    if value == "" or (value == 0 and "0: no limit" in str(Settings.model_fields[name].description)):
+    if value == "" or (value == 0 and "0: no limit" in str(_fields()[name].description)):
         return "none"
     return value if isinstance(value, str) else _with_unit(value * bound.times, UNITS.get(name.split("_")[-1], ""))
 
@@ -102,11 +106,17 @@ def _set_by(bound: Bound) -> str:
 
 
 def _is_setting(value: str | float) -> bool:
-    return value in Settings.model_fields
+    return _fields().get(str(value)) is not None
 
 
 def _largest(name: str) -> int | None:
     """What the setting itself may be at the most."""
-    field = Settings.model_fields[name]
+    field = _fields()[name]
     bounds = [*field.metadata, *get_args(field.annotation)]
     return next((each.le for each in bounds if getattr(each, "le", None) is not None), None)
+
+
+def _fields() -> dict[str, FieldInfo]:
+    from settings import Settings
+
+    return Settings.model_fields

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from commands import evaluating
 from commands.common import Namespace, Tenant, group, opened, plain_errors, progress, say, show_table
 
 commands = group()
@@ -33,6 +32,8 @@ def evaluate(
 
     A document is ranked by its best chunk.
     """
+    from commands import evaluating
+
     place = tenant, namespace
     with plain_errors():
         evaluating.check_outputs(plot=plot, save=save)

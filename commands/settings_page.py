@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 
 from commands.common import group, markdown_table, say, settings_of, show_table
-from services.operations.diagnosing import without_secrets
-from settings import Settings
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 commands = group()
 
 INTRODUCTION = """\
 # Settings
 
-Every setting is an environment variable, read once when a process starts. The API, the workers and `manage.py` must
-agree on `DATABASE_URL`, `INDEX_DIR`, `BLOB_STORE_URL` and the embedding model. Relative paths start at the folder in
-which a process is started. `python manage.py settings` shows the values in effect, without secrets.
+Every setting is an environment variable, or a line `NAME=value` of the file `.env` in the folder in which a process is
+started; the environment wins. They are read once, at the start. The API, the workers and `manage.py` must agree on
+`DATABASE_URL`, `INDEX_DIR` and `BLOB_STORE_URL`; relative paths start at that folder too, and a process that creates a
+database says where. The embedding model is [the installation's](operating.md#start-the-processes). A wrong value stops
+the start, and so does a misspelt name in `.env`; one in the environment is a warning. `python manage.py settings` shows
+what is set, without secrets.
 
 This page is generated from settings.py: `python manage.py settings --markdown > docs/settings.md`."""
 
@@ -36,7 +38,7 @@ LIMITS = "[Limits](limits.md) says what happens beyond each of these, and which 
 
 SCRIPTS = """\
 `script/server` also reads `PORT` (8000), and `script/environment` reads `PYTHON`, the Python that creates `.venv`.
-In `script/server` the default of `EMBED_MODEL_NAME` is the bundled `sentence-transformers/all-MiniLM-L6-v2`."""
+In `script/server` the default of `EMBED_DEFAULT_MODEL` is the bundled `sentence-transformers/all-MiniLM-L6-v2`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ def settings(
     if as_markdown:
         typer.echo(markdown())
         return
+    from services.operations.diagnosing import without_secrets
+
     values = settings_of(context)
     show_table(["setting", "value"], [(name.upper(), without_secrets(name, value)) for name, value in values])
     say(f"{len(values.model_fields_set)} of them are set; the others have their defaults")
@@ -91,6 +95,8 @@ def _written(section: SettingsSection) -> str:
 
 
 def _fields_of(section: SettingsSection) -> Iterator[tuple[str, FieldInfo]]:
+    from settings import Settings
+
     begins = {each.first for each in SECTIONS}
     is_inside = False
     for name, field in Settings.model_fields.items():
@@ -100,6 +106,8 @@ def _fields_of(section: SettingsSection) -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _default(field: FieldInfo) -> str:
+    from pydantic import SecretStr
+
     value: Any = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
     if value is None:
         return "unset"

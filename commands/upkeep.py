@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.common import failed, group, plain_errors, progress, say, settings_of, show_table
-from database.engine import Database
 from errors import ServiceError
-from migrations.upgrade import bring_up_to_date, current_revision
-from runtime.moving import open_move
-from runtime.opening import open_runtime
-from services.operations.comparing import PartComparison
-from services.operations.diagnosing import Finding, versions, without_secrets
-from services.operations.moving import ROWS_PER_BATCH
-from settings import Settings
+
+if TYPE_CHECKING:
+    from services.operations.comparing import PartComparison
+    from services.operations.diagnosing import Finding
+    from settings import Settings
+
+ROWS_PER_BATCH = 1000
 
 commands = group()
 
@@ -40,6 +39,9 @@ def doctor(context: typer.Context) -> None:
 def migrate(context: typer.Context) -> None:
     """Bring the database to this version's schema."""
     settings = settings_of(context)
+    from database.engine import Database
+    from migrations.upgrade import bring_up_to_date, current_revision
+
     with plain_errors(), Database.open(settings.database_url) as database:
         before = current_revision(database)
         bring_up_to_date(database)
@@ -61,6 +63,8 @@ def move(
     moved: the target gets rebuild jobs, and searches work before these have run. Passwords need not be in the URLs:
     Postgres also reads PGPASSWORD and its password file.
     """
+    from runtime.moving import open_move
+
     started = time.monotonic()
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # it logs failed batches, which are reported below
     with plain_errors(), open_move(settings_of(context), source=source, target=target, batch_rows=batch_rows) as moving:
@@ -77,6 +81,9 @@ def move(
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
+    from runtime.opening import open_runtime
+    from services.operations.diagnosing import Finding, versions, without_secrets
+
     lines = [
         f"{name.upper()}={without_secrets(name, value)}"
         for name, value in settings

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from database.engine import Database
-from migrations.upgrade import bring_up_to_date
+from migrations.upgrade import bring_up_to_date, current_revision
 from runtime.accounts import open_accounts
 from runtime.answers import open_answers
 from runtime.index import open_index
 from runtime.ingest import open_ingest
+from runtime.installation import with_model
 from runtime.operations import open_operations
 from runtime.parts import Runtime
 from runtime.queue import open_queue
 from runtime.search import open_search
 from services.evaluation.evaluating import EvaluatingService
 from settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -25,7 +30,10 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
 
     Only processes that answer requests limit their statements: rebuilds and verifications read as long as they take.
     """
-    with _database(settings, statement_timeout_seconds) as database, _wings(settings, database) as runtime:
+    with (
+        _database(settings, statement_timeout_seconds) as database,
+        _wings(with_model(settings, database), database) as runtime,
+    ):
         yield runtime
 
 
@@ -71,6 +79,17 @@ def _database(settings: Settings, statement_timeout_seconds: float) -> Iterator[
         statement_timeout_seconds=statement_timeout_seconds,
         lock_timeout_seconds=settings.database_lock_timeout_seconds,
     ) as database:
+        is_new = current_revision(database) is None
         bring_up_to_date(database)
+        if is_new and database.file is not None:
+            _say_where(database.file, is_relative=":////" not in settings.database_url)
         database.keep_reserve()
         yield database
+
+
+def _say_where(file: Path, *, is_relative: bool) -> None:
+    """A process in another folder than the others would work on an empty database, and nobody would see why."""
+    if is_relative:
+        log.warning("A new database was created, because DATABASE_URL is relative to the current folder: %s", file)
+    else:
+        log.info("A new database was created: %s", file)

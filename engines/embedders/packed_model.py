@@ -93,7 +93,7 @@ class PackedModel:
     tensors: dict[str, _Floats]
 
 
-class _Reader:
+class _PackedFile:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
@@ -111,7 +111,7 @@ class _Reader:
 
 def read_packed(file: Path) -> PackedModel:
     """Raises ModelUnavailable for a file that is something else, or is cut short."""
-    reader = _Reader(file.read_bytes())
+    reader = _PackedFile(file.read_bytes())
     try:
         shape = Shape(*reader.take(Shape.LAYOUT))
         if (shape.magic, shape.format, shape.block) != (_MAGIC, 1, 32):
@@ -159,7 +159,7 @@ def tokenizer_of(packed: PackedModel) -> Tokenizer:
     return tokenizer
 
 
-def _vocabulary(reader: _Reader, shape: Shape) -> list[tuple[str, float]]:
+def _vocabulary(reader: _PackedFile, shape: Shape) -> list[tuple[str, float]]:
     ends = reader.array("<u4", shape.pieces + 1).tolist()
     scores = reader.array("<f4", shape.pieces).tolist()
     text = reader.data[reader.at : reader.at + shape.piece_bytes]
@@ -167,7 +167,7 @@ def _vocabulary(reader: _Reader, shape: Shape) -> list[tuple[str, float]]:
     return [(text[ends[n] : ends[n + 1]].decode(), score) for n, score in enumerate(scores)]
 
 
-def _normalized(reader: _Reader) -> dict[str, str]:
+def _normalized(reader: _PackedFile) -> dict[str, str]:
     count, _ = reader.take("<iI")
     table = {}
     for _ in range(count):
@@ -176,14 +176,14 @@ def _normalized(reader: _Reader) -> dict[str, str]:
     return table
 
 
-def _tensors(reader: _Reader, shape: Shape) -> dict[str, _Floats]:
+def _tensors(reader: _PackedFile, shape: Shape) -> dict[str, _Floats]:
     tensors = {}
     (count,) = reader.take("<i")
     for _ in range(count):
         (length,) = reader.take("<H")
         (name,) = reader.take(f"{length}s")
         kind, size, start, _ = reader.take("<BIQQ")
-        content = _Reader(reader.data)
+        content = _PackedFile(reader.data)
         content.at = start
         numbers = _unpacked(content.array(_BLOCK, size // 32)) if kind == _Q4 else content.array("<f4", size)
         tensors[name.decode()] = numbers.reshape(_dimensions(name.decode(), size, shape))

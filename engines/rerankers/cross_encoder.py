@@ -46,7 +46,12 @@ def _load(model_name: str) -> CrossEncoder:
     try:
         folder = find_model(model_name)
     except ModelUnavailable as error:
-        message = str(error).replace("EMBED_MODEL_NAME", "RERANK_MODEL_NAME").replace("embedding model", "reranker")
+        message = (
+            str(error)
+            .partition(" To start with the bundled model")[0]
+            .replace("EMBED_MODEL_NAME", "RERANK_MODEL_NAME")
+            .replace("embedding model", "reranker")
+        )
         raise RerankerUnavailable(message) from error
     try:
         from sentence_transformers import CrossEncoder

@@ -21,6 +21,7 @@ from engines.embedders.base import Embedder
 from engines.embedders.opening import EmbedderConfig, open_embedder
 from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
 from models import Embedding, EmbeddingVersion
+from services.index.installation import ensure_chosen, warn_of_difference
 from services.index.namespaces import EXTERNAL
 
 log = logging.getLogger(__name__)
@@ -239,6 +240,7 @@ class EmbeddingService:
         try:
             embedder = open_embedder(self.config)
             self._register(self.version, embedder)
+            warn_of_difference(ensure_chosen(self.database, self.version), self.version)
         except DatabaseUnavailable:
             raise  # the model is fine: the next call loads it
         except Exception as error:

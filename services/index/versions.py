@@ -12,16 +12,21 @@ from engines.vectors import graphs
 from errors import Conflict, NotFound
 from job_queue import FINISHED
 from models import Embedding, EmbeddingVersion, IndexRow, Job, Project, Team, VectorRow
+from services.index.installation import choose, chosen_version
 from services.index.publishing import REBUILD
 
 
 @dataclass(frozen=True, slots=True)
 class VersionUsage:
-    """*namespaces* are served under it; *jobs* that have not ended re-embed others to it."""
+    """*namespaces* are served under it; *jobs* that have not ended re-embed others to it.
+
+    *is_chosen*: it is the installation's.
+    """
 
     row: EmbeddingVersion
     namespaces: int
     jobs: int
+    is_chosen: bool
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,10 @@ class VersionService:
         with self.database.read() as session:
             rows = session.scalars(select(EmbeddingVersion).order_by(EmbeddingVersion.created_at)).all()
             return [_usage(session, row) for row in rows]
+
+    def use(self, name: str) -> None:
+        """Make it the installation's. Running processes keep theirs. Raises NotFound."""
+        choose(self.database, name)
 
     def free(self, name: str) -> int:
         """Delete the version and its vectors in one transaction. Returns how many vectors there were.
@@ -76,7 +85,9 @@ def _usage(session: Session, row: EmbeddingVersion) -> VersionUsage:
     namespaces = select(func.count()).select_from(Project).where(Project.embedding_version == row.name)
     moves = and_(Job.dedupe_key == f"{REBUILD}:{row.name}", Job.status.not_in(FINISHED))
     jobs = select(func.count()).select_from(Job).where(moves)
-    return VersionUsage(row, session.scalar(namespaces) or 0, session.scalar(jobs) or 0)
+    chosen = chosen_version(session)
+    is_chosen = chosen is not None and chosen.name == row.name
+    return VersionUsage(row, session.scalar(namespaces) or 0, session.scalar(jobs) or 0, is_chosen)
 
 
 def _unused(session: Session, name: str, *, is_locked: bool = False) -> EmbeddingVersion:
@@ -85,6 +96,8 @@ def _unused(session: Session, name: str, *, is_locked: bool = False) -> Embeddin
     if row is None:
         raise NotFound(f"There is no embedding version {name!r}: see manage.py versions.", param="name")
     usage = _usage(session, row)
+    if usage.is_chosen:
+        raise Conflict(f"Version {name!r} is the installation's: choose another first (use-version).", param="name")
     if usage.namespaces or usage.jobs:
         raise Conflict(
             f"Version {name!r} is used by {usage.namespaces} namespaces, and {usage.jobs} rebuilds move others to it. "

@@ -25,6 +25,7 @@ from errors import ServiceError, StorageFull
 from job_queue import JobQueue
 from migrations.upgrade import current_revision
 from services.index.embedding import EmbeddingService
+from services.index.installation import chosen_version, difference_from
 from services.operations.script_check import ScriptCheck
 from services.operations.workers import NO_WORKER, WorkerService
 from version import VERSION
@@ -72,6 +73,7 @@ class DiagnosingService:
         yield _check("workers", self._workers)
         yield _check("model", self._model)
         yield self._scripts()
+        yield from self._installation()
 
     def _database(self) -> str:
         revision = current_revision(self.database)
@@ -140,6 +142,13 @@ class DiagnosingService:
             return Finding("languages", str(error).partition("\n")[0], is_ok=False)
         detail = "\n".join(warnings) or "the model reads the scripts of all namespaces that it serves"
         return Finding("languages", detail, is_warning=bool(warnings))
+
+    def _installation(self) -> Iterator[Finding]:
+        """Another model than the installation's may be meant, while namespaces move to it."""
+        with self.database.read() as session:
+            chosen = chosen_version(session)
+        if chosen is not None and (difference := difference_from(chosen, self.embedding.version)):
+            yield Finding("installation", difference, is_warning=True)
 
 
 def versions() -> str:

@@ -48,7 +48,6 @@ from services.operations.comparing import ComparisonSide, PartComparison, compar
 
 Row = dict[str, Any]
 
-ROWS_PER_BATCH = 1000
 BYTES_PER_BATCH = 8 << 20
 _STREAMED = {"yield_per": 20}  # rows that a driver buffers: a text may have 10 million characters
 
@@ -91,7 +90,7 @@ class MovingService:
     source: Database
     target: Database
     queue: JobQueue
-    batch_rows: int = ROWS_PER_BATCH
+    batch_rows: int
 
     def begin(self) -> int:
         """Mark the target, or resume the same move. Returns how many rows there are to copy in all.

@@ -63,8 +63,8 @@ def test_a_preview_is_what_an_upload_becomes(service: Service) -> None:
     for name, content, fields in OPTIONS:
         shown = preview(service, name, content, limit="1000", text_limit="1000000", **fields)
         doc = uploaded(service, name, content, **fields)
-        told = ("mime_type", "title", "chunk_count", "warnings", "warning_details", "filename")
-        assert {key: shown[key] for key in told} == {key: doc[key] for key in told}
+        shared = ("mime_type", "title", "chunk_count", "warnings", "warning_details", "filename")
+        assert {key: shown[key] for key in shared} == {key: doc[key] for key in shared}
         chunks = [{key: each[key] for key in shown["chunks"]["data"][0]} for each in service.chunks(name)]
         assert shown["chunks"] == {"data": chunks, "has_more": False, "next_cursor": None}
         assert shown["sha256"] == doc["doc_hash"]

@@ -87,7 +87,7 @@ def test_characters_are_normalized_as_the_model_was_trained(packed: PackedModel)
     wrong = [
         each
         for each in everything
-        if normalizer.normalize_str(each) != (wanted := packed.normalized.get(each, each)) and set(wanted) <= known
+        if normalizer.normalize_str(each) != (expected := packed.normalized.get(each, each)) and set(expected) <= known
     ]
     assert wrong == []
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 # From the top floor down. A room may import from the floors below its own, and from its own folder.
 FLOORS: list[set[str]] = [
-    {"bench"},
+    {"bench", "examples"},
     {"app_v1", "worker", "manage"},
     {"commands"},
     {"api", "handlers", "housekeeping"},
@@ -35,6 +35,7 @@ FLOORS: list[set[str]] = [
     {"snapshot"},
     {"database"},
     {"models"},
+    {"configuration"},
     {"settings"},
     {"domain", "durable", "errors", "logs", "times", "version"},
 ]
@@ -68,9 +69,9 @@ ONLY = {
         *("database", "snapshot", "job_queue", "job_lease", "services", "engines"),
         *("worker", "handlers", "commands", "migrations", "bench"),
     },
-    "settings": {"app_v1", "worker", "manage", "commands", "runtime", "api", "migrations", "bench"},
+    "settings": {"app_v1", "commands", "runtime", "api", "migrations", "configuration", "bench"},
     "obstore": {"engines"},
-    "httpx": {"engines"},
+    "httpx": {"engines", "examples"},
     "httpcore": {"engines"},
     "multipart": {"api"},
     "lxml": {"text"},
@@ -195,3 +196,29 @@ def test_importing_the_faces_opens_nothing_and_loads_no_model_library(tmp_path: 
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "DATABASE_URL": "not read at import"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_of_the_command_imports_nothing_that_a_command_needs(tmp_path: Path) -> None:
+    heavy = {
+        "pydantic",
+        "pydantic_settings",
+        "sqlalchemy",
+        "numpy",
+        "rich",
+        "httpx",
+        "fastapi",
+        "alembic",
+        "tokenizers",
+    }
+    ours = {"runtime", "services", "settings", "configuration", "models", "engines", "database", "text", "api"}
+    code = (
+        "import sys, manage; sys.argv = ['datafactory', '--help']\n"
+        "try: manage.app()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        f"assert not {heavy | ours} & set(sys.modules), {heavy | ours} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"doctor" in done.stdout

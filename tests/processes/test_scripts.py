@@ -109,14 +109,17 @@ class Server:
 
 @contextmanager
 def _server(folder: Path, **changed: Any) -> Iterator[Server]:
-    """Ends with the test, however that ends."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    log = folder / "server.log"
+    with started(SERVER, folder / "server.log", _environment(folder, port, **changed)) as server:
+        yield server
+
+
+@contextmanager
+def started(script: Path, log: Path, environment: dict[str, str]) -> Iterator[Server]:
+    """Ends with the test, however that ends."""
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [SERVER], env=_environment(folder, port, **changed), stdout=out, stderr=out, start_new_session=True
-        )
+        process = subprocess.Popen([script], env=environment, stdout=out, stderr=out, start_new_session=True)
     server = Server(process, log)
     try:
         yield server

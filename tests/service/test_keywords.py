@@ -167,12 +167,12 @@ def test_scores_do_not_depend_on_how_far_apart_the_ids_are(apart: int) -> None:
             norm = 1.2 * (1 - 0.75 + 0.75 * lengths[n] / average)
             expected[n] += said * 2.2 * math.log(1 + 140.5 / 60.5) * BUCKETS[kept] / (BUCKETS[kept] + norm)
     best = sorted(expected, key=lambda n: (-expected[n], n))[:50]
-    found = matches(apart)
-    assert [hit.faiss_id for hit in found.hits] == [apart * n for n in best]
-    assert [hit.score for hit in found.hits] == pytest.approx([expected[n] for n in best])
+    result = matches(apart)
+    assert [hit.faiss_id for hit in result.hits] == [apart * n for n in best]
+    assert [hit.score for hit in result.hits] == pytest.approx([expected[n] for n in best])
     ids = np.array([*(apart * n for n in range(200)), apart * 200 + 1], np.int64)
-    assert found.score_of(ids) == pytest.approx([expected.get(n, 0.0) for n in range(201)])
-    assert found.highest == pytest.approx(4 * 2.2 * math.log(1 + 140.5 / 60.5))
+    assert result.score_of(ids) == pytest.approx([expected.get(n, 0.0) for n in range(201)])
+    assert result.highest == pytest.approx(4 * 2.2 * math.log(1 + 140.5 / 60.5))
 
 
 def test_of_a_chunk_of_any_size_no_word_is_found_that_it_has_not_and_the_first_are(service: Service) -> None:

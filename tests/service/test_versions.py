@@ -104,6 +104,10 @@ def test_a_process_whose_own_name_was_freed_has_it_still(service: Service) -> No
     own = service.settings.version
     service.runtime.index.embedding.embedder(own)
     with service.restarted(embedding_version="elsewhere") as other:
+        with pytest.raises(Conflict, match="is the installation's: choose another first"):
+            other.runtime.index.versions.free(own)
+        other.runtime.index.embedding.embedder("elsewhere")
+        other.runtime.index.versions.use("elsewhere")
         other.runtime.index.versions.free(own)
     time.sleep(CONFIRMED_SECONDS)
     service.upsert("doc", "Cats sleep.")
