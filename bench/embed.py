@@ -23,16 +23,17 @@ from typing import Any
 import numpy as np
 
 from domain import Vectors
-from engines.embedders.base import Embedder
+from engines.embedders.base import Embedder, EmbedderConfig
 from engines.embedders.model_folder import find_model
-from engines.embedders.opening import EmbedderConfig, open_embedder
+from engines.embedders.opening import open_embedder
 
 CHUNK_TOKENS = 200
 ROOT = Path(__file__).resolve().parents[1]
 
 _OPENVINO_START = """
 import sys; from pathlib import Path
-from engines.embedders.opening import EmbedderConfig, open_embedder
+from engines.embedders.base import EmbedderConfig
+from engines.embedders.opening import open_embedder
 config = EmbedderConfig(model_name=sys.argv[1], backend="openvino", cache_dir=Path(sys.argv[2]))
 open_embedder(config).embed_queries(["first"])
 """

@@ -18,8 +18,8 @@ import numpy as np
 from bench.corpus import MODEL, Writer
 from bench.embed import Embed, LoadedProcess, openvino
 from domain import Vectors
+from engines.embedders.base import EmbedderConfig
 from engines.embedders.model_folder import exact_name
-from engines.embedders.opening import EmbedderConfig
 
 MULTILINGUAL = "intfloat/multilingual-e5-small"
 TEXTS_PER_TURN = 4

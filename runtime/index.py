@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from database.engine import Database
+from engines.embedders.base import EmbedderConfig
 from engines.embedders.model_folder import exact_name
-from engines.embedders.opening import EmbedderConfig
+from engines.embedders.opening import open_embedder
 from engines.keywords.opening import open_keywords
 from engines.vectors.opening import VectorsConfig, open_store
 from job_queue import JobQueue
@@ -25,7 +26,7 @@ def open_index(settings: Settings, database: Database, queue: JobQueue) -> Itera
     vectors, keywords = open_store(database, _vectors_config(settings)), open_keywords(database)
     followers = (keywords, vectors.follower) if vectors.follower else (keywords,)
     publisher = Publisher(queue, vectors, followers)
-    embedding = EmbeddingService(database, embedder_config(settings), settings.version)
+    embedding = EmbeddingService(database, open_embedder, embedder_config(settings), settings.version)
     try:
         yield Index(
             vectors=vectors,

@@ -95,3 +95,12 @@ def uploaded(outcome: UpsertResult, docs: Sequence[NewDoc]) -> UploadOut:
         for doc_id, file in files
     ]
     return UploadOut(**asdict(outcome), docs=stored)
+
+
+class WarningOut(Out):
+    """*part* names a sheet, a chapter, an attachment or another part of the file."""
+
+    code: str
+    message: str
+    page: int | None = None
+    part: str | None = None

@@ -16,7 +16,7 @@ from api.limits import MAX_CHUNKS
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
-from api.v1.common import ChunkingIn, Out, Page, PlaceIn, UpsertOut
+from api.v1.common import ChunkingIn, Out, Page, PlaceIn, UpsertOut, WarningOut
 from domain import JobStatus, Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from services.ingest.drafts import NewDoc, OwnChunk
@@ -97,15 +97,6 @@ class JobStartedOut(Out):
 
     job_id: str
     status: str
-
-
-class WarningOut(Out):
-    """*part* names a sheet, a chapter, an attachment or another part of the file."""
-
-    code: str
-    message: str
-    page: int | None = None
-    part: str | None = None
 
 
 class DocOut(Out):

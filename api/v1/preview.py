@@ -17,8 +17,7 @@ from api.responses import raises
 from api.routing import StrictRoute
 from api.strings import JsonInForm, Title
 from api.tenants import BodyContext
-from api.v1.common import ChunkingIn, Out, Page, PlaceIn
-from api.v1.documents import WarningOut
+from api.v1.common import ChunkingIn, Out, Page, PlaceIn, WarningOut
 from domain import RawFile, Scope
 from errors import Invalid, ModelUnavailable, NotFound, Overloaded, ServiceError, Unreadable, VersionUnavailable
 from runtime.parts import Runtime

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
 
 from domain import Vectors
+
+Backend = Literal["auto", "openvino", "torch", "remote"]
+Precision = Literal["auto", "bf16", "f32"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedderConfig:
+    """A prompt of None means the model's own; an empty one means no prompt."""
+
+    model_name: str
+    backend: Backend = "auto"
+    batch_size: int = 8
+    precision: Precision = "auto"
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    cache_dir: Path = Path("~/.cache/ai3-datafactory")
+    base_url: str = ""
+    api_key: str = field(default="", repr=False)
+    timeout_seconds: float = 60.0
 
 
 class Embedder(Protocol):
@@ -41,3 +62,7 @@ class Embedder(Protocol):
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """The same for queries, with the model's query prompt."""
         ...
+
+
+OpenEmbedder = Callable[[EmbedderConfig], Embedder]
+"""Blocks while weights are downloaded and, once per machine, exported. Raises ModelUnavailable."""

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
-from engines.embedders.base import Embedder
+from engines.embedders.base import Embedder, EmbedderConfig
 from engines.embedders.export_cache import CannotExport, exported, unpacked
 from engines.embedders.model_folder import Prompts, find_model, read_prompts
-from engines.embedders.openvino_embedder import OpenVinoEmbedder, Precision
+from engines.embedders.openvino_embedder import OpenVinoEmbedder
 from engines.embedders.remote_embedder import RemoteEmbedder
 from engines.embedders.torch_embedder import TorchEmbedder
-
-Backend = Literal["auto", "openvino", "torch", "remote"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedderConfig:
-    """A prompt of None means the model's own; an empty one means no prompt."""
-
-    model_name: str
-    backend: Backend = "auto"
-    batch_size: int = 8
-    precision: Precision = "auto"
-    query_prompt: str | None = None
-    document_prompt: str | None = None
-    cache_dir: Path = Path("~/.cache/ai3-datafactory")
-    base_url: str = ""
-    api_key: str = field(default="", repr=False)
-    timeout_seconds: float = 60.0
 
 
 def open_embedder(config: EmbedderConfig) -> Embedder:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from domain import Vectors
+from engines.embedders.base import Precision
 from engines.embedders.batches import by_length, encodable, with_prompt
 from engines.embedders.brokenness import broken_share
 from engines.embedders.exported_model import GRAPH, PROBE_TEXT, TOKENIZER, ExportedModel
 from engines.embedders.fitness import fitness
 from engines.embedders.mapped_file import release_pages
 from errors import ModelUnavailable
-
-Precision = Literal["auto", "bf16", "f32"]
 
 # bf16 changes a vector by about 0.00004 in cosine; a damaged graph changes it completely.
 _MIN_PROBE_COSINE = 0.999

@@ -17,8 +17,7 @@ from database.batching import batched
 from database.dialects import insert_or_ignore
 from database.engine import Database
 from domain import Vectors
-from engines.embedders.base import Embedder
-from engines.embedders.opening import EmbedderConfig, open_embedder
+from engines.embedders.base import Embedder, EmbedderConfig, OpenEmbedder
 from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
 from models import Embedding, EmbeddingVersion
 from services.index.installation import ensure_chosen, warn_of_difference
@@ -59,8 +58,9 @@ class EmbeddingService:
     stands for in the database, and refuses to use a name that changed until the process is restarted.
     """
 
-    def __init__(self, database: Database, config: EmbedderConfig, version: str) -> None:
+    def __init__(self, database: Database, open_embedder: OpenEmbedder, config: EmbedderConfig, version: str) -> None:
         self.database = database
+        self.open_embedder = open_embedder
         self.config = config
         self.version = version
         self.problem: str | None = None
@@ -238,7 +238,7 @@ class EmbeddingService:
 
     def _load_own(self) -> Embedder:
         try:
-            embedder = open_embedder(self.config)
+            embedder = self.open_embedder(self.config)
             self._register(self.version, embedder)
             warn_of_difference(ensure_chosen(self.database, self.version), self.version)
         except DatabaseUnavailable:
@@ -259,7 +259,7 @@ class EmbeddingService:
         if self._specs[version] == ModelSpec.of_config(self.config, row.dimension) and self.is_ready:
             return self._open[self.version]
         try:
-            return open_embedder(_config_of(row, self.config))
+            return self.open_embedder(_config_of(row, self.config))
         except ModelUnavailable as error:
             raise VersionUnavailable(
                 f"This namespace is indexed under embedding version {version!r} (model {row.model!r}), which this "

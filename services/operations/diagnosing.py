@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from database.engine import Database, DatabaseKind
 from engines.blobs.base import BlobStore
-from engines.embedders.opening import open_embedder
 from engines.extraction.extractor import Extractor
 from engines.extraction.ocr import has_tesseract
 from engines.extraction.sandbox import ADVICE
@@ -129,7 +128,8 @@ class DiagnosingService:
         name, model = self.embedding.version, self.embedding.config.model_name
         started = time.monotonic()
         is_registered = self.embedding.has_version(name)
-        embedder = self.embedding.embedder(name) if is_registered else open_embedder(self.embedding.config)
+        config = self.embedding.config
+        embedder = self.embedding.embedder(name) if is_registered else self.embedding.open_embedder(config)
         seconds = time.monotonic() - started
         label = model if name == model else f"{model} as {name}"
         return f"{label}, {embedder.dimension} dimensions, loaded in {seconds:.1f} s"

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
+from engines.embedders.base import Embedder
 from engines.embedders.fitness import unrelated_similarity
-from services.index.embedding import EmbeddingService
 from services.search.fusing import Scale
 
 MIN_WEIGHT = 0.01
 """Of a blind model: its order still counts where no word is found."""
 
 
+class Models(Protocol):
+    """The part of EmbeddingService that weighing needs."""
+
+    def embedder(self, version: str) -> Embedder: ...
+
+    def external_dimension(self, version: str) -> int | None: ...
+
+
 class Weighing:
     """What unrelated texts score is measured once per version and process."""
 
-    def __init__(self, embedding: EmbeddingService) -> None:
-        self._embedding = embedding
+    def __init__(self, models: Models) -> None:
+        self._models = models
         self._unrelated: dict[str, float] = {}
 
     def scales(self, version: str, queries: Sequence[str | bytes]) -> list[Scale]:
@@ -27,11 +36,11 @@ class Weighing:
         ]
 
     def _weight(self, version: str, query: str) -> float:
-        return max(MIN_WEIGHT, self._embedding.embedder(version).fitness(query))
+        return max(MIN_WEIGHT, self._models.embedder(version).fitness(query))
 
     def _unrelated_similarity(self, version: str) -> float:
-        if self._embedding.external_dimension(version) is not None:
+        if self._models.external_dimension(version) is not None:
             return 0.0
         if version not in self._unrelated:
-            self._unrelated[version] = unrelated_similarity(self._embedding.embedder(version))
+            self._unrelated[version] = unrelated_similarity(self._models.embedder(version))
         return self._unrelated[version]

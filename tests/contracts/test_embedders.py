@@ -22,11 +22,11 @@ import numpy as np
 import pytest
 
 from domain import Vectors
-from engines.embedders.base import Embedder
+from engines.embedders.base import Embedder, EmbedderConfig
 from engines.embedders.exported_model import read_export
 from engines.embedders.fitness import unrelated_similarity
 from engines.embedders.model_folder import Prompts, find_model, identity, read_prompts
-from engines.embedders.opening import EmbedderConfig, open_embedder
+from engines.embedders.opening import open_embedder
 from engines.embedders.remote_embedder import RemoteEmbedder
 from errors import EmbeddingRefused, ModelUnavailable
 from tests.support.processes import PATIENCE_SECONDS

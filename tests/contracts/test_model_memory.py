@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.embedders.base import EmbedderConfig
 from engines.embedders.exported_model import GRAPH
-from engines.embedders.opening import EmbedderConfig, open_embedder
+from engines.embedders.opening import open_embedder
 from tests.support.service import MODEL
 
 SMAPS = Path("/proc/self/smaps")

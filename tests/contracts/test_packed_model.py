@@ -12,9 +12,9 @@ import pytest
 
 from domain import Vectors
 from engines.embedders import model_folder
-from engines.embedders.base import Embedder
+from engines.embedders.base import Embedder, EmbedderConfig
 from engines.embedders.model_folder import exact_name, find_model, identity, read_prompts
-from engines.embedders.opening import EmbedderConfig, open_embedder
+from engines.embedders.opening import open_embedder
 from engines.embedders.packed_model import PackedModel, read_packed, tokenizer_of
 from errors import ModelUnavailable
 from models import EmbeddingVersion

@@ -20,8 +20,8 @@ from app_v1 import create_app
 from database.dialects import epoch_now
 from database.engine import Database
 from domain import JobStatus
-from engines.embedders.base import Embedder
-from engines.embedders.opening import EmbedderConfig, open_embedder
+from engines.embedders.base import Embedder, EmbedderConfig
+from engines.embedders.opening import open_embedder
 from handlers import HANDLERS
 from migrations.upgrade import bring_up_to_date
 from models import Job
