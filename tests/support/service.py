@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import make_url, update
 
-import services.index.embedding
+import runtime.index
 from app_v1 import create_app
 from database.dialects import epoch_now
 from database.engine import Database
@@ -177,7 +177,7 @@ def one_bundled_model() -> Iterator[Opener]:
         return cached(config) if is_bundled else open_embedder(config)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services.index.embedding, "open_embedder", opened)
+        patch.setattr(runtime.index, "open_embedder", opened)
         yield opened
 
 
