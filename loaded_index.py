@@ -26,6 +26,7 @@ QUERIES_WORTH_A_PRODUCT = 3
 SPARE_HITS = 32
 CACHED_FILTERS = 4
 LOOKUP_FACTOR = 64
+CORES = len(os.sched_getaffinity(0))
 COMPARISONS_PER_STEP = 64
 """Approximate number of vectors that a graph search compares per step: twice its links."""
 
@@ -157,6 +158,8 @@ class LoadedIndex:
             selector = faiss.IDSelectorBitmap(self._bitmap(positions))
         elif self._dead_count:
             selector = faiss.IDSelectorBitmap(self._alive)
+        if len(queries) > 1:  # each by one thread: unlike a matrix product, the scores do not depend on their number
+            faiss.omp_set_num_threads(min(len(queries), CORES))
         scores, rows = self.index.search(queries, k, params=faiss.SearchParametersHNSW(efSearch=depth, sel=selector))
         if (rows < 0).any():
             storage = faiss.downcast_index(self.index.storage)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
 from database.engine import Database
+from database.prepared import Prepared, attached, attributes_of
 from errors import NotFound
 from models import Doc, IndexRow, Project, Team
 
@@ -17,8 +18,8 @@ EXTERNAL = "external-"
 
 
 def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
-    query = select(Project).join(Team, Team.id == Project.team_id)
-    return session.scalar(query.where(Team.name == tenant_id, Project.name == namespace))
+    rows = _FIND.rows(session, {"tenant_id": tenant_id, "namespace": namespace})
+    return attached(session, Project, _PROJECT_NAMES, rows[0]) if rows else None
 
 
 def require_team(session: Session, name: str) -> Team:
@@ -72,3 +73,11 @@ def external_version(tenant_id: str, namespace: str, dimension: int) -> str:
     """Returns the version for external vectors: one per namespace, since their models are unknown."""
     digest = hashlib.sha256(f"{tenant_id}\x00{namespace}".encode()).hexdigest()
     return f"{EXTERNAL}{dimension}-{digest[:12]}"
+
+
+_PROJECT_NAMES = attributes_of(Project)
+_FIND = Prepared(
+    select(Project)
+    .join(Team, Team.id == Project.team_id)
+    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"))
+)
