@@ -65,7 +65,7 @@ class Base64Vector(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    base64: Annotated[str, Field(max_length=LONGEST_BASE64)]
+    base64: Annotated[str, Field(json_schema_extra={"format": "byte"})]
 
 
 def _numbers(value: Any) -> Any:

@@ -66,7 +66,7 @@ def attached(session: Session, model: type[Model], names: Sequence[str], values:
     """
     attributes = dict(zip(names, values, strict=True))
     row = model(**attributes)
-    present = session.identity_map.get(model.__mapper__.identity_key_from_instance(row))
+    present: Model | None = session.identity_map.get(model.__mapper__.identity_key_from_instance(row))
     if present is None:
         make_transient_to_detached(row)
         session.add(row)
