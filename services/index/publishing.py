@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, delete, select, update
+from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, delete, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from database.batching import batched
@@ -19,7 +19,7 @@ from domain import ChunkContent, Partition
 from engines.follower import Follower
 from engines.vectors.base import Growth, VectorStore
 from job_queue import JobQueue
-from models import Chunk, Doc, DocStatus, EmbeddingVersion, IndexRow, Project, Revision, RevisionStatus, utc_now
+from models import Chunk, Doc, DocStatus, EmbeddingVersion, IndexRow, Job, Project, Revision, RevisionStatus, utc_now
 from snapshot import chunk_contents
 
 REBUILD = "rebuild_index"
@@ -121,7 +121,8 @@ class Publisher:
     def _count_changes(self, session: Session, project: Project, changes: int) -> None:
         key = {"the_team": project.team_id, "the_project": project.id, "version": project.embedding_version}
         [(counted, built)] = _COUNT_CHANGES.rows(session, {**key, "more": changes})
-        if self.vectors.is_rebuild_due(Growth(project.live_chunks, built, counted)):
+        is_due = self.vectors.is_rebuild_due(Growth(project.live_chunks, built, counted))
+        if is_due and not _WAITING_REBUILD.rows(session, {**key, "job_key": REBUILD}):
             self.request_rebuild(session, project)
 
 
@@ -186,6 +187,15 @@ _RETIRE = Prepared(
     update(Revision)
     .where(_in_project(Revision), is_among(Revision.doc_id, "doc_ids"), Revision.status == RevisionStatus.LIVE)
     .values(status=RevisionStatus.RETIRED)
+)
+# With a literal, by which SQLite recognises the index of the jobs that wait.
+_WAITING_REBUILD = Prepared(
+    select(Job.job_id).where(
+        Job.team_id == bindparam("the_team"),
+        Job.project_id == bindparam("the_project"),
+        Job.dedupe_key == bindparam("job_key"),
+        Job.status == literal_column("'pending'"),
+    )
 )
 _DROP_PENDING = Prepared(
     update(Revision)

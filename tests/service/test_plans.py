@@ -106,7 +106,8 @@ def executed() -> Iterator[Executed]:
 def doc(number: int, *, revision: int = 0, **more: Any) -> NewDoc:
     vector = unit_vector(np.random.default_rng((number, revision)).normal(size=DIMENSION).tolist(), param="")
     words = OwnChunk(f"stone garden {number} revision {revision}", vector=vector)
-    return NewDoc(*PLACE.values(), f"doc-{number}", "", {}, chunks=(words,), **more)
+    place = PLACE["tenant_id"], PLACE["namespace"]
+    return NewDoc(*place, f"doc-{number}", "", {}, chunks=(words,), **more)
 
 
 def fill(service: Service) -> None:
