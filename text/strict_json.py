@@ -50,7 +50,7 @@ def _count_keys(value: Any) -> int:
 
 
 def _loads_exactly(content: bytes | str) -> Any:
-    """With a message for whatever is wrong; six times slower, since each object is looked at in Python."""
+    """With a message for whatever is wrong; several times slower, since each object is looked at in Python."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
