@@ -13,7 +13,8 @@ import math
 import os
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, RLock
@@ -49,6 +50,7 @@ class OpenPartition:
         self.checkpoint: Checkpoint | None = None
         self.damaged: Checkpoint | None = None  # a checkpoint that failed to load
         self.applied_seq = 0
+        self.counted_bytes = 0  # the manager's, under its lock
         self._base = LoadedIndex.empty(dimension)
         self._tail_ids: Ids = np.empty(0, np.int64)
         self._tail_vectors: Vectors = np.empty((0, dimension), np.float32)
@@ -98,9 +100,10 @@ class OpenPartition:
         *queries* are unit vectors, shape ``(n, dimension)``; *allowed* are ids, ascending. Also returns whether the
         result is exact.
         """
-        base_scores, base_ids, is_exact = self._base.search(queries, k, allowed)
-        tail_scores, tail_ids = self._search_tail(queries, k, allowed)
-        scores, ids = np.hstack([base_scores, tail_scores]), np.hstack([base_ids, tail_ids])
+        scores, ids, is_exact = self._base.search(queries, k, allowed)
+        if self._tail_size:
+            tail_scores, tail_ids = self._search_tail(queries, k, allowed)
+            scores, ids = np.hstack([scores, tail_scores]), np.hstack([ids, tail_ids])
         order = np.lexsort((ids, -scores), axis=-1)[:, :k]
         scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
         hits = [
@@ -170,6 +173,7 @@ class IndexManager:
         self.kinds = kinds
         self.memory_bytes = memory_bytes
         self._open: OrderedDict[Partition, OpenPartition] = OrderedDict()
+        self._bytes = 0  # of all that are open
         self._lock = Lock()
 
     def require_folder(self) -> None:
@@ -181,17 +185,42 @@ class IndexManager:
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise IndexStoreUnavailable("INDEX_DIR cannot be written: check its owner and mode.")
 
-    def partition(self, key: Partition, dimension: int) -> OpenPartition:
-        """The partition in memory, empty if it was not open. Evicts the least recently used."""
+    @contextmanager
+    def partition(self, key: Partition, dimension: int) -> Iterator[OpenPartition]:
+        """The partition in memory, locked; empty if it was not open. What it grew by may evict the least recently used.
+
+        Costs the same however many are open.
+        """
+        partition = self._take(key, dimension)
+        with partition.lock:
+            try:
+                yield partition
+            finally:
+                self._account(key, partition)
+
+    def _take(self, key: Partition, dimension: int) -> OpenPartition:
         with self._lock:
-            partition = self._open.setdefault(key, OpenPartition(dimension))
-            if partition.dimension != dimension:  # the version's name now stands for another model
+            partition = self._open.get(key)
+            if partition is None or partition.dimension != dimension:  # the version's name now stands for another model
+                self._uncount(partition)
                 partition = self._open[key] = OpenPartition(dimension)
             self._open.move_to_end(key)
-            total = sum(each.nbytes for each in self._open.values())
-            while total > self.memory_bytes and len(self._open) > 1:
-                total -= self._open.popitem(last=False)[1].nbytes
             return partition
+
+    def _account(self, key: Partition, partition: OpenPartition) -> None:
+        if partition.nbytes == partition.counted_bytes:
+            return
+        with self._lock:
+            if self._open.get(key) is not partition:
+                return  # evicted meanwhile
+            self._bytes += partition.nbytes - partition.counted_bytes
+            partition.counted_bytes = partition.nbytes
+            while self._bytes > self.memory_bytes and len(self._open) > 1:
+                self._uncount(self._open.popitem(last=False)[1])
+
+    def _uncount(self, partition: OpenPartition | None) -> None:
+        if partition is not None:
+            self._bytes -= partition.counted_bytes
 
     def build(
         self,

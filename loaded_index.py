@@ -36,6 +36,7 @@ QUERIES_WORTH_A_PRODUCT = 3
 SPARE_HITS = 16
 CACHED_FILTERS = 4
 LOOKUP_FACTOR = 64
+CORES = len(os.sched_getaffinity(0))
 COMPARISONS_PER_STEP = 64
 """Approximate number of vectors that a graph search compares per step: twice its links."""
 
@@ -279,6 +280,8 @@ class LoadedIndex:
         depth = max(self.depth, 2 * k)
         if rows is not None:
             depth = depth * len(self.ids) // len(rows)
+        if len(queries) > 1:  # each by one thread: unlike a matrix product, the scores do not depend on their number
+            faiss.omp_set_num_threads(min(len(queries), CORES))
         parameters = faiss.SearchParametersHNSW(efSearch=depth, sel=self._selector(rows))
         scores, positions = self.index.search(queries, k, params=parameters)
         return self._scan(queries, k, rows) if (positions < 0).any() else (scores, positions)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, exists, or_, select
 from sqlalchemy.orm import Session
 
+from database.prepared import Prepared, attributes_of
 from domain import ChunkContent, Ids, Partition, Vectors
 from models import Chunk, Embedding, IndexRow, Project, Team
 
@@ -17,24 +19,36 @@ ROWS_PER_PART = 2000
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A namespace's rows as one read transaction sees them."""
+    """A namespace's rows as one read transaction sees them, and their values as read_snapshot() compares them."""
 
     project: Project
     index: IndexRow
+    values: tuple[Any, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def key(self) -> Partition:
         return Partition(self.project.team_id, self.project.id, self.project.embedding_version)
 
 
-def read_snapshot(session: Session, tenant_id: str, namespace: str) -> Snapshot | None:
-    """The rows of the namespace and its index, by one query; None if it does not exist."""
-    row = session.execute(_SNAPSHOT, {"tenant_id": tenant_id, "namespace": namespace}).one_or_none()
-    return Snapshot(*row) if row else None
+def read_snapshot(
+    session: Session, tenant_id: str, namespace: str, *, known: Snapshot | None = None
+) -> Snapshot | None:
+    """The rows of the namespace and its index, by one query; None if it does not exist.
+
+    They belong to no session. Returns *known*, an earlier snapshot of the namespace, if it is still the same.
+    """
+    rows = _SNAPSHOT.rows(session, {"tenant_id": tenant_id, "namespace": namespace})
+    if not rows:
+        return None
+    [values] = rows
+    if known is not None and known.values == values:
+        return known
+    project = Project(**dict(zip(_PROJECT_NAMES, values, strict=False)))
+    return Snapshot(project, IndexRow(**dict(zip(_INDEX_NAMES, values[len(_PROJECT_NAMES) :], strict=True))), values)
 
 
-# Built once: every search runs it twice, and building it takes as long as running it.
-_SNAPSHOT = (
+_PROJECT_NAMES, _INDEX_NAMES = attributes_of(Project), attributes_of(IndexRow)
+_SNAPSHOT = Prepared(
     select(Project, IndexRow)
     .join(Team, Team.id == Project.team_id)
     .join(
@@ -134,7 +148,7 @@ def is_live(at_seq: int | BindParameter[int]) -> ColumnElement[bool]:
     return and_(Chunk.live_seq + 0 <= at_seq, or_(Chunk.dead_seq.is_(None), Chunk.dead_seq > at_seq))
 
 
-def has_vector(version: str) -> ColumnElement[bool]:
+def has_vector(version: str | BindParameter[str]) -> ColumnElement[bool]:
     return exists().where(
         Embedding.team_id == Chunk.team_id,
         Embedding.embedding_version == version,

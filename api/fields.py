@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from struct import error as struct_error
+from struct import iter_unpack
 from typing import Annotated, Any, cast
 
 from pydantic import (
@@ -27,6 +30,7 @@ from text.filters import Filter
 from times import storable
 
 REQUIRED = "Field required"
+LONGEST_BASE64 = (4 * MAX_DIMENSIONS + 2) // 3 * 4
 LEFT_OUT = "May be left out where an API key says it"
 
 
@@ -53,7 +57,34 @@ TenantInBody = Annotated[
 """A tenant as a body names it, or NOBODY if it is not visible to the caller: no body takes one in any other way."""
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Vector = Annotated[list[Number], Field(fail_fast=True, max_length=MAX_DIMENSIONS)]
+_Numbers = Annotated[list[Number], Field(fail_fast=True, max_length=MAX_DIMENSIONS)]
+
+
+class Base64Vector(BaseModel):
+    """The numbers as little-endian float32, in base64: a quarter of the length of digits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base64: Annotated[str, Field(json_schema_extra={"format": "byte"})]
+
+
+def _numbers(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    text = value.get("base64")
+    if len(value) != 1 or not isinstance(text, str) or len(text) > LONGEST_BASE64:
+        raise PydanticCustomError(
+            "vector", f'Send an array of numbers, or {{"base64": "…"}} of {MAX_DIMENSIONS} at most'
+        )
+    try:
+        return [number for (number,) in iter_unpack("<f", b64decode(text, validate=True))]
+    except ValueError as error:
+        raise PydanticCustomError("vector", "This is not base64, with its padding") from error
+    except struct_error as error:
+        raise PydanticCustomError("vector", "The bytes are not float32: their number is no multiple of 4") from error
+
+
+Vector = Annotated[_Numbers, BeforeValidator(_numbers, json_schema_input_type=_Numbers | Base64Vector)]
 _FiltersIn = Annotated[dict[str, Any], Field(max_length=MAX_CONDITIONS)] | None
 Filters = Annotated[
     Filter | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Float
@@ -33,11 +32,3 @@ def insert_or_ignore(session: Session, table: type[Any]) -> Any:
     """INSERT ... ON CONFLICT DO NOTHING, in the session's dialect."""
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     return (sqlite.insert if is_sqlite else postgresql.insert)(table).on_conflict_do_nothing()
-
-
-def insert_or_add(session: Session, table: type[Any], *, key: Mapping[str, Any], amounts: Mapping[str, int]) -> None:
-    """Add *amounts* to the counters of the row with this *key*; insert it if it does not exist."""
-    is_sqlite = session.get_bind().dialect.name == "sqlite"
-    inserted = (sqlite.insert if is_sqlite else postgresql.insert)(table).values(**key, **amounts)
-    added = {name: getattr(table, name) + amount for name, amount in amounts.items()}
-    session.execute(inserted.on_conflict_do_update(index_elements=list(key), set_=added))

@@ -60,8 +60,7 @@ class CheckpointStore:
 
     @contextmanager
     def open_partition(self, key: Partition, dimension: int) -> Iterator[OpenCheckpoint]:
-        partition = self.indexes.partition(key, dimension)
-        with partition.lock:
+        with self.indexes.partition(key, dimension) as partition:
             yield OpenCheckpoint(
                 self.indexes, partition, may_be_elsewhere=self.database.kind is not DatabaseKind.SQLITE
             )

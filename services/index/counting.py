@@ -6,17 +6,19 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from database.dialects import insert_or_add
+from database.prepared import Prepared, inserted
 from models import IngestUsage, Project, utc_now
 
 
 def count_ingest(session: Session, project: Project, *, requests: int = 0, chunks: int = 0, embedded: int = 0) -> None:
     """Add to the project's counts of today, in the caller's transaction."""
     key = {"team_id": project.team_id, "project_id": project.id, "day": day_of(utc_now())}
-    amounts = {"requests": requests, "chunks": chunks, "chunks_embedded": embedded}
-    insert_or_add(session, IngestUsage, key=key, amounts=amounts)
+    _ADD.rows(session, {**key, "requests": requests, "chunks": chunks, "chunks_embedded": embedded})
 
 
 def day_of(moment: datetime) -> str:
     """Returns the date of an aware time in UTC."""
     return moment.date().isoformat()
+
+
+_ADD = Prepared(inserted(IngestUsage, adding=("requests", "chunks", "chunks_embedded")))

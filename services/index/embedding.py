@@ -16,10 +16,11 @@ from sqlalchemy.orm import Session
 from database.batching import batched
 from database.dialects import insert_or_ignore
 from database.engine import Database
+from database.prepared import Prepared, inserted
 from domain import Vectors
 from engines.embedders.base import Embedder, EmbedderConfig, OpenEmbedder
 from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
-from models import Embedding, EmbeddingVersion
+from models import Embedding, EmbeddingVersion, utc_now
 from services.index.installation import ensure_chosen, warn_of_difference
 from services.index.namespaces import EXTERNAL
 
@@ -190,12 +191,9 @@ class EmbeddingService:
         return vectors
 
     def store(self, session: Session, team_id: int, version: str, vectors: Mapping[bytes, bytes]) -> None:
-        if vectors:
-            rows = [
-                {"team_id": team_id, "embedding_version": version, "embed_hash": key, "vector": vector}
-                for key, vector in sorted(vectors.items())  # in a fixed order, lest two transactions deadlock
-            ]
-            session.execute(insert_or_ignore(session, Embedding), rows)
+        same = {"team_id": team_id, "embedding_version": version, "created_at": utc_now()}
+        in_order = sorted(vectors.items())  # a fixed one, lest two transactions deadlock
+        _STORE.run_many(session, [{**same, "embed_hash": key, "vector": vector} for key, vector in in_order])
 
     def _confirm(self, version: str, embedder: Embedder) -> None:
         """Raises VersionUnavailable if the name stands for something else by now."""
@@ -300,6 +298,9 @@ class EmbeddingService:
                 "namespace uses can be freed: manage.py free-version.",
                 param="embedding_version",
             )
+
+
+_STORE = Prepared(inserted(Embedding, keeping=True))
 
 
 def _config_of(row: EmbeddingVersion, own: EmbedderConfig) -> EmbedderConfig:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from difflib import get_close_matches
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
 from database.engine import Database
+from database.prepared import Prepared, attached, attributes_of
 from errors import NotFound
 from models import Doc, IndexRow, Project, Team
 
@@ -19,8 +20,8 @@ COMPARED, NAMED = 200, 3
 
 
 def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
-    query = select(Project).join(Team, Team.id == Project.team_id)
-    return session.scalar(query.where(Team.name == tenant_id, Project.name == namespace))
+    rows = _FIND.rows(session, {"tenant_id": tenant_id, "namespace": namespace})
+    return attached(session, Project, _PROJECT_NAMES, rows[0]) if rows else None
 
 
 def require_team(session: Session, name: str) -> Team:
@@ -88,3 +89,11 @@ def external_version(tenant_id: str, namespace: str, dimension: int) -> str:
     """Returns the version for external vectors: one per namespace, since their models are unknown."""
     digest = hashlib.sha256(f"{tenant_id}\x00{namespace}".encode()).hexdigest()
     return f"{EXTERNAL}{dimension}-{digest[:12]}"
+
+
+_PROJECT_NAMES = attributes_of(Project)
+_FIND = Prepared(
+    select(Project)
+    .join(Team, Team.id == Project.team_id)
+    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"))
+)

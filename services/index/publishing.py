@@ -6,19 +6,20 @@ disappear (dead_seq). Taking it locks the project's row, so that seqs follow the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, select, update
-from sqlalchemy.orm import Session, defer
+from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, delete, literal_column, select, update
+from sqlalchemy.orm import Session
 
 from database.batching import batched
+from database.prepared import Prepared, attached, attributes_of, is_among
 from domain import ChunkContent, Partition
 from engines.follower import Advance, Follower
 from engines.vectors.base import Growth, VectorStore
 from job_queue import JobQueue
-from models import Chunk, Doc, DocStatus, EmbeddingVersion, IndexRow, Project, Revision, RevisionStatus, utc_now
+from models import Chunk, Doc, DocStatus, EmbeddingVersion, IndexRow, Job, Project, Revision, RevisionStatus, utc_now
 from snapshot import chunk_contents
 
 REBUILD = "rebuild_index"
@@ -41,15 +42,12 @@ class Publisher:
         self, session: Session, project: Project, *, chunks: int = 0, publications: int = 1
     ) -> tuple[Project, int]:
         """Lock the project's row; take its next seq and *chunks* faiss ids. Returns the row and the first id."""
-        query = (
-            update(Project)
-            .where(Project.team_id == project.team_id, Project.id == project.id)
-            .values(seq=Project.seq + publications, next_faiss_id=Project.next_faiss_id + chunks)
-            .returning(Project)
-        )
-        row = session.scalars(query, execution_options={"populate_existing": True}).one()
-        for follower in self.followers:
-            follower.follow(Advance(session, row, publications))
+        key = {"the_team": project.team_id, "the_project": project.id}
+        [values] = _TAKE_NUMBERS.rows(session, {**key, "publications": publications, "chunks": chunks})
+        row = attached(session, Project, _PROJECT_NAMES, values)
+        with session.no_autoflush:
+            for follower in self.followers:
+                follower.follow(Advance(session, row, publications))
         return row, row.next_faiss_id - chunks
 
     def start_with_version(self, session: Session, project: Project, version: str) -> None:
@@ -74,11 +72,12 @@ class Publisher:
         A caller that writes the chunks, with live_seq, in this transaction passes them as *chunks*. Otherwise they are
         in the database and get live_seq here. Takes a few statements, however many docs there are.
         """
-        retired = self._retire(session, project, docs)
-        if chunks is None:
-            chunks = _make_visible(session, project, revisions)
-        for follower in self.followers:
-            follower.show(session, project, chunks)
+        with session.no_autoflush:  # the project's row is written once, at the end
+            retired = self._retire(session, project, docs)
+            if chunks is None:
+                chunks = _make_visible(session, project, revisions)
+            for follower in self.followers:
+                follower.show(session, project, chunks)
         now = utc_now()
         project.live_docs += sum(doc.live_revision is None for doc in docs)
         project.live_chunks += len(chunks)
@@ -90,7 +89,8 @@ class Publisher:
 
     def withdraw(self, session: Session, project: Project, docs: Sequence[Doc]) -> int:
         """Hide the docs from every search. Returns how many chunks they had."""
-        retired = self._retire(session, project, docs)
+        with session.no_autoflush:
+            retired = self._retire(session, project, docs)
         project.live_docs -= sum(doc.live_revision is not None for doc in docs)
         for doc in docs:
             doc.live_revision = None
@@ -103,79 +103,121 @@ class Publisher:
     def _retire(self, session: Session, project: Project, docs: Sequence[Doc]) -> int:
         """Mark the docs' live revisions as retired and their chunks as dead. Returns how many chunks died."""
         live_ids = [doc.doc_id for doc in docs if doc.live_revision is not None]
+        if not live_ids:
+            return 0
+        key = {"the_team": project.team_id, "the_project": project.id}
         ids = [
-            faiss_id
+            row[0]
             for batch in batched(live_ids, DOCS_PER_QUERY)
-            for faiss_id in _live_chunks(session, project, batch)
+            for row in _LIVE_CHUNKS.rows(session, {**key, "doc_ids": batch})
         ]
         for follower in self.followers if ids else ():
             follower.hide(session, project, ids)
+        dead = {**key, "the_seq": project.seq, "now": utc_now()}
         for batch in batched(ids, IDS_PER_QUERY):
-            is_dying = and_(_in_project(Chunk, project), Chunk.faiss_id.in_(batch))
-            change = update(Chunk).where(is_dying).values(dead_seq=project.seq, deleted_at=utc_now())
-            session.execute(change, execution_options=_NO_SYNC)
-        for doc_ids in batched(live_ids, DOCS_PER_QUERY):
-            was_live = and_(
-                _in_project(Revision, project), Revision.doc_id.in_(doc_ids), Revision.status == RevisionStatus.LIVE
-            )
-            session.execute(update(Revision).where(was_live).values(status=RevisionStatus.RETIRED))
+            _KILL_CHUNKS.rows(session, {**dead, "faiss_ids": batch})
+        for batch in batched(live_ids, DOCS_PER_QUERY):
+            _RETIRE.rows(session, {**key, "doc_ids": batch})
         project.live_chunks -= len(ids)
         return len(ids)
 
     def _count_changes(self, session: Session, project: Project, changes: int) -> None:
-        partition = and_(
-            IndexRow.team_id == project.team_id,
-            IndexRow.project_id == project.id,
-            IndexRow.embedding_version == project.embedding_version,
-        )
-        query = update(IndexRow).where(partition).values(changes=IndexRow.changes + changes)
-        counted = session.execute(query.returning(IndexRow.changes, IndexRow.ntotal)).one()
-        if self.vectors.is_rebuild_due(Growth(project.live_chunks, counted.ntotal, counted.changes)):
+        key = {"the_team": project.team_id, "the_project": project.id, "version": project.embedding_version}
+        [(counted, built)] = _COUNT_CHANGES.rows(session, {**key, "more": changes})
+        is_due = self.vectors.is_rebuild_due(Growth(project.live_chunks, built, counted))
+        if is_due and not _WAITING_REBUILD.rows(session, {**key, "job_key": REBUILD}):
             self.request_rebuild(session, project)
-
-
-def _live_chunks(session: Session, project: Project, doc_ids: Sequence[str]) -> Iterator[int]:
-    """Returns the ids of the docs' live chunks.
-
-    Joins the docs: with live_seq and dead_seq as conditions, SQLite would scan the whole project.
-    """
-    same_revision = and_(
-        Chunk.team_id == Doc.team_id,
-        Chunk.project_id == Doc.project_id,
-        Chunk.doc_id == Doc.doc_id,
-        Chunk.revision == Doc.live_revision,
-    )
-    query = select(Chunk.faiss_id).join(Doc, same_revision).where(_in_project(Doc, project), Doc.doc_id.in_(doc_ids))
-    return iter(session.scalars(query))
 
 
 def _make_visible(session: Session, project: Project, revisions: Sequence[Revision]) -> list[ChunkContent]:
     """Set live_seq on the chunks of the revisions, and return the chunks."""
     chunks: list[ChunkContent] = []
-    for is_appearing in _chunk_conditions(revisions):
-        appearing = update(Chunk).where(_in_project(Chunk, project), is_appearing).values(live_seq=project.seq)
-        session.execute(appearing, execution_options=_NO_SYNC)
-        chunks += chunk_contents(session, project, is_appearing)
-    return chunks
-
-
-def _chunk_conditions(revisions: Sequence[Revision]) -> Iterator[ColumnElement[bool]]:
-    """Yields conditions that select the revisions' chunks, in batches. A revision's chunk ids are contiguous.
-
-    They list the ids: with several ranges SQLite would scan the whole project. Revisions of older releases lack
-    *first_id* and are matched by key.
-    """
+    key = {"the_team": project.team_id, "the_project": project.id}
     numbered = [each for each in revisions if each.first_id is not None]
     ids = [each.first_id + index for each in numbered if each.first_id is not None for index in range(each.chunk_count)]
     for batch in batched(ids, IDS_PER_QUERY):
-        yield Chunk.faiss_id.in_(batch)
+        rows = _SHOW_CHUNKS.rows(session, {**key, "faiss_ids": batch, "the_seq": project.seq})
+        chunks += [ChunkContent(*row) for row in rows]
     for revision in revisions:
-        if revision.first_id is None:
-            yield chunks_of(revision)
+        if revision.first_id is None:  # of an older release
+            appearing = update(Chunk).where(chunks_of(revision)).values(live_seq=project.seq)
+            session.execute(appearing, execution_options=_NO_SYNC)
+            chunks += chunk_contents(session, project, chunks_of(revision))
+    return sorted(chunks)
 
 
-def _in_project(table: type[Chunk | Doc | Revision], project: Project) -> ColumnElement[bool]:
-    return and_(table.team_id == project.team_id, table.project_id == project.id)
+def _in_project(table: type[Chunk | Doc | Revision]) -> ColumnElement[bool]:
+    return and_(table.team_id == bindparam("the_team"), table.project_id == bindparam("the_project"))
+
+
+_PROJECT_NAMES = attributes_of(Project)
+_TAKE_NUMBERS = Prepared(
+    update(Project)
+    .where(Project.team_id == bindparam("the_team"), Project.id == bindparam("the_project"))
+    .values(
+        seq=Project.seq + bindparam("publications", type_=BigInteger()),
+        next_faiss_id=Project.next_faiss_id + bindparam("chunks", type_=BigInteger()),
+    )
+    .returning(Project)
+)
+# Joins the docs: with live_seq and dead_seq as conditions, SQLite would scan the whole project.
+_LIVE_CHUNKS = Prepared(
+    select(Chunk.faiss_id)
+    .join(
+        Doc,
+        and_(
+            Chunk.team_id == Doc.team_id,
+            Chunk.project_id == Doc.project_id,
+            Chunk.doc_id == Doc.doc_id,
+            Chunk.revision == Doc.live_revision,
+        ),
+    )
+    .where(_in_project(Doc), is_among(Doc.doc_id, "doc_ids"))
+)
+_KILL_CHUNKS = Prepared(
+    update(Chunk)
+    .where(_in_project(Chunk), is_among(Chunk.faiss_id, "faiss_ids"))
+    .values(dead_seq=bindparam("the_seq"), deleted_at=bindparam("now"))
+)
+# By the ids: with ranges of them SQLite would scan the whole project.
+_SHOW_CHUNKS = Prepared(
+    update(Chunk)
+    .where(_in_project(Chunk), is_among(Chunk.faiss_id, "faiss_ids"))
+    .values(live_seq=bindparam("the_seq"))
+    .returning(Chunk.faiss_id, Chunk.embed_hash, Chunk.text, Chunk.header)
+)
+_RETIRE = Prepared(
+    update(Revision)
+    .where(_in_project(Revision), is_among(Revision.doc_id, "doc_ids"), Revision.status == RevisionStatus.LIVE)
+    .values(status=RevisionStatus.RETIRED)
+)
+# With a literal, by which SQLite recognises the index of the jobs that wait.
+_WAITING_REBUILD = Prepared(
+    select(Job.job_id).where(
+        Job.team_id == bindparam("the_team"),
+        Job.project_id == bindparam("the_project"),
+        Job.dedupe_key == bindparam("job_key"),
+        Job.status == literal_column("'pending'"),
+    )
+)
+_SUPERSEDE = Prepared(
+    update(Revision)
+    .where(_in_project(Revision), is_among(Revision.doc_id, "doc_ids"), Revision.status == RevisionStatus.PENDING)
+    .values(status=RevisionStatus.SUPERSEDED)
+)
+_DELETE_CHUNKS = Prepared(
+    delete(Chunk).where(_in_project(Chunk), is_among(Chunk.doc_id, "doc_ids"), (Chunk.live_seq + 0).is_(None))
+)
+_COUNT_CHANGES = Prepared(
+    update(IndexRow)
+    .where(
+        IndexRow.team_id == bindparam("the_team"),
+        IndexRow.project_id == bindparam("the_project"),
+        IndexRow.embedding_version == bindparam("version"),
+    )
+    .values(changes=IndexRow.changes + bindparam("more", type_=BigInteger()))
+    .returning(IndexRow.changes, IndexRow.ntotal)
+)
 
 
 def request_rebuild(queue: JobQueue, session: Session, project: Project) -> str:
@@ -183,19 +225,15 @@ def request_rebuild(queue: JobQueue, session: Session, project: Project) -> str:
     return queue.create_job(session, REBUILD, {}, project=project, dedupe_key=REBUILD)
 
 
-def supersede(session: Session, project: Project, doc_ids: Sequence[str]) -> None:
+def supersede(session: Session, project: Project, docs: Sequence[Doc]) -> None:
     """Drop what of the docs was never live, since newer revisions or a deletion replace it: pending revisions, and the
-    chunks of failed ones.
+    chunks of failed ones. Only the newest revision of a doc can have such.
     """
+    doc_ids = [doc.doc_id for doc in docs if doc.live_revision != doc.revision]
     for batch in batched(doc_ids, DOCS_PER_QUERY):
-        is_newest = and_(*(getattr(Doc, name) == getattr(Revision, name) for name in KEY))
-        query = select(Revision).join(Doc, is_newest).options(defer(Revision.text))
-        query = query.where(_in_project(Doc, project), Doc.doc_id.in_(batch), Revision.status.in_(_NEVER_LIVE))
-        for revision in session.scalars(query):
-            if revision.status == RevisionStatus.PENDING:
-                revision.status = RevisionStatus.SUPERSEDED
-            is_waiting = and_(chunks_of(revision), Chunk.live_seq.is_(None))
-            session.execute(delete(Chunk).where(is_waiting), execution_options=_NO_SYNC)
+        parameters = {"the_team": project.team_id, "the_project": project.id, "doc_ids": batch}
+        _SUPERSEDE.rows(session, parameters)
+        _DELETE_CHUNKS.rows(session, parameters)
 
 
 def chunks_of(revision: Revision) -> ColumnElement[bool]:

@@ -119,7 +119,7 @@ class DeletingService:
         rows = session.execute(_targets(current).where(Doc.doc_id.in_(doc_ids)))
         targets = [target for target in (_Target(*row) for row in rows) if order.covers_any(target)]
         gone = [target.doc for target in targets if order.covers(target.doc, target.newest)]
-        supersede(session, current, [doc.doc_id for doc in gone])
+        supersede(session, current, gone)
         chunks = self.publisher.withdraw(session, current, [target.doc for target in targets])
         for doc in gone:
             doc.revision += 1

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from database.engine import Database
 from database.repeating import repeatable
-from domain import ChunkContent
 from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
-from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
+from models import Project, RevisionStatus, utc_now
 from services.index import namespaces
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, supersede
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
-from services.ingest.pending_blobs import attach
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
-from services.ingest.rows import chunk_rows, describe, docs_by_id, file_row, newest_revisions, require_doc, revision_row
+from services.ingest.rows import describe, newest_revisions, require_doc
+from services.ingest.writing import NewRows
 
 INGEST = "ingest_docs"
 MAX_ATTEMPTS = 5
@@ -71,7 +68,7 @@ class DocumentService:
             project, _ = self.publisher.next_numbers(session, project)
             current = require_doc(session, project, doc_id)
             check_hash(doc_id, current.revision, expected_hash)
-            supersede(session, project, [doc_id])
+            supersede(session, project, [current.doc])
             retired = self.publisher.withdraw(session, project, [current.doc])
             current.doc.revision += 1
             current.doc.deleted_at = current.doc.updated_at = utc_now()
@@ -94,7 +91,7 @@ class DocumentService:
             for plan in plans:
                 project, first_id = self._begin(session, plan, publications=1)
                 self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
-                rows = _rows(session, project, plan, first_id=first_id, live_seq=project.seq)
+                rows = NewRows.of(session, project, plan, first_id=first_id, live_seq=project.seq)
                 self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
                 rows.write(session)
                 count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.embedded)
@@ -119,7 +116,7 @@ class DocumentService:
                 if plan.drafts:
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
                     self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
-                    _rows(session, project, plan, first_id=first_id, job_id=job_id).write(session)
+                    NewRows.of(session, project, plan, first_id=first_id, job_id=job_id).write(session)
                 count_ingest(session, project, requests=1)
         return replace(done, job_id=job_id or done.job_id)
 
@@ -145,8 +142,10 @@ class DocumentService:
             if not namespaces.is_unused(session, project):
                 raise Overtaken
             self.publisher.start_with_version(session, project, plan.version)
-        for new_doc in plan.changes.redescribed:
-            doc, revision = newest_revisions(session, project, [new_doc.doc_id])[new_doc.doc_id]
+        redescribed = plan.changes.redescribed
+        newest = newest_revisions(session, project, [new_doc.doc_id for new_doc in redescribed]) if redescribed else {}
+        for new_doc in redescribed:
+            doc, revision = newest[new_doc.doc_id]
             if doc.revision != new_doc.base_revision or doc.deleted_at is not None:
                 raise Overtaken
             describe(revision, new_doc)
@@ -155,67 +154,3 @@ class DocumentService:
             if revision.status == RevisionStatus.LIVE:
                 revision.published_seq, revision.published_at = project.seq, doc.updated_at
         return project, first_id
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The rows to write for some documents. All are new except those of existing docs."""
-
-    docs: list[Doc] = field(default_factory=list)
-    revisions: list[Revision] = field(default_factory=list)
-    files: list[File] = field(default_factory=list)
-    blobs: list[str] = field(default_factory=list)
-    chunks: list[Mapping[str, Any]] = field(default_factory=list)
-
-    @property
-    def contents(self) -> list[ChunkContent]:
-        return [ChunkContent(row["faiss_id"], row["embed_hash"], row["text"], row["header"]) for row in self.chunks]
-
-    def write(self, session: Session) -> None:
-        """Write table by table, referenced rows first."""
-        for rows in (self.docs, self.revisions, self.files):
-            session.add_all(rows)
-            session.flush()
-        for blob in self.blobs:
-            attach(session, blob)
-        if self.chunks:
-            session.execute(insert(Chunk), self.chunks)
-
-
-def _rows(
-    session: Session,
-    project: Project,
-    plan: WritePlan,
-    *,
-    first_id: int,
-    live_seq: int | None = None,
-    job_id: str | None = None,
-) -> _Rows:
-    """Returns the rows of the new revisions. Drops what of the same documents was never live."""
-    new, rows = plan.changes.new, _Rows()
-    doc_ids = [doc.doc_id for doc in new]
-    supersede(session, project, doc_ids)
-    existing = docs_by_id(session, project, doc_ids)
-    for new_doc, draft in zip(new, plan.drafts, strict=True):
-        doc = _next_doc(project, new_doc, existing.get(new_doc.doc_id))
-        revision = revision_row(draft, project, doc, first_id=first_id, job_id=job_id)
-        rows.docs.append(doc)
-        rows.revisions.append(revision)
-        if new_doc.file is not None:
-            rows.files.append(file_row(new_doc, new_doc.file, revision))
-            rows.blobs.append(new_doc.file.blob)
-        rows.chunks.extend(chunk_rows(draft, revision, first_id=first_id, live_seq=live_seq))
-        first_id += len(draft.spans)
-    return rows
-
-
-def _next_doc(project: Project, new_doc: NewDoc, doc: Doc | None) -> Doc:
-    """Returns the doc's row, new if there is none, with the number of the revision that is being accepted."""
-    has_precondition = new_doc.must_be_new or new_doc.expected_hash is not None
-    if has_precondition and (doc.revision if doc else 0) != new_doc.base_revision:
-        raise Overtaken
-    doc = doc or Doc(team_id=project.team_id, project_id=project.id, doc_id=new_doc.doc_id, revision=0)
-    doc.revision += 1
-    doc.status = DocStatus.UPLOADED if new_doc.file else DocStatus.PROCESSING
-    doc.error, doc.deleted_at, doc.updated_at = None, None, utc_now()
-    return doc

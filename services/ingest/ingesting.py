@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, select
 from sqlalchemy.orm import Session, defer
 
 from database.engine import Database
+from database.prepared import Prepared, is_among
 from domain import Json
 from errors import EmbeddingRefused, ServiceError, Unreadable
 from job_lease import Claim, Estimate, Lease
@@ -18,7 +19,7 @@ from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatu
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.pacing import Pace
-from services.index.publishing import Publisher, chunks_of
+from services.index.publishing import Publisher
 from services.ingest.extracting import ExtractingService
 from services.ingest.rows import docs_by_id
 from snapshot import has_vector
@@ -137,14 +138,14 @@ class IngestingService:
 
     def _missing(self, project: Project, pending: Sequence[Revision]) -> list[tuple[bytes, int]]:
         """Returns the hashes of the texts to embed, each once, with the number of a chunk that has the text."""
-        missing: dict[bytes, int] = {}
+        key = {"the_team": project.team_id, "the_project": project.id, "the_version": project.embedding_version}
+        newest = {(revision.doc_id, revision.revision) for revision in pending}
         with self.database.read() as session:
-            for revision in pending:
-                query = select(Chunk.embed_hash, Chunk.faiss_id).where(
-                    chunks_of(revision), ~has_vector(project.embedding_version)
-                )
-                rows = session.execute(query.order_by(Chunk.chunk_index))
-                missing |= {key: faiss_id for key, faiss_id in rows if key not in missing}
+            rows = _MISSING.rows(session, {**key, "doc_ids": [doc_id for doc_id, _ in newest]})
+        missing: dict[bytes, int] = {}
+        for faiss_id, embed_hash, *revision in sorted(rows):
+            if tuple(revision) in newest:
+                missing.setdefault(embed_hash, faiss_id)
         return list(missing.items())
 
     def _publish(self, session: Session, project: Project, pending: Sequence[Revision]) -> int:
@@ -239,6 +240,17 @@ class IngestingService:
             "chunks_reused": max(created - counts["chunks_embedded"], 0),
             "counts": dict(counts),
         }
+
+
+_MISSING = Prepared(
+    select(Chunk.faiss_id, Chunk.embed_hash, Chunk.doc_id, Chunk.revision).where(
+        Chunk.team_id == bindparam("the_team"),
+        Chunk.project_id == bindparam("the_project"),
+        is_among(Chunk.doc_id, "doc_ids"),
+        (Chunk.live_seq + 0).is_(None),
+        ~has_vector(bindparam("the_version")),
+    )
+)
 
 
 def abandon(session: Session, job_id: str, error: str, status: RevisionStatus) -> int:

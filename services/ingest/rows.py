@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, select
+from sqlalchemy import ColumnElement, Select, bindparam, case, select
 from sqlalchemy.orm import Session, defer
 from sqlalchemy.orm.attributes import flag_modified
 
 from database.batching import batched
+from database.prepared import Prepared, attached, attributes_of, is_among
 from domain import Json, RawFile, Span
 from errors import NotFound
-from models import Doc, File, Project, Revision, RevisionStatus
+from models import Doc, File, Project, Revision, RevisionStatus, utc_now
 from services.ingest.drafts import Draft, NewDoc
 
 IDS_PER_QUERY = 500
@@ -40,9 +41,11 @@ def require_doc(session: Session, project: Project, doc_id: str) -> DocView:
 def newest_revisions(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, tuple[Doc, Revision]]:
     """Returns each doc with its newest accepted revision; of a deleted doc, the last one before the deletion."""
     newest: dict[str, tuple[Doc, Revision]] = {}
+    key, width = {"the_team": project.team_id, "the_project": project.id}, len(_DOC_NAMES)
     for batch in batched(doc_ids, IDS_PER_QUERY):
-        query = select_docs(project, Revision.revision == _last_with_content()).where(Doc.doc_id.in_(batch))
-        newest |= {doc.doc_id: (doc, revision) for doc, revision in session.execute(query)}
+        for row in _NEWEST.rows(session, {**key, "doc_ids": batch}):
+            doc = attached(session, Doc, _DOC_NAMES, row[:width])
+            newest[doc.doc_id] = (doc, attached(session, Revision, _DESCRIBED, row[width:]))
     return newest
 
 
@@ -67,6 +70,25 @@ def select_docs(project: Project, is_revision: ColumnElement[bool]) -> Select[Do
 def _last_with_content() -> ColumnElement[int]:
     """A deletion counts as a revision of the doc, but has no row of its own."""
     return case((Doc.deleted_at.is_(None), Doc.revision), else_=Doc.revision - 1)
+
+
+_DOC_NAMES = attributes_of(Doc)
+_DESCRIBED = tuple(name for name in attributes_of(Revision) if name != "text")
+_NEWEST = Prepared(
+    select(Doc, *(getattr(Revision, name) for name in _DESCRIBED))
+    .join(
+        Revision,
+        (Revision.team_id == Doc.team_id)
+        & (Revision.project_id == Doc.project_id)
+        & (Revision.doc_id == Doc.doc_id)
+        & (Revision.revision == _last_with_content()),
+    )
+    .where(
+        Doc.team_id == bindparam("the_team"),
+        Doc.project_id == bindparam("the_project"),
+        is_among(Doc.doc_id, "doc_ids"),
+    )
+)
 
 
 def has_same_content(revision: Revision, doc: NewDoc, recipe: str) -> bool:
@@ -118,6 +140,7 @@ def revision_row(draft: Draft, project: Project, row: Doc, *, first_id: int, job
         chunk_count=len(draft.spans),
         first_id=first_id,
         accepted_seq=project.seq,
+        created_at=utc_now(),
         text=doc.text,
     )
 
@@ -142,6 +165,7 @@ def file_row(doc: NewDoc, file: RawFile, revision: Revision) -> File:
 
 def chunk_rows(draft: Draft, revision: Revision, *, first_id: int, live_seq: int | None) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
+    now = utc_now()
     metadata = [chunk.metadata for chunk in draft.doc.chunks] or [None] * len(draft.spans)
     for index, (span, head, key) in enumerate(zip(draft.spans, draft.headers, draft.keys, strict=True)):
         rows.append(
@@ -156,6 +180,9 @@ def chunk_rows(draft: Draft, revision: Revision, *, first_id: int, live_seq: int
                 "chunk_metadata": metadata[index],
                 "live_seq": live_seq,
                 **described_chunk(index, span, head),
+                "dead_seq": None,
+                "deleted_at": None,
+                "created_at": now,
             }
         )
     return rows

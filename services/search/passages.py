@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from database.batching import batched
-from domain import Vectors, chunk_id
+from database.prepared import Prepared, is_among
+from domain import Json, Vectors, chunk_id
 from models import Chunk, Revision
 from services.search.fusing import Candidate
 from services.search.question import Passage
@@ -22,12 +23,32 @@ from text.joining import Piece, joined
 IDS_PER_QUERY = 1000
 
 
-def rows_of(session: Session, snapshot: Snapshot, faiss_ids: Iterable[int]) -> dict[int, Any]:
+class HitRow(NamedTuple):
+    """A chunk and its document's description, in the order of the query below."""
+
+    faiss_id: int
+    doc_id: str
+    chunk_index: int
+    text: str
+    section: str | None
+    page_start: int | None
+    page_end: int | None
+    char_start: int
+    char_end: int
+    token_count: int
+    revision: int
+    chunk_metadata: Json | None
+    doc_metadata: Json
+    title: str | None
+
+
+def rows_of(session: Session, snapshot: Snapshot, faiss_ids: Iterable[int]) -> dict[int, HitRow]:
     """Rows by chunk id, without those that are not visible in the snapshot."""
-    parameters = {"team_id": snapshot.project.team_id, "project_id": snapshot.project.id, "seq": snapshot.project.seq}
-    rows: dict[int, Any] = {}
+    project = snapshot.project
+    parameters = {"team_id": project.team_id, "project_id": project.id, "seq": project.seq}
+    rows: dict[int, HitRow] = {}
     for ids in batched(list(faiss_ids), IDS_PER_QUERY):
-        rows.update({row.faiss_id: row for row in session.execute(_ROWS, {**parameters, "faiss_ids": ids})})
+        rows.update((row[0], HitRow(*row)) for row in _ROWS.rows(session, {**parameters, "faiss_ids": ids}))
     return rows
 
 
@@ -41,7 +62,7 @@ def docs_of(session: Session, snapshot: Snapshot, faiss_ids: Sequence[int]) -> d
     return docs
 
 
-def passages_of(candidates: Sequence[Candidate], rows: Mapping[int, Any]) -> list[Passage]:
+def passages_of(candidates: Sequence[Candidate], rows: Mapping[int, HitRow]) -> list[Passage]:
     return [_passage(rows[each.faiss_id], each) for each in candidates if each.faiss_id in rows]
 
 
@@ -61,8 +82,7 @@ def with_context(session: Session, snapshot: Snapshot, passages: Sequence[Passag
     return [_joined(passage, pieces[passage.doc_id, passage.revision], reach) for passage in passages]
 
 
-# Built once: building it takes as long as running it.
-_ROWS = (
+_ROWS = Prepared(
     select(
         Chunk.faiss_id, Chunk.doc_id, Chunk.chunk_index, Chunk.text, Chunk.section, Chunk.page_start, Chunk.page_end,
         Chunk.char_start, Chunk.char_end, Chunk.token_count, Chunk.revision, Chunk.chunk_metadata,
@@ -80,7 +100,7 @@ _ROWS = (
     .where(
         Chunk.team_id == bindparam("team_id"),
         Chunk.project_id == bindparam("project_id"),
-        Chunk.faiss_id.in_(bindparam("faiss_ids", expanding=True)),
+        is_among(Chunk.faiss_id, "faiss_ids"),
         Chunk.deleted_at.is_(None),
         is_live(bindparam("seq")),
     )
@@ -89,7 +109,7 @@ _ROWS = (
 _PIECES = select(Chunk.doc_id, Chunk.revision, Chunk.chunk_index, Chunk.char_start, Chunk.char_end, Chunk.text)
 
 
-def _passage(row: Any, candidate: Candidate) -> Passage:
+def _passage(row: HitRow, candidate: Candidate) -> Passage:
     return Passage(
         doc_id=row.doc_id,
         chunk_id=chunk_id(row.doc_id, row.chunk_index),

@@ -14,7 +14,7 @@ from domain import Hit, Ids, Vectors
 from engines.keywords.base import BEHIND, KeywordStore, Matches
 from engines.vectors.base import PartitionReader
 from services.search.arranging import ScoredIds, best_per_document
-from services.search.fusing import CANDIDATES, RankedList, Scale, explain, fuse
+from services.search.fusing import CANDIDATES, Candidate, RankedList, Scale, explain, fuse
 from services.search.laps import Laps
 from services.search.passages import docs_of, passages_of, rows_of
 from services.search.question import Passage, Question
@@ -102,7 +102,7 @@ class SnapshotReader:
         assert self.partition is not None and vectors is not None
         return self.partition.similarities(vectors[ranked.query], ids)
 
-    def passages(self, prepared: Prepared, lists: list[RankedList]) -> list[Passage]:
+    def candidates(self, prepared: Prepared, lists: list[RankedList]) -> list[Candidate]:
         """The best *top_k*, or as many candidates as a list has if they are still to be arranged."""
         question = prepared.question
         if question.by_doc:
@@ -110,8 +110,13 @@ class SnapshotReader:
         else:
             good = _good_enough(question, fuse(lists, question.fusion))
         limit = max(CANDIDATES, question.max_chunks) if question.is_arranged else question.top_k
-        candidates = explain(lists, good[:limit])
-        return passages_of(candidates, rows_of(self.session, self.snapshot, [each.faiss_id for each in candidates]))
+        return explain(lists, good[:limit])
+
+    def passages(self, candidates: Sequence[Sequence[Candidate]]) -> list[list[Passage]]:
+        """The passages of each question's candidates, by one query for all questions."""
+        ids = dict.fromkeys(each.faiss_id for of_question in candidates for each in of_question)
+        rows = rows_of(self.session, self.snapshot, ids)
+        return [passages_of(of_question, rows) for of_question in candidates]
 
     def _grouped_candidates(self, prepared: Prepared, lists: list[RankedList]) -> tuple[list[RankedList], ScoredIds]:
         """The best candidates of each document. Searches deeper while they belong to too few documents."""

@@ -9,25 +9,26 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from database.engine import Database
 from database.repeating import repeatable
-from domain import Vectors
+from domain import Partition, Vectors
 from engines.keywords.base import KeywordStore
-from engines.vectors.base import VectorStore
+from engines.vectors.base import PartitionReader, VectorStore
 from errors import EmbeddingRefused, Interrupted, Invalid, ServiceError, VersionMismatch
 from models import IndexRow, Project
 from services.index.embedding import EmbeddingService
 from services.index.namespaces import missing
 from services.search.arranging import arrange
 from services.search.filters.filtering import FilterService
-from services.search.fusing import RankedList
+from services.search.fusing import Candidate, RankedList
 from services.search.hints import hints, processing
 from services.search.laps import Laps
 from services.search.passages import own_vectors, with_context
@@ -38,6 +39,8 @@ from services.search.weighing import Weighing
 from snapshot import Snapshot, read_snapshot, row_of
 
 log = logging.getLogger(__name__)
+
+MAX_SNAPSHOTS = 1000
 
 RequestRebuild = Callable[[Session, Project], str]
 """Queues a rebuild of a namespace in the caller's transaction."""
@@ -55,6 +58,14 @@ class RawAnswer:
     since: float = field(default_factory=time.monotonic)
 
 
+class _Chosen(NamedTuple):
+    """The ranked lists of a question, and the candidates among them whose rows are needed."""
+
+    lists: list[RankedList]
+    candidates: list[Candidate]
+    is_exact: bool
+
+
 @dataclass(frozen=True)
 class SearchService:
     database: Database
@@ -65,6 +76,7 @@ class SearchService:
     reranking: RerankingService
     weighing: Weighing
     request_rebuild: RequestRebuild
+    _snapshots: dict[tuple[str, str], Snapshot] = field(default_factory=dict, init=False, repr=False)
 
     @repeatable
     def search(self, question: Question) -> Answer:
@@ -124,7 +136,7 @@ class SearchService:
     def _search_place(self, place: tuple[str, str], questions: list[Question]) -> Sequence[RawAnswer | Exception]:
         """Isolates errors: one namespace's error fails no other, and one invalid question fails none beside it."""
         try:
-            return self._search_namespace(*place, questions)
+            return self._search_namespace(place, questions)
         except (VersionMismatch, EmbeddingRefused, Invalid) as error:
             if len(questions) == 1:
                 return [error]
@@ -132,38 +144,59 @@ class SearchService:
         except Exception as error:
             return [error] * len(questions)
 
-    def _search_namespace(self, tenant_id: str, namespace: str, questions: list[Question]) -> list[RawAnswer]:
-        with self.database.read() as session:
-            snapshot = read_snapshot(session, tenant_id, namespace)
-            if snapshot is None:
-                hint = Hint("unknown_namespace", missing(session, tenant_id, namespace))
-                return [RawAnswer(Answer([], hints=(hint,))) for _ in questions]
-            is_empty = not snapshot.project.next_faiss_id
-            waiting = tuple(processing(session, snapshot.project)) if is_empty else ()
-        laps = Laps()
-        while True:
-            version = snapshot.key.embedding_version
-            _check_version(questions, version)
-            if is_empty:
-                return [RawAnswer(_empty_answer(snapshot, waiting)) for _ in questions]
-            prepared = self._prepare(questions, version, snapshot.index.dimension)
+    def _search_namespace(self, place: tuple[str, str], questions: list[Question]) -> list[RawAnswer]:
+        """Questions are prepared by the namespace's last snapshot, which another process may have outdated since. So
+        nothing is answered from it, not even an error: the transaction that searches reads the snapshot that counts.
+        """
+        laps, last = Laps(), self._snapshots.get(place)
+        snapshot, is_current = last or self._current_snapshot(place), last is None
+        while snapshot is not None:
+            try:
+                prepared = self._prepare(snapshot, questions)
+            except ServiceError:
+                if is_current:
+                    raise
+                snapshot, is_current = self._current_snapshot(place), True
+                continue
             laps.end("embed_ms")
-            with ExitStack() as stack:
-                partition = None
-                if any(each.vectors is not None for each in prepared):
-                    partition = stack.enter_context(self.vectors.open_partition(snapshot.key, snapshot.index.dimension))
-                session = stack.enter_context(self.database.read())
-                current = read_snapshot(session, tenant_id, namespace) or snapshot
-                if current.key == snapshot.key:
-                    return self._search_snapshot(
-                        SnapshotReader(session, current, partition, self.keywords, laps), prepared
-                    )
-            snapshot = current  # the namespace moved to another version in between
+            is_dense = any(each.vectors is not None for each in prepared)
+            with self._partition(snapshot, is_needed=is_dense) as partition, self.database.read() as session:
+                current = read_snapshot(session, *place, known=snapshot)
+                if current is not None and _basis(current) == _basis(snapshot):
+                    self._remember(place, current)
+                    if not current.project.next_faiss_id:
+                        waiting = tuple(processing(session, current.project))
+                        return [RawAnswer(_empty_answer(current, waiting)) for _ in questions]
+                    reader = SnapshotReader(session, current, partition, self.keywords, laps)
+                    return self._search_snapshot(reader, prepared)
+            snapshot, is_current = current, True  # the namespace got its first chunk, or moved to another version
+        return self._nothing(place, questions)
 
-    def _prepare(self, questions: Sequence[Question], version: str, dimension: int) -> list[Prepared]:
-        """Embeds all texts in one batch. Questions without a dense side need no model."""
+    def _nothing(self, place: tuple[str, str], questions: Sequence[Question]) -> list[RawAnswer]:
+        with self.database.read() as session:
+            hint = Hint("unknown_namespace", missing(session, *place))
+        return [RawAnswer(Answer([], hints=(hint,))) for _ in questions]
+
+    def _current_snapshot(self, place: tuple[str, str]) -> Snapshot | None:
+        with self.database.read() as session:
+            return read_snapshot(session, *place)
+
+    def _remember(self, place: tuple[str, str], snapshot: Snapshot) -> None:
+        if place not in self._snapshots and len(self._snapshots) >= MAX_SNAPSHOTS:
+            self._snapshots.clear()
+        self._snapshots[place] = snapshot
+
+    def _partition(self, snapshot: Snapshot, *, is_needed: bool) -> AbstractContextManager[PartitionReader | None]:
+        if not is_needed:
+            return nullcontext()
+        return self.vectors.open_partition(snapshot.key, snapshot.index.dimension)
+
+    def _prepare(self, snapshot: Snapshot, questions: Sequence[Question]) -> list[Prepared]:
+        """Embeds all texts in one batch. Questions without a dense side need no model, nor does an unused namespace."""
+        version, dimension = snapshot.key.embedding_version, snapshot.index.dimension
+        _check_version(questions, version)
         inputs = [each for question in questions if "dense" in question.sides for each in question.inputs_for("dense")]
-        if not inputs:
+        if not inputs or not snapshot.project.next_faiss_id:
             return [Prepared.of(question, None) for question in questions]
         vectors = self.embedding.embed_queries(version, dimension, inputs)
         prepared, start = [], 0
@@ -183,21 +216,25 @@ class SearchService:
         groups = self.filtering.groups(reader.session, reader.snapshot.project, place, filters)
         if any(filters):
             reader.laps.end("filter_ms")
-        answers: dict[int, RawAnswer] = {}
+        chosen: dict[int, _Chosen] = {}
         for group in groups:
-            group_questions = [replace(questions[number], allowed=group.allowed) for number in group.numbers]
-            ranked, is_exact = reader.ranked(group_questions)
-            for number, each, lists in zip(group.numbers, group_questions, ranked, strict=True):
-                answers[number] = self._raw_answer(reader, each, lists, is_exact=is_exact)
+            members = [questions[number] for number in group.numbers]
+            if group.allowed is not None:
+                members = [replace(each, allowed=group.allowed) for each in members]
+            ranked, is_exact = reader.ranked(members)
+            for number, each, lists in zip(group.numbers, members, ranked, strict=True):
+                chosen[number] = _Chosen(lists, reader.candidates(each, lists), is_exact)
+        in_order = [chosen[number] for number in range(len(questions))]
+        passages = reader.passages([each.candidates for each in in_order])
+        answers = [self._raw_answer(reader, *each) for each in zip(questions, in_order, passages, strict=True)]
         reader.laps.end("fetch_ms")
-        return [answers[number] for number in range(len(questions))]
+        return answers
 
     def _raw_answer(
-        self, reader: SnapshotReader, prepared: Prepared, lists: list[RankedList], *, is_exact: bool
+        self, reader: SnapshotReader, prepared: Prepared, chosen: _Chosen, passages: list[Passage]
     ) -> RawAnswer:
         """The final passages, or all candidates in order if they are still to be reranked."""
-        question, passages = prepared.question, reader.passages(prepared, lists)
-        vectors = None
+        question, vectors = prepared.question, None
         if question.mmr_lambda is not None and passages:
             vectors = own_vectors(reader.session, reader.snapshot, [passage.faiss_id for passage in passages])
         if question.is_arranged and not question.rerank:
@@ -205,9 +242,8 @@ class SearchService:
         if question.context:
             passages = with_context(reader.session, reader.snapshot, passages, question.context)
         seq, key = reader.snapshot.project.seq, reader.snapshot.key
-        found = self._hints(reader, question, lists, passages)
-        answer = Answer(passages, seq, key.embedding_version, is_exact, found, reader.laps.milliseconds, key)
-        return RawAnswer(answer, vectors)
+        reasons, timings = self._hints(reader, question, chosen.lists, passages), reader.laps.milliseconds
+        return RawAnswer(Answer(passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key), vectors)
 
     def _hints(
         self, reader: SnapshotReader, question: Question, lists: list[RankedList], passages: list[Passage]
@@ -230,6 +266,11 @@ class SearchService:
                     self.request_rebuild(session, project)
         except ServiceError as error:
             log.error("could not queue its rebuild: %s", error)
+
+
+def _basis(snapshot: Snapshot) -> tuple[Partition, int, bool]:
+    """What questions are prepared by."""
+    return snapshot.key, snapshot.index.dimension, snapshot.project.next_faiss_id > 0
 
 
 def _empty_answer(snapshot: Snapshot, waiting: tuple[Hint, ...]) -> Answer:

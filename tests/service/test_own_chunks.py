@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -31,7 +32,7 @@ def put(service: Service, doc_id: str, chunks: list[Any], *, expect: int = 200, 
     return service.post("/v1/docs/upsert", {**PLACE, "doc_id": doc_id, "chunks": sent, **more}, expect=expect)
 
 
-def near(service: Service, vector: list[float], *, expect: int = 200, **more: Any) -> Any:
+def near(service: Service, vector: Any, *, expect: int = 200, **more: Any) -> Any:
     return service.post("/v1/search", {**PLACE, "vector": vector, **more}, expect=expect)
 
 
@@ -102,6 +103,32 @@ def test_vectors_from_outside_are_found_by_vectors(service: Service) -> None:
     assert chunks[0]["text"] == "axis 1"
     assert service.chunks("other")[0]["token_count"] == 0
     assert service.problems() == []
+
+
+def in_base64(values: list[float], kind: str = "<f4") -> dict[str, str]:
+    return {"base64": base64.b64encode(np.asarray(values, kind).tobytes()).decode()}
+
+
+def test_a_vector_in_base64_is_that_of_its_numbers(service: Service) -> None:
+    numbers = [0.25, -1.5, 3.0]
+    put(service, "numbers", [{"text": "same", "vector": numbers}])
+    assert put(service, "numbers", [{"text": "same", "vector": in_base64(numbers)}])["skipped_docs"] == 1
+    answers = [near(service, vector)["chunks"] for vector in (numbers, in_base64(numbers))]
+    assert answers[0] == answers[1]
+    wrong: list[tuple[Any, str]] = [
+        (in_base64([1.0, 2.0]), "3 numbers, not 2"),
+        (in_base64([1.0, float("nan"), 0.0]), "finite"),
+        (in_base64([0.0, 0.0, 0.0]), "zero"),
+        (in_base64([]), "0 numbers"),
+        (in_base64([1.0, 2.0, 3.0], "<f2"), "multiple of 4"),
+        ({"base64": "AACAPw"}, "padding"),
+        ({"base64": "????"}, "padding"),
+        ({"base64": 7}, "array of numbers"),
+        ({"base64": "", "more": 1}, "array of numbers"),
+        (in_base64([0.0] * 16_001), "16000"),
+    ]
+    for vector, problem in wrong:
+        assert problem in near(service, vector, expect=422)["detail"]
 
 
 def test_vectors_from_outside_and_a_models_are_not_mixed(service: Service) -> None:
