@@ -83,6 +83,10 @@ class App(FastAPI):
         return self.openapi_schema
 
 
+# Routes below a doc_id before the doc_id's own.
+RESOURCES = (files, preview, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
+
+
 def create_app(settings: Settings | None = None) -> App:
     """The app. Without *settings*, it reads them from the environment when it starts."""
 
@@ -117,8 +121,7 @@ def create_app(settings: Settings | None = None) -> App:
             for each in (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, LimitedBodies, HeadAndOptions)
         ],
     )
-    resources = (files, preview, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
-    for each in resources:  # routes below a doc_id before the doc_id's own
+    for each in RESOURCES:
         app.include_router(each.router)
     add_front_page(app)
     add_docs_pages(app)

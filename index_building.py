@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from domain import Ids, Vectors
 from half_precision import LowerHalves, UpperHalves, joined, largest_error, split, widened
-from loaded_index import AnyIndex, LoadedIndex, Precision, add_halves, flat_index, half_index, measured_depth
+from loaded_index import HNSW_LINKS, LoadedIndex, Precision
 
 MAX_DEAD_SHARE = 0.2
+HNSW_BUILD_DEPTH = 100
+BUILD_SLICE = 2000
+DEPTHS = (64, 100, 150, 200, 300, 400)
+RECALL_SAMPLE, RECALL_AT = 64, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +78,14 @@ def built_from(base: LoadedIndex, added: Rows, dead: Ids, kinds: Kinds, *, check
     is_graph = count > kinds.exact_up_to
     if is_graph and not base.is_exact and base.live_count >= (1 - MAX_DEAD_SHARE) * len(base.ids):
         is_alive = np.concatenate([base.is_alive(), np.ones(len(added.ids), np.bool_)])
-        add_halves(base.index, added.upper, check=check)
+        _add_halves(base.index, added.upper, check=check)
         return _of_halves(base.index, Rows.joined([rows, added]), kinds, is_alive)
     rows = Rows.joined([rows.at(base.is_alive()), added])
     rows = rows.at(np.argsort(rows.ids))
     if not is_graph and count <= kinds.full_up_to:
-        return Built(LoadedIndex(flat_index(rows.vectors()), rows.ids), None)
-    index = half_index(base.index.d, is_graph=is_graph)
-    add_halves(index, rows.upper, check=check)
+        return Built(LoadedIndex(_flat_index(rows.vectors()), rows.ids), None)
+    index = _half_index(base.index.d, is_graph=is_graph)
+    _add_halves(index, rows.upper, check=check)
     return _of_halves(index, rows, kinds, None)
 
 
@@ -92,7 +97,51 @@ def _rows_of(base: LoadedIndex) -> Rows:
     return Rows(base.ids, base.upper.copy(), lower, base.precision.error)
 
 
-def _of_halves(index: AnyIndex, rows: Rows, kinds: Kinds, is_alive: NDArray[np.bool_] | None) -> Built:
-    depth = measured_depth(index, recall=kinds.recall)
+def _of_halves(index: faiss.Index, rows: Rows, kinds: Kinds, is_alive: NDArray[np.bool_] | None) -> Built:
+    depth = _measured_depth(index, recall=kinds.recall)
     precision = Precision(read_lower=rows.lower.__getitem__, error=rows.error, depth=depth)
     return Built(LoadedIndex(index, rows.ids, precision=precision, is_alive=is_alive), rows.lower)
+
+
+def _flat_index(vectors: Vectors) -> faiss.Index:
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    return index
+
+
+def _half_index(dimension: int, *, is_graph: bool) -> faiss.Index:
+    """An empty index of upper halves."""
+    kind = faiss.ScalarQuantizer.QT_bf16
+    if not is_graph:
+        return faiss.IndexScalarQuantizer(dimension, kind, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexHNSWSQ(dimension, kind, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = HNSW_BUILD_DEPTH
+    index.is_trained = True
+    return index
+
+
+def _add_halves(index: faiss.Index, upper: UpperHalves, *, check: Callable[[], None]) -> None:
+    """*check* is called repeatedly and may raise."""
+    for start in range(0, len(upper), BUILD_SLICE):
+        check()
+        index.add(widened(upper[start : start + BUILD_SLICE]))
+
+
+def _measured_depth(index: faiss.Index, *, recall: float) -> int:
+    """The least depth of a graph's search that finds this share of the ten nearest rows; 0 for an index without one.
+
+    Asks for the middle of two random rows each time, which is farther from all rows than a row itself.
+    """
+    if not isinstance(index, faiss.IndexHNSW):
+        return 0
+    random = np.random.default_rng(index.ntotal)
+    storage = faiss.downcast_index(index.storage)
+    first, second = random.integers(0, index.ntotal, (2, RECALL_SAMPLE))
+    queries = storage.reconstruct_batch(first) + storage.reconstruct_batch(second)
+    faiss.normalize_L2(queries)
+    nearest = storage.search(queries, RECALL_AT)[1]
+    for depth in DEPTHS[:-1]:
+        rows = index.search(queries, RECALL_AT, params=faiss.SearchParametersHNSW(efSearch=depth))[1]
+        if np.mean([np.isin(*pair).mean() for pair in zip(nearest, rows, strict=True)]) >= recall:
+            return depth
+    return DEPTHS[-1]

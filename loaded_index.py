@@ -1,4 +1,4 @@
-"""The only user of FAISS: builds an index, keeps it in memory with tombstones, and searches it.
+"""Keeps a FAISS index in memory with tombstones, and searches it.
 
 A small index holds float32 vectors and compares every one. A larger one holds their upper halves (half_precision.py),
 and beyond INDEX_EXACT_UP_TO a graph over them; its few best candidates are ranked by the full vectors.
@@ -21,17 +21,12 @@ from numpy.typing import NDArray
 from domain import Ids, Vectors
 from half_precision import SUMMATION_ERROR, LowerHalves, UpperHalves, joined, widened
 
-AnyIndex = faiss.Index
 Scores = NDArray[np.float32]
 Positions = NDArray[np.int64]
 ReadLower = Callable[[Positions], LowerHalves]
 """The lower halves of the rows at these positions. Raises OSError."""
 
 HNSW_LINKS = 32
-HNSW_BUILD_DEPTH = 100
-BUILD_SLICE = 2000
-DEPTHS = (64, 100, 150, 200, 300, 400)
-RECALL_SAMPLE, RECALL_AT = 64, 10
 QUERIES_WORTH_A_PRODUCT = 3
 SPARE_HITS = 16
 CACHED_FILTERS = 4
@@ -39,50 +34,6 @@ LOOKUP_FACTOR = 64
 CORES = len(os.sched_getaffinity(0))
 COMPARISONS_PER_STEP = 64
 """Approximate number of vectors that a graph search compares per step: twice its links."""
-
-
-def flat_index(vectors: Vectors) -> faiss.Index:
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    return index
-
-
-def half_index(dimension: int, *, is_graph: bool) -> faiss.Index:
-    """An empty index of upper halves."""
-    kind = faiss.ScalarQuantizer.QT_bf16
-    if not is_graph:
-        return faiss.IndexScalarQuantizer(dimension, kind, faiss.METRIC_INNER_PRODUCT)
-    index = faiss.IndexHNSWSQ(dimension, kind, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = HNSW_BUILD_DEPTH
-    index.is_trained = True
-    return index
-
-
-def add_halves(index: faiss.Index, upper: UpperHalves, *, check: Callable[[], None]) -> None:
-    """*check* is called repeatedly and may raise."""
-    for start in range(0, len(upper), BUILD_SLICE):
-        check()
-        index.add(widened(upper[start : start + BUILD_SLICE]))
-
-
-def measured_depth(index: faiss.Index, *, recall: float) -> int:
-    """The least depth of a graph's search that finds this share of the ten nearest rows; 0 for an index without one.
-
-    Asks for the middle of two random rows each time, which is farther from all rows than a row itself.
-    """
-    if not isinstance(index, faiss.IndexHNSW):
-        return 0
-    random = np.random.default_rng(index.ntotal)
-    storage = faiss.downcast_index(index.storage)
-    first, second = random.integers(0, index.ntotal, (2, RECALL_SAMPLE))
-    queries = storage.reconstruct_batch(first) + storage.reconstruct_batch(second)
-    faiss.normalize_L2(queries)
-    nearest = storage.search(queries, RECALL_AT)[1]
-    for depth in DEPTHS[:-1]:
-        rows = index.search(queries, RECALL_AT, params=faiss.SearchParametersHNSW(efSearch=depth))[1]
-        if np.mean([np.isin(*pair).mean() for pair in zip(nearest, rows, strict=True)]) >= recall:
-            return depth
-    return DEPTHS[-1]
 
 
 def write_index(index: faiss.Index, write: Callable[[bytes], object]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, exists, or_, select
 from sqlalchemy.orm import Session
 
-from database.prepared import Prepared, attributes_of
+from database.prepared import PreparedStatement, attributes_of
 from domain import ChunkContent, Ids, Partition, Vectors
 from models import Chunk, Embedding, IndexRow, Project, Team
 
@@ -48,7 +48,7 @@ def read_snapshot(
 
 
 _PROJECT_NAMES, _INDEX_NAMES = attributes_of(Project), attributes_of(IndexRow)
-_SNAPSHOT = Prepared(
+_SNAPSHOT = PreparedStatement(
     select(Project, IndexRow)
     .join(Team, Team.id == Project.team_id)
     .join(

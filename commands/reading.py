@@ -6,20 +6,17 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commands.common import group, opened, plain_errors, say, settings_of
 from domain import Json, RawFile
-from engines.embedders.opening import open_embedder
 from errors import Invalid
-from runtime.index import embedder_config
-from runtime.ingest import open_previewer
-from services.ingest.drafts import AUTO, NewDoc
-from services.ingest.previewing import Preview
-from services.ingest.uploading import doc_id_of, plain_filename, with_filename
-from text.extract.kinds import HEAD_BYTES, kind_of
+
+if TYPE_CHECKING:
+    from services.ingest.drafts import NewDoc
+    from services.ingest.previewing import Preview
 
 commands = group()
 
@@ -35,7 +32,7 @@ def read(
     namespace: Annotated[
         str | None, typer.Option(help="With --tenant: a namespace, whose model counts the tokens.")
     ] = None,
-    strategy: Annotated[str, typer.Option(help="Chunking strategy; auto: the one that fits the type.")] = AUTO,
+    strategy: Annotated[str, typer.Option(help="Chunking strategy; auto: the one that fits the type.")] = "auto",
     overlap: Annotated[int, typer.Option(min=0, help="Characters that a chunk repeats of the previous one.")] = 0,
     enrich: Annotated[bool, typer.Option(help="Embed each chunk with its file's name and headings.")] = True,
     limit: Annotated[int, typer.Option(min=1, help="Most chunks to show.")] = 20,
@@ -59,6 +56,10 @@ def read(
 
 
 def _doc(path: Path, tenant_id: str, namespace: str) -> NewDoc:
+    from services.ingest.drafts import NewDoc
+    from services.ingest.uploading import doc_id_of, plain_filename, with_filename
+    from text.extract.kinds import HEAD_BYTES, kind_of
+
     if not path.is_file():
         raise Invalid(f"{path} is not a regular file.")
     try:
@@ -75,6 +76,10 @@ def _doc(path: Path, tenant_id: str, namespace: str) -> NewDoc:
 
 def _previewed(context: typer.Context, path: Path, doc: NewDoc) -> Preview:
     if not doc.namespace:
+        from engines.embedders.opening import open_embedder
+        from runtime.index import embedder_config
+        from runtime.ingest import open_previewer
+
         settings = settings_of(context)
         return open_previewer(settings).preview(path, doc, open_embedder(embedder_config(settings)))
     with opened(context) as runtime:

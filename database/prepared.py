@@ -24,7 +24,7 @@ Builder = Callable[[str], Executable]
 """Builds the statement for the dialect of that name."""
 
 
-class Prepared:
+class PreparedStatement:
     """Its rows are plain tuples of the values that the columns' types stand for.
 
     Every parameter must be given. What the session has not flushed is not seen.

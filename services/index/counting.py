@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from database.prepared import Prepared, inserted
+from database.prepared import PreparedStatement, inserted
 from models import IngestUsage, Project, utc_now
 
 
@@ -21,4 +21,4 @@ def day_of(moment: datetime) -> str:
     return moment.date().isoformat()
 
 
-_ADD = Prepared(inserted(IngestUsage, adding=("requests", "chunks", "chunks_embedded")))
+_ADD = PreparedStatement(inserted(IngestUsage, adding=("requests", "chunks", "chunks_embedded")))

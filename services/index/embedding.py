@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from database.batching import batched
 from database.dialects import insert_or_ignore
 from database.engine import Database
-from database.prepared import Prepared, inserted
+from database.prepared import PreparedStatement, inserted
 from domain import Vectors
 from engines.embedders.base import Embedder, EmbedderConfig, OpenEmbedder
 from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
@@ -300,7 +300,7 @@ class EmbeddingService:
             )
 
 
-_STORE = Prepared(inserted(Embedding, keeping=True))
+_STORE = PreparedStatement(inserted(Embedding, keeping=True))
 
 
 def _config_of(row: EmbeddingVersion, own: EmbedderConfig) -> EmbedderConfig:

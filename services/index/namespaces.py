@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
 from database.engine import Database
-from database.prepared import Prepared, attached, attributes_of
+from database.prepared import PreparedStatement, attached, attributes_of
 from errors import NotFound
 from models import Doc, IndexRow, Project, Team
 
@@ -92,7 +92,7 @@ def external_version(tenant_id: str, namespace: str, dimension: int) -> str:
 
 
 _PROJECT_NAMES = attributes_of(Project)
-_FIND = Prepared(
+_FIND = PreparedStatement(
     select(Project)
     .join(Team, Team.id == Project.team_id)
     .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"))

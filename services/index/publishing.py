@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, delete, liter
 from sqlalchemy.orm import Session
 
 from database.batching import batched
-from database.prepared import Prepared, attached, attributes_of, is_among
+from database.prepared import PreparedStatement, attached, attributes_of, is_among
 from domain import ChunkContent, Partition
 from engines.follower import Advance, Follower
 from engines.vectors.base import Growth, VectorStore
@@ -151,7 +151,7 @@ def _in_project(table: type[Chunk | Doc | Revision]) -> ColumnElement[bool]:
 
 
 _PROJECT_NAMES = attributes_of(Project)
-_TAKE_NUMBERS = Prepared(
+_TAKE_NUMBERS = PreparedStatement(
     update(Project)
     .where(Project.team_id == bindparam("the_team"), Project.id == bindparam("the_project"))
     .values(
@@ -161,7 +161,7 @@ _TAKE_NUMBERS = Prepared(
     .returning(Project)
 )
 # Joins the docs: with live_seq and dead_seq as conditions, SQLite would scan the whole project.
-_LIVE_CHUNKS = Prepared(
+_LIVE_CHUNKS = PreparedStatement(
     select(Chunk.faiss_id)
     .join(
         Doc,
@@ -174,25 +174,25 @@ _LIVE_CHUNKS = Prepared(
     )
     .where(_in_project(Doc), is_among(Doc.doc_id, "doc_ids"))
 )
-_KILL_CHUNKS = Prepared(
+_KILL_CHUNKS = PreparedStatement(
     update(Chunk)
     .where(_in_project(Chunk), is_among(Chunk.faiss_id, "faiss_ids"))
     .values(dead_seq=bindparam("the_seq"), deleted_at=bindparam("now"))
 )
 # By the ids: with ranges of them SQLite would scan the whole project.
-_SHOW_CHUNKS = Prepared(
+_SHOW_CHUNKS = PreparedStatement(
     update(Chunk)
     .where(_in_project(Chunk), is_among(Chunk.faiss_id, "faiss_ids"))
     .values(live_seq=bindparam("the_seq"))
     .returning(Chunk.faiss_id, Chunk.embed_hash, Chunk.text, Chunk.header)
 )
-_RETIRE = Prepared(
+_RETIRE = PreparedStatement(
     update(Revision)
     .where(_in_project(Revision), is_among(Revision.doc_id, "doc_ids"), Revision.status == RevisionStatus.LIVE)
     .values(status=RevisionStatus.RETIRED)
 )
 # With a literal, by which SQLite recognises the index of the jobs that wait.
-_WAITING_REBUILD = Prepared(
+_WAITING_REBUILD = PreparedStatement(
     select(Job.job_id).where(
         Job.team_id == bindparam("the_team"),
         Job.project_id == bindparam("the_project"),
@@ -200,15 +200,15 @@ _WAITING_REBUILD = Prepared(
         Job.status == literal_column("'pending'"),
     )
 )
-_SUPERSEDE = Prepared(
+_SUPERSEDE = PreparedStatement(
     update(Revision)
     .where(_in_project(Revision), is_among(Revision.doc_id, "doc_ids"), Revision.status == RevisionStatus.PENDING)
     .values(status=RevisionStatus.SUPERSEDED)
 )
-_DELETE_CHUNKS = Prepared(
+_DELETE_CHUNKS = PreparedStatement(
     delete(Chunk).where(_in_project(Chunk), is_among(Chunk.doc_id, "doc_ids"), (Chunk.live_seq + 0).is_(None))
 )
-_COUNT_CHANGES = Prepared(
+_COUNT_CHANGES = PreparedStatement(
     update(IndexRow)
     .where(
         IndexRow.team_id == bindparam("the_team"),

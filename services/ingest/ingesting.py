@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, case, func, select
 from sqlalchemy.orm import Session, defer
 
 from database.engine import Database
-from database.prepared import Prepared, is_among
+from database.prepared import PreparedStatement, is_among
 from domain import Json
 from errors import EmbeddingRefused, ServiceError, Unreadable
 from job_lease import Claim, Estimate, Lease
@@ -242,7 +242,7 @@ class IngestingService:
         }
 
 
-_MISSING = Prepared(
+_MISSING = PreparedStatement(
     select(Chunk.faiss_id, Chunk.embed_hash, Chunk.doc_id, Chunk.revision).where(
         Chunk.team_id == bindparam("the_team"),
         Chunk.project_id == bindparam("the_project"),

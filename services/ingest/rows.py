@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, defer
 from sqlalchemy.orm.attributes import flag_modified
 
 from database.batching import batched
-from database.prepared import Prepared, attached, attributes_of, is_among
+from database.prepared import PreparedStatement, attached, attributes_of, is_among
 from domain import Json, RawFile, Span
 from errors import NotFound
 from models import Doc, File, Project, Revision, RevisionStatus, utc_now
@@ -74,7 +74,7 @@ def _last_with_content() -> ColumnElement[int]:
 
 _DOC_NAMES = attributes_of(Doc)
 _DESCRIBED = tuple(name for name in attributes_of(Revision) if name != "text")
-_NEWEST = Prepared(
+_NEWEST = PreparedStatement(
     select(Doc, *(getattr(Revision, name) for name in _DESCRIBED))
     .join(
         Revision,

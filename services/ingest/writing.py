@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from database.batching import batched
-from database.prepared import Prepared, attributes_of, inserted, is_among
+from database.prepared import PreparedStatement, attributes_of, inserted, is_among
 from domain import ChunkContent
 from errors import Overtaken
 from models import Chunk, Doc, DocStatus, File, Project, Revision, utc_now
@@ -102,14 +102,14 @@ def _values(row: Doc | Revision, names: Sequence[str]) -> dict[str, Any]:
 
 
 _DOC_NAMES, _REVISION_NAMES = attributes_of(Doc), attributes_of(Revision)
-_DOCS = Prepared(
+_DOCS = PreparedStatement(
     select(Doc).where(
         Doc.team_id == bindparam("the_team"),
         Doc.project_id == bindparam("the_project"),
         is_among(Doc.doc_id, "doc_ids"),
     )
 )
-_WRITE_DOCS = Prepared(
+_WRITE_DOCS = PreparedStatement(
     inserted(Doc, replacing=("revision", "live_revision", "status", "error", "deleted_at", "updated_at"))
 )
-_WRITE_REVISIONS, _WRITE_CHUNKS = Prepared(inserted(Revision)), Prepared(inserted(Chunk))
+_WRITE_REVISIONS, _WRITE_CHUNKS = PreparedStatement(inserted(Revision)), PreparedStatement(inserted(Chunk))

@@ -12,7 +12,7 @@ from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from database.batching import batched
-from database.prepared import Prepared, is_among
+from database.prepared import PreparedStatement, is_among
 from domain import Json, Vectors, chunk_id
 from models import Chunk, Revision
 from services.search.fusing import Candidate
@@ -82,7 +82,7 @@ def with_context(session: Session, snapshot: Snapshot, passages: Sequence[Passag
     return [_joined(passage, pieces[passage.doc_id, passage.revision], reach) for passage in passages]
 
 
-_ROWS = Prepared(
+_ROWS = PreparedStatement(
     select(
         Chunk.faiss_id, Chunk.doc_id, Chunk.chunk_index, Chunk.text, Chunk.section, Chunk.page_start, Chunk.page_end,
         Chunk.char_start, Chunk.char_end, Chunk.token_count, Chunk.revision, Chunk.chunk_metadata,

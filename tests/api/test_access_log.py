@@ -38,8 +38,8 @@ def test_each_request_is_a_line_with_its_route_tenant_status_and_id(
         service.get("/v1/health")
         service.client.get("/nowhere%0A")
         service.get("/v1/jobs", {"state": "x", "tenant_id": "acme"}, expect=422)
-    found = lines(capsys.readouterr().err)
-    assert [words(line) for line in found] == [
+    logged = lines(capsys.readouterr().err)
+    assert [words(line) for line in logged] == [
         "INFO POST /v1/docs/upsert acme 200",
         "INFO POST /v1/docs/upsert/batch acme 200",
         "INFO GET /v1/docs/{doc_id} acme 200",
@@ -49,9 +49,9 @@ def test_each_request_is_a_line_with_its_route_tenant_status_and_id(
         "INFO GET (no route) None 404",
         "INFO GET /v1/jobs acme 422",
     ]
-    assert found[0]["request_id"] == "mine"
-    assert all(line["ms"] > 0 and line["time"].endswith("+00:00") for line in found)
-    assert found[0]["message"] == f"POST /v1/docs/upsert acme 200 {found[0]['ms']} ms"
+    assert logged[0]["request_id"] == "mine"
+    assert all(line["ms"] > 0 and line["time"].endswith("+00:00") for line in logged)
+    assert logged[0]["message"] == f"POST /v1/docs/upsert acme 200 {logged[0]['ms']} ms"
 
 
 def test_with_keys_the_tenant_is_that_of_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,9 +38,9 @@ def test_every_module_and_package_of_the_service_is_installed() -> None:
 
 def test_the_versions_of_the_lock_are_those_of_the_requirement_files() -> None:
     locked = {normal(name): version for name, version in LOCK.items()}
-    asked = pinned("requirements.txt", "requirements-dev.txt")
-    assert len(asked) > 50
-    assert {name: version for name, version in asked.items() if locked.get(name) != version} == {}
+    required = pinned("requirements.txt", "requirements-dev.txt")
+    assert len(required) > 50
+    assert {name: version for name, version in required.items() if locked.get(name) != version} == {}
 
 
 def test_the_lock_has_every_package_that_a_requirement_needs_at_the_tested_version() -> None:

@@ -52,8 +52,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 def test_a_batch_then_a_search_with_filters_then_a_question(run: Run) -> None:
     stored = run(sys.executable, EXAMPLES / "batch_with_retry.py", "handbook", given="\n".join(map(json.dumps, DOCS)))
     assert json.loads(stored)["upserted_docs"] == 3
-    found = json.loads(run(EXAMPLES / "search.sh", "handbook", 'Who goes to "sea"?', "harbour", 2015))
-    assert [chunk["doc_id"] for chunk in found["chunks"]] == ["ships"]
+    hits = json.loads(run(EXAMPLES / "search.sh", "handbook", 'Who goes to "sea"?', "harbour", 2015))
+    assert [chunk["doc_id"] for chunk in hits["chunks"]] == ["ships"]
     answer = run(sys.executable, EXAMPLES / "ask.py", "handbook", "When are licences renewed?")
     assert "[1] licences: Licences are renewed every year in March." in answer
 

@@ -56,10 +56,10 @@ def test_a_filter_that_matches_nothing_says_which_field_nobody_has(service: Serv
 
 def test_a_keyword_search_without_a_known_word_names_its_words(service: Service) -> None:
     service.upsert("a", "Cats sleep.", metadata={"topic": "cats"})
-    found = hints(service.search("zymurgy xylophone", mode="keyword"))
-    assert found["unknown_words"].startswith("No passage has any of the words 'zymurg")
-    found = hints(service.search("dogs", mode="keyword", filters={"topic": "cats"}))
-    assert found["unknown_words"].startswith("No passage that matches the filters has the word 'dog'")
+    reasons = hints(service.search("zymurgy xylophone", mode="keyword"))
+    assert reasons["unknown_words"].startswith("No passage has any of the words 'zymurg")
+    reasons = hints(service.search("dogs", mode="keyword", filters={"topic": "cats"}))
+    assert reasons["unknown_words"].startswith("No passage that matches the filters has the word 'dog'")
     assert list(hints(service.search("?!", mode="keyword"))) == ["no_words"]
     assert service.search("cats", mode="keyword")["hints"] == []
 
@@ -80,13 +80,13 @@ def test_a_search_says_that_documents_still_wait(service: Service) -> None:
 def test_an_answer_that_is_full_does_no_work_for_hints(service: Service) -> None:
     service.batch({"a": "Cats sleep.", "b": "Dogs bark."})
     service.batch({"c": "Cows moo."}, async_mode=True)
-    engine, asked = service.client.app_state["runtime"].database.engine, []
+    engine, queries = service.client.app_state["runtime"].database.engine, []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        asked.extend([statement] if "'ready'" in statement else [])
+        queries.extend([statement] if "'ready'" in statement else [])
 
     event.listen(engine, "before_cursor_execute", note)
     service.search("cats", top_k=2)
-    assert asked == []
+    assert queries == []
     service.search("cats", top_k=3)
-    assert len(asked) == 1
+    assert len(queries) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import pytest
@@ -85,4 +84,3 @@ def test_what_only_the_exact_parser_reads_is_read() -> None:
     assert loads(b"\xef\xbb\xbf1") == 1
     assert loads(b"[" * 300 + b"]" * 300) == json.loads("[" * 300 + "]" * 300)
     assert loads(b'{"a": "\\"b\\": 1"}') == {"a": '"b": 1'}
-    assert math.isinf(loads(b"1e400"))
