@@ -108,6 +108,7 @@ def _passage(row: Any, candidate: Candidate) -> Passage:
         faiss_id=row.faiss_id,
         found_by=candidate.found_by,
         similarity=candidate.similarity,
+        relevance=candidate.relevance,
     )
 
 

@@ -31,6 +31,7 @@ from services.search.laps import Laps
 from services.search.passages import own_vectors, with_context
 from services.search.question import Answer, Question
 from services.search.reading import Prepared, SnapshotReader, empty_result_hint
+from services.search.relevance import floor_of
 from services.search.reranking import RerankingService
 from services.search.weighing import Weighing
 from snapshot import Snapshot, read_snapshot, row_of
@@ -164,7 +165,8 @@ class SearchService:
         prepared, start = [], 0
         for question in questions:
             end = start + (len(question.inputs_for("dense")) if "dense" in question.sides else 0)
-            scales = self.weighing.scales(version, inputs[start:end]) if end > start and question.is_fused else ()
+            needs_scales = end > start and (question.is_fused or question.is_judged)
+            scales = self.weighing.scales(version, inputs[start:end]) if needs_scales else ()
             prepared.append(Prepared.of(question, vectors[start:end] if end > start else None, scales))
             start = end
         return prepared
@@ -200,7 +202,16 @@ class SearchService:
             passages = with_context(reader.session, reader.snapshot, passages, question.context)
         seq, key = reader.snapshot.project.seq, reader.snapshot.key
         hint = None if passages else empty_result_hint(question, lists)
-        answer = Answer(passages, seq, key.embedding_version, is_exact, hint, reader.laps.milliseconds, key)
+        answer = Answer(
+            passages,
+            seq,
+            key.embedding_version,
+            is_exact,
+            hint,
+            reader.laps.milliseconds,
+            key,
+            floor=floor_of(lists) if question.is_judged else None,
+        )
         return RawAnswer(answer, vectors)
 
     def _report(self, snapshot: Snapshot, problem: str) -> None:

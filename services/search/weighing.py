@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from engines.embedders.fitness import unrelated_similarity
 from services.index.embedding import EmbeddingService
 from services.search.fusing import Scale
+from services.search.relevance import MEANING_FLOOR
 
 MIN_WEIGHT = 0.01
 """Of a blind model: its order still counts where no word is found."""
@@ -22,12 +23,11 @@ class Weighing:
     def scales(self, version: str, queries: Sequence[str | bytes]) -> list[Scale]:
         """The scale of the similarities with each query. A vector that the caller made has full weight."""
         zero = self._unrelated_similarity(version)
-        return [
-            Scale(zero, weight=1.0 if isinstance(query, bytes) else self._weight(version, query)) for query in queries
-        ]
+        weights = [1.0 if isinstance(query, bytes) else self._weight(version, query) for query in queries]
+        return [Scale(zero, weight=weight, floor=MEANING_FLOOR) for weight in weights]
 
     def _weight(self, version: str, query: str) -> float:
-        return max(MIN_WEIGHT, self._embedding.embedder(version).fitness(query))
+        return max(MIN_WEIGHT, self._embedding.embedder(version).fitness(query).weight)
 
     def _unrelated_similarity(self, version: str) -> float:
         if self._embedding.external_dimension(version) is not None:
