@@ -2,8 +2,8 @@
 
 The collections of bench/quality.py are sent to the real API process. Answerable questions are a collection's own. Those
 that it cannot answer are, for the English collections, questions of another one, and for XQuAD's, whose questions are
-about everything, those of the articles that were left out: every second one. Each is asked in every mode, with the floor and
-without (``min_score`` 0). A quote is from a wrong passage if no document that it cites is judged relevant.
+about everything, those of the articles that were left out: every second one. Each is asked in every mode, with the
+floor and without (``min_score`` 0). A quote is from a wrong passage if no document that it cites is judged relevant.
 """
 
 from __future__ import annotations
