@@ -3,7 +3,7 @@
 The collections of bench/quality.py are sent to the real API process. Answerable questions are a collection's own. Those
 that it cannot answer are, for the English collections, questions of another one, and for XQuAD's, whose questions are
 about everything, those of the articles that were left out: every second one. Each is asked in every mode, with the
-floor and without (``min_score`` 0). A quote is from a wrong passage if no document that it cites is judged relevant.
+floor and without (``min_score`` 0). An answer from a wrong passage quotes a document that is not judged relevant.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Verdicts:
             return
         self.answerable += 1
         self.refused += not answer["used_rag"]
-        is_right = any(each["doc_id"] in relevant for each in answer["citations"])
+        is_right = all(each["doc_id"] in relevant for each in answer["citations"])
         self.wrong_passage += answer["used_rag"] and not is_right
 
     @property
