@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.corpus import MODEL, settings_in
-from bench.quality import DOCS_PER_BATCH, FOLDER, TARGETS, TENANT, Collection
+from bench.quality import FOLDER, TARGETS, TENANT, Collection
 from bench.server import KeepAliveClient, client, percentile, served, stop_on_sigterm
 
 MODES = ("hybrid", "dense", "keyword")
@@ -32,6 +32,7 @@ OTHERS = {
 """Whose questions are asked of a collection that cannot answer them. The papers of scifact and covidqa share topics."""
 
 PARAGRAPHS_PER_ARTICLE = 5
+DOCS_PER_BATCH = 10
 HEADINGS = f"{'answered / refused / wrong passage':>40}{'all wrong':>12}{'without floor':>24}{'all wrong':>12}"
 
 
@@ -78,7 +79,7 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Questionnaire:
     """A collection with its questions. *relevant* is empty for those that it cannot answer."""
 
     collection: Collection
@@ -103,12 +104,12 @@ def _report(session: KeepAliveClient, names: Sequence[str], count: int) -> None:
     wrong: dict[tuple[str, bool], list[float]] = defaultdict(list)
     times = Times()
     for name in names:
-        asked = _asked(name, count)
-        _fill(session, asked)
+        given = _questionnaire(name, count)
+        _fill(session, given)
         for mode in MODES:
             cells = ""
             for has_floor in (True, False):
-                verdicts = _verdicts(session, asked, mode, times, has_floor=has_floor)
+                verdicts = _verdicts(session, given, mode, times, has_floor=has_floor)
                 wrong[mode, has_floor].append(verdicts.wrong)
                 cells += f"{verdicts.cells():>{40 if has_floor else 24}}{verdicts.wrong:12.3f}"
             print(f"{name:12}{mode:8}{cells}", flush=True)
@@ -119,7 +120,7 @@ def _report(session: KeepAliveClient, names: Sequence[str], count: int) -> None:
         print(f"{kind}: p50 {percentile(took, 50):.1f} ms, p95 {percentile(took, 95):.1f} ms")
 
 
-def _asked(name: str, count: int) -> Asked:
+def _questionnaire(name: str, count: int) -> Questionnaire:
     collection = Collection.of(name)
     documents = list(collection.documents())
     if name not in OTHERS:
@@ -131,7 +132,7 @@ def _asked(name: str, count: int) -> Asked:
     pick = random.Random(7)
     chosen = pick.sample(answerable, min(count, len(answerable)))
     nothing: set[str] = set()
-    return Asked(
+    return Questionnaire(
         collection, documents, chosen + [(text, nothing) for text in pick.sample(foreign, min(count, len(foreign)))]
     )
 
@@ -145,16 +146,16 @@ def _foreign(name: str) -> Iterator[str]:
         yield from Collection.of(other).queries.values()
 
 
-def _fill(session: KeepAliveClient, asked: Asked) -> None:
-    for start in range(0, len(asked.documents), DOCS_PER_BATCH):
-        session.post("/v1/docs/upsert/batch", {"docs": asked.documents[start : start + DOCS_PER_BATCH]})
+def _fill(session: KeepAliveClient, given: Questionnaire) -> None:
+    for start in range(0, len(given.documents), DOCS_PER_BATCH):
+        session.post("/v1/docs/upsert/batch", {"docs": given.documents[start : start + DOCS_PER_BATCH]})
 
 
-def _verdicts(session: KeepAliveClient, asked: Asked, mode: str, times: Times, *, has_floor: bool) -> Verdicts:
+def _verdicts(session: KeepAliveClient, given: Questionnaire, mode: str, times: Times, *, has_floor: bool) -> Verdicts:
     verdicts = Verdicts()
-    place = {"tenant_id": TENANT, "namespace": asked.collection.name, "mode": mode, "top_k": 5}
+    place = {"tenant_id": TENANT, "namespace": given.collection.name, "mode": mode, "top_k": 5}
     floor = {} if has_floor else {"min_score": 0}
-    for text, relevant in asked.questions:
+    for text, relevant in given.questions:
         started = time.perf_counter()
         answer = session.post("/v1/ask", {**place, **floor, "question": text})
         if mode == MODES[0] and has_floor and relevant:

@@ -49,8 +49,8 @@ def shared_words(question: str, candidates: Sequence[Quote]) -> list[float]:
 
     Words that few of them have count more.
     """
-    asked = query_words(question)
-    common = [asked.keys() & set(words(each.own_text)) for each in candidates]
+    sought = query_words(question)
+    common = [sought.keys() & set(words(each.own_text)) for each in candidates]
     counts = Counter(word for each in common for word in each)
     weights = [sum(math.log(1 + len(candidates) / counts[word]) for word in each) for each in common]
     highest = max(weights, default=0.0)

@@ -60,9 +60,9 @@ class Question:
         return ("dense", "keyword") if self.mode == "hybrid" else (self.mode,)
 
     @property
-    def scored_sides(self) -> tuple[Side, ...]:
-        """The sides that score the candidates. Those beyond *sides* judge them, and rank none."""
-        return ("dense", "keyword") if self.is_judged and "dense" in self.sides else self.sides
+    def needs_words(self) -> bool:
+        """Whether its words are looked up, to rank or to judge."""
+        return self.is_judged or "keyword" in self.sides
 
     @property
     def max_chunks(self) -> int:

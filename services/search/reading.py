@@ -27,7 +27,7 @@ DEPTH_FACTOR = 4
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A question, with the vectors of its texts if it has a dense side. *depth* is the number of hits per ranked list.
+    """A question, with the vectors of its texts if meaning ranks or judges. *depth* is the number of hits per list.
 
     *scales* are those of the similarities with each vector, if lists are fused. *allowed* are the chunks that its
     filter matches; None without a filter.
@@ -47,7 +47,7 @@ class Prepared:
 
 @dataclass
 class SnapshotReader:
-    """*partition* is None if no question has a dense side."""
+    """*partition* is None if no question has vectors."""
 
     session: Session
     snapshot: Snapshot
@@ -61,7 +61,7 @@ class SnapshotReader:
             problem = self.partition.catch_up(self.session, self.snapshot)
             if problem is not None:
                 yield problem
-        needs_keywords = any("keyword" in each.question.scored_sides for each in questions)
+        needs_keywords = any(each.question.needs_words for each in questions)
         if needs_keywords and self.keywords.is_behind(self.snapshot) and self.snapshot.index.problem is None:
             yield BEHIND
 
@@ -73,7 +73,7 @@ class SnapshotReader:
         if dense_questions := [each for each in questions if each.vectors is not None]:
             dense, is_exact = self._dense_hits(dense_questions)
             self.laps.end("index_ms")
-        if keyword_questions := [each for each in questions if "keyword" in each.question.scored_sides]:
+        if keyword_questions := [each for each in questions if each.question.needs_words]:
             matches = self._matches(keyword_questions)
             self.laps.end("keywords_ms")
         lists = [self._lists(each, dense, matches) for each in questions]
@@ -83,7 +83,7 @@ class SnapshotReader:
         """Takes the next lists of each side. Fused ones have the scores of all candidates."""
         question, vectors, depth = prepared.question, prepared.vectors, prepared.depth
         own_dense = list(islice(dense, 0 if vectors is None else len(vectors)))
-        own_matches = list(islice(matches, len(question.texts) if "keyword" in question.scored_sides else 0))
+        own_matches = list(islice(matches, len(question.texts) if question.needs_words else 0))
         scales = prepared.scales or [Scale()] * len(own_dense)
         lists = [RankedList("dense", n, hits[:depth], scales[n]) for n, hits in enumerate(own_dense)]
         lists += [RankedList("keyword", n, each.hits[:depth], _share(each)) for n, each in enumerate(own_matches)]

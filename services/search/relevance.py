@@ -1,7 +1,7 @@
 """Decides which passages have to do with a question: those above what unrelated questions reach. docs/decisions/0036.
 
 What counts is the hybrid score, whatever the mode ranks by: far fewer passages are misjudged by meaning and words
-together than by one of them. Mode keyword needs no model, so there it is the words alone.
+together than by one of them. Words judge alone in mode keyword while the model is not at hand, which it does not need.
 """
 
 from __future__ import annotations

@@ -157,19 +157,31 @@ class SearchService:
             snapshot = current  # the namespace moved to another version in between
 
     def _prepare(self, questions: Sequence[Question], version: str, dimension: int) -> list[Prepared]:
-        """Embeds all texts in one batch. Questions without a dense side need no model."""
+        """Embeds all texts of dense sides in one batch. Questions without a dense side need no model."""
         inputs = [each for question in questions if "dense" in question.sides for each in question.inputs_for("dense")]
-        if not inputs:
-            return [Prepared.of(question, None) for question in questions]
-        vectors = self.embedding.embed_queries(version, dimension, inputs)
+        vectors = self.embedding.embed_queries(version, dimension, inputs) if inputs else None
         prepared, start = [], 0
         for question in questions:
-            end = start + (len(question.inputs_for("dense")) if "dense" in question.sides else 0)
-            needs_scales = end > start and (question.is_fused or question.is_judged)
-            scales = self.weighing.scales(version, inputs[start:end]) if needs_scales else ()
-            prepared.append(Prepared.of(question, vectors[start:end] if end > start else None, scales))
-            start = end
+            if vectors is not None and "dense" in question.sides:
+                end = start + len(question.inputs_for("dense"))
+                own_inputs, own_vectors = inputs[start:end], vectors[start:end]
+                start = end
+            else:
+                own_inputs, own_vectors = question.texts, self._judging_vectors(question, version, dimension)
+            needs_scales = own_vectors is not None and (question.is_fused or question.is_judged)
+            scales = self.weighing.scales(version, own_inputs) if needs_scales else ()
+            prepared.append(Prepared.of(question, own_vectors, scales))
         return prepared
+
+    def _judging_vectors(self, question: Question, version: str, dimension: int) -> Vectors | None:
+        """The vectors that judge a question in mode keyword, which neither fails for want of a model nor waits for it."""
+        if not question.is_judged or self.embedding.loaded(version) is None:
+            return None
+        try:
+            return self.embedding.embed_queries(version, dimension, question.texts)
+        except ServiceError as error:
+            log.warning("passages are judged by their words alone: %s", error)
+            return None
 
     def _search_snapshot(self, reader: SnapshotReader, questions: Sequence[Prepared]) -> list[RawAnswer]:
         for problem in reader.catch_up(questions):
