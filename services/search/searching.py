@@ -174,7 +174,7 @@ class SearchService:
         return prepared
 
     def _judging_vectors(self, question: Question, version: str, dimension: int) -> Vectors | None:
-        """The vectors that judge a question in mode keyword, which neither fails for want of a model nor waits for it."""
+        """The vectors that judge a question in mode keyword, which neither fails without a model nor waits for one."""
         if not question.is_judged or self.embedding.loaded(version) is None:
             return None
         try:
