@@ -162,26 +162,25 @@ class SearchService:
         vectors = self.embedding.embed_queries(version, dimension, inputs) if inputs else None
         prepared, start = [], 0
         for question in questions:
-            if vectors is not None and "dense" in question.sides:
-                end = start + len(question.inputs_for("dense"))
-                own_inputs, own_vectors = inputs[start:end], vectors[start:end]
-                start = end
-            else:
-                own_inputs, own_vectors = question.texts, self._judging_vectors(question, version, dimension)
-            needs_scales = own_vectors is not None and (question.is_fused or question.is_judged)
-            scales = self.weighing.scales(version, own_inputs) if needs_scales else ()
-            prepared.append(Prepared.of(question, own_vectors, scales))
+            if vectors is None or "dense" not in question.sides:
+                prepared.append(self._prepare_words(question, version, dimension))
+                continue
+            end = start + len(question.inputs_for("dense"))
+            needs_scales = question.is_fused or question.is_judged
+            scales = self.weighing.scales(version, inputs[start:end]) if needs_scales else ()
+            prepared.append(Prepared.of(question, vectors[start:end], scales))
+            start = end
         return prepared
 
-    def _judging_vectors(self, question: Question, version: str, dimension: int) -> Vectors | None:
-        """The vectors that judge a question in mode keyword, which neither fails without a model nor waits for one."""
-        if not question.is_judged or self.embedding.loaded(version) is None:
-            return None
-        try:
-            return self.embedding.embed_queries(version, dimension, question.texts)
-        except ServiceError as error:
-            log.warning("passages are judged by their words alone: %s", error)
-            return None
+    def _prepare_words(self, question: Question, version: str, dimension: int) -> Prepared:
+        """For mode keyword, which neither fails without a model nor waits for one: the words then judge alone."""
+        if question.is_judged and self.embedding.loaded(version) is not None:
+            try:
+                vectors = self.embedding.embed_queries(version, dimension, question.texts)
+                return Prepared.of(question, vectors, self.weighing.scales(version, question.texts))
+            except ServiceError as error:
+                log.warning("words alone judge the passages: %s", error)
+        return Prepared.of(question, None)
 
     def _search_snapshot(self, reader: SnapshotReader, questions: Sequence[Prepared]) -> list[RawAnswer]:
         for problem in reader.catch_up(questions):

@@ -409,6 +409,18 @@ def test_a_quote_costs_the_embedding_of_three_sentences_at_most_and_often_none(
             assert len([each for each in server.texts if each != question]) == embedded
 
 
+def test_mode_keyword_judges_by_words_alone_while_the_model_is_down(tmp_path: Path, bundled_model: Embedder) -> None:
+    with (
+        embedding_server(bundled_model) as server,
+        open_service(settings_in(tmp_path, **vectors_of(server))) as service,
+    ):
+        service.batch(CPUS)
+        server.is_down = True
+        for question, is_answered in (("What cools a CPU, a fan?", True), ("Who cooks spaghetti carbonara?", False)):
+            answer = service.post("/v1/ask", {**PLACE, "question": question, "mode": "keyword"})
+            assert answer["used_rag"] is is_answered
+
+
 def test_numbers_in_brackets_in_a_quoted_text_are_no_citations(quoting: Service) -> None:
     quoting.upsert("wiki", "The moon is made of rock [2] and dust [37].")
     answer = ask(quoting, "What is the moon made of?", top_k=2)
