@@ -409,13 +409,13 @@ def test_a_quote_costs_the_embedding_of_three_sentences_at_most_and_often_none(
             assert len([each for each in server.texts if each != question]) == embedded
 
 
-def test_mode_keyword_judges_by_words_alone_while_the_model_is_down(tmp_path: Path, bundled_model: Embedder) -> None:
+def test_mode_keyword_judges_by_words_alone_where_the_model_fails(tmp_path: Path, bundled_model: Embedder) -> None:
     with (
         embedding_server(bundled_model) as server,
         open_service(settings_in(tmp_path, **vectors_of(server))) as service,
     ):
         service.batch(CPUS)
-        server.is_down = True
+        server.refused = "?"
         for question, is_answered in (("What cools a CPU, a fan?", True), ("Who cooks spaghetti carbonara?", False)):
             answer = service.post("/v1/ask", {**PLACE, "question": question, "mode": "keyword"})
             assert answer["used_rag"] is is_answered
