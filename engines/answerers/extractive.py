@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from engines.answerers.base import Ending, Prompt
 from engines.embedders.base import Embedder
+from errors import ServiceError
 from text.citations import quotable
 from text.quoting import Quote, quotes, shared_words
+
+log = logging.getLogger(__name__)
 
 _FEWEST_WORDS = 0.5
 """Of those that the best quote shares with the question: meaning could not make up for fewer."""
@@ -49,13 +53,17 @@ class ExtractiveAnswerer:
         return [candidates[position] for position in sorted(nearest) if by_position[position] >= lowest]
 
     def _scores(self, prompt: Prompt, compared: Sequence[Quote], shares: Sequence[float]) -> Sequence[float]:
-        """The mean of words and meaning, as in a hybrid search."""
+        """The mean of words and meaning, as in a hybrid search; of words alone while the model fails."""
         if len(compared) == 1:
             return shares
-        embedder = self._embedder_of(prompt.embedding_version)
+        try:
+            embedder = self._embedder_of(prompt.embedding_version)
+            vectors = embedder.embed_documents([each.text for each in compared])
+            cosines: list[float] = (vectors @ embedder.embed_queries([prompt.question])[0]).tolist()
+        except ServiceError as error:
+            log.warning("words alone choose the quotes: %s", error)
+            return shares
         weight = embedder.fitness(prompt.question).weight if any(shares) else 1.0
-        vectors = embedder.embed_documents([each.text for each in compared])
-        cosines: list[float] = (vectors @ embedder.embed_queries([prompt.question])[0]).tolist()
         return [
             (weight * cosine + share) / (weight + any(shares)) for cosine, share in zip(cosines, shares, strict=True)
         ]

@@ -409,16 +409,19 @@ def test_a_quote_costs_the_embedding_of_three_sentences_at_most_and_often_none(
             assert len([each for each in server.texts if each != question]) == embedded
 
 
-def test_mode_keyword_judges_by_words_alone_where_the_model_fails(tmp_path: Path, bundled_model: Embedder) -> None:
+def test_mode_keyword_judges_and_quotes_by_words_alone_where_the_model_fails(
+    tmp_path: Path, bundled_model: Embedder
+) -> None:
+    place = {**PLACE, "mode": "keyword"}
     with (
         embedding_server(bundled_model) as server,
         open_service(settings_in(tmp_path, **vectors_of(server))) as service,
     ):
-        service.batch(CPUS)
-        server.refused = "?"
-        for question, is_answered in (("What cools a CPU, a fan?", True), ("Who cooks spaghetti carbonara?", False)):
-            answer = service.post("/v1/ask", {**PLACE, "question": question, "mode": "keyword"})
-            assert answer["used_rag"] is is_answered
+        service.batch({**CPUS, "fans": "A fan cools a CPU. It is a quiet fan for a CPU."})
+        server.refused = " "
+        cooling = service.post("/v1/ask", {**place, "question": "What cools a CPU, a fan?"})
+        assert (cooling["used_rag"], cooling["answer"]) == (True, "“A fan cools a CPU.” [1]")
+        assert not service.post("/v1/ask", {**place, "question": "Who cooks spaghetti carbonara?"})["used_rag"]
 
 
 def test_numbers_in_brackets_in_a_quoted_text_are_no_citations(quoting: Service) -> None:
