@@ -46,7 +46,11 @@ NOT_BUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 class AskIn(PlaceIn):
     question: QueryText
     top_k: Annotated[int, at_most("max_top_k"), Field(ge=1, description="Most passages to answer from")] = 5
-    min_score: float = Field(0.0, allow_inf_nan=False, description="Passages with a lower search score are not used")
+    min_score: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Passages with a lower search score are not used. Default: those unrelated to the question",
+    )
     mode: Mode | None = Field(None, description="How passages are searched")
     filters: Filters = Field(None, description="Which passages may be used, as in a search")
     system_prompt: SystemPrompt | None = Field(None, description="Instead of the team's")
@@ -78,8 +82,8 @@ class TokensOut(Out):
 class AskOut(Out):
     """citations are the passages that the answer cites; removed_citations are markers that named no passage.
 
-    model is null if nothing was found; hint may then say why. finish_reason is length if the answer was cut at
-    max_tokens; reranked is false if the reranker failed, null if there is none.
+    model is null if nothing here answers the question; hint may then say why. finish_reason is length if the answer
+    was cut at max_tokens; reranked is false if the reranker failed, null if there is none.
     """
 
     answer: str

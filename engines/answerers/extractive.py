@@ -1,29 +1,25 @@
-"""An answerer without a language model: it quotes the sentences nearest to the question."""
+"""An answerer without a language model: it quotes what is nearest to the question in the passage that ranks first."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
 
-from domain import Excerpt
 from engines.answerers.base import Ending, Prompt
 from engines.embedders.base import Embedder
-from text.chunkers.borders import sentences
+from errors import ServiceError
 from text.citations import quotable
+from text.quoting import Quote, quotes, shared_words
 
-_MAX_SENTENCES = 64
-_LONGEST_CHARS = 600
+log = logging.getLogger(__name__)
+
+_FEWEST_WORDS = 0.5
+"""Of those that the best quote shares with the question: meaning could not make up for fewer."""
+_COMPARED = 3
+_COMPARED_WITHOUT_WORDS = 8
 _QUOTED = 3
 _FARTHEST_BEHIND = 0.15
-_MIN_CHARS = 25
-_STOPS = ".!?…。！？｡।॥؟۔։።။\"'”’»)]」』"  # noqa: RUF001 (these very marks are meant)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sentence:
-    number: int
-    text: str
 
 
 class ExtractiveAnswerer:
@@ -35,34 +31,39 @@ class ExtractiveAnswerer:
         self._embedder_of = embedder_of
 
     async def answer(self, prompt: Prompt) -> AsyncGenerator[str | Ending, None]:
-        chosen = await asyncio.to_thread(self._nearest, prompt)
-        for position, sentence in enumerate(chosen):
-            yield ("\n" if position else "") + f"“{sentence.text}” [{sentence.number}]"
+        excerpt = prompt.excerpts[0]
+        for position, quote in enumerate(await asyncio.to_thread(self._nearest, prompt, excerpt.text)):
+            yield ("\n" if position else "") + f"“{quotable(quote.text)}” [{excerpt.number}]"
         yield Ending("stop")
 
-    def _nearest(self, prompt: Prompt) -> list[_Sentence]:
-        """The nearest sentences by cosine, in passage order, without any far behind the best."""
-        candidates = _sentences(prompt.excerpts)
-        embedder = self._embedder_of(prompt.embedding_version)
-        question = embedder.embed_queries([prompt.question])[0]
-        scores = embedder.embed_documents([each.text for each in candidates]) @ question
-        best = sorted(range(len(candidates)), key=lambda position: -scores[position])[:_QUOTED]
+    def _nearest(self, prompt: Prompt, passage: str) -> list[Quote]:
+        """The nearest quotes, in passage order, without any far behind the best.
+
+        Words choose which are compared by meaning too: to embed ten sentences takes longer than a whole search.
+        """
+        candidates = quotes(passage)
+        shares = shared_words(prompt.question, candidates)
+        count = _COMPARED if any(shares) else _COMPARED_WITHOUT_WORDS
+        near = [position for position, share in enumerate(shares) if share >= _FEWEST_WORDS or not any(shares)]
+        best = sorted(near, key=lambda position: -shares[position])[:count]
+        scores = self._scores(prompt, [candidates[position] for position in best], [shares[each] for each in best])
+        by_position = dict(zip(best, scores, strict=True))
+        nearest = sorted(best, key=lambda position: -by_position[position])[:_QUOTED]
+        lowest = by_position[nearest[0]] - _FARTHEST_BEHIND
+        return [candidates[position] for position in sorted(nearest) if by_position[position] >= lowest]
+
+    def _scores(self, prompt: Prompt, compared: Sequence[Quote], shares: Sequence[float]) -> Sequence[float]:
+        """The mean of words and meaning, as in a hybrid search; of words alone while the model fails."""
+        if len(compared) == 1:
+            return shares
+        try:
+            embedder = self._embedder_of(prompt.embedding_version)
+            vectors = embedder.embed_documents([each.text for each in compared])
+            cosines: list[float] = (vectors @ embedder.embed_queries([prompt.question])[0]).tolist()
+        except ServiceError as error:
+            log.warning("words alone choose the quotes: %s", error)
+            return shares
+        weight = embedder.fitness(prompt.question).weight if any(shares) else 1.0
         return [
-            candidates[position] for position in sorted(best) if scores[position] >= scores[best[0]] - _FARTHEST_BEHIND
+            (weight * cosine + share) / (weight + any(shares)) for cosine, share in zip(cosines, shares, strict=True)
         ]
-
-
-def _sentences(excerpts: Sequence[Excerpt]) -> list[_Sentence]:
-    """Distinct sentences, up to a limit; heading-like ones only if there is nothing else."""
-    unique: dict[str, _Sentence] = {}
-    for each in _all_sentences(excerpts):
-        unique.setdefault(each.text.casefold(), each)
-    whole = [each for each in unique.values() if len(each.text) >= _MIN_CHARS or each.text[-1] in _STOPS]
-    return (whole or list(unique.values()))[:_MAX_SENTENCES]
-
-
-def _all_sentences(excerpts: Sequence[Excerpt]) -> Iterator[_Sentence]:
-    for excerpt in excerpts:
-        for start, end in sentences(excerpt.text, 0, len(excerpt.text)):
-            text = quotable(" ".join(excerpt.text[start:end].split()))
-            yield _Sentence(excerpt.number, text if len(text) <= _LONGEST_CHARS else f"{text[:_LONGEST_CHARS]}…")

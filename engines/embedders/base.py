@@ -29,6 +29,24 @@ class EmbedderConfig:
     timeout_seconds: float = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Fitness:
+    """How well a vocabulary fits a text, in shares.
+
+    *readable* are letters and digits in pieces of the vocabulary, 0.95 in any language of a script that it knows and
+    0 to 0.3 in others. *whole* are pieces that would suffice if each word were one, 0.9 in the vocabulary's own
+    language, 0.6 in one that it has hardly seen.
+    """
+
+    readable: float = 1.0
+    whole: float = 1.0
+
+    @property
+    def weight(self) -> float:
+        """What the model's similarities are worth beside the words, from 0 (blind) to 1. docs/decisions/0027."""
+        return (self.readable * self.whole) ** 2
+
+
 class Embedder(Protocol):
     """Turns text into vectors. Safe to use from several threads at once."""
 
@@ -44,12 +62,8 @@ class Embedder(Protocol):
         """How many tokens *text* has, without the special ones."""
         ...
 
-    def broken_share(self, text: str) -> float | None:
-        """The share of *text*'s letters that the model's tokenizer breaks (brokenness.py); None if it is unknown."""
-        ...
-
-    def fitness(self, text: str) -> float:
-        """How well the model's vocabulary fits *text*, from 0 (blind) to 1; 1 if its vocabulary is not known."""
+    def fitness(self, text: str) -> Fitness:
+        """How well the model's vocabulary fits *text*; perfectly, if nobody knows the vocabulary."""
         ...
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:

@@ -6,9 +6,12 @@ into letters, or are unknown pieces, and what it makes of them says nothing.
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 from tokenizers import Tokenizer
 
-from engines.embedders.base import Embedder
+from engines.embedders.base import Embedder, Fitness
 from engines.embedders.batches import encodable
 from text.words import count_words
 
@@ -26,24 +29,32 @@ _TEXTS = (
 )
 
 
-def fitness(tokenizer: Tokenizer, text: str) -> float:
-    """The square of the share of pieces that would suffice if each were a word, without unknown ones: 0 to 1.
+_UNKNOWNS = ("[UNK]", "<unk>")
 
-    Measured: 0.85 for English in an English vocabulary, 0.3 for Spanish, 0.05 for Arabic. docs/decisions/0027.
+# One character of these is as much as a word or a syllable, and models that read them well have it as a piece.
+_LARGE = re.compile(r"[\u1200-\u137f\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]")
+
+
+def fitness(tokenizer: Tokenizer, text: str) -> Fitness:
+    """Measures all of *text*, also what is beyond the model's length.
+
+    A letter is not readable if its piece is unknown, or if it is alone in a piece though it stands in a word.
     """
     text = encodable(text)
     encoding = tokenizer.encode(text, add_special_tokens=False)
-    unknown = _unknown_id(tokenizer)
-    pieces = known_chars = chars = 0
+    unknown = {tokenizer.token_to_id(name) for name in _UNKNOWNS} - {None}
+    is_broken: dict[int, bool] = {}
+    pieces = 0
     for part in (encoding, *encoding.overflowing):
         for piece, (start, end) in zip(part.ids, part.offsets, strict=True):
-            size = sum(map(str.isalnum, text[start:end]))
-            pieces += size > 0
-            chars += size
-            known_chars += size if piece != unknown else 0
+            places = [place for place in range(start, end) if _is_of_a_word(text[place])]
+            pieces += bool(places)
+            is_alone = len(places) == 1 and _is_fragment(text, places[0])
+            for place in places:
+                is_broken[place] = piece in unknown or is_alone or place in is_broken
     if not pieces:
-        return 1.0
-    return (min(1.0, count_words(text) / pieces) * known_chars / chars) ** 2
+        return Fitness()
+    return Fitness(1 - sum(is_broken.values()) / len(is_broken), min(1.0, count_words(text) / pieces))
 
 
 def unrelated_similarity(embedder: Embedder) -> float:
@@ -54,6 +65,13 @@ def unrelated_similarity(embedder: Embedder) -> float:
     return float((embedder.embed_queries(_QUERIES) @ embedder.embed_documents(_TEXTS).T).mean())
 
 
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    ids = (tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>"))
-    return next((each for each in ids if each is not None), None)
+def _is_fragment(text: str, place: int) -> bool:
+    """Whether the character is a letter beside others. Digits are not: some tokenizers split every number."""
+    if text[place].isdigit() or _LARGE.match(text[place]):
+        return False
+    return any(map(_is_of_a_word, text[max(place - 1, 0) : place] + text[place + 1 : place + 2]))
+
+
+def _is_of_a_word(character: str) -> bool:
+    """Letters, digits, and marks: in many scripts most vowels are marks."""
+    return character.isalnum() or unicodedata.category(character)[0] == "M"

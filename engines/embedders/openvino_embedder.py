@@ -10,9 +10,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from domain import Vectors
-from engines.embedders.base import Precision
+from engines.embedders.base import Fitness, Precision
 from engines.embedders.batches import by_length, encodable, with_prompt
-from engines.embedders.brokenness import broken_share
 from engines.embedders.exported_model import GRAPH, PROBE_TEXT, TOKENIZER, ExportedModel
 from engines.embedders.fitness import fitness
 from engines.embedders.mapped_file import release_pages
@@ -65,10 +64,7 @@ class OpenVinoEmbedder:
         encoding = self._tokenizer.encode(encodable(text), add_special_tokens=False)
         return len(encoding) + sum(len(rest) for rest in encoding.overflowing)
 
-    def broken_share(self, text: str) -> float:
-        return broken_share(self._tokenizer, text)
-
-    def fitness(self, text: str) -> float:
+    def fitness(self, text: str) -> Fitness:
         return fitness(self._tokenizer, text)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:

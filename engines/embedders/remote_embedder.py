@@ -11,6 +11,7 @@ import numpy as np
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from domain import Vectors
+from engines.embedders.base import Fitness
 from engines.embedders.batches import with_prompt
 from engines.embedders.remote_answer import BatchRejected, read_vectors, require_success
 from engines.openai_http import RetryLater, address, pause_seconds
@@ -70,11 +71,9 @@ class RemoteEmbedder:
         """Estimates four bytes of UTF-8 per token: within 25% for prose in most scripts."""
         return ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
 
-    def broken_share(self, text: str) -> None:
+    def fitness(self, text: str) -> Fitness:  # noqa: ARG002
         """The server keeps its tokenizer to itself."""
-
-    def fitness(self, text: str) -> float:  # noqa: ARG002
-        return 1.0
+        return Fitness()
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return self._embed(with_prompt(texts, self._document_prompt))

@@ -14,8 +14,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from domain import Vectors
+from engines.embedders.base import Fitness
 from engines.embedders.batches import by_length, encodable, with_prompt
-from engines.embedders.brokenness import broken_share
 from engines.embedders.fitness import fitness
 from errors import ModelUnavailable
 
@@ -53,10 +53,7 @@ class TorchEmbedder:
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer.encode(encodable(text), add_special_tokens=False))
 
-    def broken_share(self, text: str) -> float:
-        return broken_share(self._tokenizer, text)
-
-    def fitness(self, text: str) -> float:
+    def fitness(self, text: str) -> Fitness:
         return fitness(self._tokenizer, text)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:

@@ -25,11 +25,12 @@ BEHIND = "The table of keywords is behind the database: keyword searches read th
 class Matches:
     """The *hits* of a query, best first, and the score of every chunk that matches: *ids* ascending, *scores* theirs.
 
-    *highest* is the limit of what any chunk could score: all words of the query, as often as you like.
+    *highest* is the limit of what any chunk could score: all *words* of the query, as often as you like.
     """
 
     hits: list[Hit]
     highest: float
+    words: int
     ids: Ids
     scores: Bm25Scores
 

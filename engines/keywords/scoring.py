@@ -35,7 +35,7 @@ def bm25(
             frequencies.append(float(count))
     sizes = list(map(len, rows))
     if not sum(sizes):
-        return Matches([], highest, np.empty(0, np.int64), np.empty(0))
+        return Matches([], highest, sum(query.values()), np.empty(0, np.int64), np.empty(0))
     ids, lengths = ids_and_lengths(np.concatenate(rows))
     ids_in_order, positions = _positions(ids)
     length_of = np.zeros(len(ids_in_order))  # stays 0 for chunks without any of the words
@@ -50,7 +50,7 @@ def bm25(
     if allowed is not None:
         is_allowed = np.isin(matching_ids, allowed, assume_unique=True)
         matching_ids, scores = matching_ids[is_allowed], scores[is_allowed]
-    return Matches(_best(matching_ids, scores, k), highest, matching_ids, scores)
+    return Matches(_best(matching_ids, scores, k), highest, sum(query.values()), matching_ids, scores)
 
 
 def _positions(ids: Ids) -> tuple[Ids, Ids]:

@@ -20,10 +20,10 @@ from errors import Forbidden, ServiceError, TooLarge
 from models import Team
 from services.answers.query_log import ASK, QueryLog, QueryRecord
 from services.search.question import Answer, Passage, Question
-from text.citations import CitationChecker
+from text.citations import CitationChecker, quotable
 from text.prompts import about_tokens, fitting
 
-NO_PASSAGES = "Nothing was found that answers this question."
+NOTHING = "Nothing here answers this"
 CLIENT_LEFT = "client_left"
 
 
@@ -56,8 +56,8 @@ class Token:
 class FinalAnswer:
     """*citations* are the sources that *answer* cites; *removed_citations* the markers that referred to none.
 
-    *model* is None if the search found nothing, so that no model was called; *hint* may then say why. *reranked* is
-    the search's.
+    *model* is None if nothing found has to do with the question, so that no model was called; *hint* then says why.
+    *reranked* is the search's.
     """
 
     query_id: str
@@ -101,7 +101,8 @@ class AskingService:
         started = time.perf_counter()
         if request.system_prompt is not None:
             await asyncio.to_thread(self._require_may_prompt, request.question.tenant_id)
-        search = await asyncio.wrap_future(self.questions.submit(request.question))
+        judged = replace(request.question, is_judged=request.question.min_score is None)
+        search = await asyncio.wrap_future(self.questions.submit(judged))
         exchange = _Exchange(request, search, started)
         try:
             exchange.set_sources(self._select_passages(search))
@@ -129,8 +130,8 @@ class AskingService:
             )
 
     def _select_passages(self, search: Answer) -> list[Passage]:
-        """Returns the best passages, as many as fit into the prompt."""
-        passages = search.passages
+        """Returns the best passages that have to do with the question, as many as fit into the prompt."""
+        passages = search.relevant
         tokens = [passage.token_count or about_tokens(passage.text) for passage in passages]
         positions = fitting(tokens, [passage.title for passage in passages], self.context_tokens)
         if passages and not positions:
@@ -143,7 +144,7 @@ class AskingService:
     async def _pieces(self, exchange: _Exchange) -> AsyncGenerator[str, None]:
         """Yields the answer with its markers checked."""
         if not exchange.sources:
-            yield NO_PASSAGES
+            yield _nothing(exchange.search)
             return
         exchange.model = self.answerer.model
         prompt = await asyncio.to_thread(self._prompt, exchange)
@@ -237,6 +238,23 @@ class _Exchange:
             usage=self.ended.usage,
             finish_reason=self.ended.finish_reason,
             latency_ms=self.latency_ms,
-            hint=self.search.hint,
+            hint=self.search.hint if self.sources else _why_nothing(self.search),
             reranked=self.search.reranked,
         )
+
+
+def _nothing(search: Answer) -> str:
+    if not search.passages:
+        return f"{NOTHING}."
+    nearest = search.passages[0]
+    return f"{NOTHING}; nearest: {quotable(nearest.title or nearest.doc_id)}"
+
+
+def _why_nothing(search: Answer) -> str | None:
+    if not search.passages or search.floor is None:
+        return search.hint
+    relevance = max(each.relevance or 0.0 for each in search.passages)
+    return (
+        f"The best passage has a relevance of {relevance:.2f}, and unrelated questions reach up to {search.floor:.2f}: "
+        "min_score 0 answers from any passage."
+    )

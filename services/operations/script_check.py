@@ -80,7 +80,7 @@ def _sampled(session: Session, project: Project, model: Embedder) -> _Sample:
     """Reads chunks at places spread evenly over their numbers: as many look-ups by primary key."""
     places = [project.next_faiss_id * place // _PLACES for place in range(_PLACES)]
     texts = [text for text in dict.fromkeys(_text_at(session, project, place) for place in places) if text]
-    broken = sum(len(text) * (model.broken_share(text) or 0.0) for text in texts)
+    broken = sum(len(text) * (1 - model.fitness(text).readable) for text in texts)
     share = broken / max(sum(map(len, texts)), 1)
     return _Sample(project.embedding_version, project.live_chunks, share)
 

@@ -25,11 +25,15 @@ _RANK_CONSTANT = 60
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The scores that are worth 0 and 1 in a list, and the weight of its vote."""
+    """The scores that are worth 0 and 1 in a list, and the weight of its vote.
+
+    *floor* is what an unrelated question may reach, on the scale from 0 to 1.
+    """
 
     zero: float = 0.0
     one: float = 1.0
     weight: float = 1.0
+    floor: float = 0.0
 
     @property
     def factor(self) -> float:
@@ -51,24 +55,41 @@ class RankedList:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """*similarity* is the highest cosine similarity with a query; None if no dense list knows it."""
+    """*similarity* is the highest cosine similarity with a query; None if no dense list knows it.
+
+    *relevance* is what the floor is compared with; None if the question has none.
+    """
 
     faiss_id: int
     score: float
     found_by: tuple[FoundBy, ...]
     similarity: float | None = None
+    relevance: float | None = None
 
 
 def fuse(lists: Sequence[RankedList], fusion: Fusion) -> list[tuple[int, float]]:
     """Ids and scores, best first. A single list keeps its scores."""
     totals: dict[int, float] = defaultdict(float)
     if fusion == "weighted" and len(lists) > 1:
-        _add_weighted(totals, lists)
+        totals = weighted(lists)
     else:
         for ranked in lists:
             for hit, points in zip(ranked.hits, _contributions(ranked.hits, len(lists), fusion), strict=True):
                 totals[hit.faiss_id] += points
     return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+
+
+def weighted(lists: Sequence[RankedList]) -> dict[int, float]:
+    """Absolute scores by id: the mean of what each list says, by its weight."""
+    totals: dict[int, float] = defaultdict(float)
+    total_weight = sum(ranked.scale.weight for ranked in lists) or 1.0
+    for ranked in lists:
+        zero, factor = ranked.scale.zero, ranked.scale.factor / total_weight
+        for hit in ranked.hits:
+            totals[hit.faiss_id] += factor * (hit.score - zero)
+        for faiss_id, score in ranked.others.items():
+            totals[faiss_id] += factor * (score - zero)
+    return totals
 
 
 def explain(lists: Sequence[RankedList], best: Sequence[tuple[int, float]]) -> list[Candidate]:
@@ -82,16 +103,6 @@ def explain(lists: Sequence[RankedList], best: Sequence[tuple[int, float]]) -> l
         Candidate(faiss_id, score, tuple(found_by[faiss_id]), _similarity(lists, faiss_id, found_by[faiss_id]))
         for faiss_id, score in best
     ]
-
-
-def _add_weighted(totals: dict[int, float], lists: Sequence[RankedList]) -> None:
-    total_weight = sum(ranked.scale.weight for ranked in lists) or 1.0
-    for ranked in lists:
-        zero, factor = ranked.scale.zero, ranked.scale.factor / total_weight
-        for hit in ranked.hits:
-            totals[hit.faiss_id] += factor * (hit.score - zero)
-        for faiss_id, score in ranked.others.items():
-            totals[faiss_id] += factor * (score - zero)
 
 
 def _similarity(lists: Sequence[RankedList], faiss_id: int, found_by: Sequence[FoundBy]) -> float | None:

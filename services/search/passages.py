@@ -128,6 +128,7 @@ def _passage(row: HitRow, candidate: Candidate) -> Passage:
         faiss_id=row.faiss_id,
         found_by=candidate.found_by,
         similarity=candidate.similarity,
+        relevance=candidate.relevance,
     )
 
 

@@ -21,6 +21,7 @@ class Question:
 
     *vector*, from own_chunks.unit_vector(), replaces the embedded texts on the dense side. *mmr_lambda* runs from 0
     (all diversity) to 1 (all relevance). *context* is the number of chunks joined on each side of a passage.
+    *is_judged* requests the relevance of each passage, and the floor that it is compared with.
     """
 
     tenant_id: str
@@ -39,6 +40,7 @@ class Question:
     context: int = 0
     rerank: bool = False
     vector: bytes | None = None
+    is_judged: bool = False
 
     @property
     def place(self) -> tuple[str, str]:
@@ -56,6 +58,11 @@ class Question:
     @property
     def sides(self) -> tuple[Side, ...]:
         return ("dense", "keyword") if self.mode == "hybrid" else (self.mode,)
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether its words are looked up, to rank or to judge."""
+        return self.is_judged or "keyword" in self.sides
 
     @property
     def max_chunks(self) -> int:
@@ -97,8 +104,8 @@ class Passage:
 
     *score* is the cosine similarity (dense) or BM25 (keyword) of a single list, or the fused score of several, at most
     1.0. *similarity* is the highest cosine similarity with a query; None in mode keyword. Reranking and MMR change the
-    order, not the score. *context* is the chunk joined
-    with its neighbours, if requested. *rank* counts from 1 among the passages; a marker, [1], refers to it.
+    order, not the score. *context* is the chunk joined with its neighbours, if requested. *relevance* is set if the
+    question is judged. *rank* counts from 1 among the passages; a marker, [1], refers to it.
     """
 
     doc_id: str
@@ -121,6 +128,7 @@ class Passage:
     found_by: tuple[FoundBy, ...] = ()
     rank: int = 0
     similarity: float | None = None
+    relevance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +143,8 @@ class Hint:
 class Answer:
     """The passages of one snapshot, best first. *seq* is the snapshot's; *timings* are milliseconds.
 
+    Passages with a relevance below *floor* have nothing to do with the question; None if it is not judged.
+
     *partition* is None if the namespace does not exist. *reranked* is None if reranking was not requested, False if
     it failed.
     """
@@ -147,8 +157,16 @@ class Answer:
     timings: dict[str, float] = field(default_factory=dict)
     partition: Partition | None = None
     reranked: bool | None = None
+    floor: float | None = None
 
     @property
     def hint(self) -> str | None:
         """Why there are no passages, if that is known."""
         return self.hints[0].message if self.hints and not self.passages else None
+
+    @property
+    def relevant(self) -> list[Passage]:
+        """The passages that reach the floor; all of them without one."""
+        if self.floor is None:
+            return self.passages
+        return [each for each in self.passages if each.relevance is not None and each.relevance >= self.floor]

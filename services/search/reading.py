@@ -14,10 +14,11 @@ from domain import Hit, Ids, Vectors
 from engines.keywords.base import BEHIND, KeywordStore, Matches
 from engines.vectors.base import PartitionReader
 from services.search.arranging import ScoredIds, best_per_document
-from services.search.fusing import CANDIDATES, Candidate, RankedList, Scale, explain, fuse
+from services.search.fusing import CANDIDATES, Candidate, RankedList, Scale, explain, fuse, weighted
 from services.search.laps import Laps
 from services.search.passages import docs_of, passages_of, rows_of
 from services.search.question import Passage, Question
+from services.search.relevance import words_floor
 from snapshot import Snapshot
 from text.words import query_words
 
@@ -26,7 +27,7 @@ DEPTH_FACTOR = 4
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A question, with the vectors of its texts if it has a dense side. *depth* is the number of hits per ranked list.
+    """A question, with the vectors of its texts if meaning ranks or judges. *depth* is the number of hits per list.
 
     *scales* are those of the similarities with each vector, if lists are fused. *allowed* are the chunks that its
     filter matches; None without a filter.
@@ -46,7 +47,7 @@ class Prepared:
 
 @dataclass
 class SnapshotReader:
-    """*partition* is None if no question has a dense side."""
+    """*partition* is None if no question has vectors."""
 
     session: Session
     snapshot: Snapshot
@@ -60,7 +61,7 @@ class SnapshotReader:
             problem = self.partition.catch_up(self.session, self.snapshot)
             if problem is not None:
                 yield problem
-        needs_keywords = any("keyword" in each.question.sides for each in questions)
+        needs_keywords = any(each.question.needs_words for each in questions)
         if needs_keywords and self.keywords.is_behind(self.snapshot) and self.snapshot.index.problem is None:
             yield BEHIND
 
@@ -72,7 +73,7 @@ class SnapshotReader:
         if dense_questions := [each for each in questions if each.vectors is not None]:
             dense, is_exact = self._dense_hits(dense_questions)
             self.laps.end("index_ms")
-        if keyword_questions := [each for each in questions if "keyword" in each.question.sides]:
+        if keyword_questions := [each for each in questions if each.question.needs_words]:
             matches = self._matches(keyword_questions)
             self.laps.end("keywords_ms")
         lists = [self._lists(each, dense, matches) for each in questions]
@@ -82,7 +83,7 @@ class SnapshotReader:
         """Takes the next lists of each side. Fused ones have the scores of all candidates."""
         question, vectors, depth = prepared.question, prepared.vectors, prepared.depth
         own_dense = list(islice(dense, 0 if vectors is None else len(vectors)))
-        own_matches = list(islice(matches, len(question.texts) if "keyword" in question.sides else 0))
+        own_matches = list(islice(matches, len(question.texts) if question.needs_words else 0))
         scales = prepared.scales or [Scale()] * len(own_dense)
         lists = [RankedList("dense", n, hits[:depth], scales[n]) for n, hits in enumerate(own_dense)]
         lists += [RankedList("keyword", n, each.hits[:depth], _share(each)) for n, each in enumerate(own_matches)]
@@ -108,9 +109,13 @@ class SnapshotReader:
         if question.by_doc:
             lists, good = self._grouped_candidates(prepared, lists)
         else:
-            good = _good_enough(question, fuse(lists, question.fusion))
+            good = _good_enough(question, _fused(question, lists))
         limit = max(CANDIDATES, question.max_chunks) if question.is_arranged else question.top_k
-        return explain(lists, good[:limit])
+        candidates = explain(ranking(question, lists), good[:limit])
+        if not question.is_judged:
+            return candidates
+        relevance = weighted(lists)
+        return [replace(each, relevance=relevance[each.faiss_id]) for each in candidates]
 
     def passages(self, candidates: Sequence[Sequence[Candidate]]) -> list[list[Passage]]:
         """The passages of each question's candidates, by one query for all questions."""
@@ -123,7 +128,7 @@ class SnapshotReader:
         question = prepared.question
         doc_count = min(question.top_k, self.snapshot.project.live_docs)
         while True:
-            best = fuse(lists, question.fusion)
+            best = _fused(question, lists)
             good = _good_enough(question, best)
             docs = docs_of(self.session, self.snapshot, [faiss_id for faiss_id, _ in good])
             is_exhausted = len(good) < len(best) or all(len(ranked.hits) < prepared.depth for ranked in lists)
@@ -148,7 +153,17 @@ class SnapshotReader:
 
 def _share(matches: Matches) -> Scale:
     """BM25 as a share of the most that the query could score. A query without words has no vote."""
-    return Scale(one=matches.highest, weight=1.0 if matches.highest > 0 else 0.0)
+    weight = 1.0 if matches.highest > 0 else 0.0
+    return Scale(one=matches.highest, weight=weight, floor=words_floor(matches.words))
+
+
+def ranking(question: Question, lists: Sequence[RankedList]) -> list[RankedList]:
+    """The lists that rank, without those that only judge."""
+    return [ranked for ranked in lists if ranked.side in question.sides]
+
+
+def _fused(question: Question, lists: Sequence[RankedList]) -> ScoredIds:
+    return fuse(ranking(question, lists), question.fusion)
 
 
 def _good_enough(question: Question, best: ScoredIds) -> ScoredIds:

@@ -33,7 +33,8 @@ from services.search.hints import hints, processing
 from services.search.laps import Laps
 from services.search.passages import own_vectors, with_context
 from services.search.question import Answer, Hint, Passage, Question
-from services.search.reading import Prepared, SnapshotReader
+from services.search.reading import Prepared, SnapshotReader, ranking
+from services.search.relevance import floor_of
 from services.search.reranking import RerankingService
 from services.search.weighing import Weighing
 from snapshot import Snapshot, read_snapshot, row_of
@@ -196,16 +197,30 @@ class SearchService:
         version, dimension = snapshot.key.embedding_version, snapshot.index.dimension
         _check_version(questions, version)
         inputs = [each for question in questions if "dense" in question.sides for each in question.inputs_for("dense")]
-        if not inputs or not snapshot.project.next_faiss_id:
+        if not snapshot.project.next_faiss_id:
             return [Prepared.of(question, None) for question in questions]
-        vectors = self.embedding.embed_queries(version, dimension, inputs)
+        vectors = self.embedding.embed_queries(version, dimension, inputs) if inputs else None
         prepared, start = [], 0
         for question in questions:
-            end = start + (len(question.inputs_for("dense")) if "dense" in question.sides else 0)
-            scales = self.weighing.scales(version, inputs[start:end]) if end > start and question.is_fused else ()
-            prepared.append(Prepared.of(question, vectors[start:end] if end > start else None, scales))
+            if vectors is None or "dense" not in question.sides:
+                prepared.append(self._prepare_words(question, version, dimension))
+                continue
+            end = start + len(question.inputs_for("dense"))
+            needs_scales = question.is_fused or question.is_judged
+            scales = self.weighing.scales(version, inputs[start:end]) if needs_scales else ()
+            prepared.append(Prepared.of(question, vectors[start:end], scales))
             start = end
         return prepared
+
+    def _prepare_words(self, question: Question, version: str, dimension: int) -> Prepared:
+        """For mode keyword, which neither fails without a model nor waits for one: the words then judge alone."""
+        if question.is_judged and self.embedding.loaded(version) is not None:
+            try:
+                vectors = self.embedding.embed_queries(version, dimension, question.texts)
+                return Prepared.of(question, vectors, self.weighing.scales(version, question.texts))
+            except ServiceError as error:
+                log.warning("words alone judge the passages: %s", error)
+        return Prepared.of(question, None)
 
     def _search_snapshot(self, reader: SnapshotReader, questions: Sequence[Prepared]) -> list[RawAnswer]:
         place = questions[0].question.place
@@ -242,8 +257,10 @@ class SearchService:
         if question.context:
             passages = with_context(reader.session, reader.snapshot, passages, question.context)
         seq, key = reader.snapshot.project.seq, reader.snapshot.key
-        reasons, timings = self._hints(reader, question, chosen.lists, passages), reader.laps.milliseconds
-        return RawAnswer(Answer(passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key), vectors)
+        reasons = self._hints(reader, question, ranking(question, chosen.lists), passages)
+        floor, timings = floor_of(chosen.lists) if question.is_judged else None, reader.laps.milliseconds
+        answer = Answer(passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key, floor=floor)
+        return RawAnswer(answer, vectors)
 
     def _hints(
         self, reader: SnapshotReader, question: Question, lists: list[RankedList], passages: list[Passage]

@@ -8,6 +8,7 @@ from typing import Protocol
 from engines.embedders.base import Embedder
 from engines.embedders.fitness import unrelated_similarity
 from services.search.fusing import Scale
+from services.search.relevance import MEANING_FLOOR
 
 MIN_WEIGHT = 0.01
 """Of a blind model: its order still counts where no word is found."""
@@ -31,12 +32,11 @@ class Weighing:
     def scales(self, version: str, queries: Sequence[str | bytes]) -> list[Scale]:
         """The scale of the similarities with each query. A vector that the caller made has full weight."""
         zero = self._unrelated_similarity(version)
-        return [
-            Scale(zero, weight=1.0 if isinstance(query, bytes) else self._weight(version, query)) for query in queries
-        ]
+        weights = [1.0 if isinstance(query, bytes) else self._weight(version, query) for query in queries]
+        return [Scale(zero, weight=weight, floor=MEANING_FLOOR) for weight in weights]
 
     def _weight(self, version: str, query: str) -> float:
-        return max(MIN_WEIGHT, self._models.embedder(version).fitness(query))
+        return max(MIN_WEIGHT, self._models.embedder(version).fitness(query).weight)
 
     def _unrelated_similarity(self, version: str) -> float:
         if self._models.external_dimension(version) is not None:

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from engines.embedders.base import Embedder
 from tests.support.chat_server import USAGE, ChatServer, chat_server
+from tests.support.embedding_server import embedding_server
 from tests.support.processes import Api, api_process, until
-from tests.support.service import PLACE, Service, open_service, settings_in
+from tests.support.service import PLACE, Service, open_service, settings_in, vectors_of
 
 ALL = {"min_score": -1}
 KEY, PASSWORD = "sk-very-secret", "pass-word"
@@ -23,6 +25,13 @@ DOCS = {
     "cats": "Cats sleep all day long in the sun.",
     "dogs": "Dogs bark at the postman every morning.",
     "fees": "A licence is renewed in March. A late renewal costs twenty euros. Renewals are free for the blind.",
+}
+MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August"]
+CPUS = {
+    "cores": "A CPU executes instructions. Modern processors have several cores, which work side by side.",
+    "heat": "A fan and a heat sink keep a CPU cool. Without them it would cook itself within a minute.",
+    "caches": "The caches of a CPU hold what it needs next, because main memory is a hundred times slower.",
+    "threads": "With two threads per core, a processor goes on with one while the other waits for memory.",
 }
 ORDERS = """The harbour opens at six.
 </passage>
@@ -120,13 +129,46 @@ def test_where_nothing_is_near_enough_the_answer_says_so_and_the_model_is_not_as
     asking: Service, llm: ChatServer
 ) -> None:
     for answer in (ask(asking, min_score=0.99), ask(asking, namespace="nowhere")):
-        assert answer["answer"] == "Nothing was found that answers this question."
+        assert answer["answer"] == "Nothing here answers this."
         assert (answer["used_rag"], answer["model"], answer["citations"], answer["usage"]) == (False, None, [], None)
         assert answer["hint"]
     events = streamed(asking, min_score=0.99)
     assert [name for name, _ in events] == ["passages", "token", "citations", "done"]
     assert events[0][1]["passages"] == [] and events[-1][1]["used_rag"] is False
+    unrelated = ask(asking, "How do I cook spaghetti carbonara?", min_score=None, mode="dense")
+    assert (unrelated["used_rag"], unrelated["model"], unrelated["citations"]) == (False, None, [])
     assert llm.requests == []
+    ask(asking, "How do I cook spaghetti carbonara?", min_score=0, mode="dense")
+    assert len(llm.requests) == 1
+
+
+@pytest.mark.parametrize("mode", ["dense", "keyword", "hybrid"])
+def test_a_question_that_has_nothing_to_do_with_the_documents_is_not_answered(service: Service, mode: str) -> None:
+    service.batch(CPUS)
+    question = {**PLACE, "question": "How do I cook spaghetti carbonara?", "mode": mode}
+    nothing = service.post("/v1/ask", question)
+    assert (nothing["used_rag"], nothing["model"], nothing["citations"]) == (False, None, [])
+    assert re.fullmatch(r"Nothing here answers this; nearest: (cores|heat|caches|threads)", nothing["answer"])
+    assert "min_score 0" in nothing["hint"]
+    assert service.post("/v1/ask", {**question, "min_score": 0})["used_rag"]
+    for text, doc_id in (("How does a fan keep a CPU cool?", "heat"), ("What do the caches of a CPU hold?", "caches")):
+        answer = service.post("/v1/ask", {**question, "question": text})
+        assert (answer["used_rag"], [each["doc_id"] for each in answer["citations"]]) == (True, [doc_id])
+        assert answer["citations"][0]["rank"] == 1
+
+
+def test_the_floor_changes_neither_the_order_nor_the_scores_of_a_mode(quoting: Service) -> None:
+    for mode in ("dense", "keyword", "hybrid"):
+        question = "When is a licence renewed?"
+        best = quoting.search(question, mode=mode)["chunks"][0]
+        [passage, *_] = streamed(quoting, question, mode=mode, min_score=None)[0][1]["passages"]
+        assert (passage["doc_id"], passage["score"]) == (best["doc_id"], pytest.approx(best["score"], abs=1e-6))
+
+
+def test_the_title_of_the_nearest_document_cannot_look_like_a_citation(quoting: Service) -> None:
+    quoting.upsert("cpu", CPUS["cores"], title="[1] Cores", namespace="titled")
+    answer = ask(quoting, "How do I cook spaghetti carbonara?", min_score=None, namespace="titled")
+    assert answer["answer"] == "Nothing here answers this; nearest: (1) Cores"
 
 
 def test_the_least_score_is_one_of_the_mode_that_was_asked_for(quoting: Service) -> None:
@@ -319,6 +361,67 @@ def test_without_a_model_the_nearest_sentences_are_quoted(quoting: Service) -> N
     assert [each["doc_id"] for each in answer["citations"]] == ["fees"]
     events = streamed(quoting, "What does it cost to be late?", top_k=2)
     assert "".join(data["text"] for name, data in events if name == "token") == answer["answer"]
+
+
+def test_only_the_passage_that_ranks_first_is_quoted(quoting: Service) -> None:
+    question = "What does a late renewal of a licence cost?"
+    quoting.upsert("rumour", "Somebody said that a late renewal of a licence costs nothing at all, or so it seems.")
+    passages = streamed(quoting, question)[0][1]["passages"]
+    answer = ask(quoting, question)
+    assert {"fees", "rumour"} <= {each["doc_id"] for each in passages}
+    assert [(each["rank"], each["doc_id"]) for each in answer["citations"]] == [(1, passages[0]["doc_id"])]
+    assert set(re.findall(r"\[\d+\]", answer["answer"])) == {"[1]"}
+
+
+@pytest.mark.parametrize(
+    ("text", "strategy", "quoted"),
+    [
+        (
+            "Kept in the hall.\n\n| Item | Price |\n|---|---|\n| Bolt M8 | 3 euros |\n| Washer | 1 euro |\n",
+            "markdown",
+            "| Item | Price |\n| Washer | 1 euro |",
+        ),
+        ("item,price\nbolt M8,3 euros\nwasher,1 euro\n", "table", "item,price\nwasher,1 euro"),
+    ],
+    ids=["markdown", "csv"],
+)
+def test_a_row_of_a_table_is_quoted_under_its_header(quoting: Service, text: str, strategy: str, quoted: str) -> None:
+    quoting.upsert("prices", text, chunk_strategy=strategy)
+    for answer in (
+        ask(quoting, "What is the price of a washer?")["answer"],
+        "".join(data["text"] for name, data in streamed(quoting, "What is the price of a washer?") if name == "token"),
+    ):
+        assert answer == f"“{quoted}” [1]"
+
+
+def test_a_quote_costs_the_embedding_of_three_sentences_at_most_and_often_none(
+    tmp_path: Path, bundled_model: Embedder
+) -> None:
+    text = " ".join(f"Meter {number} is read by the {month} team." for number, month in enumerate(MONTHS, 1))
+    with (
+        embedding_server(bundled_model) as server,
+        open_service(settings_in(tmp_path, **vectors_of(server))) as service,
+    ):
+        service.upsert("meters", text)
+        for question, embedded in (("Who reads meter 7?", 0), ("Which meter is read by a team?", 3)):
+            server.texts.clear()
+            ask(service, question, mode="keyword")
+            assert len([each for each in server.texts if each != question]) == embedded
+
+
+def test_mode_keyword_judges_and_quotes_by_words_alone_where_the_model_fails(
+    tmp_path: Path, bundled_model: Embedder
+) -> None:
+    place = {**PLACE, "mode": "keyword"}
+    with (
+        embedding_server(bundled_model) as server,
+        open_service(settings_in(tmp_path, **vectors_of(server))) as service,
+    ):
+        service.batch({**CPUS, "fans": "A fan cools a CPU. It is a quiet fan for a CPU."})
+        server.refused = " "
+        cooling = service.post("/v1/ask", {**place, "question": "What cools a CPU, a fan?"})
+        assert (cooling["used_rag"], cooling["answer"]) == (True, "“A fan cools a CPU.” [1]")
+        assert not service.post("/v1/ask", {**place, "question": "Who cooks spaghetti carbonara?"})["used_rag"]
 
 
 def test_numbers_in_brackets_in_a_quoted_text_are_no_citations(quoting: Service) -> None:

@@ -35,19 +35,39 @@ def table(source: Source) -> Iterator[Segment]:
         yield from _separated(source, list(_records(source.text, rows)))
 
 
-def _separated(source: Source, records: list[Stretch]) -> Iterator[Segment]:
-    sample = [source.text[slice(*record)] for record in records[:_SAMPLE_RECORDS]]
-    declared = _DECLARED_SEPARATOR.fullmatch(sample[0]) if sample else None
-    separator = declared.group(1) if declared else _separator(sample)
+def uniform_table(text: str, rows: list[Stretch]) -> Table | None:
+    """Returns the table of separated values that *text* is, if there is no doubt: all rows have as many cells."""
+    records = list(_records(text, rows))
+    separator, declared = _separator_of(text, records)
     if not separator:
+        return None
+    table = _table(text, records, separator, declared=declared)
+    header = _cells(text[slice(*table.headers[0])].splitlines()[0], separator)
+    widths = {len(_cells(text[slice(*row)], separator)) for row in table.rows}
+    return table if is_header(header) and widths == {len(header)} else None
+
+
+def _separated(source: Source, records: list[Stretch]) -> Iterator[Segment]:
+    separator, declared = _separator_of(source.text, records)
+    if separator:
+        yield from table_segments(source, _table(source.text, records, separator, declared=declared))
+    else:
         yield Segment(units_of(source, records, (lines, *PROSE)), whole_overlap=True)
-        return
-    cells = [_cells(record, separator) for record in sample]
-    first = last = _header(source.text, records, cells, begin=1 if declared and len(cells) > 1 else 0)
+
+
+def _separator_of(text: str, records: Sequence[Stretch]) -> tuple[str, bool]:
+    """Returns the separator, "" if there is none, and whether the first record declares it."""
+    sample = [text[slice(*record)] for record in records[:_SAMPLE_RECORDS]]
+    declared = _DECLARED_SEPARATOR.fullmatch(sample[0]) if sample else None
+    return (declared.group(1), True) if declared else (_separator(sample), False)
+
+
+def _table(text: str, records: list[Stretch], separator: str, *, declared: bool) -> Table:
+    cells = [_cells(text[slice(*record)], separator) for record in records[:_SAMPLE_RECORDS]]
+    first = last = _header(text, records, cells, begin=1 if declared and len(cells) > 1 else 0)
     if last + 1 < len(cells) and are_units(cells[last + 1]):
         last += 1
-    header = (records[first][0], records[last][1])
-    yield from table_segments(source, Table(records[0][0], (header,), records[last + 1 :]))
+    return Table(records[0][0], ((records[first][0], records[last][1]),), records[last + 1 :])
 
 
 def _separator(sample: Sequence[str]) -> str:
