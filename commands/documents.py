@@ -82,6 +82,8 @@ def ingest(
 
 def _ingested(runtime: Runtime, listing: Listing, target: Target, started: float) -> Outcome:
     """What was stored before an error or Ctrl-C stays stored, and is summarized."""
+    from services.operations.folders import Outcome
+
     total = Outcome(failed=listing.failed)
     try:
         with progress("files", len(listing.files)) as show:

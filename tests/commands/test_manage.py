@@ -215,7 +215,7 @@ def test_a_link_that_is_named_is_taken_and_one_that_took_the_place_of_a_file_is_
     (tmp_path / "secret.txt").write_text("The password is swordfish.")
     (docs / "cats.md").unlink()
     (docs / "cats.md").symlink_to(tmp_path / "secret.txt")
-    monkeypatch.setattr("services.operations.folders.find_files", lambda *_, **__: listing)
+    monkeypatch.setattr("services.operations.walking.find_files", lambda *_, **__: listing)
     out = run("ingest", docs, *PLACE, exit_code=1).stdout
     assert "failed  docs/cats.md: It cannot be read: Too many levels of symbolic links." in out
 

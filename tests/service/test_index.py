@@ -50,7 +50,7 @@ def test_hits_and_scores_are_those_of_an_exact_search(service: Service) -> None:
     query = "copper window harbour"
     scores = vectors @ embedder.embed_queries([query])[0]
     expected = sorted(zip(scores.tolist(), (f"doc-{n:02d}" for n in texts), strict=True), reverse=True)[:10]
-    chunks = service.search(query, top_k=10)["chunks"]
+    chunks = service.search(query, top_k=10, mode="dense")["chunks"]
     assert [chunk["doc_id"] for chunk in chunks] == [doc_id for _, doc_id in expected]
     assert [chunk["score"] for chunk in chunks] == pytest.approx([score for score, _ in expected], abs=1e-3)
 
