@@ -66,7 +66,7 @@ STREAM = "/v1/docs/upsert/stream"
 LINES_PER_BATCH = 256
 """So many lines of a stream are stored by one transaction, if MAX_BATCH_DOCS allows as many."""
 
-BATCH_SECONDS = 0.5
+BATCH_SECONDS = 0.1
 """How long a line waits for others to be stored with."""
 
 BATCHES_PER_LINE = 32

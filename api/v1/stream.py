@@ -27,7 +27,7 @@ from api.v1.documents import DocIn
 from domain import Scope
 from errors import Invalid, Overloaded, RateLimited, TooLarge
 from services.ingest.drafts import NewDoc
-from services.ingest.storing import Outcome, Store, store_each
+from services.ingest.storing import DocOutcome, Store, store_each
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=StrictRoute)
 
@@ -88,7 +88,7 @@ class _Arrival:
 
     line: Line
     doc: NewDoc | None = None
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: DocOutcome = field(default_factory=DocOutcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,8 @@ class _Stream:
                 arrivals = await self._read(batch, held)
                 await run_in_threadpool(self._store, arrivals)
             except Exception as error:  # such as a lack of memory
-                arrivals = [_Arrival(line, outcome=Outcome(error=error)) for line in batch]
-            outbox.add(b"".join([await self._told(arrival) for arrival in arrivals]))
+                arrivals = [_Arrival(line, outcome=DocOutcome(error=error)) for line in batch]
+            outbox.add(b"".join([await self._reported(arrival) for arrival in arrivals]))
 
     async def _read(self, batch: Sequence[Line], held: AsyncExitStack) -> list[_Arrival]:
         """Like other bodies: a large batch waits for its turn, and for the memory that its values take."""
@@ -161,7 +161,7 @@ class _Stream:
             else:
                 return
 
-    async def _told(self, arrival: _Arrival) -> bytes:
+    async def _reported(self, arrival: _Arrival) -> bytes:
         number, outcome = arrival.line.number, arrival.outcome
         known = {"doc_id": arrival.doc.doc_id} if arrival.doc is not None else {}
         if outcome.error is not None:
@@ -179,7 +179,7 @@ def _read(line: Line, context: BodyContext) -> _Arrival:
     try:
         return _Arrival(line, _doc(line, context))
     except Exception as error:
-        return _Arrival(line, outcome=Outcome(error=error))
+        return _Arrival(line, outcome=DocOutcome(error=error))
 
 
 def _doc(line: Line, context: BodyContext) -> NewDoc:

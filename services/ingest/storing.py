@@ -15,16 +15,16 @@ OF_ONE_DOCUMENT = (Invalid, TooLarge, NotFound, Conflict, EmbeddingRefused)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DocOutcome:
     """What became of a document: it is stored, by the job *job_id* if there is one, unless there is an *error*."""
 
     job_id: str | None = None
     error: Exception | None = None
 
 
-def store_each(store: Store, docs: Sequence[NewDoc]) -> list[Outcome]:
+def store_each(store: Store, docs: Sequence[NewDoc]) -> list[DocOutcome]:
     """An outcome per document. A tenant's documents are stored together, in their order."""
-    outcomes = [Outcome()] * len(docs)
+    outcomes = [DocOutcome()] * len(docs)
     for tenant in dict.fromkeys(doc.tenant_id for doc in docs):
         positions = [position for position, doc in enumerate(docs) if doc.tenant_id == tenant]
         stored = _store_halving(store, [docs[position] for position in positions])
@@ -33,12 +33,12 @@ def store_each(store: Store, docs: Sequence[NewDoc]) -> list[Outcome]:
     return outcomes
 
 
-def _store_halving(store: Store, docs: Sequence[NewDoc]) -> list[Outcome]:
+def _store_halving(store: Store, docs: Sequence[NewDoc]) -> list[DocOutcome]:
     """One bad document among 256 takes 16 more transactions, most of which write nothing."""
     try:
-        return [Outcome(job_id=store(docs).job_id)] * len(docs)
+        return [DocOutcome(job_id=store(docs).job_id)] * len(docs)
     except Exception as error:
         if len(docs) == 1 or not isinstance(error, OF_ONE_DOCUMENT):
-            return [Outcome(error=error)] * len(docs)
+            return [DocOutcome(error=error)] * len(docs)
     middle = len(docs) // 2
     return [*_store_halving(store, docs[:middle]), *_store_halving(store, docs[middle:])]
