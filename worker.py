@@ -131,6 +131,7 @@ class Worker:
         claim = self.runtime.queue.claim(self.name)
         if claim is not None:
             self._run_and_log(claim, is_guest=False)
+            self.runtime.database.give_back_memory()
             give_back_memory()
         return claim is not None
 
