@@ -26,20 +26,20 @@ class QueryVectors:
     def of(self, version: str, texts: Sequence[str], embed: Callable[[Sequence[str]], Vectors]) -> Vectors:
         """A vector per text. *embed* is the version's model, which the caller has confirmed; it gets each text once."""
         keys = [(version, text) for text in texts]
-        found = self._find(keys)
-        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        known = self._find(keys)
+        missing = [key for key in dict.fromkeys(keys) if key not in known]
         if missing:
             embedded = dict(zip(missing, embed([text for _, text in missing]), strict=True))
             self._keep(embedded)
-            found |= embedded
-        return np.stack([found[key] for key in keys])
+            known |= embedded
+        return np.stack([known[key] for key in keys])
 
     def _find(self, keys: Sequence[Key]) -> dict[Key, Vectors]:
         with self._lock:
-            found = {key: self._vectors[key] for key in keys if key in self._vectors}
-            for key in found:
+            known = {key: self._vectors[key] for key in keys if key in self._vectors}
+            for key in known:
                 self._vectors.move_to_end(key)
-        return found
+        return known
 
     def _keep(self, embedded: dict[Key, Vectors]) -> None:
         short = {key: vector.copy() for key, vector in embedded.items() if len(key[1]) <= LONGEST_TEXT}
