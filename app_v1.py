@@ -37,7 +37,22 @@ from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId
 from api.problems import add_handlers
 from api.strings import with_limits
-from api.v1 import ask, documents, evaluation, fetch, files, health, indexes, jobs, keys, preview, search, teams, usage
+from api.v1 import (
+    ask,
+    documents,
+    evaluation,
+    fetch,
+    files,
+    health,
+    indexes,
+    jobs,
+    keys,
+    preview,
+    search,
+    stream,
+    teams,
+    usage,
+)
 from configuration import misspelt_names, read_settings, settings_or_exit
 from errors import ServiceError
 from logs import log_to_stderr
@@ -84,7 +99,22 @@ class App(FastAPI):
 
 
 # Routes below a doc_id before the doc_id's own.
-RESOURCES = (files, preview, fetch, documents, search, ask, evaluation, indexes, jobs, usage, teams, keys, health)
+RESOURCES = (
+    files,
+    preview,
+    fetch,
+    stream,
+    documents,
+    search,
+    ask,
+    evaluation,
+    indexes,
+    jobs,
+    usage,
+    teams,
+    keys,
+    health,
+)
 
 
 def create_app(settings: Settings | None = None) -> App:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 
 from domain import Ids, Vectors
 from half_precision import LowerHalves, UpperHalves, joined, largest_error, split, widened
@@ -35,17 +34,23 @@ class Rows:
         return cls(ids, upper, lower, largest_error(vectors, upper))
 
     @classmethod
-    def joined(cls, parts: Sequence[Rows]) -> Rows:
-        """The rows of one part or more, in their order."""
-        return cls(
-            np.concatenate([part.ids for part in parts]),
-            np.concatenate([part.upper for part in parts]),
-            np.concatenate([part.lower for part in parts]),
-            max(part.error for part in parts),
-        )
+    def joined(cls, parts: list[Rows]) -> Rows:
+        """The rows of one part or more, in their order. Empties the list: all of it twice would be a build's peak."""
+        if len(parts) == 1:
+            return parts.pop()
+        error = max(part.error for part in parts)
+        ids, uppers, lowers = (list(each) for each in zip(*((p.ids, p.upper, p.lower) for p in parts), strict=True))
+        parts.clear()
+        upper = np.concatenate(uppers)
+        uppers.clear()
+        return cls(np.concatenate(ids), upper, np.concatenate(lowers), error)
 
-    def at(self, positions: NDArray[np.int64] | NDArray[np.bool_]) -> Rows:
-        return Rows(self.ids[positions], self.upper[positions], self.lower[positions], self.error)
+    def ascending(self) -> Rows:
+        """The rows by their ids."""
+        if (self.ids[1:] > self.ids[:-1]).all():
+            return self
+        order = np.argsort(self.ids)
+        return Rows(self.ids[order], self.upper[order], self.lower[order], self.error)
 
     def vectors(self) -> Vectors:
         return joined(widened(self.upper), self.lower)
@@ -74,33 +79,39 @@ def built_from(base: LoadedIndex, added: Rows, dead: Ids, kinds: Kinds, *, check
     A graph grows, and keeps dead rows while they are few. *check* is called repeatedly and may raise.
     """
     base.mark_dead(dead)
-    count, rows = base.live_count + len(added.ids), _rows_of(base)
+    count = base.live_count + len(added.ids)
     is_graph = count > kinds.exact_up_to
-    if is_graph and not base.is_exact and base.live_count >= (1 - MAX_DEAD_SHARE) * len(base.ids):
-        is_alive = np.concatenate([base.is_alive(), np.ones(len(added.ids), np.bool_)])
-        _add_halves(base.index, added.upper, check=check)
-        return _of_halves(base.index, Rows.joined([rows, added]), kinds, is_alive)
-    rows = Rows.joined([rows.at(base.is_alive()), added])
-    rows = rows.at(np.argsort(rows.ids))
+    if is_graph and base.precision and not base.is_exact and base.live_count >= (1 - MAX_DEAD_SHARE) * len(base.ids):
+        return _grown(base, base.precision, added, kinds, check=check)
+    rows = Rows.joined([_live_rows(base), added] if base.live_count else [added]).ascending()
     if not is_graph and count <= kinds.full_up_to:
         return Built(LoadedIndex(_flat_index(rows.vectors()), rows.ids), None)
     index = _half_index(base.index.d, is_graph=is_graph)
     _add_halves(index, rows.upper, check=check)
-    return _of_halves(index, rows, kinds, None)
+    precision = _precision(index, rows.lower, rows.error, kinds)
+    return Built(LoadedIndex(index, rows.ids, precision=precision), rows.lower)
 
 
-def _rows_of(base: LoadedIndex) -> Rows:
-    """All rows, the dead ones too."""
+def _grown(base: LoadedIndex, precision: Precision, added: Rows, kinds: Kinds, *, check: Callable[[], None]) -> Built:
+    """The graph of *base* with the rows *added*. Dead rows stay in it."""
+    ids = np.concatenate([base.ids, added.ids])
+    is_alive = np.concatenate([base.is_alive(), np.ones(len(added.ids), np.bool_)])
+    lower = np.concatenate([precision.read_lower(np.arange(len(base.ids))), added.lower])
+    _add_halves(base.index, added.upper, check=check)
+    grown = _precision(base.index, lower, max(precision.error, added.error), kinds)
+    return Built(LoadedIndex(base.index, ids, precision=grown, is_alive=is_alive), lower)
+
+
+def _live_rows(base: LoadedIndex) -> Rows:
+    positions = np.flatnonzero(base.is_alive())
+    ids = base.ids[positions]
     if base.precision is None:
-        return Rows.of(base.ids, base.index.reconstruct_n(0, len(base.ids)))
-    lower = base.precision.read_lower(np.arange(len(base.ids)))
-    return Rows(base.ids, base.upper.copy(), lower, base.precision.error)
+        return Rows.of(ids, base.index.reconstruct_batch(positions))
+    return Rows(ids, base.upper[positions], base.precision.read_lower(positions), base.precision.error)
 
 
-def _of_halves(index: faiss.Index, rows: Rows, kinds: Kinds, is_alive: NDArray[np.bool_] | None) -> Built:
-    depth = _measured_depth(index, recall=kinds.recall)
-    precision = Precision(read_lower=rows.lower.__getitem__, error=rows.error, depth=depth)
-    return Built(LoadedIndex(index, rows.ids, precision=precision, is_alive=is_alive), rows.lower)
+def _precision(index: faiss.Index, lower: LowerHalves, error: float, kinds: Kinds) -> Precision:
+    return Precision(read_lower=lower.__getitem__, error=error, depth=_measured_depth(index, recall=kinds.recall))
 
 
 def _flat_index(vectors: Vectors) -> faiss.Index:

@@ -98,10 +98,22 @@ class LoadedIndex:
 
     @property
     def nbytes(self) -> int:
-        graph = 0 if self.is_exact else 8 * HNSW_LINKS
-        bytes_per_component = 4 if self.precision is None else 2
-        dimension: int = self.index.d
-        return len(self.ids) * (bytes_per_component * dimension + 8 + graph)
+        """The memory that it holds, apart from what cached filters take."""
+        return (
+            self._index_bytes
+            + self.ids.nbytes
+            + self._alive.nbytes
+            + (0 if self._order is None else self._order.nbytes)
+        )
+
+    @cached_property
+    def _index_bytes(self) -> int:
+        """FAISS's part: the vectors, and a graph's links, their offsets and the levels. Only a build changes it."""
+        size: int = self._storage.ntotal * self._storage.code_size
+        if not self.is_exact:
+            graph = self.index.hnsw
+            size += 4 * graph.neighbors.size() + 8 * graph.offsets.size() + 4 * graph.levels.size()
+        return size
 
     def is_alive(self) -> NDArray[np.bool_]:
         if not self._dead_count:

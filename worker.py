@@ -40,7 +40,7 @@ from handlers import HANDLERS, Handler
 from housekeeping import Housekeeping
 from job_lease import CANCELLED, Claim, Lease
 from logs import log_to_stderr, request_id
-from runtime.memory import limit_memory
+from runtime.memory import give_back_memory, limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
 from services.operations.workers import BEAT_SECONDS, WorkerService
@@ -131,6 +131,8 @@ class Worker:
         claim = self.runtime.queue.claim(self.name)
         if claim is not None:
             self._run_and_log(claim, is_guest=False)
+            self.runtime.database.give_back_memory()
+            give_back_memory()
         return claim is not None
 
     def run_guest(self, host: Claim) -> bool:
@@ -262,7 +264,6 @@ def main() -> None:
             worker = Worker(runtime, HANDLERS, name=_name())
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: worker.stop(settings.worker_stop_seconds))
-            runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_documents(["warm"]))
             log.info("worker %s waits for jobs", worker.name)
             worker.run(arguments.poll_interval)
             log.info("worker %s stopped", worker.name)

@@ -1,10 +1,13 @@
-"""The headers that say how much of a rate limit is left."""
+"""Headers that several routes answer with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 RATE_LIMIT = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+
+NOT_BUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Of an answer that is read while it is written: no proxy keeps it back."""
 
 
 def rate_limit_headers(limit: int, *, remaining: int, seconds: int) -> Mapping[str, str]:

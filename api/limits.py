@@ -6,6 +6,7 @@ may lower these lengths, never raise them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,11 +44,15 @@ _VALUE_BYTES, _STRING_BYTES, _LONG_STRING_BYTES = 64, 200, 64
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """The largest body that *path* takes. *setting* is the operator's setting, None for a fixed limit."""
+    """The largest body that *path* takes. *setting* is the operator's setting, None for a fixed limit.
+
+    A stream may take any time, but each of its pieces only so much.
+    """
 
     path: str
     largest: int
     setting: str | None = None
+    is_stream: bool = False
 
     def __str__(self) -> str:
         size = f"{self.largest // MIB} MB" if self.largest >= MIB else f"{self.largest // KIB} KB"
@@ -56,6 +61,16 @@ class BodyLimit:
 
 FIXED_BODY_BYTES = {"/v1/search": MIB, "/v1/ask": MIB, "/v1/docs/fetch": MIB, "/v1/eval": 8 * MIB}
 OTHER_BODY_BYTES = 256 * KIB
+STREAM = "/v1/docs/upsert/stream"
+
+LINES_PER_BATCH = 256
+"""So many lines of a stream are stored by one transaction, if MAX_BATCH_DOCS allows as many."""
+
+BATCH_SECONDS = 0.1
+"""How long a line waits for others to be stored with."""
+
+BATCHES_PER_LINE = 32
+"""A batch of lines has at most this part of MAX_BODY_MB, so that its values fit what one body may take, parsed."""
 
 
 def body_limits(settings: Settings) -> Iterator[BodyLimit]:
@@ -64,12 +79,17 @@ def body_limits(settings: Settings) -> Iterator[BodyLimit]:
         yield BodyLimit(path, settings.max_upload_mb * MIB, "MAX_UPLOAD_MB")
     for path in ("/v1/docs/upsert", "/v1/docs/upsert/batch"):
         yield BodyLimit(path, settings.max_body_mb * MIB, "MAX_BODY_MB")
+    yield BodyLimit(STREAM, sys.maxsize, is_stream=True)
     for path, largest in FIXED_BODY_BYTES.items():
         yield BodyLimit(path, largest)
 
 
 def body_limit(path: str, settings: Settings) -> BodyLimit:
     return next((each for each in body_limits(settings) if each.path == path), BodyLimit(path, OTHER_BODY_BYTES))
+
+
+def line_batch_bytes(longest_line: int) -> int:
+    return longest_line // BATCHES_PER_LINE
 
 
 def declared_length(scope: Scope) -> int | None:

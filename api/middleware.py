@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access_log import CLIENT_LEFT, NO_ROUTE, Access
-from api.limits import body_limit, declared_length
+from api.limits import BodyLimit, body_limit, declared_length
 from api.manners import without_slash
 from api.problems import problem, problem_of
 from logs import request_id
@@ -97,7 +97,8 @@ class LimitedBodies:
     """No body is read beyond the limit of its path (api/limits.py), whatever length it declares.
 
     Nor does the service wait for one that stops or hardly moves: for REQUEST_TIMEOUT_SECONDS in all, and one second
-    more for each SLOWEST_BYTES received. Time in which the service itself is busy does not count.
+    more for each SLOWEST_BYTES received; for each piece of a stream. Time in which the service itself is busy does not
+    count.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -113,16 +114,22 @@ class LimitedBodies:
         if (declared_length(scope) or 0) > limit.largest:
             await problem(Request(scope), 413, detail, code="too_large")(scope, receive, send)
             return
-        body = _Body(receive, most_bytes=limit.largest, too_long=detail, seconds=settings.request_timeout_seconds)
+        body = _Body(receive, limit, too_long=detail, seconds=settings.request_timeout_seconds)
         await self.app(scope, body.receive, send)
 
 
 class _Body:
     """A body that is being received, counted and timed."""
 
-    def __init__(self, receive: Receive, *, most_bytes: int, too_long: str, seconds: float) -> None:
-        self._receive, self._most_bytes, self._too_long, self._seconds = receive, most_bytes, too_long, seconds
+    def __init__(self, receive: Receive, limit: BodyLimit, *, too_long: str, seconds: float) -> None:
+        self._receive, self._limit, self._too_long, self._seconds = receive, limit, too_long, seconds
         self._received_bytes, self._waited, self._is_whole = 0, 0.0, False
+
+    @property
+    def _patience(self) -> float:
+        if self._limit.is_stream:
+            return self._seconds
+        return max(self._seconds + self._received_bytes / SLOWEST_BYTES - self._waited, 0)
 
     async def receive(self) -> Message:
         """After the whole body only the disconnect follows, which may take any time."""
@@ -130,7 +137,7 @@ class _Body:
             return await self._receive()
         started = time.monotonic()
         try:
-            async with asyncio.timeout(max(self._seconds + self._received_bytes / SLOWEST_BYTES - self._waited, 0)):
+            async with asyncio.timeout(self._patience):
                 message = await self._receive()
         except TimeoutError:
             reason = f"The body stopped, or arrived too slowly, for {self._seconds:g} s (REQUEST_TIMEOUT_SECONDS)."
@@ -138,7 +145,7 @@ class _Body:
         self._waited += time.monotonic() - started
         self._received_bytes += len(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
-        if self._received_bytes > self._most_bytes:
+        if self._received_bytes > self._limit.largest:
             raise HTTPException(413, self._too_long)
         return message
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +21,8 @@ from errors import ServiceError
 
 log = logging.getLogger(__name__)
 
+Handler = Callable[[Request, Exception], Awaitable[Problem]]
+
 RETRY_AFTER_SECONDS = "5"
 MAX_PARAM_CHARS = 100
 OUT_OF_MEMORY = (
@@ -37,11 +39,8 @@ def problem(request: Request, status: int, detail: str, *, code: str, param: str
 
 
 def add_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(ServiceError, _service_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(DriverError, _database_error)
-    app.add_exception_handler(MemoryError, _out_of_memory)
+    for kind, handler in _HANDLERS:
+        app.add_exception_handler(kind, handler)
 
 
 def errors_in_body(error: ValidationError) -> list[dict[str, Any]]:
@@ -55,11 +54,8 @@ def errors_in_body(error: ValidationError) -> list[dict[str, Any]]:
 
 async def problem_of(request: Request, error: Exception) -> Problem:
     """For an error that occurs too late for an exception handler."""
-    if isinstance(error, ServiceError):
-        return await _service_error(request, error)
-    if isinstance(error, MemoryError):
-        return await _out_of_memory(request, error)
-    return await (_database_error if isinstance(error, DriverError) else _unexpected)(request, error)
+    handler = next((handler for kind, handler in _HANDLERS if isinstance(error, kind)), _unexpected)
+    return await handler(request, error)
 
 
 async def _service_error(request: Request, error: Exception) -> Problem:
@@ -112,6 +108,15 @@ async def _out_of_memory(request: Request, error: Exception) -> Problem:  # noqa
 async def _unexpected(request: Request, error: Exception) -> Problem:
     log.error("%s %s", request.method, request.url.path, exc_info=error)
     return problem(request, 500, UNEXPECTED, code="internal_error")
+
+
+_HANDLERS: tuple[tuple[type[Exception], Handler], ...] = (
+    (ServiceError, _service_error),
+    (RequestValidationError, _invalid_request),
+    (HTTPException, _http_error),
+    (DriverError, _database_error),
+    (MemoryError, _out_of_memory),
+)
 
 
 def _param(location: tuple[Any, ...]) -> str | None:

@@ -58,7 +58,7 @@ class StrictRequest(Request):
             return
         _require_json_type(self.headers.get("content-type", ""))
         if length is not None and length < LARGE_BODY_BYTES:
-            self._read = _validated(model, self._context(), await self._received())
+            self._read = validated(model, self._context(), await self._received())
         else:
             await self._read_large(model, held, length)
 
@@ -72,7 +72,7 @@ class StrictRequest(Request):
         except TimeoutError as error:
             raise HTTPException(408, f"The body did not arrive within {RECEIVE_SECONDS:g} s.") from error
         await held.enter_async_context(large.room_for(body))
-        self._read = await large.parse(partial(_validated, model, self._context(), body))
+        self._read = await large.parse(partial(validated, model, self._context(), body))
 
     def _context(self) -> BodyContext:
         return {"principal": self.state.principal}
@@ -197,7 +197,8 @@ def _require_json_type(content_type: str) -> None:
         raise Invalid(f"Send JSON with Content-Type: application/json, not {kind[:100]!r}.")
 
 
-def _validated(model: TypeAdapter[Any], context: BodyContext, body: bytes) -> Any:
+def validated(model: TypeAdapter[Any], context: BodyContext, body: bytes) -> Any:
+    """Raises Invalid or RequestValidationError."""
     if not body:
         return None
     try:

@@ -44,6 +44,11 @@ UNEXPECTED = "The service failed unexpectedly. Its log has the details under thi
 
 class Problem(JSONResponse):
     media_type = "application/problem+json"
+    error: dict[str, Any]
+
+    def render(self, content: Any) -> bytes:
+        self.error = content["error"]
+        return super().render(content)
 
 
 def body_of(status: int, detail: str, *, code: str, instance: str, param: str | None = None) -> dict[str, Any]:

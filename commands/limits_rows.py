@@ -89,7 +89,7 @@ CONNECTIONS = Section(
         Bound(
             "Time spent waiting for a body",
             "request_timeout_seconds",
-            f"408; {SLOWEST_BYTES:,} bytes add a second",
+            f"408; {SLOWEST_BYTES:,} bytes add a second; of a stream, for each piece",
         ),
         Bound("`If-Match`, `If-None-Match`", _of_type(ETag), "422", _CHARS),
         Bound("`Idempotency-Key`", LONGEST_KEY, "422", _CHARS),
@@ -107,6 +107,8 @@ BODIES = Section(
     (
         Bound("Body of `/v1/docs/upload`, `/v1/docs/preview`", "max_upload_mb", "413"),
         Bound("Body of `/v1/docs/upsert`, `/v1/docs/upsert/batch`", "max_body_mb", "413"),
+        Bound("A line of `/v1/docs/upsert/stream`, whose body has no limit", "max_body_mb", "The line fails"),
+        Bound("Lines that a stream stores by one transaction", limits.LINES_PER_BATCH, "The next transaction"),
         Bound("Body of `/v1/eval`", limits.FIXED_BODY_BYTES["/v1/eval"] >> 20, "413", _MB),
         Bound(
             "Body of `/v1/search`, `/v1/ask`, `/v1/docs/fetch`", limits.FIXED_BODY_BYTES["/v1/ask"] >> 20, "413", _MB

@@ -1,13 +1,14 @@
-"""A memory limit for this process: beyond it one request fails, instead of the process being killed."""
+"""How much memory this process may take, and how it gives back what it no longer uses."""
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 
 
 def limit_memory(megabytes: int) -> None:
-    """Limit the private memory of this process and of each that it starts. 0: no limit.
+    """Limit the private memory of this process and of each that it starts: beyond it, one request fails. 0: no limit.
 
     RLIMIT_DATA counts private, writable memory. RLIMIT_AS would count all mappings, model files and the threads'
     reservations included: two to four times what a process with a model really uses.
@@ -16,3 +17,12 @@ def limit_memory(megabytes: int) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         limit = megabytes << 20
         resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system. glibc keeps most of what a rebuild took; other libraries have no such call."""
+    if _trim is not None:
+        _trim(0)
+
+
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

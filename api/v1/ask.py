@@ -16,6 +16,7 @@ from starlette.types import Send
 from api.access import needs
 from api.dependencies import Caller, InRuntime
 from api.fields import Filters
+from api.headers import NOT_BUFFERED
 from api.problems import problem_of
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
@@ -40,7 +41,6 @@ EVENT = {
     },
     "required": ["event", "data"],
 }
-NOT_BUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 class AskIn(PlaceIn):

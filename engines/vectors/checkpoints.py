@@ -105,9 +105,9 @@ class CheckpointStore:
             if lacks_vectors(session, key):
                 return None
             has_appeared = and_(Chunk.live_seq > since, is_live(row.seq))
-            parts = [Rows.of(*part) for part in vectors_in_parts(session, key, has_appeared, dimension)]
+            added = Rows.joined([Rows.of(*part) for part in vectors_in_parts(session, key, has_appeared, dimension)])
             dead = disappeared(session, key, since=since, until=row.seq)
-        return self.indexes.build(key, base, Rows.joined(parts), dead, covered_seq=row.seq, check=check)
+        return self.indexes.build(key, base, added, dead, covered_seq=row.seq, check=check)
 
     def _base(self, key: Partition, dimension: int) -> tuple[LoadedIndex, int]:
         """The index of the last checkpoint, to grow, and the seq that it covers; an empty one if there is none."""

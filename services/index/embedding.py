@@ -23,6 +23,7 @@ from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError,
 from models import Embedding, EmbeddingVersion, utc_now
 from services.index.installation import ensure_chosen, warn_of_difference
 from services.index.namespaces import EXTERNAL
+from services.index.query_vectors import QueryVectors
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class EmbeddingService:
         self._confirmed_at: dict[str, float] = {}
         self._external: dict[str, int | None] = {}
         self._failed: dict[str, tuple[float, ServiceError]] = {}
+        self._query_vectors = QueryVectors()
         self._opening = Lock()
         self._loader: Thread | None = None
 
@@ -187,7 +189,8 @@ class EmbeddingService:
                 vectors[number] = np.frombuffer(query, "<f4")
         texts = {number: query for number, query in enumerate(queries) if isinstance(query, str)}
         if texts:
-            vectors[list(texts)] = self.embedder(version).embed_queries(list(texts.values()))
+            embed = self.embedder(version).embed_queries
+            vectors[list(texts)] = self._query_vectors.of(version, list(texts.values()), embed)
         return vectors
 
     def store(self, session: Session, team_id: int, version: str, vectors: Mapping[bytes, bytes]) -> None:

@@ -169,6 +169,63 @@ def test_more_connections_than_may_be_are_answered_503_until_others_end(port: in
     until(lambda: is_well(port), SOON)
 
 
+def test_a_stream_is_answered_while_it_comes_and_may_take_longer_than_a_body_but_not_stop(port: int) -> None:
+    with connected(port) as connection, closing(connection.makefile("rb")) as answers:
+        connection.sendall(stream_head())
+        for number in range(4):
+            connection.sendall(chunk(line(f"doc-{number}") + b"\n"))
+            assert next_line(answers) == {"line": number + 1, "status": "stored", "doc_id": f"doc-{number}"}
+            time.sleep(SECONDS / 3)
+        connection.sendall(chunk(line("half")[:20]))
+        last = next_line(answers)
+        assert (last["line"], last["error"]["code"]) == (5, "request_timeout")
+
+
+def test_what_was_acknowledged_is_stored_though_its_client_leaves(port: int) -> None:
+    with connected(port) as connection, closing(connection.makefile("rb")) as answers:
+        connection.sendall(stream_head() + chunk(line("kept") + b"\n" + line("lost")[:20]))
+        assert next_line(answers)["doc_id"] == "kept"
+    with connected(port) as connection:
+        connection.sendall(request("/v1/docs/kept?tenant_id=acme&namespace=project_001", "Connection: close"))
+        assert answer(connection).startswith(b"HTTP/1.1 200")
+    assert is_well(port)
+
+
+def test_a_stream_may_be_sent_whole_before_any_of_its_answer_is_read(port: int) -> None:
+    lines = 30_000  # of which the answers, 5 MB, fit into no socket's buffers
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        connection.settimeout(SOON * 3)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(stream_head("Connection: close"))
+        for _ in range(30):
+            connection.sendall(chunk(b"7\n" * (lines // 30)))
+        connection.sendall(b"0\r\n\r\n")
+        received = answer(connection)
+    assert received.count(b'"status":"failed"') == lines
+    assert f'"line":{lines},'.encode() in received
+    assert is_well(port)
+
+
+def stream_head(*headers: str) -> bytes:
+    kind = "Content-Type: application/x-ndjson"
+    return request("/v1/docs/upsert/stream", kind, "Transfer-Encoding: chunked", *headers).replace(b"GET", b"POST", 1)
+
+
+def line(doc_id: str) -> bytes:
+    return json.dumps({**PLACE, "doc_id": doc_id, "chunks": [{"text": doc_id, "vector": [1, 2]}]}).encode()
+
+
+def chunk(content: bytes) -> bytes:
+    return f"{len(content):x}\r\n".encode() + content + b"\r\n"
+
+
+def next_line(answers: Any) -> Any:
+    while not (text := answers.readline()).startswith(b"{"):
+        assert text, "the answer has ended"
+    return json.loads(text)
+
+
 def test_any_server_of_asgi_apps_gives_half_a_body_up(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "app_v1:app", "--port", str(port), "--log-level", "warning"]

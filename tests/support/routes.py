@@ -6,6 +6,7 @@ A parameter is filled from known values by its name, from its example, or from i
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from domain import Scope
 
 Json = dict[str, Any]
+NDJSON = "application/x-ndjson"
 EXAMPLE = "doc_123"
 PLACE = {"tenant_id", "namespace"}
 
@@ -72,6 +74,8 @@ class Route:
         if "application/json" in self.operation["requestBody"]["content"]:
             return {"json": self.filled("body", schema, values_by_name)}
         fields = self.filled("body", schema, values_by_name)
+        if NDJSON in self.operation["requestBody"]["content"]:
+            return {"content": json.dumps(fields), "headers": {"Content-Type": NDJSON}}
         files = [(name, one) for name, value in fields.items() for one in _listed(value) if isinstance(one, tuple)]
         return {"files": files, "data": {name: value for name, value in fields.items() if name not in dict(files)}}
 

@@ -137,3 +137,12 @@ def test_halves_restore_every_float() -> None:
     vectors[0, :6] = [0.0, -0.0, 1e-30, -1e-40, 1.0, -1.0]
     upper, lower = split(vectors)
     assert (joined(widened(upper), lower).view(np.uint32) == vectors.view(np.uint32)).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_states_the_memory_that_its_file_takes_without_the_lower_halves(kind: str, tmp_path: Path) -> None:
+    built = build(LoadedIndex.empty(DIMENSION), np.arange(2000), unit_vectors(2000, seed=1), NONE, KINDS[kind])
+    loaded = saved(tmp_path, built, can_grow=False)
+    [file] = tmp_path.iterdir()
+    in_memory = file.stat().st_size - (0 if built.lower is None else built.lower.nbytes)
+    assert 0.98 * in_memory < loaded.nbytes < 1.02 * in_memory
