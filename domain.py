@@ -84,8 +84,7 @@ class RawFile:
     declared: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A chunk in a result of an index. *score*: higher is better; of cosine similarity, 1.0 is identical."""
 
     faiss_id: int

@@ -84,6 +84,6 @@ class InvertedFile(Protocol):
         """Rows of faiss_id, length in words, and lexemes."""
         ...
 
-    def postings(self, lexemes: Sequence[str]) -> list[Ids]:
-        """The postings of each lexeme, in any order."""
+    def postings(self, lexemes: Sequence[tuple[str, int]]) -> list[Ids]:
+        """The postings of each lexeme, of the chunks from that id on, in any order."""
         ...

@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from database.prepared import PreparedStatement
 from domain import Ids
 from engines.keywords.lexemes import posting
 from models import Project
@@ -46,10 +47,11 @@ class Fts5File:
             self.project.keywords_number = (largest or 0) + 1
         return self.project.keywords_number
 
-    def postings(self, lexemes: Sequence[str]) -> list[Ids]:
+    def postings(self, lexemes: Sequence[tuple[str, int]]) -> list[Ids]:
         """Fetched as one text per lexeme: a row per posting would cost ten times as much."""
-        quoted = json.dumps([f'"{lexeme}"' for lexeme in lexemes])
-        rows = self.session.execute(_POSTINGS, {"lexemes": quoted})
+        number = self.project.keywords_number or 0
+        asked = [[f'"{lexeme}"', posting(number, first_id, 0)] for lexeme, first_id in lexemes]
+        rows = _POSTINGS.rows(self.session, {"lexemes": json.dumps(asked)})
         return [np.fromstring(row[0], np.int64, sep=",") if row[0] else np.empty(0, np.int64) for row in rows]
 
 
@@ -57,7 +59,10 @@ _INSERT = text(
     "INSERT OR IGNORE INTO keywords (team_id, project_id, faiss_id, posting, lexemes) "
     "VALUES (:team_id, :project_id, :faiss_id, :posting, :lexemes)"
 )
-_POSTINGS = text(
-    "SELECT (SELECT group_concat(rowid) FROM keyword_lexemes WHERE keyword_lexemes MATCH lexeme.value) "
-    "FROM json_each(:lexemes) AS lexeme ORDER BY lexeme.key"
+_POSTINGS = PreparedStatement(
+    text(
+        "SELECT (SELECT group_concat(rowid) FROM keyword_lexemes "
+        "WHERE keyword_lexemes MATCH lexeme.value ->> 0 AND rowid >= lexeme.value ->> 1) "
+        "FROM json_each(:lexemes) AS lexeme ORDER BY lexeme.key"
+    )
 )

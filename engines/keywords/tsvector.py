@@ -31,11 +31,11 @@ class TsvectorFile:
         }
         self.session.execute(_INSERT, {"team_id": self.project.team_id, "project_id": self.project.id, **columns})
 
-    def postings(self, lexemes: Sequence[str]) -> list[Ids]:
+    def postings(self, lexemes: Sequence[tuple[str, int]]) -> list[Ids]:
         result = [np.empty(0, np.int64)] * len(lexemes)
         self.session.execute(_BY_LEXEME)
-        quoted = [f"'{lexeme}'" for lexeme in lexemes]
-        for number, postings in self.session.execute(_POSTINGS, {"lexemes": quoted, "team_id": self.project.team_id}):
+        columns = {"lexemes": [f"'{lexeme}'" for lexeme, _ in lexemes], "first_ids": [first for _, first in lexemes]}
+        for number, postings in self.session.execute(_POSTINGS, {**columns, "team_id": self.project.team_id}):
             result[number - 1] = np.frombuffer(postings, ">i8").astype(np.int64)
         self.session.execute(_RESET)
         return result
@@ -55,7 +55,9 @@ _BY_LEXEME = text(
 _RESET = text("SELECT set_config('enable_seqscan', 'on', true), set_config('enable_indexscan', 'on', true)")
 _POSTINGS = text(
     "SELECT lexeme.number, string_agg(int8send(keywords.posting), CAST('' AS bytea)) "
-    "FROM unnest(CAST(:lexemes AS text[])) WITH ORDINALITY AS lexeme (value, number) "
+    "FROM unnest(CAST(:lexemes AS text[]), CAST(:first_ids AS bigint[])) "
+    "WITH ORDINALITY AS lexeme (value, first_id, number) "
     "JOIN keywords ON keywords.lexemes @@ CAST(lexeme.value AS tsquery) AND keywords.team_id = :team_id "
+    "AND keywords.faiss_id >= lexeme.first_id "
     "GROUP BY lexeme.number"
 )

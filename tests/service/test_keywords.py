@@ -18,6 +18,7 @@ from sqlalchemy import delete, func, select, update
 
 from engines.keywords.base import BEHIND, Matches
 from engines.keywords.lexemes import BUCKETS, posting
+from engines.keywords.postings import Postings
 from engines.keywords.scoring import bm25 as bm25_of
 from models import KeywordRow, Project
 from tests.support.examples import examples
@@ -152,10 +153,12 @@ def test_scores_do_not_depend_on_how_far_apart_the_ids_are(apart: int) -> None:
 
     def matches(step: int) -> Matches:
         postings = {
-            word: [
-                np.array([posting(3, step * n, lengths[n]) for n, kept in some.items() if kept == bucket], np.int64)
-                for bucket in range(len(BUCKETS))
-            ]
+            word: Postings.of(
+                [
+                    np.array([posting(3, step * n, lengths[n]) for n, kept in some.items() if kept == bucket], np.int64)
+                    for bucket in range(len(BUCKETS))
+                ]
+            )
             for word, some in held.items()
         }
         return bm25_of({"a": 1, "b": 2, "c": 1}, postings, chunks=200, k=50, allowed=None)
