@@ -86,4 +86,4 @@ def _best(ids: Ids, scores: Bm25Scores, k: int) -> list[Hit]:
         near = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
         ids, scores = ids[near], scores[near]
     order = np.lexsort((ids, -scores))[:k]
-    return list(map(Hit, ids[order].tolist(), scores[order].tolist()))
+    return list(zip(ids[order].tolist(), scores[order].tolist(), strict=True))

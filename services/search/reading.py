@@ -88,14 +88,14 @@ class SnapshotReader:
         lists += [RankedList("keyword", n, each.hits[:depth], _share(each)) for n, each in enumerate(own_matches)]
         if len(lists) == 1:
             return lists
-        candidates = {hit.faiss_id for ranked in lists for hit in ranked.hits}
+        candidates = {faiss_id for ranked in lists for faiss_id, _ in ranked.hits}
         return [replace(ranked, others=self._others(ranked, candidates, vectors, own_matches)) for ranked in lists]
 
     def _others(
         self, ranked: RankedList, candidates: set[int], vectors: Vectors | None, matches: Sequence[Matches]
     ) -> dict[int, float]:
         """The scores of the candidates that only other lists have among their hits."""
-        missing = sorted(candidates.difference(hit.faiss_id for hit in ranked.hits))
+        missing = sorted(candidates.difference([faiss_id for faiss_id, _ in ranked.hits]))
         ids = np.array(missing, np.int64)
         if ranked.side == "keyword":
             return dict(zip(missing, matches[ranked.query].score_of(ids).tolist(), strict=True))
@@ -152,4 +152,6 @@ def _share(matches: Matches) -> Scale:
 
 
 def _good_enough(question: Question, best: ScoredIds) -> ScoredIds:
+    if question.min_score is None:
+        return best
     return [(faiss_id, score) for faiss_id, score in best if question.is_good_enough(score)]

@@ -171,8 +171,8 @@ def test_scores_do_not_depend_on_how_far_apart_the_ids_are(apart: int) -> None:
             expected[n] += said * 2.2 * math.log(1 + 140.5 / 60.5) * BUCKETS[kept] / (BUCKETS[kept] + norm)
     best = sorted(expected, key=lambda n: (-expected[n], n))[:50]
     result = matches(apart)
-    assert [hit.faiss_id for hit in result.hits] == [apart * n for n in best]
-    assert [hit.score for hit in result.hits] == pytest.approx([expected[n] for n in best])
+    assert [hit[0] for hit in result.hits] == [apart * n for n in best]
+    assert [hit[1] for hit in result.hits] == pytest.approx([expected[n] for n in best])
     ids = np.array([*(apart * n for n in range(200)), apart * 200 + 1], np.int64)
     assert result.score_of(ids) == pytest.approx([expected.get(n, 0.0) for n in range(201)])
     assert result.highest == pytest.approx(4 * 2.2 * math.log(1 + 140.5 / 60.5))
