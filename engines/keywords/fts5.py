@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from database.prepared import PreparedStatement
 from domain import Ids
-from engines.keywords.lexemes import posting
+from engines.keywords.lexemes import lexeme_prefix, posting
 from models import Project
 
 
@@ -26,15 +26,15 @@ class Fts5File:
 
     def insert(self, rows: Sequence[tuple[int, int, list[str]]]) -> None:
         key = {"team_id": self.project.team_id, "project_id": self.project.id}
-        number = self._number()
-        self.session.execute(
-            _INSERT,
+        number, prefix = self._number(), lexeme_prefix(self.project)
+        _INSERT.run_many(
+            self.session,
             [
                 {
                     **key,
                     "faiss_id": faiss_id,
                     "posting": posting(number, faiss_id, length),
-                    "lexemes": " ".join(lexemes),
+                    "lexemes": _short(prefix, lexemes),
                 }
                 for faiss_id, length, lexemes in rows
             ],
@@ -55,9 +55,17 @@ class Fts5File:
         return [np.fromstring(row[0], np.int64, sep=",") if row[0] else np.empty(0, np.int64) for row in rows]
 
 
-_INSERT = text(
-    "INSERT OR IGNORE INTO keywords (team_id, project_id, faiss_id, posting, lexemes) "
-    "VALUES (:team_id, :project_id, :faiss_id, :posting, :lexemes)"
+def _short(prefix: str, lexemes: Sequence[str]) -> str:
+    """Words, each ended by a character with the number of its bucket. The row's triggers make lexemes of them again."""
+    start = len(prefix)
+    return "".join([lexeme[start:-2] + chr(int(lexeme[-1])) for lexeme in lexemes])
+
+
+_INSERT = PreparedStatement(
+    text(
+        "INSERT OR IGNORE INTO keywords (team_id, project_id, faiss_id, posting, lexemes) "
+        "VALUES (:team_id, :project_id, :faiss_id, :posting, :lexemes)"
+    )
 )
 _POSTINGS = PreparedStatement(
     text(

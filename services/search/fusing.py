@@ -69,7 +69,8 @@ def fuse(lists: Sequence[RankedList], fusion: Fusion) -> list[tuple[int, float]]
         for ranked in lists:
             for (faiss_id, _), points in zip(ranked.hits, _contributions(ranked.hits, len(lists), fusion), strict=True):
                 totals[faiss_id] += points
-    return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+    by_id = sorted(totals)
+    return [(faiss_id, totals[faiss_id]) for faiss_id in sorted(by_id, key=totals.__getitem__, reverse=True)]
 
 
 def explain(lists: Sequence[RankedList], best: Sequence[tuple[int, float]]) -> list[Candidate]:

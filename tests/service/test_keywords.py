@@ -219,13 +219,17 @@ def test_an_installation_that_is_upgraded_finds_what_it_had_by_its_words(service
     fill(service, 12)
     service.delete("doc-03")
     expected = by_keyword(service, "stone garden winter")
-    migration = import_module("migrations.versions.0006_keywords")
+    migration, shortening = (
+        import_module(f"migrations.versions.{name}") for name in ("0006_keywords", "0014_short_lexemes")
+    )
     with (
         service.runtime.database.engine.begin() as connection,
         Operations.context(MigrationContext.configure(connection)),
     ):
+        shortening.downgrade()
         migration.downgrade()
         migration.upgrade()
+        shortening.upgrade()
     with service.restarted() as upgraded:
         assert by_keyword(upgraded, "stone garden winter") == expected
         upgraded.work()
