@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from database.prepared import PreparedStatement
 from domain import Ids
-from engines.keywords.lexemes import lexeme_prefix, posting
+from engines.keywords.lexemes import bucketed, lexeme_prefix, posting
 from models import Project
 
 
@@ -24,21 +24,19 @@ class Fts5File:
     session: Session
     project: Project
 
-    def insert(self, rows: Sequence[tuple[int, int, list[str]]]) -> None:
+    def insert(self, chunks: Sequence[tuple[int, Sequence[str]]]) -> None:
         key = {"team_id": self.project.team_id, "project_id": self.project.id}
         number, prefix = self._number(), lexeme_prefix(self.project)
-        _INSERT.run_many(
-            self.session,
-            [
-                {
-                    **key,
-                    "faiss_id": faiss_id,
-                    "posting": posting(number, faiss_id, length),
-                    "lexemes": _short(prefix, lexemes),
-                }
-                for faiss_id, length, lexemes in rows
-            ],
-        )
+        rows = [
+            {
+                **key,
+                "faiss_id": faiss_id,
+                "posting": posting(number, faiss_id, len(words)),
+                "lexemes": _short(bucketed(prefix, words)),
+            }
+            for faiss_id, words in chunks
+        ]
+        _INSERT.run_many(self.session, rows)
 
     def _number(self) -> int:
         """The number that distinguishes the project's postings from others'. Assigned under SQLite's write lock."""
@@ -47,18 +45,17 @@ class Fts5File:
             self.project.keywords_number = (largest or 0) + 1
         return self.project.keywords_number
 
-    def postings(self, lexemes: Sequence[tuple[str, int]]) -> list[Ids]:
+    def postings(self, lexemes_from: Sequence[tuple[str, int]]) -> list[Ids]:
         """Fetched as one text per lexeme: a row per posting would cost ten times as much."""
         number = self.project.keywords_number or 0
-        asked = [[f'"{lexeme}"', posting(number, first_id, 0)] for lexeme, first_id in lexemes]
+        asked = [[f'"{lexeme}"', posting(number, first_id, 0)] for lexeme, first_id in lexemes_from]
         rows = _POSTINGS.rows(self.session, {"lexemes": json.dumps(asked)})
         return [np.fromstring(row[0], np.int64, sep=",") if row[0] else np.empty(0, np.int64) for row in rows]
 
 
-def _short(prefix: str, lexemes: Sequence[str]) -> str:
-    """Words, each ended by a character with the number of its bucket. The row's triggers make lexemes of them again."""
-    start = len(prefix)
-    return "".join([lexeme[start:-2] + chr(int(lexeme[-1])) for lexeme in lexemes])
+def _short(words: Sequence[tuple[str, int]]) -> str:
+    """Each word ended by the character of its bucket. The row's triggers make lexemes of it, which repeat its key."""
+    return "".join([word + chr(bucket) for word, bucket in words])
 
 
 _INSERT = PreparedStatement(

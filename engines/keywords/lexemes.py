@@ -35,11 +35,20 @@ def lexeme_prefix(project: Project) -> str:
     return f"{project.team_id}_{project.id}_"
 
 
+def bucketed(prefix: str, words: Sequence[str]) -> list[tuple[str, int]]:
+    """The words of a chunk and their buckets, counted from 1, truncated to what a row can hold."""
+    counts = Counter(words)
+    pairs = [(word, _BUCKET[min(count, BUCKETS[-1])]) for word, count in counts.items()]
+    around = len(prefix) + 2
+    if 4 * sum(map(len, counts)) + around * len(pairs) <= MAX_BYTES:  # no character takes more than four
+        return pairs
+    ends = list(accumulate(len(word.encode()) + around for word in counts))
+    return pairs[: bisect_right(ends, MAX_BYTES)]
+
+
 def lexemes(prefix: str, words: Sequence[str]) -> list[str]:
-    """The lexemes of a chunk, truncated to what a row can hold."""
-    names = [f"{prefix}{word}_{_BUCKET[min(count, BUCKETS[-1])]}" for word, count in Counter(words).items()]
-    ends = list(accumulate(len(lexeme.encode()) for lexeme in names))
-    return names[: bisect_right(ends, MAX_BYTES)]
+    """The lexemes of a chunk."""
+    return [f"{prefix}{word}_{bucket}" for word, bucket in bucketed(prefix, words)]
 
 
 def lexemes_of(prefix: str, word: str) -> list[str]:

@@ -39,7 +39,7 @@ def bm25(
     code_of = np.zeros(len(ids_in_order), np.uint16)  # stays 0 for chunks without any of the words
     code_of[positions] = np.concatenate([each.codes for each in lists])
     matching = np.flatnonzero(code_of)
-    average = int((code_of & (LENGTHS - 1)).sum()) / len(matching)
+    average = int((code_of[matching] & (LENGTHS - 1)).sum()) / len(matching)
     denominators = _FREQUENCIES + K1 * (1 - B + B * _LENGTHS / average)
     contributions = [_contributions(*each, denominators) for each in zip(weights, lists, strict=True)]
     scores: Bm25Scores = np.bincount(positions, np.concatenate(contributions), len(code_of))[matching]

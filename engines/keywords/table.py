@@ -60,11 +60,8 @@ class KeywordTable:
             advance.project.keywords_seq = advance.project.seq
 
     def show(self, session: Session, project: Project, chunks: Sequence[ChunkContent]) -> None:
-        prefix, rows = lexeme_prefix(project), []
-        for chunk in chunks:
-            chunk_words = words(embedded_text(chunk.text, chunk.header))
-            rows.append((chunk.faiss_id, len(chunk_words), lexemes(prefix, chunk_words)))
-        if rows:
+        if chunks:
+            rows = [(chunk.faiss_id, words(embedded_text(chunk.text, chunk.header))) for chunk in chunks]
             self.open_file(session, project).insert(rows)
 
     def hide(self, session: Session, project: Project, ids: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from domain import Ids
-from engines.keywords.lexemes import posting
+from engines.keywords.lexemes import lexeme_prefix, lexemes, posting
 from models import Project
 
 
@@ -22,19 +22,23 @@ class TsvectorFile:
     session: Session
     project: Project
 
-    def insert(self, rows: Sequence[tuple[int, int, list[str]]]) -> None:
+    def insert(self, chunks: Sequence[tuple[int, Sequence[str]]]) -> None:
         """One statement for all rows."""
+        prefix = lexeme_prefix(self.project)
         columns = {
-            "ids": [faiss_id for faiss_id, _, _ in rows],
-            "postings": [posting(0, faiss_id, length) for faiss_id, length, _ in rows],
-            "lexemes": [" ".join(lexemes) for _, _, lexemes in rows],
+            "ids": [faiss_id for faiss_id, _ in chunks],
+            "postings": [posting(0, faiss_id, len(words)) for faiss_id, words in chunks],
+            "lexemes": [" ".join(lexemes(prefix, words)) for _, words in chunks],
         }
         self.session.execute(_INSERT, {"team_id": self.project.team_id, "project_id": self.project.id, **columns})
 
-    def postings(self, lexemes: Sequence[tuple[str, int]]) -> list[Ids]:
-        result = [np.empty(0, np.int64)] * len(lexemes)
+    def postings(self, lexemes_from: Sequence[tuple[str, int]]) -> list[Ids]:
+        result = [np.empty(0, np.int64)] * len(lexemes_from)
         self.session.execute(_BY_LEXEME)
-        columns = {"lexemes": [f"'{lexeme}'" for lexeme, _ in lexemes], "first_ids": [first for _, first in lexemes]}
+        columns = {
+            "lexemes": [f"'{lexeme}'" for lexeme, _ in lexemes_from],
+            "first_ids": [first for _, first in lexemes_from],
+        }
         for number, postings in self.session.execute(_POSTINGS, {**columns, "team_id": self.project.team_id}):
             result[number - 1] = np.frombuffer(postings, ">i8").astype(np.int64)
         self.session.execute(_RESET)

@@ -61,7 +61,7 @@ class Candidate:
 
 
 def fuse(lists: Sequence[RankedList], fusion: Fusion) -> list[tuple[int, float]]:
-    """Ids and scores, best first. A single list keeps its scores."""
+    """Ids and scores, best first; of equal scores the lower id. A single list keeps its scores."""
     totals: dict[int, float] = defaultdict(float)
     if fusion == "weighted" and len(lists) > 1:
         _add_weighted(totals, lists)
@@ -69,8 +69,8 @@ def fuse(lists: Sequence[RankedList], fusion: Fusion) -> list[tuple[int, float]]
         for ranked in lists:
             for (faiss_id, _), points in zip(ranked.hits, _contributions(ranked.hits, len(lists), fusion), strict=True):
                 totals[faiss_id] += points
-    by_id = sorted(totals)
-    return [(faiss_id, totals[faiss_id]) for faiss_id in sorted(by_id, key=totals.__getitem__, reverse=True)]
+    best = sorted(sorted(totals), key=totals.__getitem__, reverse=True)  # stable, and no call per chunk
+    return list(zip(best, map(totals.__getitem__, best), strict=True))
 
 
 def explain(lists: Sequence[RankedList], best: Sequence[tuple[int, float]]) -> list[Candidate]:
