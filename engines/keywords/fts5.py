@@ -48,8 +48,8 @@ class Fts5File:
     def postings(self, lexemes_from: Sequence[tuple[str, int]]) -> list[Ids]:
         """Fetched as one text per lexeme: a row per posting would cost ten times as much."""
         number = self.project.keywords_number or 0
-        asked = [[f'"{lexeme}"', posting(number, first_id, 0)] for lexeme, first_id in lexemes_from]
-        rows = _POSTINGS.rows(self.session, {"lexemes": json.dumps(asked)})
+        look_ups = [[f'"{lexeme}"', posting(number, first_id, 0)] for lexeme, first_id in lexemes_from]
+        rows = _POSTINGS.rows(self.session, {"lexemes": json.dumps(look_ups)})
         return [np.fromstring(row[0], np.int64, sep=",") if row[0] else np.empty(0, np.int64) for row in rows]
 
 

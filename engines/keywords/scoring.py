@@ -42,7 +42,9 @@ def bm25(
     average = int((code_of[matching] & (LENGTHS - 1)).sum()) / len(matching)
     denominators = _FREQUENCIES + K1 * (1 - B + B * _LENGTHS / average)
     contributions = [_contributions(*each, denominators) for each in zip(weights, lists, strict=True)]
-    scores: Bm25Scores = np.bincount(positions, np.concatenate(contributions), len(code_of))[matching]
+    scores: Bm25Scores = np.bincount(positions, np.concatenate(contributions), len(code_of))[matching].astype(
+        np.float64, copy=False
+    )
     ids = ids_in_order[matching]
     if allowed is not None:
         chosen = _among(ids, allowed)
@@ -78,7 +80,8 @@ def _among(ids: Ids, allowed: Ids) -> Ids:
         return np.flatnonzero(np.isin(ids, allowed, assume_unique=True))
     places = np.searchsorted(ids, allowed)
     places, allowed = places[places < len(ids)], allowed[places < len(ids)]
-    return places[ids[places] == allowed]
+    chosen: Ids = places[ids[places] == allowed]
+    return chosen
 
 
 def _best(ids: Ids, scores: Bm25Scores, k: int) -> list[Hit]:

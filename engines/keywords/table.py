@@ -105,10 +105,10 @@ class KeywordTable:
         file, prefix = self.open_file(session, snapshot.project), lexeme_prefix(snapshot.project)
 
         def fetch(words_from: Sequence[tuple[str, int]]) -> list[Postings]:
-            found = file.postings(
+            buckets = file.postings(
                 [(lexeme, first) for word, first in words_from for lexeme in lexemes_of(prefix, word)]
             )
-            return [Postings.of(part) for part in batched(found, len(BUCKETS))]
+            return [Postings.of(part) for part in batched(buckets, len(BUCKETS))]
 
         return self.cache.read(session, snapshot, query_words, fetch)
 
@@ -118,16 +118,16 @@ _UNSYNCHRONIZED = {"synchronize_session": False}
 
 def _postings_from_texts(session: Session, project: Project, query_words: Sequence[str]) -> dict[str, Postings]:
     """The postings that the inverted file would give, from the texts of all live chunks."""
-    prefix, found = lexeme_prefix(project), dict[str, list[int]]()
+    prefix, postings = lexeme_prefix(project), dict[str, list[int]]()
     by_word = {word: lexemes_of(prefix, word) for word in query_words}
     for lexeme_list in by_word.values():
-        found.update((lexeme, []) for lexeme in lexeme_list)
+        postings.update((lexeme, []) for lexeme in lexeme_list)
     for chunk in chunk_contents(session, project, is_live(project.seq)):
         chunk_words = words(embedded_text(chunk.text, chunk.header))
-        for lexeme in found.keys() & lexemes(prefix, chunk_words):
-            found[lexeme].append(posting(0, chunk.faiss_id, len(chunk_words)))
+        for lexeme in postings.keys() & lexemes(prefix, chunk_words):
+            postings[lexeme].append(posting(0, chunk.faiss_id, len(chunk_words)))
     return {
-        word: Postings.of([np.array(found[lexeme], np.int64) for lexeme in lexeme_list])
+        word: Postings.of([np.array(postings[lexeme], np.int64) for lexeme in lexeme_list])
         for word, lexeme_list in by_word.items()
     }
 

@@ -41,10 +41,10 @@ def snapshot_of(service: Service) -> Iterator[tuple[Session, Snapshot]]:
 
 
 def matches(store: KeywordTable, session: Session, snapshot: Snapshot) -> list[tuple[object, ...]]:
-    def exactly(found: Matches) -> tuple[object, ...]:
-        return found.hits, found.highest, found.ids.tolist(), found.scores.tolist()
+    def exactly(each: Matches) -> tuple[object, ...]:
+        return each.hits, each.highest, each.ids.tolist(), each.scores.tolist()
 
-    return [exactly(found) for found in store.search(session, snapshot, QUERIES, k=5)]
+    return [exactly(each) for each in store.search(session, snapshot, QUERIES, k=5)]
 
 
 def kept_by(service: Service) -> KeywordTable:
@@ -107,21 +107,21 @@ def test_a_word_is_read_once_and_then_only_what_came_after(service: Service) -> 
     service.batch({f"doc-{number}": prose(number) for number in range(6)})
     service.upsert("doc-6", prose(6))
 
-    def asked() -> list[str]:
+    def statements() -> list[str]:
         with snapshot_of(service) as (session, snapshot), executed() as seen:
             matches(kept, session, snapshot)
         return seen.texts
 
     def look_ups() -> int:
-        return sum("lexeme.value" in each or "keywords.lexemes" in each for each in asked())
+        return sum("lexeme.value" in each or "keywords.lexemes" in each for each in statements())
 
     assert look_ups() == 1
-    assert asked() == []
+    assert statements() == []
     service.delete("doc-3")
     assert look_ups() == 0
     service.upsert("doc-7", prose(7))
     assert look_ups() == 1
-    assert asked() == []
+    assert statements() == []
     assert kept.cache.nbytes == sum(
         BYTES_PER_WORD + ENTRY_BYTES * len(each.postings) for each in kept.cache._entries.values()
     )
