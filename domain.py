@@ -84,12 +84,11 @@ class RawFile:
     declared: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A chunk in a result of an index. *score*: higher is better; of cosine similarity, 1.0 is identical."""
+Hit: TypeAlias = tuple[int, float]
+"""A chunk in a result of an index: its id and its score. Higher is better; of cosine similarity, 1.0 is identical.
 
-    faiss_id: int
-    score: float
+No class of its own, because a search makes hundreds.
+"""
 
 
 class JobStatus(StrEnum):

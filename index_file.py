@@ -78,14 +78,15 @@ class LowerReader:
 
     def __call__(self, positions: Positions) -> LowerHalves:
         """The lower halves of the rows at these positions. Raises OSError."""
-        runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)  # neighbours are read together
-        content = b"".join(self._read(int(run[0]), len(run)) for run in runs if len(run))
+        is_first = np.diff(positions, prepend=-2) != 1  # neighbours are read together
+        counts = np.diff(np.flatnonzero(is_first), append=len(positions))
+        starts = self.start + self.row_bytes * positions[is_first]
+        read, descriptor = os.pread, self.descriptor  # some hundred calls: what is around them counts
+        sizes = (self.row_bytes * counts).tolist()
+        content = b"".join([read(descriptor, size, start) for size, start in zip(sizes, starts.tolist(), strict=True)])
         if len(content) != len(positions) * self.row_bytes:
             raise OSError("The index file has been cut short.")
         return np.frombuffer(content, "<i2").reshape(-1, self.row_bytes // 2)
-
-    def _read(self, first: int, count: int) -> bytes:
-        return os.pread(self.descriptor, count * self.row_bytes, self.start + first * self.row_bytes)
 
     def __del__(self) -> None:
         os.close(self.descriptor)

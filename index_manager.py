@@ -106,10 +106,7 @@ class OpenPartition:
             scores, ids = np.hstack([scores, tail_scores]), np.hstack([ids, tail_ids])
         order = np.lexsort((ids, -scores), axis=-1)[:, :k]
         scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
-        hits = [
-            [Hit(i, score) for i, score in zip(*row, strict=True)]
-            for row in zip(ids.tolist(), scores.tolist(), strict=True)
-        ]
+        hits = [list(zip(*row, strict=True)) for row in zip(ids.tolist(), scores.tolist(), strict=True)]
         return hits, is_exact
 
     def similarities(self, query: NDArray[np.float32], ids: Ids) -> dict[int, float]:

@@ -155,7 +155,8 @@ class LoadedIndex:
         self, find: Callable[[int], tuple[Scores, Positions]], k: int, available: int, *, is_complete: bool
     ) -> tuple[Scores, Positions]:
         """Enough rows, by FAISS's scores, that the *k* best and all that tie with them are among them."""
-        depth = min(k + SPARE_HITS, available)
+        spare = max(SPARE_HITS, k // 2) if is_complete else SPARE_HITS  # scanning twice costs more than a longer list
+        depth = min(k + spare, available)
         scores, rows = find(depth)
         while is_complete and depth < available and (scores[:, -1] >= scores[:, k - 1] - 2 * self.error).any():
             depth = min(4 * depth, available)

@@ -429,7 +429,7 @@ class KeywordRow(Base):
     """The words of a live chunk, as engines/keywords encodes them.
 
     The database looks rows up by lexeme: Postgres with the index below, SQLite with an FTS5 table that triggers keep
-    in step (migration 0006), whose rowid is *posting*.
+    in step (migration 0014), whose rowid is *posting*. There *lexemes* has only what the row's key does not say.
     """
 
     __tablename__ = "keywords"

@@ -22,6 +22,7 @@ from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
 from database.engine import RESERVE_BYTES
 from database.postgres import POOL_TIMEOUT_SECONDS
+from engines.keywords.cache import CACHE_BYTES
 from engines.keywords.lexemes import MAX_BYTES as MAX_WORD_BYTES
 from engines.vectors.graphs import MAX_HALF_DIMENSIONS
 from engines.web.fetcher import MAX_REDIRECTS
@@ -212,6 +213,9 @@ SEARCH = Section(
         Bound("Vectors of an index that is searched exactly", "index_exact_up_to", "An HNSW graph"),
         Bound("Dimensions of a graph in Postgres", MAX_HALF_DIMENSIONS, "No graph: exact search"),
         Bound("Loaded indexes of a process", "index_memory_mb", "The one used longest ago is unloaded"),
+        Bound(
+            "Keyword postings in memory of a process", CACHE_BYTES >> 20, "The words asked longest ago are dropped", _MB
+        ),
         Bound("Filter data of a process", "filter_memory_mb", "The one used longest ago is dropped"),
     ),
 )

@@ -81,10 +81,10 @@ class KeywordStore(Follower, Protocol):
 class InvertedFile(Protocol):
     """Looks up a project's rows of *keywords* by lexeme, in one transaction of one kind of database."""
 
-    def insert(self, rows: Sequence[tuple[int, int, list[str]]]) -> None:
-        """Rows of faiss_id, length in words, and lexemes."""
+    def insert(self, chunks: Sequence[tuple[int, Sequence[str]]]) -> None:
+        """Rows of these chunks: the id and all words of each."""
         ...
 
-    def postings(self, lexemes: Sequence[str]) -> list[Ids]:
-        """The postings of each lexeme, in any order."""
+    def postings(self, lexemes_from: Sequence[tuple[str, int]]) -> list[Ids]:
+        """The postings of each lexeme, of the chunks from that id on, in any order."""
         ...

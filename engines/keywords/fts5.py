@@ -13,8 +13,9 @@ import numpy as np
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from database.prepared import PreparedStatement
 from domain import Ids
-from engines.keywords.lexemes import posting
+from engines.keywords.lexemes import bucketed, lexeme_prefix, posting
 from models import Project
 
 
@@ -23,21 +24,19 @@ class Fts5File:
     session: Session
     project: Project
 
-    def insert(self, rows: Sequence[tuple[int, int, list[str]]]) -> None:
+    def insert(self, chunks: Sequence[tuple[int, Sequence[str]]]) -> None:
         key = {"team_id": self.project.team_id, "project_id": self.project.id}
-        number = self._number()
-        self.session.execute(
-            _INSERT,
-            [
-                {
-                    **key,
-                    "faiss_id": faiss_id,
-                    "posting": posting(number, faiss_id, length),
-                    "lexemes": " ".join(lexemes),
-                }
-                for faiss_id, length, lexemes in rows
-            ],
-        )
+        number, prefix = self._number(), lexeme_prefix(self.project)
+        rows = [
+            {
+                **key,
+                "faiss_id": faiss_id,
+                "posting": posting(number, faiss_id, len(words)),
+                "lexemes": _short(bucketed(prefix, words)),
+            }
+            for faiss_id, words in chunks
+        ]
+        _INSERT.run_many(self.session, rows)
 
     def _number(self) -> int:
         """The number that distinguishes the project's postings from others'. Assigned under SQLite's write lock."""
@@ -46,18 +45,29 @@ class Fts5File:
             self.project.keywords_number = (largest or 0) + 1
         return self.project.keywords_number
 
-    def postings(self, lexemes: Sequence[str]) -> list[Ids]:
+    def postings(self, lexemes_from: Sequence[tuple[str, int]]) -> list[Ids]:
         """Fetched as one text per lexeme: a row per posting would cost ten times as much."""
-        quoted = json.dumps([f'"{lexeme}"' for lexeme in lexemes])
-        rows = self.session.execute(_POSTINGS, {"lexemes": quoted})
+        number = self.project.keywords_number or 0
+        look_ups = [[f'"{lexeme}"', posting(number, first_id, 0)] for lexeme, first_id in lexemes_from]
+        rows = _POSTINGS.rows(self.session, {"lexemes": json.dumps(look_ups)})
         return [np.fromstring(row[0], np.int64, sep=",") if row[0] else np.empty(0, np.int64) for row in rows]
 
 
-_INSERT = text(
-    "INSERT OR IGNORE INTO keywords (team_id, project_id, faiss_id, posting, lexemes) "
-    "VALUES (:team_id, :project_id, :faiss_id, :posting, :lexemes)"
+def _short(words: Sequence[tuple[str, int]]) -> str:
+    """Each word ended by the character of its bucket. The row's triggers make lexemes of it, which repeat its key."""
+    return "".join([word + chr(bucket) for word, bucket in words])
+
+
+_INSERT = PreparedStatement(
+    text(
+        "INSERT OR IGNORE INTO keywords (team_id, project_id, faiss_id, posting, lexemes) "
+        "VALUES (:team_id, :project_id, :faiss_id, :posting, :lexemes)"
+    )
 )
-_POSTINGS = text(
-    "SELECT (SELECT group_concat(rowid) FROM keyword_lexemes WHERE keyword_lexemes MATCH lexeme.value) "
-    "FROM json_each(:lexemes) AS lexeme ORDER BY lexeme.key"
+_POSTINGS = PreparedStatement(
+    text(
+        "SELECT (SELECT group_concat(rowid) FROM keyword_lexemes "
+        "WHERE keyword_lexemes MATCH lexeme.value ->> 0 AND rowid >= lexeme.value ->> 1) "
+        "FROM json_each(:lexemes) AS lexeme ORDER BY lexeme.key"
+    )
 )

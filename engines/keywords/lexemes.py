@@ -19,6 +19,8 @@ from models import Project
 BUCKETS = (1, 2, 3, 4, 6, 8)
 """Frequencies of a word in a chunk that are distinguished: 5 counts as 4, 20 as 8."""
 
+_BUCKET = [bisect_right(BUCKETS, count) for count in range(BUCKETS[-1] + 1)]
+
 MAX_BYTES = 1_000_000
 """Total size of a chunk's lexemes: a tsvector addresses 1 MiB, and array_to_tsvector() does not check."""
 
@@ -28,17 +30,30 @@ _LONGEST = (1 << _LENGTH_BITS) - 1
 _IN_PROJECT = (1 << (_ID_BITS + _LENGTH_BITS)) - 1
 
 
-def lexemes(project: Project, words: Sequence[str]) -> list[str]:
-    """The lexemes of a chunk, truncated to what a row can hold."""
-    scope = _prefix(project)
-    names = [f"{scope}{word}_{bisect_right(BUCKETS, count)}" for word, count in Counter(words).items()]
-    ends = list(accumulate(len(lexeme.encode()) for lexeme in names))
-    return names[: bisect_right(ends, MAX_BYTES)]
+def lexeme_prefix(project: Project) -> str:
+    """What distinguishes the namespace's lexemes from others'."""
+    return f"{project.team_id}_{project.id}_"
 
 
-def lexemes_of(project: Project, word: str) -> list[str]:
+def bucketed(prefix: str, words: Sequence[str]) -> list[tuple[str, int]]:
+    """The words of a chunk and their buckets, counted from 1, truncated to what a row can hold."""
+    counts = Counter(words)
+    pairs = [(word, _BUCKET[min(count, BUCKETS[-1])]) for word, count in counts.items()]
+    around = len(prefix) + 2
+    if 4 * sum(map(len, counts)) + around * len(pairs) <= MAX_BYTES:  # no character takes more than four
+        return pairs
+    ends = list(accumulate(len(word.encode()) + around for word in counts))
+    return pairs[: bisect_right(ends, MAX_BYTES)]
+
+
+def lexemes(prefix: str, words: Sequence[str]) -> list[str]:
+    """The lexemes of a chunk."""
+    return [f"{prefix}{word}_{bucket}" for word, bucket in bucketed(prefix, words)]
+
+
+def lexemes_of(prefix: str, word: str) -> list[str]:
     """The lexemes of a word, one per bucket."""
-    return [f"{_prefix(project)}{word}_{number}" for number in range(1, len(BUCKETS) + 1)]
+    return [f"{prefix}{word}_{number}" for number in range(1, len(BUCKETS) + 1)]
 
 
 def posting(number: int, faiss_id: int, length: int) -> int:
@@ -50,7 +65,3 @@ def posting(number: int, faiss_id: int, length: int) -> int:
 def ids_and_lengths(postings: Ids) -> tuple[Ids, Ids]:
     own = np.bitwise_and(postings, _IN_PROJECT)
     return own >> _LENGTH_BITS, own & _LONGEST
-
-
-def _prefix(project: Project) -> str:
-    return f"{project.team_id}_{project.id}_"

@@ -7,7 +7,7 @@ searches read the chunks' texts instead, until a rebuild has corrected the rows.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -19,7 +19,9 @@ from database.engine import Database
 from domain import ChunkContent, Ids
 from engines.follower import Advance
 from engines.keywords.base import BEHIND, InvertedFile, Matches
-from engines.keywords.lexemes import lexemes, lexemes_of, posting
+from engines.keywords.cache import PostingCache
+from engines.keywords.lexemes import BUCKETS, lexeme_prefix, lexemes, lexemes_of, posting
+from engines.keywords.postings import Postings
 from engines.keywords.scoring import bm25
 from models import Chunk, KeywordRow, Project
 from snapshot import Snapshot, chunk_contents, ids_of, is_live, live_difference
@@ -33,6 +35,7 @@ class KeywordTable:
     def __init__(self, database: Database, open_file: Callable[[Session, Project], InvertedFile]) -> None:
         self.database = database
         self.open_file = open_file
+        self.cache = PostingCache()
 
     def search(
         self,
@@ -57,11 +60,8 @@ class KeywordTable:
             advance.project.keywords_seq = advance.project.seq
 
     def show(self, session: Session, project: Project, chunks: Sequence[ChunkContent]) -> None:
-        rows = []
-        for chunk in chunks:
-            chunk_words = words(embedded_text(chunk.text, chunk.header))
-            rows.append((chunk.faiss_id, len(chunk_words), lexemes(project, chunk_words)))
-        if rows:
+        if chunks:
+            rows = [(chunk.faiss_id, words(embedded_text(chunk.text, chunk.header))) for chunk in chunks]
             self.open_file(session, project).insert(rows)
 
     def hide(self, session: Session, project: Project, ids: Sequence[int]) -> None:
@@ -99,29 +99,37 @@ class KeywordTable:
         if self.is_behind(snapshot):
             yield BEHIND
 
-    def _postings(self, session: Session, snapshot: Snapshot, query_words: Sequence[str]) -> dict[str, list[Ids]]:
-        lexemes_by_word = {word: lexemes_of(snapshot.project, word) for word in query_words}
-        all_lexemes = [lexeme for word_lexemes in lexemes_by_word.values() for lexeme in word_lexemes]
+    def _postings(self, session: Session, snapshot: Snapshot, query_words: Sequence[str]) -> dict[str, Postings]:
         if self.is_behind(snapshot):
-            postings = _postings_from_texts(session, snapshot.project, all_lexemes)
-        else:
-            file = self.open_file(session, snapshot.project)
-            postings = dict(zip(all_lexemes, file.postings(all_lexemes), strict=True))
-        return {word: [postings[lexeme] for lexeme in word_lexemes] for word, word_lexemes in lexemes_by_word.items()}
+            return _postings_from_texts(session, snapshot.project, query_words)
+        file, prefix = self.open_file(session, snapshot.project), lexeme_prefix(snapshot.project)
+
+        def fetch(words_from: Sequence[tuple[str, int]]) -> list[Postings]:
+            buckets = file.postings(
+                [(lexeme, first) for word, first in words_from for lexeme in lexemes_of(prefix, word)]
+            )
+            return [Postings.of(part) for part in batched(buckets, len(BUCKETS))]
+
+        return self.cache.read(session, snapshot, query_words, fetch)
 
 
 _UNSYNCHRONIZED = {"synchronize_session": False}
 
 
-def _postings_from_texts(session: Session, project: Project, lexeme_list: Sequence[str]) -> dict[str, Ids]:
-    """The postings that the inverted file would return, from the texts of all live chunks."""
-    postings: dict[str, list[int]] = defaultdict(list)
-    needed = set(lexeme_list)
+def _postings_from_texts(session: Session, project: Project, query_words: Sequence[str]) -> dict[str, Postings]:
+    """The postings that the inverted file would give, from the texts of all live chunks."""
+    prefix, postings = lexeme_prefix(project), dict[str, list[int]]()
+    by_word = {word: lexemes_of(prefix, word) for word in query_words}
+    for lexeme_list in by_word.values():
+        postings.update((lexeme, []) for lexeme in lexeme_list)
     for chunk in chunk_contents(session, project, is_live(project.seq)):
         chunk_words = words(embedded_text(chunk.text, chunk.header))
-        for lexeme in needed.intersection(lexemes(project, chunk_words)):
+        for lexeme in postings.keys() & lexemes(prefix, chunk_words):
             postings[lexeme].append(posting(0, chunk.faiss_id, len(chunk_words)))
-    return {lexeme: np.array(postings[lexeme], np.int64) for lexeme in lexeme_list}
+    return {
+        word: Postings.of([np.array(postings[lexeme], np.int64) for lexeme in lexeme_list])
+        for word, lexeme_list in by_word.items()
+    }
 
 
 def _difference(session: Session, project: Project) -> tuple[Ids, Ids]:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from domain import Ids
-from engines.keywords.lexemes import posting
+from engines.keywords.lexemes import lexeme_prefix, lexemes, posting
 from models import Project
 
 
@@ -22,20 +22,24 @@ class TsvectorFile:
     session: Session
     project: Project
 
-    def insert(self, rows: Sequence[tuple[int, int, list[str]]]) -> None:
+    def insert(self, chunks: Sequence[tuple[int, Sequence[str]]]) -> None:
         """One statement for all rows."""
+        prefix = lexeme_prefix(self.project)
         columns = {
-            "ids": [faiss_id for faiss_id, _, _ in rows],
-            "postings": [posting(0, faiss_id, length) for faiss_id, length, _ in rows],
-            "lexemes": [" ".join(lexemes) for _, _, lexemes in rows],
+            "ids": [faiss_id for faiss_id, _ in chunks],
+            "postings": [posting(0, faiss_id, len(words)) for faiss_id, words in chunks],
+            "lexemes": [" ".join(lexemes(prefix, words)) for _, words in chunks],
         }
         self.session.execute(_INSERT, {"team_id": self.project.team_id, "project_id": self.project.id, **columns})
 
-    def postings(self, lexemes: Sequence[str]) -> list[Ids]:
-        result = [np.empty(0, np.int64)] * len(lexemes)
+    def postings(self, lexemes_from: Sequence[tuple[str, int]]) -> list[Ids]:
+        result = [np.empty(0, np.int64)] * len(lexemes_from)
         self.session.execute(_BY_LEXEME)
-        quoted = [f"'{lexeme}'" for lexeme in lexemes]
-        for number, postings in self.session.execute(_POSTINGS, {"lexemes": quoted, "team_id": self.project.team_id}):
+        columns = {
+            "lexemes": [f"'{lexeme}'" for lexeme, _ in lexemes_from],
+            "first_ids": [first for _, first in lexemes_from],
+        }
+        for number, postings in self.session.execute(_POSTINGS, {**columns, "team_id": self.project.team_id}):
             result[number - 1] = np.frombuffer(postings, ">i8").astype(np.int64)
         self.session.execute(_RESET)
         return result
@@ -55,7 +59,9 @@ _BY_LEXEME = text(
 _RESET = text("SELECT set_config('enable_seqscan', 'on', true), set_config('enable_indexscan', 'on', true)")
 _POSTINGS = text(
     "SELECT lexeme.number, string_agg(int8send(keywords.posting), CAST('' AS bytea)) "
-    "FROM unnest(CAST(:lexemes AS text[])) WITH ORDINALITY AS lexeme (value, number) "
+    "FROM unnest(CAST(:lexemes AS text[]), CAST(:first_ids AS bigint[])) "
+    "WITH ORDINALITY AS lexeme (value, first_id, number) "
     "JOIN keywords ON keywords.lexemes @@ CAST(lexeme.value AS tsquery) AND keywords.team_id = :team_id "
+    "AND keywords.faiss_id >= lexeme.first_id "
     "GROUP BY lexeme.number"
 )

@@ -31,14 +31,14 @@ _RESET = text("SELECT set_config('enable_sort', 'on', true)")
 def nearest(session: Session, key: Partition, query: NDArray[np.float32], *, k: int) -> list[Hit]:
     """Exact: no index covers this expression, so Postgres reads the partition's rows by key and sorts them."""
     rows = session.execute(_NEAREST, {**_key_parameters(key), "query": _literal(query), "k": k})
-    return [Hit(row.faiss_id, 1 - row.distance) for row in rows]
+    return [(row.faiss_id, 1 - row.distance) for row in rows]
 
 
 def nearest_of(session: Session, key: Partition, query: NDArray[np.float32], allowed: Ids, *, k: int) -> list[Hit]:
     """Exact: looks up each *allowed* row by its key."""
     parameters = {"query": _literal(query), "allowed": allowed.tolist(), "k": k}
     rows = session.execute(_NEAREST_OF, {**_key_parameters(key), **parameters})
-    return [Hit(row.faiss_id, 1 - row.distance) for row in rows]
+    return [(row.faiss_id, 1 - row.distance) for row in rows]
 
 
 def nearest_by_graph(
@@ -53,8 +53,8 @@ def nearest_by_graph(
         text(graph_query(graph)), {**_key_parameters(key), "query": _literal(query), "k": limit}
     ).all()
     session.execute(_RESET)
-    hits = [Hit(row.faiss_id, 1 - row.distance) for row in rows]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.faiss_id))
+    hits = [(row.faiss_id, 1 - row.distance) for row in rows]
+    return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
 
 
 def search_database(
@@ -68,7 +68,7 @@ def search_database(
     scores = queries @ vectors.T
     best = np.lexsort((np.broadcast_to(ids, scores.shape), -scores), axis=-1)[:, :k]
     return [
-        [Hit(int(ids[position]), float(row[position])) for position in positions]
+        [(int(ids[position]), float(row[position])) for position in positions]
         for row, positions in zip(scores, best, strict=True)
     ]
 
@@ -77,7 +77,7 @@ def keep_allowed(hits: list[Hit], allowed: Ids | None) -> list[Hit]:
     """Removes hits that are not *allowed*."""
     if allowed is None or not hits:
         return hits
-    ids = np.array([hit.faiss_id for hit in hits], np.int64)
+    ids = np.array([faiss_id for faiss_id, _ in hits], np.int64)
     is_allowed = allowed[np.minimum(np.searchsorted(allowed, ids), len(allowed) - 1)] == ids
     return [hits[position] for position in np.flatnonzero(is_allowed)]
 

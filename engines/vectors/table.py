@@ -226,7 +226,7 @@ class OpenTable:
             [hits] = search_database(self.session, self.snapshot, query[None, :], len(ids), ids)
         else:
             hits = nearest_of(self.session, self.snapshot.key, query, ids, k=len(ids))
-        return {hit.faiss_id: hit.score for hit in hits}
+        return dict(hits)
 
 
 def is_behind(snapshot: Snapshot) -> bool:

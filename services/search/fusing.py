@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from domain import Hit
 from services.search.question import FoundBy, Fusion, Side
@@ -68,15 +69,16 @@ class Candidate:
 
 
 def fuse(lists: Sequence[RankedList], fusion: Fusion) -> list[tuple[int, float]]:
-    """Ids and scores, best first. A single list keeps its scores."""
+    """Ids and scores, best first; of equal scores the lower id. A single list keeps its scores."""
     totals: dict[int, float] = defaultdict(float)
     if fusion == "weighted" and len(lists) > 1:
         totals = weighted(lists)
     else:
         for ranked in lists:
-            for hit, points in zip(ranked.hits, _contributions(ranked.hits, len(lists), fusion), strict=True):
-                totals[hit.faiss_id] += points
-    return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+            for (faiss_id, _), points in zip(ranked.hits, _contributions(ranked.hits, len(lists), fusion), strict=True):
+                totals[faiss_id] += points
+    best = sorted(sorted(totals), key=totals.__getitem__, reverse=True)  # stable, and no call per chunk
+    return list(zip(best, map(totals.__getitem__, best), strict=True))
 
 
 def weighted(lists: Sequence[RankedList]) -> dict[int, float]:
@@ -85,9 +87,7 @@ def weighted(lists: Sequence[RankedList]) -> dict[int, float]:
     total_weight = sum(ranked.scale.weight for ranked in lists) or 1.0
     for ranked in lists:
         zero, factor = ranked.scale.zero, ranked.scale.factor / total_weight
-        for hit in ranked.hits:
-            totals[hit.faiss_id] += factor * (hit.score - zero)
-        for faiss_id, score in ranked.others.items():
+        for faiss_id, score in chain(ranked.hits, ranked.others.items()):
             totals[faiss_id] += factor * (score - zero)
     return totals
 
@@ -96,9 +96,9 @@ def explain(lists: Sequence[RankedList], best: Sequence[tuple[int, float]]) -> l
     """The best, with their ranks in the lists."""
     found_by: dict[int, list[FoundBy]] = {faiss_id: [] for faiss_id, _ in best}
     for ranked in lists:
-        for rank, hit in enumerate(ranked.hits, 1):
-            if hit.faiss_id in found_by:
-                found_by[hit.faiss_id].append(FoundBy(ranked.side, ranked.query, rank, hit.score))
+        for rank, (faiss_id, score) in enumerate(ranked.hits, 1):
+            if faiss_id in found_by:
+                found_by[faiss_id].append(FoundBy(ranked.side, ranked.query, rank, score))
     return [
         Candidate(faiss_id, score, tuple(found_by[faiss_id]), _similarity(lists, faiss_id, found_by[faiss_id]))
         for faiss_id, score in best
@@ -114,9 +114,9 @@ def _similarity(lists: Sequence[RankedList], faiss_id: int, found_by: Sequence[F
 def _contributions(hits: Sequence[Hit], list_count: int, fusion: Fusion) -> list[float]:
     """What each hit contributes to its fused score; the best of every list gets 1.0 in total."""
     if list_count == 1:
-        return [hit.score for hit in hits]
+        return [score for _, score in hits]
     if fusion == "reciprocal_rank":
         return [(_RANK_CONSTANT + 1) / (_RANK_CONSTANT + rank) / list_count for rank in range(1, len(hits) + 1)]
-    scores = [hit.score for hit in hits]
+    scores = [score for _, score in hits]
     lowest, spread = min(scores, default=0.0), max(scores, default=0.0) - min(scores, default=0.0)
     return [((score - lowest) / spread if spread > 0 else 1.0) / list_count for score in scores]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -89,17 +89,20 @@ class SnapshotReader:
         lists += [RankedList("keyword", n, each.hits[:depth], _share(each)) for n, each in enumerate(own_matches)]
         if len(lists) == 1:
             return lists
-        candidates = {hit.faiss_id for ranked in lists for hit in ranked.hits}
-        return [replace(ranked, others=self._others(ranked, candidates, vectors, own_matches)) for ranked in lists]
+        own = [{faiss_id for faiss_id, _ in ranked.hits} for ranked in lists]
+        candidates = frozenset[int]().union(*own)
+        return [
+            replace(ranked, others=self._others(ranked, candidates - ids, vectors, own_matches))
+            for ranked, ids in zip(lists, own, strict=True)
+        ]
 
     def _others(
-        self, ranked: RankedList, candidates: set[int], vectors: Vectors | None, matches: Sequence[Matches]
+        self, ranked: RankedList, missing: Set[int], vectors: Vectors | None, matches: Sequence[Matches]
     ) -> dict[int, float]:
         """The scores of the candidates that only other lists have among their hits."""
-        missing = sorted(candidates.difference(hit.faiss_id for hit in ranked.hits))
-        ids = np.array(missing, np.int64)
+        ids = np.array(sorted(missing), np.int64)
         if ranked.side == "keyword":
-            return dict(zip(missing, matches[ranked.query].score_of(ids).tolist(), strict=True))
+            return dict(zip(ids.tolist(), matches[ranked.query].score_of(ids).tolist(), strict=True))
         assert self.partition is not None and vectors is not None
         return self.partition.similarities(vectors[ranked.query], ids)
 
@@ -167,4 +170,6 @@ def _fused(question: Question, lists: Sequence[RankedList]) -> ScoredIds:
 
 
 def _good_enough(question: Question, best: ScoredIds) -> ScoredIds:
+    if question.min_score is None:
+        return best
     return [(faiss_id, score) for faiss_id, score in best if question.is_good_enough(score)]

@@ -160,14 +160,14 @@ def test_the_graph_finds_what_an_exact_search_finds(filled: Filled) -> None:
     best = filled.search("large", queries, k=10)
     assert best.is_exact is False
     expected = exact_ids(queries, unit(ROWS, seed=1), 10)
-    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(best.per_query, expected, strict=True)]
+    same = [len({hit[0] for hit in hits} & set(ids)) for hits, ids in zip(best.per_query, expected, strict=True)]
     recall = sum(same) / (10 * len(queries))
     print(f"recall@10 {recall:.4f} of {ROWS} rows")  # noqa: T201
     assert recall >= 0.99
     vectors = unit(ROWS, seed=1)
     for query, hits in zip(queries, best.per_query, strict=True):
-        scores = [float(query @ vectors[hit.faiss_id]) for hit in hits]
-        assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-5)
+        scores = [float(query @ vectors[hit[0]]) for hit in hits]
+        assert [hit[1] for hit in hits] == pytest.approx(scores, abs=1e-5)
         assert scores == sorted(scores, reverse=True)
 
 
@@ -179,7 +179,7 @@ def test_a_filtered_graph_loses_nothing_worth_having(filled: Filled, share: floa
     assert best.is_exact is (share < 0.1)
     expected = [allowed[places].tolist() for places in exact_ids(queries, vectors[allowed], 10)]
     assert [len(hits) for hits in best.per_query] == [min(10, len(allowed))] * len(queries)
-    same = [len({hit.faiss_id for hit in hits} & set(ids)) for hits, ids in zip(best.per_query, expected, strict=True)]
+    same = [len({hit[0] for hit in hits} & set(ids)) for hits, ids in zip(best.per_query, expected, strict=True)]
     assert sum(same) >= (1 if best.is_exact else 0.99) * sum(map(len, expected))
 
 
@@ -190,7 +190,7 @@ def test_what_a_filter_allows_is_found_however_far_it_is(filled: Filled) -> None
     for by in (filled.store, filled.default_store):
         hits = filled.search("large", query, k=10, by=by, allowed=allowed)
         nearest = allowed[exact_ids(query, vectors[allowed], 10)[0]]
-        assert [hit.faiss_id for hit in hits.per_query[0]] == nearest.tolist()
+        assert [hit[0] for hit in hits.per_query[0]] == nearest.tolist()
         assert hits.is_exact
 
 
@@ -210,7 +210,7 @@ def test_a_small_tenant_in_a_large_table_always_gets_top_k(filled: Filled) -> No
     expected = exact_ids(queries, vectors, 10)
     for by in (filled.store, filled.default_store):
         results = filled.search("small", queries, k=10, by=by)
-        assert [[hit.faiss_id for hit in hits] for hits in results.per_query] == expected
+        assert [[hit[0] for hit in hits] for hits in results.per_query] == expected
         everything = filled.search("small", queries, k=1000, by=by)
         assert all(len(hits) == len(vectors) for hits in everything.per_query)
     assert filled.search("small", queries, k=10, by=filled.default_store).is_exact is True

@@ -18,6 +18,7 @@ from sqlalchemy import delete, func, select, update
 
 from engines.keywords.base import BEHIND, Matches
 from engines.keywords.lexemes import BUCKETS, posting
+from engines.keywords.postings import Postings
 from engines.keywords.scoring import bm25 as bm25_of
 from models import KeywordRow, Project
 from tests.support.examples import examples
@@ -152,10 +153,12 @@ def test_scores_do_not_depend_on_how_far_apart_the_ids_are(apart: int) -> None:
 
     def matches(step: int) -> Matches:
         postings = {
-            word: [
-                np.array([posting(3, step * n, lengths[n]) for n, kept in some.items() if kept == bucket], np.int64)
-                for bucket in range(len(BUCKETS))
-            ]
+            word: Postings.of(
+                [
+                    np.array([posting(3, step * n, lengths[n]) for n, kept in some.items() if kept == bucket], np.int64)
+                    for bucket in range(len(BUCKETS))
+                ]
+            )
             for word, some in held.items()
         }
         return bm25_of({"a": 1, "b": 2, "c": 1}, postings, chunks=200, k=50, allowed=None)
@@ -168,8 +171,8 @@ def test_scores_do_not_depend_on_how_far_apart_the_ids_are(apart: int) -> None:
             expected[n] += said * 2.2 * math.log(1 + 140.5 / 60.5) * BUCKETS[kept] / (BUCKETS[kept] + norm)
     best = sorted(expected, key=lambda n: (-expected[n], n))[:50]
     result = matches(apart)
-    assert [hit.faiss_id for hit in result.hits] == [apart * n for n in best]
-    assert [hit.score for hit in result.hits] == pytest.approx([expected[n] for n in best])
+    assert [hit[0] for hit in result.hits] == [apart * n for n in best]
+    assert [hit[1] for hit in result.hits] == pytest.approx([expected[n] for n in best])
     ids = np.array([*(apart * n for n in range(200)), apart * 200 + 1], np.int64)
     assert result.score_of(ids) == pytest.approx([expected.get(n, 0.0) for n in range(201)])
     assert result.highest == pytest.approx(4 * 2.2 * math.log(1 + 140.5 / 60.5))
@@ -216,13 +219,17 @@ def test_an_installation_that_is_upgraded_finds_what_it_had_by_its_words(service
     fill(service, 12)
     service.delete("doc-03")
     expected = by_keyword(service, "stone garden winter")
-    migration = import_module("migrations.versions.0006_keywords")
+    migration, shortening = (
+        import_module(f"migrations.versions.{name}") for name in ("0006_keywords", "0014_short_lexemes")
+    )
     with (
         service.runtime.database.engine.begin() as connection,
         Operations.context(MigrationContext.configure(connection)),
     ):
+        shortening.downgrade()
         migration.downgrade()
         migration.upgrade()
+        shortening.upgrade()
     with service.restarted() as upgraded:
         assert by_keyword(upgraded, "stone garden winter") == expected
         upgraded.work()

@@ -246,7 +246,7 @@ def test_a_vector_and_words_together_are_half_of_each_sides_scaled_scores(servic
         for side in (dense, words)
     ]
     for mode in (None, "hybrid"):
-        answer = near(service, vector, query=query, explain=True, mode=mode)
+        answer = near(service, vector, query=query, explain=True, mode=mode, fusion="min_max")
         assert answer["mode"] == "hybrid"
         assert {chunk["text"]: chunk["score"] for chunk in answer["chunks"]} == pytest.approx(
             {text: sum(side.get(text, 0) for side in sides) / 2 for text in texts}, abs=1e-6

@@ -17,14 +17,14 @@ from services.search.question import FoundBy, Fusion, Passage, Question, Side
 
 EXACT_SCORES = st.integers(-64, 640).map(lambda number: number / 64)
 HITS = st.dictionaries(st.integers(0, 30), EXACT_SCORES, max_size=6).map(
-    lambda scores: [Hit(faiss_id, score) for faiss_id, score in sorted(scores.items(), key=lambda it: (-it[1], it[0]))]
+    lambda scores: [(faiss_id, score) for faiss_id, score in sorted(scores.items(), key=lambda it: (-it[1], it[0]))]
 )
 FUSIONS: tuple[Fusion, ...] = ("min_max", "reciprocal_rank")
 """Those that compare a list with itself alone."""
 BOTH_FUSIONS = pytest.mark.parametrize("fusion", FUSIONS)
 
-DENSE = [Hit(1, 0.9), Hit(2, 0.7), Hit(3, 0.5)]
-KEYWORD = [Hit(3, 8.0), Hit(4, 7.0), Hit(1, 4.0)]
+DENSE = [(1, 0.9), (2, 0.7), (3, 0.5)]
+KEYWORD = [(3, 8.0), (4, 7.0), (1, 4.0)]
 
 
 def ranked(*lists: list[Hit]) -> list[RankedList]:
@@ -89,7 +89,7 @@ def test_a_weighted_score_does_not_depend_on_what_else_was_found(one: list[Hit],
 @given(one=HITS, other=HITS, weight=st.sampled_from([1 / 64, 0.25, 1.0]))
 def test_a_heavier_list_moves_each_score_towards_its_own(one: list[Hit], other: list[Hit], weight: float) -> None:
     light, heavy = _completed(one, other, depth=6, weight=weight / 2), _completed(one, other, depth=6, weight=weight)
-    own = {hit.faiss_id: hit.score / 10 for hit in one}
+    own = {hit[0]: hit[1] / 10 for hit in one}
     before, after = dict(fuse(light, "weighted")), dict(fuse(heavy, "weighted"))
     for faiss_id, score in after.items():
         target = own.get(faiss_id, 0.0)
@@ -102,17 +102,17 @@ def test_a_list_without_a_vote_changes_nothing() -> None:
 
 
 def test_the_similarity_of_a_candidate_is_the_highest_that_any_dense_list_knows() -> None:
-    lists = [*ABSOLUTE, RankedList("dense", 1, [Hit(2, 0.9)], others={1: 0.1})]
+    lists = [*ABSOLUTE, RankedList("dense", 1, [(2, 0.9)], others={1: 0.1})]
     similarities = {each.faiss_id: each.similarity for each in explain(lists, [(n, 0.0) for n in (1, 2, 4, 77)])}
     assert similarities == {1: 0.9, 2: 0.9, 4: 0.4, 77: None}
 
 
 def _completed(one: list[Hit], other: list[Hit], *, depth: int, weight: float = 0.5) -> list[RankedList]:
-    candidates = {hit.faiss_id for hit in one[:depth]} | {hit.faiss_id for hit in other[:depth]}
+    candidates = {hit[0] for hit in one[:depth]} | {hit[0] for hit in other[:depth]}
     lists = []
     for side, hits, scale in (("dense", one, Scale(one=10.0, weight=weight)), ("keyword", other, Scale(one=10.0))):
-        scores = {hit.faiss_id: hit.score for hit in hits}
-        missing = candidates - {hit.faiss_id for hit in hits[:depth]}
+        scores = {hit[0]: hit[1] for hit in hits}
+        missing = candidates - {hit[0] for hit in hits[:depth]}
         others = {faiss_id: scores.get(faiss_id, 0.0) for faiss_id in missing}
         lists.append(RankedList(cast(Side, side), 0, hits[:depth], scale, others))
     return lists
@@ -121,7 +121,7 @@ def _completed(one: list[Hit], other: list[Hit], *, depth: int, weight: float = 
 @BOTH_FUSIONS
 @given(hits=HITS)
 def test_a_single_list_keeps_its_scores_and_its_order(fusion: Fusion, hits: list[Hit]) -> None:
-    assert fuse(ranked(hits), fusion) == [(hit.faiss_id, hit.score) for hit in hits]
+    assert fuse(ranked(hits), fusion) == [(hit[0], hit[1]) for hit in hits]
 
 
 @BOTH_FUSIONS
@@ -136,7 +136,7 @@ def test_every_hit_is_fused_once_with_a_score_between_0_and_1_best_first(
     fusion: Fusion, lists: list[list[Hit]]
 ) -> None:
     fused = fuse(ranked(*lists), fusion)
-    assert sorted(faiss_id for faiss_id, _ in fused) == sorted({hit.faiss_id for hits in lists for hit in hits})
+    assert sorted(faiss_id for faiss_id, _ in fused) == sorted({hit[0] for hits in lists for hit in hits})
     assert all(0 <= score <= 1 + 1e-12 for _, score in fused)
     assert fused == sorted(fused, key=lambda item: (-item[1], item[0]))
 
@@ -144,7 +144,7 @@ def test_every_hit_is_fused_once_with_a_score_between_0_and_1_best_first(
 @BOTH_FUSIONS
 @given(lists=st.lists(HITS, min_size=2, max_size=3))
 def test_only_the_best_of_every_list_gets_1(fusion: Fusion, lists: list[list[Hit]]) -> None:
-    (first, score), *others = fuse(ranked(*([Hit(99, 11.0), *hits] for hits in lists)), fusion)
+    (first, score), *others = fuse(ranked(*([(99, 11.0), *hits] for hits in lists)), fusion)
     assert first == 99
     assert score == pytest.approx(1.0)
     assert all(other < 1 - 1e-9 for _, other in others)
@@ -156,7 +156,7 @@ def test_beside_empty_lists_a_list_keeps_its_order_and_counts_its_share(
     fusion: Fusion, hits: list[Hit], empty_lists: int
 ) -> None:
     fused = fuse(ranked(hits, *([[]] * empty_lists)), fusion)
-    assert [faiss_id for faiss_id, _ in fused] == [hit.faiss_id for hit in hits]
+    assert [faiss_id for faiss_id, _ in fused] == [hit[0] for hit in hits]
     assert [score for _, score in fused[:1]] == pytest.approx([1 / (1 + empty_lists)] * len(fused[:1]))
 
 
@@ -164,23 +164,23 @@ def test_beside_empty_lists_a_list_keeps_its_order_and_counts_its_share(
 def test_the_unit_of_a_sides_scores_makes_no_difference(
     one: list[Hit], other: list[Hit], factor: float, offset: int
 ) -> None:
-    rescaled = [Hit(hit.faiss_id, hit.score * factor + offset) for hit in other]
+    rescaled = [(hit[0], hit[1] * factor + offset) for hit in other]
     assert fuse(ranked(one, rescaled), "min_max") == fuse(ranked(one, other), "min_max")
 
 
 @given(one=HITS, other=HITS)
 def test_reciprocal_ranks_do_not_look_at_scores(one: list[Hit], other: list[Hit]) -> None:
-    flattened = [Hit(hit.faiss_id, 0.0) for hit in other]
+    flattened = [(hit[0], 0.0) for hit in other]
     assert fuse(ranked(one, flattened), "reciprocal_rank") == fuse(ranked(one, other), "reciprocal_rank")
 
 
 def test_hits_of_the_same_score_all_count_as_the_best_of_their_list() -> None:
-    same = [Hit(8, 0.0), Hit(7, 0.0)]
-    assert fuse(ranked(same, [Hit(5, 3.0)]), "min_max") == [(5, 0.5), (7, 0.5), (8, 0.5)]
+    same = [(8, 0.0), (7, 0.0)]
+    assert fuse(ranked(same, [(5, 3.0)]), "min_max") == [(5, 0.5), (7, 0.5), (8, 0.5)]
 
 
 def test_the_best_are_explained_by_their_ranks_in_all_lists_that_have_them() -> None:
-    third = [Hit(2, 0.8), Hit(9, 0.1)]
+    third = [(2, 0.8), (9, 0.1)]
     [one, two, unlisted] = explain(ranked(DENSE, KEYWORD, third), [(2, 0.6), (1, 0.4), (77, 0.0)])
     assert (one.faiss_id, one.score) == (2, 0.6)
     assert one.found_by == (FoundBy("dense", 0, 2, 0.7), FoundBy("dense", 1, 1, 0.8))
