@@ -26,6 +26,7 @@ from tests.support.processes import Api, api_process
 from tests.support.service import PLACE, Service, settings_in
 
 BATCH = "/v1/docs/upsert/batch"
+TAKE_DOCUMENTS = {f"/v1/docs/{each}" for each in ("upsert", "upsert/batch", "upsert/stream", "upload", "preview")}
 DOC = {**PLACE, "doc_id": "doc", "text": "Cats sleep."}
 AT_ONCE = 50
 MAX_RSS = 600 * MIB

@@ -40,5 +40,5 @@ def test_the_floor_is_the_mean_of_both_sides_by_their_weights(lists: list[Ranked
 
 
 def test_a_single_side_is_measured_by_its_share_too() -> None:
-    assert weighted([dense(0.3, Hit(1, 0.6), Hit(2, 0.2))]) == pytest.approx({1: 0.5, 2: 0.0})
-    assert weighted([keyword(3, Hit(1, 4.0))]) == pytest.approx({1: 0.4})
+    assert weighted([dense(0.3, (1, 0.6), (2, 0.2))]) == pytest.approx({1: 0.5, 2: 0.0})
+    assert weighted([keyword(3, (1, 4.0))]) == pytest.approx({1: 0.4})
