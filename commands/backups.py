@@ -12,6 +12,7 @@ from commands.common import Show, failed, group, note, opened, plain_errors, pro
 
 if TYPE_CHECKING:
     from runtime.restoring import Restored
+    from services.operations.manifests import BackupManifest
 
 commands = group()
 
@@ -48,24 +49,9 @@ def backup(
     if verify:
         _verify(context, target)
         return
-    from runtime.backups import open_target, scratch_of
-    from services.operations.backing_up import BackupService
-
     started = time.monotonic()
-    with opened(context) as runtime, ExitStack() as stack:
-        store = open_target(runtime.settings, target)
-        service = BackupService(runtime.database, runtime.ingest.blobs, runtime.index.vectors.folder)
-        note("copying the database")
-        manifest = service.back_up(
-            store,
-            scratch=scratch_of(store, runtime.database),
-            keep=keep,
-            with_indexes=with_indexes,
-            report=_Files(stack, "files copied"),
-        )
-    size, seconds = manifest.size / 2**20, time.monotonic() - started
-    files = f"{len(manifest.raw_files)} raw files"
-    say(f"backup {manifest.id} in {store.location}: {size:.1f} MB, {files}, {seconds:.1f} s")
+    manifest, location = _make(context, target, with_indexes=with_indexes, keep=keep)
+    say(f"backup {manifest.id} in {location}: {_size(manifest)}, {time.monotonic() - started:.1f} s")
     if manifest.missing:
         raise failed(
             f"The backup is complete but for {len(manifest.missing)} raw files that documents refer to and "
@@ -101,6 +87,29 @@ def restore(
     say("Now set DATABASE_URL and BLOB_STORE_URL to the targets, and start the API and a worker.")
 
 
+def _make(context: typer.Context, target: str, *, with_indexes: bool, keep: int | None) -> tuple[BackupManifest, str]:
+    """Returns the manifest of the new backup, and where it is."""
+    from runtime.backups import open_target, scratch_of
+    from services.operations.backing_up import BackupService
+
+    with opened(context) as runtime, ExitStack() as stack:
+        store = open_target(runtime.settings, target)
+        service = BackupService(runtime.database, runtime.ingest.blobs, runtime.index.vectors.folder)
+        note("copying the database")
+        manifest = service.back_up(
+            store,
+            scratch=scratch_of(store, runtime.database),
+            keep=keep,
+            with_indexes=with_indexes,
+            report=_Files(stack, "files copied"),
+        )
+    return manifest, store.location
+
+
+def _size(manifest: BackupManifest) -> str:
+    return f"{manifest.size / 2**20:.1f} MB, {len(manifest.raw_files)} raw files"
+
+
 def _verify(context: typer.Context, source: str) -> None:
     from runtime.restoring import verify_backup
 
@@ -113,9 +122,8 @@ def _verify(context: typer.Context, source: str) -> None:
 
 def _show(outcome: Restored, done: str, seconds: float) -> None:
     manifest, examination = outcome.manifest, outcome.examination
-    size = f"{manifest.size / 2**20:.1f} MB, {len(manifest.raw_files)} raw files"
     docs = sum(each.live_docs for each in examination.verdicts)
-    say(f"{done} backup {manifest.id} of {manifest.created_at}: {size}, {seconds:.1f} s")
+    say(f"{done} backup {manifest.id} of {manifest.created_at}: {_size(manifest)}, {seconds:.1f} s")
     say(f"{len(examination.verdicts)} namespaces with {docs} live documents verified; {examination.search}")
     if examination.rebuilds:
         say(f"{examination.rebuilds} rebuild jobs wait for a worker: searches read the database until then")

@@ -12,7 +12,7 @@ from engines.blobs.opening import open_blob_store
 from errors import Invalid
 from services.operations.backing_up import BackupService
 from services.operations.backup_store import BackupStore, open_backups
-from services.operations.manifests import Manifest
+from services.operations.manifests import BackupManifest
 from services.operations.scheduled_backups import ScheduledBackups
 from settings import Settings
 
@@ -23,7 +23,7 @@ def open_scheduled_backups(
     """An invalid BACKUP_URL is a failed backup: it keeps no process from starting."""
     service = BackupService(database, blobs, index_dir)
 
-    def make() -> Manifest:
+    def make() -> BackupManifest:
         store = open_target(settings, settings.backup_url)
         return service.back_up_alone(store, scratch=scratch_of(store, database), keep=settings.backup_keep)
 
@@ -39,7 +39,7 @@ def open_target(settings: Settings, target: str) -> BackupStore:
     return store
 
 
-def open_source(settings: Settings, source: str) -> tuple[BackupStore, Manifest]:
+def open_source(settings: Settings, source: str) -> tuple[BackupStore, BackupManifest]:
     """The backup at *source*, or the newest one in it."""
     store, backup_id = _open(settings, source)
     if backup_id is None:

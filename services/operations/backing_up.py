@@ -18,7 +18,7 @@ from migrations.upgrade import current_revision, is_known
 from models import utc_now
 from services.operations.backup_store import RAW, BackupStore
 from services.operations.database_copies import copy_database
-from services.operations.manifests import BackupPart, Manifest
+from services.operations.manifests import BackupManifest, BackupPart
 from version import VERSION
 
 Report = Callable[[int, int, str], None]
@@ -34,7 +34,7 @@ class EarlierBackups:
     """*is_complete*: every manifest could be read, so what none of them names belongs to no backup."""
 
     names: set[str]
-    manifests: list[Manifest]
+    manifests: list[BackupManifest]
     is_complete: bool
 
     @property
@@ -59,7 +59,7 @@ class BackupService:
         keep: int | None = None,
         with_indexes: bool = False,
         report: Report = _silent,
-    ) -> Manifest:
+    ) -> BackupManifest:
         """Make a backup, and then remove all but the newest *keep*. *scratch* is a folder for the database's copy.
 
         Remains of interrupted backups are removed first. Raises Conflict while another backup of this database runs,
@@ -76,7 +76,7 @@ class BackupService:
         keep: int | None,
         with_indexes: bool = False,
         report: Report = _silent,
-    ) -> Manifest:
+    ) -> BackupManifest:
         """The same for a caller that holds the lock of Database.backing_up()."""
         revision = current_revision(self.database)
         if revision is None or not is_known(revision):
@@ -93,7 +93,7 @@ class BackupService:
             _remove_old(store, manifest.id, keep)
         return manifest
 
-    def _copy(self, store: BackupStore, scratch: Path, *, with_indexes: bool, report: Report) -> Manifest:
+    def _copy(self, store: BackupStore, scratch: Path, *, with_indexes: bool, report: Report) -> BackupManifest:
         created_at = utc_now()
         backup_id, earlier = store.new_id(created_at), _earlier(store)
         with _emptied(scratch):
@@ -104,7 +104,7 @@ class BackupService:
         total = len(raw_files) + len(index_files)
         copied = _reported(self._raw_files(store, earlier, raw_files), report, 0, total)
         indexes = _reported(self._index_files(store, backup_id, index_files), report, len(raw_files), total)
-        return Manifest(
+        return BackupManifest(
             id=backup_id,
             created_at=created_at.isoformat(),
             software=VERSION,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from engines.blobs.base import BlobStore
 from errors import BlobStoreUnavailable, DamagedBackup, NotFound, ServiceError, StorageFull
-from services.operations.manifests import BackupPart, Manifest, decode
+from services.operations.manifests import BackupManifest, BackupPart, decode
 
 RAW = "raw/"
 _ID = r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{4}"
@@ -83,12 +83,12 @@ class BackupStore:
         matches = map(_MANIFEST.fullmatch, self.names() if names is None else names)
         return sorted(match[1] for match in matches if match)
 
-    def manifest(self, backup_id: str) -> Manifest:
+    def manifest(self, backup_id: str) -> BackupManifest:
         with self._own_errors():
             encoded = b"".join(self.blobs.read(f"{backup_id}/manifest.json"))
         return decode(encoded, source=f"the backup {backup_id}")
 
-    def newest(self) -> Manifest:
+    def newest(self) -> BackupManifest:
         """Raises NotFound."""
         ids = self.ids()
         if not ids:

@@ -16,7 +16,7 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg.sql import SQL, Composed, Identifier
-from sqlalchemy import URL, Connection, TableClause, inspect, literal, select, text
+from sqlalchemy import Connection, TableClause, inspect, literal, select, text
 
 from database.engine import Database, DatabaseKind
 from database.sqlite import size_of, vacuum_into
@@ -25,7 +25,8 @@ from errors import Conflict, DamagedBackup, DatabaseUnavailable, StorageFull
 from migrations.upgrade import RESTORING, create_schema, set_revision, upgrade_to_head
 from models import Base
 from services.operations.backup_store import BackupStore
-from services.operations.manifests import BackupPart, Manifest, SnapshotFacts, facts_of
+from services.operations.database_urls import sqlite_url
+from services.operations.manifests import BackupManifest, BackupPart, SnapshotFacts, facts_of
 
 PIECE_BYTES = 1 << 20
 SQLITE_PART = "database.sqlite"
@@ -48,7 +49,7 @@ def copy_database(
     return facts, tables
 
 
-def load_sqlite(store: BackupStore, manifest: Manifest, file: Path) -> None:
+def load_sqlite(store: BackupStore, manifest: BackupManifest, file: Path) -> None:
     """Write the database to a new file and check it. Raises DamagedBackup."""
     [part] = manifest.tables
     with _no_room(file.parent), open(file, "xb") as copy:
@@ -64,7 +65,7 @@ def load_sqlite(store: BackupStore, manifest: Manifest, file: Path) -> None:
 
 
 def load_postgres(
-    store: BackupStore, manifest: Manifest, database: Database, check: Callable[[Connection], None]
+    store: BackupStore, manifest: BackupManifest, database: Database, check: Callable[[Connection], None]
 ) -> None:
     """Create the tables, fill and *check* them and migrate them, in one transaction.
 
@@ -102,10 +103,6 @@ def require_empty(connection: Connection) -> None:
 def drop_tables(connection: Connection) -> None:
     for table in ("alembic_version", *(table.name for table in reversed(Base.metadata.sorted_tables))):
         connection.execute(text(f'DROP TABLE IF EXISTS "{table}" CASCADE'))
-
-
-def sqlite_url(file: Path) -> str:
-    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def remove_sqlite(file: Path) -> None:

@@ -52,7 +52,7 @@ class SnapshotFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class BackupManifest:
     """*missing* are raw files that documents refer to and that the service itself had lost."""
 
     id: str
@@ -84,7 +84,7 @@ class Manifest:
         return json.dumps(document, indent=1, ensure_ascii=False).encode()
 
 
-def decode(encoded: bytes, *, source: str) -> Manifest:
+def decode(encoded: bytes, *, source: str) -> BackupManifest:
     """Raises Invalid for the manifest of a newer version, and DamagedBackup for one that is not as it was written."""
     try:
         document = json.loads(encoded)
@@ -101,7 +101,7 @@ def decode(encoded: bytes, *, source: str) -> Manifest:
     lists = {name: [BackupPart(**part) for part in content[name]] for name in ("tables", "raw_files", "index_files")}
     namespaces = [NamespaceCount(**each) for each in content["namespaces"]]
     kind = DatabaseKind(content["database"])
-    return Manifest(**{**content, **lists, "namespaces": namespaces, "database": kind})
+    return BackupManifest(**{**content, **lists, "namespaces": namespaces, "database": kind})
 
 
 def facts_of(session: Session) -> SnapshotFacts:

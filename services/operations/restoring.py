@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, make_url, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.orm import Session
 
 from database.engine import Database, DatabaseKind
@@ -27,16 +27,16 @@ from services.operations.database_copies import (
     load_postgres,
     load_sqlite,
     remove_sqlite,
-    sqlite_url,
 )
-from services.operations.manifests import BackupPart, Manifest, namespace_counts, row_counts
+from services.operations.database_urls import sqlite_file, sqlite_url
+from services.operations.manifests import BackupManifest, BackupPart, namespace_counts, row_counts
 from services.operations.moving import finish_postgres
 
 
 @dataclass(frozen=True)
 class RestoringService:
     store: BackupStore
-    manifest: Manifest
+    manifest: BackupManifest
 
     def require_known_schema(self) -> None:
         """Raises Invalid."""
@@ -172,9 +172,9 @@ class RestoringService:
             raise DamagedBackup(f"The backup lacks {len(lacking)} raw files that documents refer to: {lacking[0]}, …")
 
 
-def require_same_kind(manifest: Manifest, target: str) -> None:
+def require_same_kind(manifest: BackupManifest, target: str) -> None:
     """Raises Invalid: what Postgres copied, only Postgres reads."""
-    if manifest.database is DatabaseKind.POSTGRES and make_url(target).get_backend_name() == "sqlite":
+    if manifest.database is DatabaseKind.POSTGRES and sqlite_file(target) is not None:
         raise Invalid(
             f"The backup {manifest.id} is one of Postgres, and SQLite cannot read it: restore it into an empty "
             "Postgres database, and use manage.py move from there."

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from database.engine import Database
 from errors import Conflict, ServiceError
 from models import BackupRow, utc_now
-from services.operations.manifests import Manifest
+from services.operations.manifests import BackupManifest
 from times import shifted
 
 log = logging.getLogger(__name__)
@@ -29,9 +29,9 @@ class ScheduledBackups:
 
     database: Database
     every_seconds: float
-    make: Callable[[], Manifest] | None
+    make: Callable[[], BackupManifest] | None
 
-    def run_if_due(self) -> Manifest | None:
+    def run_if_due(self) -> BackupManifest | None:
         """Make a backup if it is time and no other worker does. Failures are recorded, and tried again later."""
         if self.make is None or not self._is_due():
             return None
@@ -42,7 +42,7 @@ class ScheduledBackups:
             log.info("no scheduled backup now: %s", error)
             return None
 
-    def _make_and_record(self, make: Callable[[], Manifest]) -> Manifest | None:
+    def _make_and_record(self, make: Callable[[], BackupManifest]) -> BackupManifest | None:
         try:
             manifest = make()
         except Exception as error:

@@ -29,7 +29,7 @@ from runtime.restoring import Restored, restore, verify_backup
 from services.operations.backing_up import BackupService
 from services.operations.backup_store import BackupStore
 from services.operations.database_copies import drop_tables, remove_sqlite
-from services.operations.manifests import Manifest
+from services.operations.manifests import BackupManifest
 from settings import Settings
 from tests.support.postgres import PostgresServer
 from tests.support.processes import until
@@ -60,7 +60,7 @@ def new_url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
         yield url
 
 
-def back_up(service: Service, target: Path | str, **options: Any) -> Manifest:
+def back_up(service: Service, target: Path | str, **options: Any) -> BackupManifest:
     store, database = open_target(service.settings, str(target)), service.runtime.database
     making = BackupService(database, service.runtime.ingest.blobs, service.runtime.index.vectors.folder)
     return making.back_up(store, scratch=scratch_of(store, database), **options)
@@ -332,7 +332,7 @@ def rewritten(target: Path, change: Callable[[dict[str, Any]], object]) -> None:
     document = json.loads(store.newest().encode())
     change(document["backup"])
     path = next(target.glob("*/manifest.json"))
-    path.write_bytes(Manifest(**_typed(store, document["backup"])).encode())
+    path.write_bytes(BackupManifest(**_typed(store, document["backup"])).encode())
 
 
 def _typed(store: BackupStore, content: dict[str, Any]) -> dict[str, Any]:
@@ -406,8 +406,8 @@ def command(*arguments: object) -> list[str]:
 
 def kill_once(appeared: Callable[[], bool], after_seconds: float, settings: Settings, *arguments: object) -> None:
     """Kill the command some time after that has appeared, if it still runs then."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command(*arguments), env=environment(settings), **quiet) as process:
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command(*arguments), env=environment(settings), stdout=quiet, stderr=quiet) as process:
         until(lambda: appeared() or process.poll() is not None, pause=0.002)
         with suppress(subprocess.TimeoutExpired):
             process.wait(after_seconds)
