@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -61,14 +62,12 @@ def _measure(folder: Path, runtime: Runtime, turns: int, new_url: Callable[[int]
     times: dict[str, list[float]] = {}
     for turn in range(turns):
         target = folder / f"backups-{turn}"
-        _time(times, "backup", lambda target=target: _back_up(runtime, target))
-        _time(times, "second backup", lambda target=target: _back_up(runtime, target))
+        _time(times, "backup", partial(_back_up, runtime, target))
+        _time(times, "second backup", partial(_back_up, runtime, target))
         parts = [runtime.database.file, folder / "raw_files"] if runtime.database.file else [target]
         copy = folder / f"copy-{turn}"
-        copied = _time(times, "plain copy", lambda parts=parts, copy=copy: _copy(parts, copy))
-        _time(
-            times, "restore", lambda target=target, turn=turn: _restore(runtime.settings, target, new_url(turn), turn)
-        )
+        copied = _time(times, "plain copy", partial(_copy, parts, copy))
+        _time(times, "restore", partial(_restore, runtime.settings, target, new_url(turn), turn))
         for each in (target, copy, folder / f"raw-{turn}"):
             shutil.rmtree(each)
     print(f"{runtime.database.kind}, plain copy of {copied / 2**20:.0f} MB", flush=True)

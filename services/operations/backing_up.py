@@ -191,6 +191,8 @@ def _emptied(scratch: Path) -> Iterator[None]:
         raise BlobStoreUnavailable(f"The folder {scratch} cannot be created: {error.strerror}.") from error
     for file in scratch.glob("*.sqlite*"):
         file.unlink()
-    yield
-    with suppress(OSError):
-        scratch.rmdir()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            scratch.rmdir()
