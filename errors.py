@@ -199,6 +199,12 @@ class BlobStoreUnavailable(ServiceError):
     code = "blob_store_unavailable"
 
 
+class DamagedBackup(ServiceError):
+    """A part of a backup is missing, or differs from its manifest."""
+
+    code = "damaged_backup"
+
+
 class FetchDisabled(ServiceError):
     """The operator did not allow the service to fetch from the network."""
 

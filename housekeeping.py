@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Thread
 
 from runtime.parts import Runtime
+
+log = logging.getLogger(__name__)
 
 MINUTE = 60.0
 
@@ -18,6 +22,25 @@ class Chore:
     do: Callable[[], object]
     seconds: float
     due_at: float = 0.0
+
+
+class InBackground:
+    """A chore that takes long: in a thread of its own, so that jobs go on, and never twice at once."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        self._do = do
+        self._thread: Thread | None = None
+
+    def __call__(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = Thread(target=self._run, name="chore", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._do()
+        except Exception as error:
+            log.error("a chore failed, and is tried again: %s", error)
 
 
 class Housekeeping:
@@ -32,6 +55,8 @@ class Housekeeping:
             Chore(lambda: runtime.answers.query_log.prune(settings.query_log_keep_days), MINUTE),
             Chore(lambda: runtime.ingest.pending_blobs.sweep(grace_seconds=grace_seconds), MINUTE),
         ]
+        if settings.backup_url:
+            self.chores.append(Chore(InBackground(runtime.operations.backups.run_if_due), MINUTE))
 
     def run_due_chores(self) -> None:
         for chore in self.chores:

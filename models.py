@@ -28,6 +28,8 @@ Requests
     query_citations     a chunk that a search returned, or that an answer cited
     ingest_usage        what a project ingested on one day
     idempotency_keys    the answer to a keyed request
+Backups
+    backups             how the scheduled backups fare
 """
 
 from __future__ import annotations
@@ -600,3 +602,15 @@ class IdempotencyKey(Base):
     response_headers: Mapped[str | None]
     response_body: Mapped[bytes | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class BackupRow(Base):
+    """One row, on the scheduled backups: the last complete one, and why the last attempt failed, if it did."""
+
+    __tablename__ = "backups"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    tried_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    name: Mapped[str | None]
+    error: Mapped[str | None]

@@ -213,6 +213,14 @@ class Settings(BaseSettings):
         200, ge=0, description="Free disk space below which new documents are refused; deleting still works"
     )
 
+    backup_url: str = Field(
+        "",
+        description="Where workers make backups: file://folder, s3://bucket/prefix or gs://bucket/prefix; empty: they "
+        "make none",
+    )
+    backup_every_hours: float = Field(24.0, gt=0, description="Time between two scheduled backups")
+    backup_keep: Positive = Field(7, description="Number of backups that the scheduled ones leave in BACKUP_URL")
+
     memory_limit_mb: int = Field(
         0, ge=0, description="Private memory that an API or worker process may take before it refuses; 0: no limit"
     )

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from sqlalchemy.orm import Session
 
 from database.postgres import POOL_TIMEOUT_SECONDS, open_postgres
 from database.problems import problem_of, raising_interrupted, unstorable
-from database.sqlite import WAL_BYTES_BEFORE_CHECKPOINT, locked, move_log, open_sqlite, size_of
-from errors import DatabaseUnavailable, StorageFull
+from database.sqlite import WAL_BYTES_BEFORE_CHECKPOINT, locked, move_log, open_sqlite, size_of, tried_lock
+from errors import Conflict, DatabaseUnavailable, StorageFull
 
 log = logging.getLogger(__name__)
 
 RESERVE_BYTES = 16 << 20
 MIGRATION_LOCK = 0x0AD15EED
+BACKUP_LOCK = 0x0ADBAC09
 
 
 class DatabaseKind(StrEnum):
@@ -112,6 +113,23 @@ class Database:
         """Close idle connections to SQLite, each of which keeps up to 64 MB of pages. The next one opens in 1 ms."""
         if self.kind is DatabaseKind.SQLITE:
             self.engine.dispose()
+
+    @contextmanager
+    def backing_up(self) -> Iterator[None]:
+        """One backup of this database at a time, across processes; a lock that ends with its process.
+
+        On Postgres it belongs to an idle transaction, which holds no snapshot and survives a connection pooler.
+        Raises Conflict.
+        """
+        with ExitStack() as held:
+            if self.file is not None:
+                is_free = held.enter_context(tried_lock(Path(f"{self.file}-backup-lock")))
+            else:
+                connection = held.enter_context(self.engine.connect())
+                is_free = bool(connection.scalar(select(func.pg_try_advisory_xact_lock(BACKUP_LOCK))))
+            if not is_free:
+                raise Conflict("Another backup of this database is running: let that one end.")
+            yield
 
     def refuse_when_nearly_full(self) -> None:
         """Raise StorageFull below the low-water mark. Deletions do not check it: they must keep working."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-from errors import DatabaseUnavailable
+from errors import DatabaseUnavailable, StorageFull
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,18 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def tried_lock(path: Path) -> Iterator[bool]:
+    """Whether the lock was free; it is then held until the end of the block."""
+    with open(path, "wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
 def move_log(connection: Connection) -> None:
     """Checkpoint a long log into the file, under the lock. Does not wait for readers."""
     driver = connection.connection.driver_connection
@@ -58,6 +70,22 @@ def move_log(connection: Connection) -> None:
         log.error("the log could not be moved into the database file: %s", error)
     finally:
         driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+
+
+def vacuum_into(engine: Engine, path: Path) -> None:
+    """Write a compact copy of one snapshot to a new file, while others read and write. Not synced.
+
+    Raises StorageFull and DatabaseUnavailable; the file is then incomplete.
+    """
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        try:
+            driver.execute("VACUUM INTO ?", (str(path),))
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise StorageFull("The disk has no room for a copy of the database: free some space.") from error
+            raise DatabaseUnavailable(f"The database could not be copied: {error}.") from error
 
 
 def size_of(path: Path) -> int:

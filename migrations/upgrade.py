@@ -10,9 +10,11 @@ from sqlalchemy import Connection, inspect, text
 from database.engine import Database
 from errors import DatabaseUnavailable
 
-HEAD = "0014"
+HEAD = "0015"
 MOVING = f"move-{HEAD}"
 """The revision of a database while it is the target of a move, so that no process uses it incomplete."""
+RESTORING = "restoring"
+"""Likewise, until a restored Postgres database is verified."""
 
 
 def bring_up_to_date(database: Database) -> None:
@@ -23,6 +25,28 @@ def bring_up_to_date(database: Database) -> None:
         revision = _revision(connection)
         if revision != HEAD:
             _upgrade(connection, revision)
+
+
+def create_schema(connection: Connection, revision: str) -> None:
+    """Create the tables as they were at that revision, in a database without any."""
+    _upgrade(connection, None, to=revision)
+
+
+def upgrade_to_head(connection: Connection) -> None:
+    if (revision := _revision(connection)) != HEAD:
+        _upgrade(connection, revision)
+
+
+def is_known(revision: str) -> bool:
+    """Whether this code can migrate from that revision."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    try:
+        ScriptDirectory(str(Path(__file__).parent)).get_revision(revision)
+    except CommandError:
+        return False
+    return True
 
 
 def current_revision(database: Database) -> str | None:
@@ -41,11 +65,15 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _upgrade(connection: Connection, revision: str | None) -> None:
+def _upgrade(connection: Connection, revision: str | None, *, to: str = "head") -> None:
     if revision is not None and revision.startswith("move-"):
         raise DatabaseUnavailable(
             "A move into this database did not finish, so it is incomplete: run the same manage.py move again, "
             "or use an empty database."
+        )
+    if revision == RESTORING:
+        raise DatabaseUnavailable(
+            "A restore into this database did not finish, so it is unverified: run manage.py restore again."
         )
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its import logs its plugins
 
@@ -57,7 +85,7 @@ def _upgrade(connection: Connection, revision: str | None) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     except CommandError as error:
         raise DatabaseUnavailable(
             f"The database has schema {revision}, which this code does not know (it knows up to {HEAD}): it was used "

@@ -11,6 +11,7 @@ from database.engine import Database
 from migrations.upgrade import bring_up_to_date, current_revision
 from runtime.accounts import open_accounts
 from runtime.answers import open_answers
+from runtime.backups import open_scheduled_backups
 from runtime.index import open_index
 from runtime.ingest import open_ingest
 from runtime.installation import with_model
@@ -30,10 +31,14 @@ def open_runtime(settings: Settings, *, statement_timeout_seconds: float = 0.0) 
 
     Only processes that answer requests limit their statements: rebuilds and verifications read as long as they take.
     """
-    with (
-        _database(settings, statement_timeout_seconds) as database,
-        _wings(with_model(settings, database), database) as runtime,
-    ):
+    with _database(settings, statement_timeout_seconds) as database, join_parts(settings, database) as runtime:
+        yield runtime
+
+
+@contextmanager
+def join_parts(settings: Settings, database: Database) -> Iterator[Runtime]:
+    """On a database that is open and has the current schema."""
+    with _wings(with_model(settings, database), database) as runtime:
         yield runtime
 
 
@@ -63,6 +68,7 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             documents=ingest.documents,
             blobs=ingest.blobs,
             extractor=ingest.extractor,
+            backups=open_scheduled_backups(settings, database, ingest.blobs, index_dir=index.vectors.folder),
             silence_seconds=settings.worker_silence_seconds,
         )
         evaluation = EvaluatingService(database, search.searching, search.limits)

@@ -14,6 +14,7 @@ from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.observing import ObservingService
+from services.operations.scheduled_backups import ScheduledBackups
 from services.operations.script_check import ScriptCheck
 from services.operations.workers import WorkerService
 
@@ -27,6 +28,7 @@ def open_operations(
     documents: DocumentService,
     blobs: BlobStore,
     extractor: Extractor,
+    backups: ScheduledBackups,
     silence_seconds: float,
 ) -> Operations:
     workers, scripts = WorkerService(database, silence_seconds), ScriptCheck(database, embedding)
@@ -34,6 +36,7 @@ def open_operations(
         idempotency=IdempotencyService(database),
         folders=FileIngestingService(documents, extractor),
         workers=workers,
-        observing=ObservingService(database, vectors, workers, embedding, scripts),
-        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor, scripts, workers),
+        backups=backups,
+        observing=ObservingService(database, vectors, workers, embedding, scripts, backups),
+        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor, scripts, workers, backups),
     )

@@ -37,6 +37,7 @@ from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.observing import ObservingService
+from services.operations.scheduled_backups import ScheduledBackups
 from services.operations.workers import WorkerService
 from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
@@ -104,6 +105,7 @@ class Operations:
     idempotency: IdempotencyService
     folders: FileIngestingService
     workers: WorkerService
+    backups: ScheduledBackups
     observing: ObservingService
     diagnosing: DiagnosingService
 

@@ -10,10 +10,11 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from engines.blobs.base import READ_BYTES, BlobWriter
+from engines.blobs.base import READ_BYTES, BlobWriter, copy_into
 from errors import BlobStoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -63,11 +64,24 @@ class BucketStore:
             result = obstore.get(self._store, name)
         return _pieces(result)
 
+    def adopt(self, path: Path, name: str) -> None:
+        copy_into(self, path, name)
+
+    def names(self) -> Iterator[str]:
+        import obstore
+
+        with _translated_errors():
+            for batch in obstore.list(self._store):
+                yield from (each["path"] for each in batch)
+
     def delete(self, name: str) -> None:
         import obstore
 
         with _translated_errors(), _ignore_missing():
             obstore.delete(self._store, name)
+
+    def tidy(self) -> None:
+        """A bucket has no folders."""
 
     def check(self) -> str:
         """A missing file is a good answer, if it comes from the store."""

@@ -6,12 +6,12 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from durable import sync_folder
-from engines.blobs.base import READ_BYTES, BlobWriter
+from engines.blobs.base import READ_BYTES, BlobWriter, copy_into
 from errors import BlobStoreUnavailable, StorageFull
 
 _MISSING = (
@@ -43,11 +43,29 @@ class FolderStore:
                     os.fsync(file.fileno())
             with _translated_errors():
                 temporary.replace(path)
-                for folder in (path.parent, self.root, self.root.parent):
-                    sync_folder(folder)
+                self._sync_folders_of(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+    def adopt(self, path: Path, name: str) -> None:
+        target = self._path(name)
+        with _translated_errors():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            can_move = path.stat().st_dev == target.parent.stat().st_dev
+        if not can_move:
+            copy_into(self, path, name)
+            return
+        with _translated_errors():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+            path.replace(target)
+            self._sync_folders_of(target)
+
+    def names(self) -> Iterator[str]:
+        with _translated_errors():
+            for folder, _, files in os.walk(self.root):
+                yield from (str(Path(folder, file).relative_to(self.root)) for file in files)
 
     def read(self, name: str) -> Iterator[bytes]:
         try:
@@ -64,12 +82,24 @@ class FolderStore:
             path.unlink(missing_ok=True)
             _temporary(path).unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        for folder, _, _ in os.walk(self.root, topdown=False):
+            with suppress(OSError):  # not empty
+                Path(folder).rmdir()
+
     def check(self) -> str:
         with _translated_errors():
             self.root.mkdir(parents=True, exist_ok=True)
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise BlobStoreUnavailable(f"The folder {self.root} (BLOB_STORE_URL) cannot be written.")
         return f"folder {self.root} can be written"
+
+    def _sync_folders_of(self, path: Path) -> None:
+        """Any of them may be new."""
+        for folder in path.parents:
+            sync_folder(folder)
+            if folder == self.root.parent:
+                return
 
     def _path(self, name: str) -> Path:
         """Rows may come from another database by a move, so a name must not lead out of the folder."""

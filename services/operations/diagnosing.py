@@ -25,6 +25,7 @@ from job_queue import JobQueue
 from migrations.upgrade import current_revision
 from services.index.embedding import EmbeddingService
 from services.index.installation import chosen_version, difference_from
+from services.operations.scheduled_backups import ScheduledBackups
 from services.operations.script_check import ScriptCheck
 from services.operations.workers import NO_WORKER, WorkerService
 from version import VERSION
@@ -36,6 +37,7 @@ _SECRETS = {
     "rate_limit_url": (r"//.*@", "//***@"),
     "llm_base_url": (r"//.*@", "//***@"),
     "rerank_base_url": (r"//.*@", "//***@"),
+    "backup_url": (r"//.*@", "//***@"),
 }
 _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|key|secret|token)[^=&]*)=[^&]*", re.IGNORECASE)
 
@@ -60,6 +62,7 @@ class DiagnosingService:
     extractor: Extractor
     scripts: ScriptCheck
     workers: WorkerService
+    backups: ScheduledBackups
 
     def examine(self) -> Iterator[Finding]:
         """Yields finding after finding, the slow ones last. A check that fails does not prevent the others."""
@@ -70,6 +73,7 @@ class DiagnosingService:
         yield _check("ocr", self._ocr)
         yield self._reader()
         yield _check("workers", self._workers)
+        yield _check("backups", self.backups.describe)
         yield _check("model", self._model)
         yield self._scripts()
         yield from self._installation()

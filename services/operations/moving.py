@@ -151,7 +151,7 @@ class MovingService:
             for project in projects:
                 request_rebuild(self.queue, session, project)
             if self.target.kind is DatabaseKind.POSTGRES:
-                _finish_postgres(session)
+                finish_postgres(session)
             _MARKER.drop(session.connection())
             set_revision(session.connection(), HEAD)
         return len(projects)
@@ -281,7 +281,7 @@ def _mark(connection: Connection, source: Mapping[str, str]) -> None:
     set_revision(connection, MOVING)
 
 
-def _finish_postgres(session: Session) -> None:
+def finish_postgres(session: Session) -> None:
     """Let sequences continue after the largest copied value, and update the planner's statistics."""
     for table in TABLES:
         if (column := table.autoincrement_column) is not None:

@@ -15,6 +15,7 @@ from engines.vectors.base import VectorStore
 from errors import ServiceError
 from models import IndexRow, Project, Team
 from services.index.embedding import EmbeddingService
+from services.operations.scheduled_backups import ScheduledBackups
 from services.operations.script_check import ScriptCheck
 from services.operations.workers import Backlog, WorkerInfo, WorkerService
 from snapshot import Snapshot
@@ -63,6 +64,7 @@ class ObservingService:
     workers: WorkerService
     embedding: EmbeddingService
     scripts: ScriptCheck
+    backups: ScheduledBackups
 
     def health(self) -> Health:
         problems: list[str] = []
@@ -78,6 +80,7 @@ class ObservingService:
         warnings: list[str] = []
         if db_ok:
             _passes(lambda: warnings.extend(self.scripts.recent_warnings()), problems)
+            _passes(lambda: warnings.extend(filter(None, [self.backups.problem()])), problems)
         workers_ok = jobqueue_ok and not waiting
         return Health(db_ok, index_store_ok, jobqueue_ok, workers_ok, workers, model, problems, warnings)
 

@@ -45,6 +45,27 @@ def test_what_is_written_is_read_until_it_is_deleted(store: BlobStore) -> None:
     assert store.check()
 
 
+def test_a_file_is_adopted_and_named_like_one_that_was_written(store: BlobStore, tmp_path: Path) -> None:
+    file, name = tmp_path / "large", new_name()
+    file.write_bytes(LARGE)
+    assert list(store.names()) == []
+    store.adopt(file, name)
+    written = put(store, b"small")
+    assert set(store.names()) == {name, written}
+    assert b"".join(store.read(name)) == LARGE
+    store.delete(written)
+    store.tidy()
+    assert list(store.names()) == [name]
+
+
+def test_a_tidy_folder_holds_no_empty_one(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "raw", min_free_bytes=0)
+    store.delete(put(store, b"small"))
+    kept = put(store, b"small")
+    store.tidy()
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == [kept[:2]]
+
+
 def test_what_is_broken_off_is_not_there(store: BlobStore) -> None:
     name = new_name()
     with pytest.raises(ZeroDivisionError), store.open_writer(name) as writer:

@@ -26,7 +26,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.service import open_service, settings_in
 
 ROOT = Path(__file__).parents[2]
-NOT_OWNED = {"teams", "embedding_versions", "installation", "workers", "idempotency_keys", "pending_blobs"}
+NOT_OWNED = {"teams", "embedding_versions", "installation", "workers", "idempotency_keys", "pending_blobs", "backups"}
 
 
 @pytest.fixture

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from engines.blobs.base import new_name
+from errors import StorageFull
+from models import Revision
+from runtime.backups import open_target, scratch_of
+from services.operations.backing_up import BackupService
 from tests.support.prose import prose
 from tests.support.service import open_service, settings_in
 
@@ -62,3 +68,32 @@ def test_on_a_full_disk_documents_can_be_deleted_and_nothing_is_lost(small_disk:
         service.work()
         service.upsert("more", prose(99))
         assert service.problems() == []
+
+
+def test_a_backup_to_a_disk_that_is_or_runs_full_fails_and_leaves_the_earlier_ones(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    with open_service(settings_in(tmp_path)) as service:
+        service.upsert("doc", "Cats sleep.")
+        runtime = service.runtime
+        store = open_target(service.settings, str(small_disk))
+        scratch = scratch_of(store, runtime.database)
+        making = BackupService(runtime.database, runtime.ingest.blobs, None)
+        first = making.back_up(store, scratch=scratch)
+        name = new_name()
+        with runtime.ingest.blobs.open_writer(name) as writer:
+            writer.write(bytes(80 << 20))
+        with runtime.database.write() as session:
+            session.execute(update(Revision).values(blob_uri=name))
+        for is_full in (False, True):
+            if is_full:
+                fill_up(small_disk)
+            with pytest.raises(StorageFull):
+                making.back_up(store, scratch=scratch, keep=1)
+            assert store.ids() == [first.id]
+        (small_disk / "ballast").unlink()
+        assert sorted(path.name for path in small_disk.iterdir()) == [first.id]
+        with runtime.database.write() as session:
+            session.execute(update(Revision).values(blob_uri=None))
+        second = making.back_up(store, scratch=scratch, keep=1)
+        assert store.ids() == [second.id]
