@@ -7,8 +7,9 @@ a million take a minute.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class OwnDocument:
     doc_id: str
     texts: Sequence[str]
     vectors: Vectors
+    metadata: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def chunk_ids(self) -> list[str]:
@@ -55,6 +57,12 @@ class OwnSource:
         for number in range(count):
             yield OwnDocument(f"{prefix}-{number}", [self._text() for _ in range(chunks)], self.vectors(chunks))
 
+    def batches(self, prefix: str, chunks: int, *, per_doc: int, per_batch: int) -> Iterator[list[OwnDocument]]:
+        """Documents of *per_doc* chunks until there are *chunks*; all but the last batch have *per_batch* chunks."""
+        documents = self.documents(prefix, chunks // per_doc, chunks=per_doc)
+        while batch := list(islice(documents, per_batch // per_doc)):
+            yield batch
+
     def vectors(self, count: int) -> Vectors:
         pair, dimension = self.rng.integers(len(self.real), size=(2, count)), self.real.shape[1]
         share = self.rng.random((count, 1), np.float32)
@@ -69,11 +77,16 @@ class OwnSource:
 
 
 @dataclass
-class ExactNeighbours:
+class ExactAnswers:
     """All chunks that a store holds, to count what a search should have found."""
 
     ids: list[str] = field(default_factory=list)
     _parts: list[Vectors] = field(default_factory=list)
+
+    @property
+    def vectors(self) -> Vectors:
+        self._parts = [np.concatenate(self._parts)]
+        return self._parts[0]
 
     def add(self, documents: Sequence[OwnDocument]) -> None:
         for document in documents:
@@ -83,7 +96,7 @@ class ExactNeighbours:
     def recall(self, queries: Vectors, hits: Sequence[Sequence[str]], *, top_k: int = TOP_K) -> float:
         """Returns the share of hits that are among the nearest *top_k*; equal scores are interchangeable."""
         place = {name: number for number, name in enumerate(self.ids)}
-        vectors, count = np.concatenate(self._parts), 0
+        vectors, count = self.vectors, 0
         for query, names in zip(queries, hits, strict=True):
             scores = vectors @ query
             last = np.partition(scores, -top_k)[-top_k]

@@ -20,9 +20,9 @@ def memory_mb(pids: Iterable[int]) -> float:
 
 def peak_mb(pid: int) -> float:
     """The largest resident set that the process has had."""
-    found = _PEAK.search(Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
+    match = _PEAK.search(Path(f"/proc/{pid}/status").read_text())
+    assert match is not None
+    return int(match[1]) / 1024
 
 
 def disk_bytes(folder: Path) -> int:

@@ -20,7 +20,7 @@ from bench.peers.base import Peer, Unavailable
 from bench.peers.chroma import Chroma
 from bench.peers.contest import Contest, Contestant, ContestSize
 from bench.peers.environments import FOLDER
-from bench.peers.floor import Floor
+from bench.peers.floor import FloorPeer
 from bench.peers.ours import Ours, as_base64, as_json
 from bench.peers.pgvector import Pgvector
 from bench.peers.report import circumstances, table
@@ -56,7 +56,7 @@ def _peer(name: str, options: argparse.Namespace) -> Peer:
         "chroma": Chroma(options.environments),
         "txtai": Txtai(options.environments),
         "pgvector": Pgvector(),
-        "floor": Floor(options.environments),
+        "floor": FloorPeer(options.environments),
     }
     return peers[name]
 

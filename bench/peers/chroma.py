@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench.own import TOP_K, OwnDocument
 from bench.peers.base import PreparedCall
@@ -47,7 +48,7 @@ class ChromaConnection:
     def close(self) -> None:
         self.session.close()
 
-    def _call(self, verb: str, body: dict[str, object]) -> PreparedCall:
+    def _call(self, verb: str, body: Any) -> PreparedCall:
         return partial(self.session.exchange, request("POST", f"{COLLECTIONS}/{self.collection}/{verb}", body))
 
 

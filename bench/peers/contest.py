@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.own import TOP_K, ExactNeighbours, OwnDocument, OwnSource
+from bench.own import TOP_K, ExactAnswers, OwnDocument, OwnSource
 from bench.peers.base import PeerConnection, PeerServer, PreparedCall
 from bench.processes import memory_mb
 from domain import Vectors
 
 CLIENTS = (1, 4, 16)
 CHUNKS_PER_DOC = 100
-DOCS_PER_BATCH = 10
+PER_BATCH = 1000
 SINGLES_PER_BATCH = 128
 PER_TURN = 20
 WARM_UP = 3
@@ -67,7 +67,7 @@ class Contestant:
         """Seconds until all are acknowledged; writing the requests is not counted."""
         return sum(_ms(self.connection.upsert(batch))[0] for batch in _batches(documents, per_batch)) / 1000
 
-    def found(self, vector: Vectors) -> list[str]:
+    def nearest(self, vector: Vectors) -> list[str]:
         return self.connection.hits(self.connection.search(vector)())
 
 
@@ -78,7 +78,7 @@ class Contest:
     contestants: Sequence[Contestant]
     source: OwnSource
     size: ContestSize
-    truth: ExactNeighbours = field(default_factory=ExactNeighbours)
+    truth: ExactAnswers = field(default_factory=ExactAnswers)
 
     def run(self) -> None:
         singles = self._documents("single", self.size.singles, 1)
@@ -105,7 +105,7 @@ class Contest:
         for each in self.contestants:
             print(f"{each.name}: ingesting {chunks + len(singles):,} chunks", flush=True)
             each.measured.idle_mb = each.measured.idle_mb or memory_mb(each.server.pids())
-            took = each.ingest(documents, DOCS_PER_BATCH)
+            took = each.ingest(documents, PER_BATCH // CHUNKS_PER_DOC)
             each.measured.chunks_a_second = len(documents) * CHUNKS_PER_DOC / took
             each.measured.single_docs_a_second = len(singles) / each.ingest(singles, SINGLES_PER_BATCH)
             each.measured.settle_seconds = _ms(each.server.settle)[0] / 1000
@@ -115,14 +115,14 @@ class Contest:
         for number, document in enumerate(self._documents(prefix, WARM_UP + self.size.changes, 1)):
             for each in self.contestants:
                 took, _ = _ms(each.connection.upsert([document]))
-                assert each.found(document.vectors[0])[0] == document.chunk_ids[0], f"{each.name}: not found"
+                assert each.nearest(document.vectors[0])[0] == document.chunk_ids[0], f"{each.name}: not found"
                 if number >= WARM_UP:
                     times(each.measured).append(took)
 
     def _search(self, queries: Vectors) -> None:
         for each in self.contestants:
             for query in queries[:PER_TURN]:
-                each.found(query)
+                each.nearest(query)
         for first in range(0, len(queries), PER_TURN):
             for each in self.contestants:
                 for query in queries[first : first + PER_TURN]:
@@ -145,7 +145,7 @@ class Contest:
         """Until a search for the very vector no longer finds it."""
         for document in documents:
             for each in self.contestants:
-                assert each.found(document.vectors[0])[0] == document.chunk_ids[0], f"{each.name}: not found"
+                assert each.nearest(document.vectors[0])[0] == document.chunk_ids[0], f"{each.name}: not found"
                 took, _ = _ms(lambda each=each, document=document: _make_invisible(each, document))  # type: ignore[misc]
                 each.measured.delete.append(took)
 
@@ -160,7 +160,7 @@ class Contest:
     def _wake(self, each: Contestant, query: Vectors) -> None:
         each.server.start()
         each.connection = each.server.connect()
-        assert len(each.found(query)) == TOP_K
+        assert len(each.nearest(query)) == TOP_K
 
 
 def crowd(connect: Callable[[], PeerConnection], queries: Vectors, *, clients: int, seconds: float) -> list[float]:
@@ -189,7 +189,7 @@ def _batches(documents: Sequence[OwnDocument], count: int) -> Iterator[Sequence[
 def _make_invisible(each: Contestant, document: OwnDocument) -> None:
     give_up = time.monotonic() + VISIBLE_SECONDS
     each.connection.delete(document)()
-    while document.chunk_ids[0] in each.found(document.vectors[0]):
+    while document.chunk_ids[0] in each.nearest(document.vectors[0]):
         assert time.monotonic() < give_up, f"{each.name}: {document.doc_id} is still found"
 
 

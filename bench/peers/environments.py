@@ -27,8 +27,8 @@ class PeerEnvironment:
         return str(self.folder / "bin" / "python")
 
     def install(self) -> None:
-        stamp, wanted = self.folder / "installed", "\n".join(self.packages)
-        if stamp.exists() and stamp.read_text() == wanted:
+        stamp, contents = self.folder / "installed", "\n".join(self.packages)
+        if stamp.exists() and stamp.read_text() == contents:
             return
         print(f"installing {' '.join(self.packages)} below {self.folder}", flush=True)
         venv.create(self.folder, with_pip=True, clear=True, symlinks=True)
@@ -36,7 +36,7 @@ class PeerEnvironment:
         done = subprocess.run([*pip, *self.packages], stderr=subprocess.PIPE, text=True)
         if done.returncode:
             raise Unavailable(done.stderr.strip().rpartition("\n")[2])
-        stamp.write_text(wanted)
+        stamp.write_text(contents)
 
     def version(self) -> str:
         code = "import sys; from importlib.metadata import version; print(*[f'{n} {version(n)}' for n in sys.argv[1:]])"

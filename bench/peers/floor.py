@@ -53,7 +53,7 @@ class FloorServer(HttpProcess):
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class FloorPeer:
     environments: Path
     name: str = "floor"
 

@@ -57,8 +57,8 @@ class FloorStore:
         scores, numbers = self.graph.search(np.array([vector], np.float32), top_k + SPARE)
         query = f"SELECT n, id, text FROM chunks WHERE n IN ({','.join(map(str, numbers[0].tolist()))})"
         rows = {n: (name, text) for n, name, text in self.rows.execute(query)}
-        found = zip(scores[0].tolist(), numbers[0].tolist(), strict=True)
-        hits = [{"id": rows[n][0], "text": rows[n][1], "score": score} for score, n in found if n in rows]
+        ranked = zip(scores[0].tolist(), numbers[0].tolist(), strict=True)
+        hits = [{"id": rows[n][0], "text": rows[n][1], "score": score} for score, n in ranked if n in rows]
         return hits[:top_k]
 
 

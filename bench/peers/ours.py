@@ -74,7 +74,7 @@ class OurConnection:
     def _doc(self, document: OwnDocument) -> dict[str, Any]:
         pairs = zip(document.texts, document.vectors, strict=True)
         chunks = [{"text": text, "vector": self.written(vector)} for text, vector in pairs]
-        return {**self._place, "doc_id": document.doc_id, "chunks": chunks}
+        return {**self._place, "doc_id": document.doc_id, "chunks": chunks, "metadata": document.metadata}
 
 
 @dataclass
@@ -102,8 +102,8 @@ class OurServer:
             stop(self.worker)
             self.worker = None
 
-    def connect(self) -> OurConnection:
-        return OurConnection(KeepAliveClient(self.api.port), self.written)
+    def connect(self, namespace: str = NAMESPACE) -> OurConnection:
+        return OurConnection(KeepAliveClient(self.api.port), self.written, namespace)
 
     def settle(self) -> None:
         """Waits for the worker, which builds indexes behind what was ingested."""

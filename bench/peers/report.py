@@ -72,10 +72,13 @@ def _ratio(value: float | None, other: float | None) -> str:
 
 def circumstances() -> str:
     """The machine, its load, the time and the commit."""
+    return f"{machine()}; Python {platform.python_version()}; {datetime.now(UTC):%Y-%m-%d %H:%M}; commit {commit()}"
+
+
+def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     processor = next((line.partition(": ")[2] for line in lines if line.startswith(_MODEL_NAME)), platform.machine())
-    machine = f"{os.cpu_count()} x {processor}, load {os.getloadavg()[0]:.1f}"
-    return f"{machine}; Python {platform.python_version()}; {datetime.now(UTC):%Y-%m-%d %H:%M}; commit {commit()}"
+    return f"{os.cpu_count()} x {processor}, load {os.getloadavg()[0]:.1f}"
 
 
 def commit() -> str:
