@@ -23,7 +23,6 @@ def main() -> None:
         print(
             f"{'chunks':>10} {'API MB':>8} {'worker MB':>10} {'its peak':>9} {'indexes MB':>11} {'bytes a chunk':>14}"
         )
-        _print(grown, 0)
         for size in grown.sizes(options.chunks):
             connection = grown.server.connect()
             for query in grown.source.vectors(SEARCHES):
@@ -36,9 +35,10 @@ def _print(grown: GrowingServer, size: int) -> None:
     server = grown.server
     api, worker = memory_mb(server.api.pids()), memory_mb([server.worker.pid])
     indexes = disk_bytes(server.settings.index_dir) / MEGABYTE
-    a_chunk = f"{server.disk() / size:14.0f}" if size else ""
+    a_chunk = server.disk() / size
     print(
-        f"{size:10,} {api:8.0f} {worker:10.0f} {peak_mb(server.worker.pid):9.0f} {indexes:11.1f} {a_chunk}", flush=True
+        f"{size:10,} {api:8.0f} {worker:10.0f} {peak_mb(server.worker.pid):9.0f} {indexes:11.1f} {a_chunk:14.0f}",
+        flush=True,
     )
 
 

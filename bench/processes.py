@@ -13,9 +13,17 @@ _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 def memory_mb(pids: Iterable[int]) -> float:
     """The proportional set size of the processes and of all that they started."""
+    return sum(each.memory_full_info().pss for each in _family(pids)) / (1 << 20)
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Processor time of the processes and of all that they started, also of those that have ended."""
+    return sum(sum(each.cpu_times()[:4]) for each in _family(pids))
+
+
+def _family(pids: Iterable[int]) -> list[psutil.Process]:
     roots = [psutil.Process(pid) for pid in pids]
-    family = {each.pid: each for root in roots for each in (root, *root.children(recursive=True))}
-    return sum(each.memory_full_info().pss for each in family.values()) / (1 << 20)
+    return list({each.pid: each for root in roots for each in (root, *root.children(recursive=True))}.values())
 
 
 def peak_mb(pid: int) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.own import TOP_K, ExactAnswers, OwnDocument, OwnSource
 from bench.peers.base import PeerConnection, PeerServer, PreparedCall
-from bench.processes import memory_mb
+from bench.processes import cpu_seconds, memory_mb
 from domain import Vectors
 
 CLIENTS = (1, 4, 16)
@@ -52,6 +52,7 @@ class Measured:
     delete: list[float] = field(default_factory=list)
     searches: dict[int, list[float]] = field(default_factory=lambda: {clients: [] for clients in CLIENTS})
     rates: dict[int, list[float]] = field(default_factory=lambda: {clients: [] for clients in CLIENTS})
+    cpu: dict[int, list[float]] = field(default_factory=lambda: {clients: [] for clients in CLIENTS})
     hits: list[list[str]] = field(default_factory=list)
     recall: float = 0
 
@@ -137,7 +138,9 @@ class Contest:
     def _crowd(self, clients: int, queries: Vectors, *, turns: int = 3) -> None:
         for _ in range(turns):
             for each in self.contestants:
+                before = cpu_seconds(each.server.pids())
                 times = crowd(each.server.connect, queries, clients=clients, seconds=self.size.seconds / turns)
+                each.measured.cpu[clients].append(1000 * (cpu_seconds(each.server.pids()) - before) / len(times))
                 each.measured.searches[clients] += times
                 each.measured.rates[clients].append(len(times) * turns / self.size.seconds)
 

@@ -35,6 +35,7 @@ LINES = (
     Line("search p95, 4 clients, ms", lambda measured: percentile(measured.searches[4], 95)),
     Line("searches/s, 16 clients", lambda measured: median(measured.rates[16]), False, ".0f"),
     Line("search p95, 16 clients, ms", lambda measured: percentile(measured.searches[16], 95)),
+    Line("processor ms a search, 16 clients", lambda measured: median(measured.cpu[16])),
     Line("recall@5", lambda measured: measured.recall, False, ".4f"),
     Line("one-chunk upsert p50, small, ms", lambda measured: median(measured.upsert_small)),
     Line("one-chunk upsert p50, large, ms", lambda measured: median(measured.upsert_large)),
