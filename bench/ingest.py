@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bench.corpus import TENANT, Writer, scratch
 from bench.server import KeepAliveClient, client, running, served
@@ -23,10 +24,38 @@ GIVE_UP_SECONDS = 600.0
 WORKER = ("worker.py", "--poll-interval", "0.2")
 
 
+@dataclass(frozen=True, slots=True)
+class IngestRates:
+    """Seconds until the documents were accepted and searchable, and the embedder's chunks a second before and after."""
+
+    docs: int
+    accepted: float
+    searchable: float
+    before: float
+    after: float
+
+    @property
+    def docs_a_second(self) -> float:
+        return self.docs / self.searchable
+
+    @property
+    def bare(self) -> float:
+        return (self.before + self.after) / 2
+
+
 def main() -> None:
-    options = _options()
+    rates = measure(_options().docs)
+    times = f"accepted after {rates.accepted:.2f} s, found after {rates.searchable:.1f} s"
+    print(f"{rates.docs:,} documents of one chunk: {times}")
+    print(f"one worker: {rates.docs_a_second:.1f} documents a second")
+    around = f"({rates.before:.1f} before, {rates.after:.1f} after)"
+    print(f"floor, the bare embedder: {rates.bare:.1f} chunks a second {around}")
+    print(f"the worker reaches {rates.docs_a_second / rates.bare:.2f} of the floor")
+
+
+def measure(docs: int) -> IngestRates:
     writer = Writer.seeded(20)
-    texts = [writer.paragraph() for _ in range(options.docs)]
+    texts = [writer.paragraph() for _ in range(docs)]
     with (
         scratch() as (folder, runtime),
         served(runtime.settings, folder) as port,
@@ -34,13 +63,9 @@ def main() -> None:
     ):
         _ingest(port, [writer.paragraph()], "warm-up")
         before = _bare_rate(runtime, texts)
-        accepted, done = _ingest(port, texts, "doc")
+        accepted, searchable = _ingest(port, texts, "doc")
         after = _bare_rate(runtime, texts)
-    bare, rate = (before + after) / 2, options.docs / done
-    print(f"{options.docs:,} documents of one chunk: accepted after {accepted:.2f} s, found after {done:.1f} s")
-    print(f"one worker: {rate:.1f} documents a second")
-    print(f"floor, the bare embedder: {bare:.1f} chunks a second ({before:.1f} before, {after:.1f} after)")
-    print(f"the worker reaches {rate / bare:.2f} of the floor")
+    return IngestRates(docs, accepted, searchable, before, after)
 
 
 def _ingest(port: int, texts: Sequence[str], name: str) -> tuple[float, float]:

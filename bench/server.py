@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,14 @@ class KeepAliveClient:
         return json.loads(self.exchange(request("GET", path)))
 
     def exchange(self, content: bytes) -> bytes:
-        """Sends a request built by request(); returns the body of the response. Raises unless its status is 200."""
+        """Sends a request built by request(); returns the body of the response. Raises unless its status is 2xx."""
         self._socket.sendall(content)
         head, _, body = self._received(b"").partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
         assert length is not None, head
         while len(body) < int(length[1]):
             body = self._received(body)
-        assert head.startswith(b"HTTP/1.1 200"), head + body
+        assert head.startswith(b"HTTP/1.1 2"), head + body
         return body
 
     def _received(self, before: bytes) -> bytes:
@@ -65,7 +65,7 @@ class KeepAliveClient:
         return before + got
 
 
-def request(method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
+def request(method: str, path: str, body: Any = None) -> bytes:
     content = b"" if body is None else json.dumps(body).encode()
     head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
@@ -93,20 +93,25 @@ def served(settings: Settings, folder: Path, *, app: str = "app_v1:app") -> Iter
 
 @contextmanager
 def running(arguments: Sequence[str], settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process of the service, in a session of its own: only this process gets Ctrl-C, and then stops it."""
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
+    """A Python process of the service."""
+    process = start([sys.executable, *arguments], environment(settings), log)
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def start(command: Sequence[str], variables: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Starts a process in a session of its own: only this process gets Ctrl-C, and then stops it."""
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            command,
             cwd=ROOT,
-            env={**os.environ, **environment(settings)},
+            env={**os.environ, **variables},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            yield process
-        finally:
-            _stop(process)
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -133,7 +138,7 @@ def p50_and_p95(values: Sequence[float]) -> str:
     return f"{percentile(values, 50):.2f} / {percentile(values, 95):.2f}"
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(STOP_SECONDS)

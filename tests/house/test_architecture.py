@@ -48,8 +48,8 @@ WING = {wing: number for number, floor in enumerate(WINGS) for wing in floor}
 # Libraries, and two modules, that belong to some rooms alone.
 ONLY = {
     "faiss": {"index_building", "loaded_index", "bench"},
-    "pgvector": {"models", "migrations"},
-    "fastapi": {"app_v1", "api"},
+    "pgvector": {"models", "migrations", "bench"},
+    "fastapi": {"app_v1", "api", "bench"},
     "starlette": {"app_v1", "api", "bench"},
     "sqlalchemy": {
         *("database", "models", "snapshot", "job_queue", "job_lease", "services", "engines"),
