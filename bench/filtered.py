@@ -76,7 +76,7 @@ class BenchQuestions:
     def ask(self, session: KeepAliveClient, question: str, allowing: BenchFilter) -> tuple[float, Any]:
         """Searches; returns the milliseconds until the response was received, and the response."""
         place = {"tenant_id": TENANT, "namespace": self.namespace, "explain": True}
-        body = {**place, "query": question, "top_k": TOP_K, "filters": allowing.filters}
+        body = {**place, "query": question, "top_k": TOP_K, "mode": "dense", "filters": allowing.filters}
         content = request("POST", "/v1/search", body)
         start = time.perf_counter()
         answer = session.exchange(content)

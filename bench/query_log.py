@@ -76,7 +76,7 @@ def _measure(session: KeepAliveClient, *, turns: int, requests: int) -> dict[str
 
 
 def _search(session: KeepAliveClient, writer: Writer) -> float:
-    body = {"tenant_id": TENANT, "namespace": NAMESPACE, "query": writer.question(), "top_k": TOP_K}
+    body = {"tenant_id": TENANT, "namespace": NAMESPACE, "query": writer.question(), "top_k": TOP_K, "mode": "dense"}
     content = request("POST", "/v1/search", body)
     start = time.perf_counter()
     session.exchange(content)

@@ -105,7 +105,7 @@ class _UpsertBench:
         return _timed(lambda: self.session.post("/v1/docs/upsert", doc))
 
     def _search(self, namespace: str) -> float:
-        body = {"tenant_id": TENANT, "namespace": namespace, "query": self.writer.question()}
+        body = {"tenant_id": TENANT, "namespace": namespace, "query": self.writer.question(), "mode": "dense"}
         content = request("POST", "/v1/search", body)
         return _ms(lambda: self.session.exchange(content))
 

@@ -49,6 +49,7 @@ class AskIn(PlaceIn):
     min_score: float | None = Field(
         None,
         allow_inf_nan=False,
+        examples=[0],
         description="Passages with a lower search score are not used. Default: those unrelated to the question",
     )
     mode: Mode | None = Field(None, description="How passages are searched")

@@ -7,6 +7,7 @@ sends so many to each operation, open and with keys; without the variable a few,
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from app_v1 import create_app
 from domain import ANYONE, Scope
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
-from tests.support.routes import routes_of
+from tests.support.routes import NDJSON, routes_of
 from tests.support.service import settings_in
 
 CASES = int(os.environ.get("CONTRACT_CASES", "10"))
@@ -49,6 +50,11 @@ OPERATIONS = sorted(ROUTES, key=lambda name: (name.startswith("DELETE"), name))
 
 # What is mended elsewhere: an operation and what its request has in it.
 KNOWN_FAULTS: list[tuple[str, str]] = []
+
+
+@schemathesis.serializer(NDJSON)
+def as_a_line(_context: Any, value: Any) -> bytes:
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
 @dataclass(frozen=True)
