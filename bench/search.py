@@ -161,8 +161,8 @@ def _ask(session: KeepAliveClient, namespace: str, question: str) -> tuple[float
 
 
 def _request(namespace: str, question: str) -> bytes:
-    body = {"tenant_id": TENANT, "namespace": namespace, "query": question, "mode": "dense"}
-    body |= {"top_k": TOP_K, "explain": True}
+    options = {"top_k": TOP_K, "explain": True}
+    body = {"tenant_id": TENANT, "namespace": namespace, "query": question, "mode": "dense", **options}
     return request("POST", "/v1/search", body)
 
 

@@ -264,8 +264,8 @@ def _upsert(session: KeepAliveClient, doc_id: str, text: str) -> float:
 
 
 def _search(session: KeepAliveClient, tenant: str, query: str) -> tuple[float, Any]:
-    body = {"tenant_id": tenant, "namespace": NAMESPACE, "query": query, "mode": "dense"}
-    body |= {"top_k": TOP_K, "explain": True}
+    options = {"top_k": TOP_K, "explain": True}
+    body = {"tenant_id": tenant, "namespace": NAMESPACE, "query": query, "mode": "dense", **options}
     content = request("POST", "/v1/search", body)
     took, answer = _ms(lambda: session.exchange(content))
     return took, json.loads(answer)
