@@ -20,7 +20,7 @@ _MODEL_NAME = "model name"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ReportLine:
     label: str
     value: Callable[[Measured], float]
     less_is_better: bool = True
@@ -28,26 +28,26 @@ class Line:
 
 
 LINES = (
-    Line("search p50, 1 client, ms", lambda measured: percentile(measured.searches[1], 50)),
-    Line("search p95, 1 client, ms", lambda measured: percentile(measured.searches[1], 95)),
-    Line("searches/s, 1 client", lambda measured: measured.rates[1][0], False, ".0f"),
-    Line("searches/s, 4 clients", lambda measured: median(measured.rates[4]), False, ".0f"),
-    Line("search p95, 4 clients, ms", lambda measured: percentile(measured.searches[4], 95)),
-    Line("searches/s, 16 clients", lambda measured: median(measured.rates[16]), False, ".0f"),
-    Line("search p95, 16 clients, ms", lambda measured: percentile(measured.searches[16], 95)),
-    Line("processor ms a search, 16 clients", lambda measured: median(measured.cpu[16])),
-    Line("recall@5", lambda measured: measured.recall, False, ".4f"),
-    Line("one-chunk upsert p50, small, ms", lambda measured: median(measured.upsert_small)),
-    Line("one-chunk upsert p50, large, ms", lambda measured: median(measured.upsert_large)),
-    Line("large to small", lambda measured: median(measured.upsert_large) / median(measured.upsert_small)),
-    Line("one-chunk documents/s", lambda measured: measured.single_docs_a_second, False, ".0f"),
-    Line("chunks/s, 100 a document", lambda measured: measured.chunks_a_second, False, ".0f"),
-    Line("settled after, s", lambda measured: measured.settle_seconds, True, ".1f"),
-    Line("delete to invisible p50, ms", lambda measured: median(measured.delete)),
-    Line("restart to first search, s", lambda measured: measured.restart_seconds),
-    Line("memory idle, MB", lambda measured: measured.idle_mb, True, ".0f"),
-    Line("memory, MB", lambda measured: measured.memory_mb, True, ".0f"),
-    Line("disk, bytes a chunk", lambda measured: measured.disk_per_chunk, True, ".0f"),
+    ReportLine("search p50, 1 client, ms", lambda measured: percentile(measured.searches[1], 50)),
+    ReportLine("search p95, 1 client, ms", lambda measured: percentile(measured.searches[1], 95)),
+    ReportLine("searches/s, 1 client", lambda measured: measured.rates[1][0], False, ".0f"),
+    ReportLine("searches/s, 4 clients", lambda measured: median(measured.rates[4]), False, ".0f"),
+    ReportLine("search p95, 4 clients, ms", lambda measured: percentile(measured.searches[4], 95)),
+    ReportLine("searches/s, 16 clients", lambda measured: median(measured.rates[16]), False, ".0f"),
+    ReportLine("search p95, 16 clients, ms", lambda measured: percentile(measured.searches[16], 95)),
+    ReportLine("processor ms a search, 16 clients", lambda measured: median(measured.cpu[16])),
+    ReportLine("recall@5", lambda measured: measured.recall, False, ".4f"),
+    ReportLine("one-chunk upsert p50, small, ms", lambda measured: median(measured.upsert_small)),
+    ReportLine("one-chunk upsert p50, large, ms", lambda measured: median(measured.upsert_large)),
+    ReportLine("large to small", lambda measured: median(measured.upsert_large) / median(measured.upsert_small)),
+    ReportLine("one-chunk documents/s", lambda measured: measured.single_docs_a_second, False, ".0f"),
+    ReportLine("chunks/s, 100 a document", lambda measured: measured.chunks_a_second, False, ".0f"),
+    ReportLine("settled after, s", lambda measured: measured.settle_seconds, True, ".1f"),
+    ReportLine("delete to invisible p50, ms", lambda measured: median(measured.delete)),
+    ReportLine("restart to first search, s", lambda measured: measured.restart_seconds),
+    ReportLine("memory idle, MB", lambda measured: measured.idle_mb, True, ".0f"),
+    ReportLine("memory, MB", lambda measured: measured.memory_mb, True, ".0f"),
+    ReportLine("disk, bytes a chunk", lambda measured: measured.disk_per_chunk, True, ".0f"),
 )
 
 
@@ -59,7 +59,9 @@ def table(contestants: Sequence[Contestant], *, ours: str, floor: str, over_http
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _row(line: Line, measured: dict[str, Measured], ours: str, floor: str, over_http: Collection[str]) -> list[str]:
+def _row(
+    line: ReportLine, measured: dict[str, Measured], ours: str, floor: str, over_http: Collection[str]
+) -> list[str]:
     values = {name: line.value(each) for name, each in measured.items()}
     peers = [value for name, value in values.items() if name in over_http]
     best = (min if line.less_is_better else max)(peers, default=None)
