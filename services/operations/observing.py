@@ -131,7 +131,8 @@ def _passes(check: Callable[[], object], problems: list[str]) -> bool:
     try:
         check()
     except (ServiceError, SQLAlchemyError) as error:
-        problems.append(str(error) if isinstance(error, ServiceError) else "The database cannot be read.")
+        message = str(error) if isinstance(error, ServiceError) else "The database cannot be read."
+        problems += [] if message in problems else [message]
         return False
     return True
 
