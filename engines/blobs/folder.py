@@ -35,7 +35,7 @@ class FolderStore:
         temporary = _temporary(path)
         try:
             with _translated_errors():
-                file = open(temporary, "xb")  # noqa: SIM115  # the next line closes it
+                file = open(temporary, "wb")  # noqa: SIM115  # over what a killed process left of the same name
             with file:
                 yield _FileWriter(file)
                 with _translated_errors():

@@ -127,3 +127,12 @@ def test_only_a_store_of_this_machine_is_talked_to_unencrypted(monkeypatch: pyte
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://192.0.2.1:9000")
     with pytest.raises(BlobStoreUnavailable):
         open_blob_store("s3://raw-files", min_free_bytes=0).check()
+
+
+def test_what_a_killed_process_left_half_written_is_written_over(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path, min_free_bytes=0)
+    killed = store.open_writer("ab/file")
+    killed.__enter__().write(b"half of it")
+    with store.open_writer("ab/file") as writer:
+        writer.write(b"whole")
+    assert b"".join(store.read("ab/file")) == b"whole"
