@@ -56,7 +56,7 @@ from api.v1 import (
 from configuration import misspelt_names, read_settings, settings_or_exit
 from errors import ServiceError
 from logs import log_to_stderr
-from runtime.memory import limit_memory
+from runtime.memory import allow_open_files, limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
 from settings import Settings
@@ -124,11 +124,7 @@ def create_app(settings: Settings | None = None) -> App:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         used = settings or read_settings()
         app.limits, app.openapi_schema = used, None
-        log_to_stderr(used.log_level, used.log_format)
-        logging.getLogger("uvicorn.access").disabled = True  # AccessLog has the route, the tenant and the time
-        for each in misspelt_names():
-            log.warning("%s", each)
-        limit_memory(used.memory_limit_mb)
+        _prepare_process(used)
         limit = used.database_statement_timeout_seconds
         with open_runtime(used, statement_timeout_seconds=limit) as runtime:
             runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
@@ -157,6 +153,15 @@ def create_app(settings: Settings | None = None) -> App:
     add_docs_pages(app)
     add_handlers(app)
     return app
+
+
+def _prepare_process(used: Settings) -> None:
+    log_to_stderr(used.log_level, used.log_format)
+    logging.getLogger("uvicorn.access").disabled = True  # AccessLog has the route, the tenant and the time
+    for each in misspelt_names():
+        log.warning("%s", each)
+    limit_memory(used.memory_limit_mb)
+    allow_open_files()
 
 
 def _with_plain_errors(send: Send) -> Send:

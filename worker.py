@@ -40,7 +40,7 @@ from handlers import HANDLERS, Handler
 from housekeeping import Housekeeping
 from job_lease import CANCELLED, Claim, Lease
 from logs import log_to_stderr, request_id
-from runtime.memory import give_back_memory, limit_memory
+from runtime.memory import allow_open_files, give_back_memory, limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
 from services.operations.workers import BEAT_SECONDS, WorkerService
@@ -259,6 +259,7 @@ def main() -> None:
         log.warning("%s", each)
     os.nice(settings.worker_nice)
     limit_memory(settings.memory_limit_mb)
+    allow_open_files()
     try:
         with open_runtime(settings) as runtime:
             worker = Worker(runtime, HANDLERS, name=_name())

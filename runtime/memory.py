@@ -19,6 +19,13 @@ def limit_memory(megabytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
 
 
+def allow_open_files() -> None:
+    """Let this process open as many files as it may: each connection is one, and each index of halves in memory."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def give_back_memory() -> None:
     """Return freed memory to the system. glibc keeps most of what a rebuild took; other libraries have no such call."""
     if _trim is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,16 +73,10 @@ class Chroma:
         self._environment.install()
         return self._environment.version()
 
-    @contextmanager
-    def opened(self, folder: Path) -> Iterator[ChromaServer]:
+    def opened(self, folder: Path) -> AbstractContextManager[ChromaServer]:
         program = str(self._environment.folder / "bin" / "chroma")
         arguments = [program, "run", "--path", str(folder / "data"), "--host", "127.0.0.1", "--port"]
-        server = ChromaServer(folder, lambda port: [*arguments, str(port)], {"ANONYMIZED_TELEMETRY": "False"})
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+        return ChromaServer(folder, lambda port: [*arguments, str(port)], {"ANONYMIZED_TELEMETRY": "False"}).running()
 
     @property
     def _environment(self) -> PeerEnvironment:

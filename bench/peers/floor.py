@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,15 +61,9 @@ class FloorPeer:
         self._environment.install()
         return self._environment.version()
 
-    @contextmanager
-    def opened(self, folder: Path) -> Iterator[FloorServer]:
+    def opened(self, folder: Path) -> AbstractContextManager[FloorServer]:
         variables = {"BENCH_DATA": str(folder / "data")}
-        server = FloorServer(folder, uvicorn(self._environment.python, "bench.peers.floor_app:app"), variables)
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+        return FloorServer(folder, uvicorn(self._environment.python, "bench.peers.floor_app:app"), variables).running()
 
     @property
     def _environment(self) -> PeerEnvironment:

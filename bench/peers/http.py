@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from bench.peers.base import Unavailable
 from bench.processes import disk_bytes
@@ -41,6 +43,14 @@ class HttpProcess:
             if self.process.poll() is not None or time.monotonic() > give_up:
                 raise Unavailable(f"it does not start:\n{log.read_text()[-1000:]}")
             time.sleep(GLANCE_SECONDS)
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        try:
+            self.start()
+            yield self
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         if self.process is not None:

@@ -6,8 +6,8 @@ Texts are added to a buffer, and `upsert` indexes and saves them: only then are 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -83,20 +83,14 @@ class Txtai:
         self._environment.install()
         return self._environment.version()
 
-    @contextmanager
-    def opened(self, folder: Path) -> Iterator[TxtaiServer]:
+    def opened(self, folder: Path) -> AbstractContextManager[TxtaiServer]:
         (folder / "config.yml").write_text(_CONFIG.format(folder=folder))
         (folder / "vectors.jsonl").touch()
         variables = {
             "CONFIG": str(folder / "config.yml"),
             "BENCH_VECTORS": str(folder / "vectors.jsonl"),
         }
-        server = TxtaiServer(folder, uvicorn(self._environment.python, "txtai.api:app"), variables)
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+        return TxtaiServer(folder, uvicorn(self._environment.python, "txtai.api:app"), variables).running()
 
     @property
     def _environment(self) -> PeerEnvironment:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.processes.test_worker import failing, queued_rebuild, run
@@ -28,3 +30,12 @@ def test_a_job_that_takes_too_much_memory_ends_failed_and_says_so(service: Servi
         "failed",
         "This needs more memory than the worker has, or may take (MEMORY_LIMIT_MB).",
     )
+
+
+def test_a_process_may_open_as_many_files_as_the_system_lets_it() -> None:
+    program = (
+        "import resource as r; from runtime.memory import allow_open_files; "
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (64, hard)); allow_open_files(); "
+        "assert r.getrlimit(r.RLIMIT_NOFILE) == (hard, hard)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
