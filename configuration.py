@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ from settings import Settings
 
 ENV_FILE = ".env"
 SIMILAR = 0.88
+_PASSWORD = re.compile(r"//.*@")
 OF_OURS = ("EMBED_", "RERANK_", "LLM_", "PGVECTOR_", "RATE_LIMIT_", "BLOB_STORE_", "EXTRACT_", "FETCH_", "QUERY_LOG_")
 """Beginnings of names that hardly any other program's variables have."""
 
@@ -74,5 +76,6 @@ def _misspelt(names: Iterable[str]) -> Iterator[str]:
 def _line(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     is_secret = "SecretStr" in str(Settings.model_fields[name].annotation)
+    value = "***" if is_secret else _PASSWORD.sub("//***@", repr(error["input"]))
     reason = str(error["msg"]).removeprefix("Value error, ")
-    return f"{name.upper()}={'***' if is_secret else repr(error['input'])} is not allowed: {reason}."
+    return f"{name.upper()}={value} is not allowed: {reason}."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +15,8 @@ from domain import Mode
 
 Positive = Annotated[int, Field(gt=0)]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
+_COUNTER = re.compile(r"memory://|rediss?(\+\w+)?://.+")
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 BATCH_DOCS_CEILING = 100_000
 EVAL_QUERIES_CEILING = 100_000
@@ -235,6 +239,28 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is no origin: write https://app.example.com, without a path, or *")
         return value
 
+    @field_validator("embed_base_url", "rerank_base_url", "llm_base_url")
+    @classmethod
+    def _is_base_url(cls, value: str) -> str:
+        if value and not _is_http_url(value):
+            raise ValueError("it is no URL: write http://localhost:8080/v1")
+        return value
+
+    @field_validator("rate_limit_url")
+    @classmethod
+    def _is_counter(cls, value: str) -> str:
+        if not _COUNTER.fullmatch(value):
+            raise ValueError("write memory:// or redis://host:port/number")
+        return value
+
+    @field_validator("fetch_allow_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        for entry in filter(None, map(str.strip, value.split(","))):
+            if not _is_host_or_network(entry):
+                raise ValueError(f"{entry!r} is no host: write a name, an address or a network, as in 10.0.0.0/8")
+        return value
+
     @property
     def cors_origin_list(self) -> list[str]:
         return _listed(self.cors_origins)
@@ -247,3 +273,19 @@ class Settings(BaseSettings):
 
 def _listed(value: str) -> list[str]:
     return [each for each in (part.strip().rstrip("/") for part in value.split(",")) if each]
+
+
+def _is_http_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_host_or_network(entry: str) -> bool:
+    try:
+        ip_network(entry, strict=False)
+    except ValueError:
+        return bool(_HOST.fullmatch(entry))
+    return True

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from settings import Settings
 from tests.support.postgres import free_port
 from tests.support.processes import ROOT
 from tests.support.service import MODEL
@@ -44,6 +45,30 @@ def test_every_wrong_value_is_a_line_that_says_what_is_allowed(entry: str, tmp_p
     assert all(each in done.stderr for each in expected), done.stderr
     assert "Traceback" not in done.stderr and SECRET not in done.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / ".env"]
+
+
+def test_a_location_that_leads_nowhere_is_refused_at_the_start(tmp_path: Path) -> None:
+    wrong = {
+        "EMBED_BASE_URL": "localhost:8080",
+        "RERANK_BASE_URL": "qq",
+        "LLM_BASE_URL": "https://:443/v1",
+        "RATE_LIMIT_URL": "foo://x",
+        "FETCH_ALLOW_HOSTS": "intranet.example.com, ///",
+    }
+    done = started("manage", tmp_path, **wrong)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == len(wrong)
+    assert all(f"{name}={value!r} is not allowed: " in done.stderr for name, value in wrong.items()), done.stderr
+    assert "secret" not in started("manage", tmp_path, RATE_LIMIT_URL="reds://:secret@counter:6379").stderr
+
+
+def test_locations_of_every_allowed_form_are_read() -> None:
+    Settings(
+        llm_base_url="http://[::1]:8080/v1",
+        embed_base_url="https://user:password@models.example.com/v1",
+        rate_limit_url="rediss+cluster://redis:6379",
+        fetch_allow_hosts="intranet, files.example.com., 10.0.0.0/8, fd00::/8, 192.168.1.7",
+    )
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -93,7 +93,7 @@ def test_processes_that_share_a_redis_count_together_and_go_on_without_it(
     [
         ({"rate_limit_per_key": "often"}, "RATE_LIMIT_PER_KEY='often' is not a limit"),
         ({"rate_limit_per_team": "5/fortnight"}, "RATE_LIMIT_PER_TEAM='5/fortnight' is not a limit"),
-        ({"rate_limit_per_key": "5/hour", "rate_limit_url": "carrier-pigeon://secret@coop"}, "RATE_LIMIT_URL must be"),
+        ({"rate_limit_per_key": "5/hour", "rate_limit_url": "redis+pigeon://:secret@coop"}, "RATE_LIMIT_URL must be"),
     ],
 )
 def test_a_limit_that_makes_no_sense_is_told_at_the_start(tmp_path: Path, wrong: dict[str, str], message: str) -> None:
