@@ -13,12 +13,15 @@ from engines.embedders.base import Embedder
 from models import Embedding
 from services.index.pacing import FIRST_TEXTS, MOST_TEXTS
 from tests.support.embedding_server import embedding_server
+from tests.support.examples import is_thorough
 from tests.support.processes import api_process, until, worker_process
 from tests.support.prose import prose
 from tests.support.service import PLACE, Service, end_leases, open_service, settings_in, vectors_of
 
-TEXTS_BEFORE_KILLS = (0, 64, MOST_TEXTS, 0)
+TEXTS_BEFORE_KILLS = (0, 64, MOST_TEXTS, 0)[: 4 if is_thorough() else 3]
 """How many texts each worker has sent before it is killed: amid a request, between two, behind a step, and again."""
+DOCS = 200 if is_thorough() else 120
+REBUILDS = 6 if is_thorough() else 3
 
 
 def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
@@ -27,7 +30,7 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
     with embedding_server(bundled_model) as server:
         settings = settings_in(tmp_path, database_url=database_url, **vectors_of(server))
         with open_service(settings) as service:
-            docs = {f"doc-{number:03d}": f"{prose(number)}\n\n{prose(1000 + number, 12)}" for number in range(200)}
+            docs = {f"doc-{number:03d}": f"{prose(number)}\n\n{prose(1000 + number, 12)}" for number in range(DOCS)}
             job_id = service.batch(docs, async_mode=True)["job_id"]
             for kill, texts in enumerate(TEXTS_BEFORE_KILLS):
                 with worker_process(settings) as worker:
@@ -45,7 +48,7 @@ def test_workers_killed_in_a_batch_lose_nothing_and_embed_nothing_twice(
             listed = service.get("/v1/docs", {**PLACE, "limit": 1000})["data"]
             assert [doc["doc_id"] for doc in listed] == sorted(docs)
             assert all(doc["status"] == "ready" and doc["revision"] == 1 for doc in listed)
-            assert (job["result"]["published"], job["result"]["failed"]) == (200, 0)
+            assert (job["result"]["published"], job["result"]["failed"]) == (DOCS, 0)
             assert job["result"]["chunks_embedded"] == stored(service) == len(set(server.texts))
             assert len(server.texts) - requests_before == stored(service) - kept
             assert len(server.texts) - len(set(server.texts)) <= len(TEXTS_BEFORE_KILLS) * MOST_TEXTS
@@ -61,7 +64,7 @@ def test_workers_killed_in_a_rebuild_leave_the_old_index_serving(remote_service:
     settings = remote_service.settings
     remote_service.batch({f"doc-{number:03d}": prose(number) for number in range(150)})
     rng = random.Random(7)
-    for kill in range(6):
+    for kill in range(REBUILDS):
         remote_service.upsert("changing", prose(1000 + kill))
         expected = remote_service.hit_ids("winter garden", top_k=20)
         job_id = remote_service.post("/v1/index/rebuild", PLACE)["job_id"]

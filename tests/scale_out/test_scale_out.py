@@ -20,13 +20,14 @@ from domain import JobStatus
 from models import Chunk, Doc, DocStatus, Embedding, Job, Revision, WorkerRow
 from runtime.opening import open_runtime
 from settings import Settings
+from tests.support.examples import is_thorough
 from tests.support.pooler import CONNECTIONS, pooled
 from tests.support.postgres import PostgresServer, own_server
 from tests.support.processes import Api, api_process, until, worker_process
 from tests.support.prose import prose
 from tests.support.service import PLACE, settings_in
 
-DOCS, DOCS_PER_BATCH = 2000, 100
+DOCS, DOCS_PER_BATCH = 2000 if is_thorough() else 1000, 100
 DRAIN_SECONDS = 180
 SUBJECTS = ("cat", "ship", "lawyer", "river", "engine", "nurse", "garden", "orchestra")
 

@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from threading import Event
 
+from tests.support.examples import is_thorough
 from tests.support.processes import Api, api_process, worker_process
 from tests.support.service import Service
 
 DOCS = 4
 PARTS = 3
-SEARCHES = 2000
+SEARCHES = 4000 if is_thorough() else 600
 READERS = 4
 MODES = ("dense", "keyword", "hybrid")
 

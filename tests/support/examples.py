@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from random import Random
+from typing import Any
 
 from hypothesis import settings
 
@@ -11,7 +14,16 @@ settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def is_thorough() -> bool:
+    return settings.get_current_profile_name() == "thorough"
+
+
 def examples(count: int) -> settings:
     """Settings for *count* examples, or more if the profile requires it."""
-    most = settings().max_examples if settings.get_current_profile_name() == "thorough" else count
+    most = settings().max_examples if is_thorough() else count
     return settings(max_examples=max(count, most))
+
+
+def sample(values: Sequence[Any], count: int, *, seed: str) -> Sequence[Any]:
+    """*count* of the values, the same ones for the same *seed*; all of them if the profile is thorough."""
+    return values if is_thorough() else Random(seed).sample(values, min(count, len(values)))

@@ -47,18 +47,17 @@ class _Connection(socketserver.BaseRequestHandler):
             answers.start()
             with suppress(OSError):
                 while content := self.request.recv(1 << 16):
-                    self.is_deaf = self.server.is_due(content)
+                    self.is_deaf = self.is_deaf or self.server.is_due(content)
                     server.sendall(content)
-                    if self.is_deaf:
-                        answers.join(10)  # until the server has executed the statement
-                        return
+                server.shutdown(socket.SHUT_RDWR)
+            answers.join()
 
     def _answer(self, server: socket.socket) -> None:
+        """Hands answers on, until one comes to the last sign: the server has executed it, and nobody is to know."""
         with suppress(OSError):
-            while content := server.recv(1 << 16):
-                if self.is_deaf:
-                    return
+            while (content := server.recv(1 << 16)) and not self.is_deaf:
                 self.request.sendall(content)
+        with suppress(OSError):
             self.request.shutdown(socket.SHUT_RDWR)
 
 

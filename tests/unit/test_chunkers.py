@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from domain import CountTokens, Span
 from errors import Invalid
-from tests.support.examples import examples
+from tests.support.examples import examples, is_thorough
 from tests.support.prose import count_words
 from text.chunkers import STRATEGIES, chunk
 from text.chunkers.base import CHUNKING
@@ -43,6 +43,8 @@ PIECES = [
     *("中文句子。", "まだ続く！本当？", "สวัสดีครับ", "שלום עולם. ", "مرحبا؟ ", "नमस्ते। ", "\u202eabc\u202c"),
     *("👨‍👩‍👧‍👦", "😀😀😀", "e\u0301\u0301", "🇫🇷", "\x00", "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="),
 ]
+EDITED = 40 if is_thorough() else 16
+"""How many documents are edited."""
 documents = st.lists(st.sampled_from(PIECES) | st.text(max_size=12), max_size=60).map("".join)
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
@@ -522,7 +524,11 @@ def changed_chunks(
 @pytest.mark.parametrize(("fewest", "most"), [(5, 150), (5, 60)])
 def test_an_edit_of_one_paragraph_changes_few_chunks(edit: str, fewest: int, most: int) -> None:
     changed, fill = changed_chunks(
-        edit, lambda rng: prose(rng, fewest, most), strategy="default", joiner="\n\n", documents=40
+        edit,
+        lambda rng: prose(rng, fewest, most),
+        strategy="default",
+        joiner="\n\n",
+        documents=EDITED,
     )
     assert statistics.median(changed) <= 2
     assert changed[int(len(changed) * 0.99)] <= 4

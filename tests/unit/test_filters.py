@@ -29,7 +29,7 @@ def run(into: Catalog, first_id: int, length: int, said: dict[str, Any]) -> Chun
     return ChunkRange(first_id, length, [lookup({METADATA: said}, key) for key in into.columns])
 
 
-@examples(1500)
+@examples(500)
 @given(expressions, metadata)
 def test_both_spellings_mean_what_the_oracle_says(expression: Expression, said: dict[str, Any]) -> None:
     expected = is_match(expression, said)
@@ -37,7 +37,7 @@ def test_both_spellings_mean_what_the_oracle_says(expression: Expression, said: 
     assert matches(parsed(in_objects(expression)), {"metadata": said}) is expected
 
 
-@examples(400)
+@examples(200)
 @given(
     st.lists(expressions, min_size=1, max_size=3),
     st.lists(metadata, max_size=8),
