@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compression import Compression
 from database.engine import Database
 from engines.blobs.base import BlobStore
 from engines.extraction.extractor import Extractor
@@ -10,6 +11,7 @@ from job_queue import JobQueue
 from runtime.parts import Operations
 from services.index.embedding import EmbeddingService
 from services.ingest.documents import DocumentService
+from services.operations.compressing import CompressingService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
@@ -29,14 +31,16 @@ def open_operations(
     blobs: BlobStore,
     extractor: Extractor,
     backups: ScheduledBackups,
+    compression: Compression,
     silence_seconds: float,
 ) -> Operations:
     workers, scripts = WorkerService(database, silence_seconds), ScriptCheck(database, embedding)
     return Operations(
-        idempotency=IdempotencyService(database),
+        idempotency=IdempotencyService(database, compression),
         folders=FileIngestingService(documents, extractor),
         workers=workers,
         backups=backups,
+        compressing=CompressingService(database, compression),
         observing=ObservingService(database, vectors, workers, embedding, scripts, backups),
         diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor, scripts, workers, backups),
     )

@@ -33,6 +33,7 @@ from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.previewing import PreviewService
 from services.ingest.retrying import RetryingService
 from services.ingest.uploading import UploadService
+from services.operations.compressing import CompressingService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
@@ -106,6 +107,7 @@ class Operations:
     folders: FileIngestingService
     workers: WorkerService
     backups: ScheduledBackups
+    compressing: CompressingService
     observing: ObservingService
     diagnosing: DiagnosingService
 
