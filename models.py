@@ -329,7 +329,8 @@ class Chunk(Base):
     """A piece of a revision. *faiss_id* is its number in its project and in every index of it.
 
     *header* is the context that was embedded before the text, and *embed_hash* the hash of both, which is the vector's
-    key. *chunk_metadata* is the chunk's own, in addition to the document's.
+    key. *chunk_metadata* is the chunk's own, in addition to the document's. *chunk_hash* is empty: older releases
+    stored a hash of the text in it, which nothing reads.
     """
 
     __tablename__ = "chunks"

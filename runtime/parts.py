@@ -35,8 +35,10 @@ from services.ingest.retrying import RetryingService
 from services.ingest.uploading import UploadService
 from services.operations.compressing import CompressingService
 from services.operations.diagnosing import DiagnosingService
+from services.operations.exporting import ExportService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
+from services.operations.importing import ImportService
 from services.operations.observing import ObservingService
 from services.operations.scheduled_backups import ScheduledBackups
 from services.operations.workers import WorkerService
@@ -108,6 +110,8 @@ class Operations:
     workers: WorkerService
     backups: ScheduledBackups
     compressing: CompressingService
+    exporting: ExportService
+    importing: ImportService
     observing: ObservingService
     diagnosing: DiagnosingService
 
