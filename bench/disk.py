@@ -30,6 +30,8 @@ from worker import Worker
 NAMESPACE = "prose"
 DIMENSION = 384
 CHUNKS_PER_BATCH = 500
+FORMS = ("off", "zstd")
+"""Of TEXT_COMPRESSION."""
 PARTS = {
     "revisions": ("revisions",),
     "chunks": ("chunks",),
@@ -46,16 +48,18 @@ def main() -> None:
     options = parser.parse_args()
     stop_on_sigterm()
     texts = prose.passages(options.chunks)
+    text_bytes = sum(len(each.encode()) for each in texts)
     for per_document in options.per_document:
-        with TemporaryDirectory(prefix="bench-") as name, open_runtime(settings_in(Path(name))) as runtime:
+        measured = [_measure(texts, per_document, form) for form in FORMS]
+        _show([each if options.detail else _by_part(each) for each in measured], text_bytes, len(texts), per_document)
+
+
+def _measure(texts: Sequence[str], per_document: int, form: str) -> Counter[str]:
+    with TemporaryDirectory(prefix="bench-") as name:
+        settings = settings_in(Path(name)).model_copy(update={"text_compression": form})
+        with open_runtime(settings) as runtime:
             _fill(runtime, texts, per_document)
-            _show(
-                _sizes(runtime),
-                sum(len(each.encode()) for each in texts),
-                len(texts),
-                per_document,
-                is_detailed=options.detail,
-            )
+            return _sizes(runtime)
 
 
 def _fill(runtime: Runtime, texts: Sequence[str], per_document: int) -> None:
@@ -88,13 +92,18 @@ def _sizes(runtime: Runtime) -> Counter[str]:
     return sizes
 
 
-def _show(sizes: Counter[str], text_bytes: int, chunks: int, per_document: int, *, is_detailed: bool) -> None:
-    total = sum(sizes.values())
-    print(f"\n{chunks:,} chunks, {per_document} per document: {total / chunks:,.0f} bytes a chunk", flush=True)
-    print(f"{'text':40} {text_bytes / chunks:8.0f}")
-    print(f"{'beyond the text':40} {(total - text_bytes) / chunks:8.0f}")
-    for part, size in (sizes if is_detailed else _by_part(sizes)).most_common():
-        print(f"{'  ' + part:40} {size / chunks:8.0f}")
+def _show(measured: Sequence[Counter[str]], text_bytes: int, chunks: int, per_document: int) -> None:
+    print(f"\n{chunks:,} chunks, {per_document} per document{'':12}" + "".join(f"{form:>10}" for form in FORMS))
+    totals = [sum(sizes.values()) for sizes in measured]
+    _print("bytes a chunk", totals, chunks)
+    _print("of them the chunks' text", [text_bytes] * len(FORMS), chunks)
+    _print("beyond the text", [total - text_bytes for total in totals], chunks)
+    for part, _ in measured[0].most_common():
+        _print(f"  {part}", [sizes[part] for sizes in measured], chunks)
+
+
+def _print(name: str, sizes: Sequence[int], chunks: int) -> None:
+    print(f"{name:40}" + "".join(f"{size / chunks:10,.0f}" for size in sizes), flush=True)
 
 
 def _by_part(sizes: Counter[str]) -> Counter[str]:

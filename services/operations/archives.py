@@ -121,10 +121,10 @@ def read_archive(path: Path) -> Iterator[ArchiveEntry]:
 
 def verified(path: Path) -> VerifiedArchive:
     """Reads the whole file. Raises DamagedExport, and Invalid for a file of another kind or of a newer format."""
-    found: dict[str, ArchivePart] = {}
+    present: dict[str, ArchivePart] = {}
     contents: dict[str, Any] = {}
     for entry in read_archive(path):
-        if MANIFEST_PART in found or entry.name in found:
+        if MANIFEST_PART in present or entry.name in present:
             raise DamagedExport(f"The export has a part too many, {entry.name}: it is damaged.")
         digest, kept = hashlib.sha256(), bytearray()
         for piece in entry.pieces:
@@ -133,10 +133,10 @@ def verified(path: Path) -> VerifiedArchive:
                 kept += piece
         if kept:
             contents[entry.name] = _parsed(entry.name, kept)
-        if not found:
+        if not present:
             _require_format(entry.name, contents)
-        found[entry.name] = ArchivePart(entry.name, entry.size, digest.hexdigest())
-    _compare(found, contents.get(MANIFEST_PART))
+        present[entry.name] = ArchivePart(entry.name, entry.size, digest.hexdigest())
+    _compare(present, contents.get(MANIFEST_PART))
     return VerifiedArchive(contents[HEAD_PART], contents)
 
 
@@ -161,13 +161,13 @@ def _require_format(first: str, contents: Mapping[str, Any]) -> None:
         )
 
 
-def _compare(found: Mapping[str, ArchivePart], manifest: Any) -> None:
+def _compare(present: Mapping[str, ArchivePart], manifest: Any) -> None:
     try:
         named = {part["name"]: ArchivePart(**part) for part in manifest["parts"]}
     except (TypeError, KeyError) as error:
         raise DamagedExport("The export has no manifest at its end: it is not complete. Export again.") from error
-    names = (named.keys() | found.keys()) - {MANIFEST_PART}
-    differing = sorted(name for name in names if named.get(name) != found.get(name))
+    names = (named.keys() | present.keys()) - {MANIFEST_PART}
+    differing = sorted(name for name in names if named.get(name) != present.get(name))
     if differing:
         raise DamagedExport(f"The part {differing[0]} of the export differs from its manifest: it is damaged.")
 

@@ -108,7 +108,7 @@ _CHUNK_MEMBERS = ("text", "header", "section", *_SPAN_MEMBERS, "char_start", "ch
 
 
 @dataclass(frozen=True, slots=True)
-class LineReader:
+class DocumentReader:
     """Makes of lines what is stored in that place. *dimension* is that of the vectors to take over; None: of none."""
 
     tenant_id: str

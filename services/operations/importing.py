@@ -26,7 +26,7 @@ from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.planning import Changes, WritePlan, compare
 from services.ingest.rows import newest_revisions
 from services.operations.archives import ArchiveEntry, read_archive, verified
-from services.operations.exported_documents import ExportedNamespace, ImportedDoc, LineReader
+from services.operations.exported_documents import DocumentReader, ExportedNamespace, ImportedDoc
 
 DOCS_PER_STEP = 100
 CHUNKS_PER_STEP = 250
@@ -68,7 +68,7 @@ class _Place:
 
     tenant_id: str
     source: ExportedNamespace
-    reader: LineReader
+    reader: DocumentReader
     version: str
     result: UpsertResult = field(default_factory=UpsertResult)
     waiting: list[ImportedDoc] = field(default_factory=list)
@@ -141,7 +141,7 @@ class ImportService:
         version = self._version(source, tenant_id, namespace, embeds_anew=target.embeds_anew)
         is_same = version is not None
         is_external = source.is_external and is_same
-        reader = LineReader(tenant_id, namespace, is_external, source.model.dimension if is_same else None)
+        reader = DocumentReader(tenant_id, namespace, is_external, source.model.dimension if is_same else None)
         return _Place(tenant_id, source, reader, version or self._own_version(tenant_id, namespace))
 
     def _version(self, source: ExportedNamespace, tenant_id: str, namespace: str, *, embeds_anew: bool) -> str | None:
