@@ -117,14 +117,6 @@ def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -
     return TeamOut.model_validate(runtime.accounts.teams.change_team(tenant_id, change))
 
 
-@router.post("/{tenant_id}/projects", status_code=201)
-@needs(Scope.ADMIN)
-@raises(*EMBEDDING, NotFound, Conflict)
-def create_project(tenant_id: TeamInPath, body: ProjectIn, runtime: InRuntime) -> ProjectOut:
-    """Create an empty namespace, under the embedding version of this process."""
-    return ProjectOut.model_validate(runtime.accounts.teams.create_project(tenant_id, body.namespace))
-
-
 @router.get("/{tenant_id}/export", response_class=StreamingResponse, responses=EXPORT)
 @needs(Scope.ADMIN)
 @raises(NotFound)
@@ -142,6 +134,14 @@ def export_team(
     pieces = runtime.operations.exporting.export(tenant_id, ExportOptions(namespace, vectors, files))
     headers = {"Content-Disposition": 'attachment; filename="export.tar.zst"', "Cache-Control": "private, no-cache"}
     return StreamingResponse(pieces, media_type=ZSTD, headers=headers)
+
+
+@router.post("/{tenant_id}/projects", status_code=201)
+@needs(Scope.ADMIN)
+@raises(*EMBEDDING, NotFound, Conflict)
+def create_project(tenant_id: TeamInPath, body: ProjectIn, runtime: InRuntime) -> ProjectOut:
+    """Create an empty namespace, under the embedding version of this process."""
+    return ProjectOut.model_validate(runtime.accounts.teams.create_project(tenant_id, body.namespace))
 
 
 @router.get("/{tenant_id}/projects")

@@ -1,4 +1,5 @@
-"""Exports a tenant: what is searchable in each of its namespaces, as of one seq, as one stream.
+"""Exports a tenant: what is searchable in each of its namespaces, as of one seq, as one stream. Equal states give
+equal bytes.
 
 A namespace's documents are read in one transaction into a temporary file, and sent when it has ended: however slowly
 somebody reads, the database does not wait. Raw files never change and are read as they are sent.
@@ -21,7 +22,7 @@ from database.batching import batched
 from database.engine import Database
 from engines.blobs.base import READ_BYTES, BlobStore
 from errors import Conflict, StorageFull
-from models import Chunk, Doc, Embedding, EmbeddingVersion, File, Project, Revision, RevisionStatus, utc_now
+from models import Chunk, Doc, Embedding, EmbeddingVersion, File, Project, Revision, RevisionStatus
 from services.index import namespaces
 from services.index.embedding import ModelSpec
 from services.operations.archives import FORMAT, FORMAT_VERSION, HEAD_PART, ArchiveWriter
@@ -87,7 +88,7 @@ class ExportService:
 
     def _stream(self, tenant_id: str, names: Sequence[str], options: ExportOptions, report: Report) -> Iterator[bytes]:
         writer = ArchiveWriter()
-        head = {"format": FORMAT, "version": FORMAT_VERSION, "software": VERSION, "created_at": utc_now().isoformat()}
+        head = {"format": FORMAT, "version": FORMAT_VERSION, "software": VERSION}
         yield from writer.add_json(HEAD_PART, {**head, "tenant_id": tenant_id, "with_files": options.with_files})
         for number, name in enumerate(names, 1):
             reading = _NamespaceReading(tenant_id, name, f"{number:04d}", options, report)

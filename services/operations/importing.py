@@ -41,7 +41,6 @@ class Export:
 
     path: Path
     tenant_id: str
-    created_at: str
     namespaces: dict[str, ExportedNamespace]
 
 
@@ -97,7 +96,7 @@ class ImportService:
             if "/" in name
         }
         try:
-            return Export(path, archive.head["tenant_id"], archive.head["created_at"], parsed)
+            return Export(path, archive.head["tenant_id"], parsed)
         except KeyError as error:
             raise DamagedExport(f"The export does not say its {error}: it is damaged.") from error
 
