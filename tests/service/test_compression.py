@@ -12,13 +12,15 @@ from alembic.config import Config
 from sqlalchemy import event, func, select, text, update
 
 import migrations
-from compression import MAGIC, MIN_BYTES, Compression, plain, plain_text
+from compression import MAGIC, MIN_BYTES, CompressedText, Compression, plain, plain_text
 from database.engine import Database, DatabaseKind
 from errors import DatabaseUnavailable
+from housekeeping import Housekeeping
 from models import IdempotencyKey, Revision
 from services.operations import compressing
 from services.operations.compressing import CompressingService
 from services.operations.idempotency import StoredResponse
+from tests.support.processes import until
 from tests.support.prose import prose
 from tests.support.service import Service, open_service, settings_in
 
@@ -65,6 +67,10 @@ def test_a_long_text_is_stored_compressed_and_a_short_one_as_it_is(service: Serv
                 ("blob",),
                 ("text",),
             ]
+    with service.runtime.database.read() as session:  # who copies a row copies the frame
+        [row] = session.scalars(select(Revision.text).where(Revision.doc_id == "long"))
+    assert isinstance(row, CompressedText)
+    assert row.frame == forms["long"]
     with service.restarted(**OFF) as off:
         off.upsert("off", LONG + " Off.")
         assert stored(off)["off"] == (LONG + " Off.").encode()
@@ -107,6 +113,16 @@ def test_what_was_stored_plain_is_compressed_behind_everybodys_back_and_once(ser
     assert CompressingService(database, ON).run() == 0
     assert CompressingService(database, Compression(is_on=False)).run() == 0
     assert service.problems() == []
+
+
+def test_a_worker_compresses_beside_its_jobs_unless_it_is_set_not_to(service: Service) -> None:
+    with service.restarted(**OFF) as off:
+        off.upsert("doc", LONG)
+        Housekeeping(off.runtime).run_due_chores()
+        assert not off.runtime.operations.compressing.run()
+    assert stored(service)["doc"] == LONG.encode()
+    Housekeeping(service.runtime).run_due_chores()
+    until(lambda: stored(service)["doc"].startswith(MAGIC))
 
 
 def test_a_text_that_was_erased_meanwhile_does_not_come_back(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
