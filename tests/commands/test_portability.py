@@ -241,6 +241,16 @@ def test_what_is_no_whole_export_is_refused_before_anything_is_written(
         shared_service.runtime.accounts.teams.team("never")
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_an_archive_with_anything_but_plain_files_is_refused(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("export.json")
+    info.type, info.linkname = kind, "/etc/passwd"
+    file = tmp_path / "link.tar.zst"
+    file.write_bytes(zstandard.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(2 * tarfile.BLOCKSIZE)))
+    with pytest.raises(Invalid, match="which no export has"):
+        verified(file)
+
+
 def test_a_file_with_any_byte_flipped_or_cut_short_is_refused(shared_service: Service, tmp_path: Path) -> None:
     shared_service.upsert("doc", "Cats sleep.")
     good = exported(shared_service, tmp_path / "good.tar.zst").read_bytes()
