@@ -205,6 +205,12 @@ class DamagedBackup(ServiceError):
     code = "damaged_backup"
 
 
+class DamagedExport(ServiceError):
+    """The file of an export is cut short, or differs from its manifest."""
+
+    code = "damaged_export"
+
+
 class FetchDisabled(ServiceError):
     """The operator did not allow the service to fetch from the network."""
 

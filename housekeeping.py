@@ -55,6 +55,8 @@ class Housekeeping:
             Chore(lambda: runtime.answers.query_log.prune(settings.query_log_keep_days), MINUTE),
             Chore(lambda: runtime.ingest.pending_blobs.sweep(grace_seconds=grace_seconds), MINUTE),
         ]
+        if settings.text_compression == "zstd":
+            self.chores.append(Chore(InBackground(runtime.operations.compressing.run), MINUTE))
         if settings.backup_url:
             self.chores.append(Chore(InBackground(runtime.operations.backups.run_if_due), MINUTE))
 

@@ -50,6 +50,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    String,
     Text,
     TypeDecorator,
     UniqueConstraint,
@@ -59,7 +60,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
 
+from compression import CompressedText, plain_text
 from domain import JobStatus, Json
 from times import in_utc, storable
 
@@ -84,6 +87,27 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else in_utc(value)
+
+
+class StoredText(TypeDecorator[str]):
+    """A text, compressed where it was written as a CompressedText. Read, it is a text in either form.
+
+    On SQLite, whose columns hold any type, a plain text is one for other programs too.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(String() if dialect.name == "sqlite" else LargeBinary())
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        if isinstance(value, CompressedText):
+            return value.frame
+        return value if value is None or dialect.name == "sqlite" else value.encode()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return value if value is None or isinstance(value, str) else plain_text(value)
 
 
 class Base(DeclarativeBase):
@@ -250,7 +274,7 @@ class Revision(Base):
     published_seq: Mapped[int | None] = mapped_column(BigInteger)
     published_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
-    text: Mapped[str]
+    text: Mapped[str] = mapped_column(StoredText)
 
 
 class File(Base):
@@ -305,7 +329,8 @@ class Chunk(Base):
     """A piece of a revision. *faiss_id* is its number in its project and in every index of it.
 
     *header* is the context that was embedded before the text, and *embed_hash* the hash of both, which is the vector's
-    key. *chunk_metadata* is the chunk's own, in addition to the document's.
+    key. *chunk_metadata* is the chunk's own, in addition to the document's. *chunk_hash* is empty: older releases
+    stored a hash of the text in it, which nothing reads.
     """
 
     __tablename__ = "chunks"

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
         description="Postgres statement timeout of API requests, not of workers or manage.py; 0: no limit",
     )
     database_lock_timeout_seconds: float = Field(30.0, ge=0, description="Postgres lock timeout; 0: no limit")
+    text_compression: Literal["zstd", "off"] = Field(
+        "zstd", description="How the texts of documents are stored; those of either kind can always be read"
+    )
 
     auth_mode: Literal["open", "keys"] = Field(
         "open", description="open: anyone who reaches the port may do everything; keys: requests need an API key"

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError
 from sqlalchemy.orm import Session
 
+from compression import DamagedText
 from database.postgres import POOL_TIMEOUT_SECONDS, open_postgres
 from database.problems import problem_of, raising_interrupted, unstorable
 from database.sqlite import WAL_BYTES_BEFORE_CHECKPOINT, locked, move_log, open_sqlite, size_of, tried_lock
@@ -184,10 +185,12 @@ class Database:
             if problem := problem_of(error, is_sqlite=self.kind is DatabaseKind.SQLITE):
                 raise problem from error
             raise
-        except UnicodeEncodeError as error:
-            raise unstorable(str(error)) from error
-        except OverflowError as error:
-            if "SQLite" not in str(error):
+        except DamagedText as error:
+            raise DatabaseUnavailable(
+                f"A compressed text in the database is damaged ({error}): restore the database from a backup."
+            ) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            if isinstance(error, OverflowError) and "SQLite" not in str(error):
                 raise
             raise unstorable(str(error)) from error
         except TimeoutError as error:

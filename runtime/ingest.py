@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from compression import Compression
 from database.engine import Database
 from engines.blobs.opening import open_blob_store
 from engines.extraction.extractor import ExtractionLimits, Extractor
@@ -63,8 +64,17 @@ def open_previewer(settings: Settings) -> FilePreviewer:
     return FilePreviewer(Extractor(_extraction_limits(settings)), _draft_maker(settings))
 
 
+def compression_of(settings: Settings) -> Compression:
+    return Compression(settings.text_compression == "zstd")
+
+
 def _draft_maker(settings: Settings) -> DraftMaker:
-    return partial(draft, chunk_tokens=settings.chunk_tokens, max_chunks=settings.max_chunks_per_document)
+    return partial(
+        draft,
+        chunk_tokens=settings.chunk_tokens,
+        max_chunks=settings.max_chunks_per_document,
+        compression=compression_of(settings),
+    )
 
 
 def _limits(settings: Settings) -> Limits:

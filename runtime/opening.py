@@ -13,7 +13,7 @@ from runtime.accounts import open_accounts
 from runtime.answers import open_answers
 from runtime.backups import open_scheduled_backups
 from runtime.index import open_index
-from runtime.ingest import open_ingest
+from runtime.ingest import compression_of, open_ingest
 from runtime.installation import with_model
 from runtime.operations import open_operations
 from runtime.parts import Runtime
@@ -65,10 +65,9 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             queue,
             vectors=index.vectors,
             embedding=index.embedding,
-            documents=ingest.documents,
-            blobs=ingest.blobs,
-            extractor=ingest.extractor,
+            ingest=ingest,
             backups=open_scheduled_backups(settings, database, ingest.blobs, index_dir=index.vectors.folder),
+            compression=compression_of(settings),
             silence_seconds=settings.worker_silence_seconds,
         )
         evaluation = EvaluatingService(database, search.searching, search.limits)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from compression import Compression
 from database.engine import Database
-from engines.blobs.base import BlobStore
-from engines.extraction.extractor import Extractor
 from engines.vectors.base import VectorStore
 from job_queue import JobQueue
-from runtime.parts import Operations
+from runtime.parts import Ingest, Operations
 from services.index.embedding import EmbeddingService
-from services.ingest.documents import DocumentService
+from services.operations.compressing import CompressingService
 from services.operations.diagnosing import DiagnosingService
+from services.operations.exporting import ExportService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
+from services.operations.importing import ImportService
 from services.operations.observing import ObservingService
 from services.operations.scheduled_backups import ScheduledBackups
 from services.operations.script_check import ScriptCheck
@@ -25,18 +26,23 @@ def open_operations(
     *,
     vectors: VectorStore,
     embedding: EmbeddingService,
-    documents: DocumentService,
-    blobs: BlobStore,
-    extractor: Extractor,
+    ingest: Ingest,
     backups: ScheduledBackups,
+    compression: Compression,
     silence_seconds: float,
 ) -> Operations:
+    blobs, documents = ingest.blobs, ingest.documents
     workers, scripts = WorkerService(database, silence_seconds), ScriptCheck(database, embedding)
     return Operations(
-        idempotency=IdempotencyService(database),
-        folders=FileIngestingService(documents, extractor),
+        idempotency=IdempotencyService(database, compression),
+        folders=FileIngestingService(documents, ingest.extractor),
         workers=workers,
         backups=backups,
+        compressing=CompressingService(database, compression),
+        exporting=ExportService(database, blobs),
+        importing=ImportService(database, embedding, documents, blobs, ingest.pending_blobs),
         observing=ObservingService(database, vectors, workers, embedding, scripts, backups),
-        diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor, scripts, workers, backups),
+        diagnosing=DiagnosingService(
+            database, vectors, queue, embedding, blobs, ingest.extractor, scripts, workers, backups
+        ),
     )

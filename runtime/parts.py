@@ -33,9 +33,12 @@ from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.previewing import PreviewService
 from services.ingest.retrying import RetryingService
 from services.ingest.uploading import UploadService
+from services.operations.compressing import CompressingService
 from services.operations.diagnosing import DiagnosingService
+from services.operations.exporting import ExportService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
+from services.operations.importing import ImportService
 from services.operations.observing import ObservingService
 from services.operations.scheduled_backups import ScheduledBackups
 from services.operations.workers import WorkerService
@@ -106,6 +109,9 @@ class Operations:
     folders: FileIngestingService
     workers: WorkerService
     backups: ScheduledBackups
+    compressing: CompressingService
+    exporting: ExportService
+    importing: ImportService
     observing: ObservingService
     diagnosing: DiagnosingService
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import Field, model_validator
 
 from api.access import needs
-from api.dependencies import After, Caller, InRuntime, Limit, TeamInPath
+from api.dependencies import After, Caller, InRuntime, Limit, NamespaceIfAny, TeamInPath
 from api.fields import RequestBody
 from api.responses import EMBEDDING, raises
 from api.routing import WritingRoute
@@ -18,12 +19,20 @@ from api.v1.common import Out, Page
 from domain import Scope
 from errors import Conflict, NotFound
 from services.accounts.teams import TeamChange
+from services.operations.exporting import ExportOptions
 
 router = APIRouter(prefix="/v1/teams", tags=["accounts"], route_class=WritingRoute)
 
 SYSTEM_PROMPT = "The system prompt of this team's questions"
 ALLOW = "Whether a question may bring its own system_prompt"
 Prompt = Annotated[SystemPrompt | None, Field(description=SYSTEM_PROMPT, examples=["Answer in one sentence."])]
+
+
+ZSTD = "application/zstd"
+VECTORS = "With the vectors, so that an import embeds nothing; external ones are always there"
+EXPORT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {ZSTD: {"schema": {"type": "string", "format": "binary"}}}, "description": "A .tar.zst"}
+}
 
 
 class TeamIn(RequestBody):
@@ -106,6 +115,25 @@ def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -
     """With a system_prompt that is null or empty, the service's default applies."""
     change = TeamChange(**body.model_dump(exclude_unset=True))
     return TeamOut.model_validate(runtime.accounts.teams.change_team(tenant_id, change))
+
+
+@router.get("/{tenant_id}/export", response_class=StreamingResponse, responses=EXPORT)
+@needs(Scope.ADMIN)
+@raises(NotFound)
+def export_team(
+    tenant_id: TeamInPath,
+    runtime: InRuntime,
+    namespace: NamespaceIfAny = None,
+    vectors: Annotated[bool, Query(description=VECTORS)] = False,  # noqa: FBT002
+    files: Annotated[bool, Query(description="With the raw files")] = True,  # noqa: FBT002
+) -> StreamingResponse:
+    """What is searchable in the team's namespaces, as a file for manage.py import. Each is read at one seq.
+
+    A stream that fails breaks off, and the file is then not complete: an import refuses it.
+    """
+    pieces = runtime.operations.exporting.export(tenant_id, ExportOptions(namespace, vectors, files))
+    headers = {"Content-Disposition": 'attachment; filename="export.tar.zst"', "Cache-Control": "private, no-cache"}
+    return StreamingResponse(pieces, media_type=ZSTD, headers=headers)
 
 
 @router.post("/{tenant_id}/projects", status_code=201)

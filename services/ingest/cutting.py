@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from compression import Compression
 from domain import Span
 from errors import Invalid
 from services.ingest.drafts import Draft, NewDoc, TokenCounter, recipe_of
@@ -13,8 +15,12 @@ from text.enrich import LONGEST_HEADER, embedded_text, header
 from text.extract.base import Caveat
 
 
-def draft(doc: NewDoc, model: TokenCounter | None, *, chunk_tokens: int, max_chunks: int) -> Draft:
+def draft(
+    doc: NewDoc, model: TokenCounter | None, *, chunk_tokens: int, max_chunks: int, compression: Compression
+) -> Draft:
     """Cuts the document into chunks. A file is not cut here: a worker extracts its text first.
+
+    The draft's text is compressed, here and not in the commit, so that no other writer waits for it.
 
     *model* will embed the chunks; with None their vectors are external, and their tokens are not counted. Raises
     Invalid for an own chunk that exceeds the model's input length, and for more than *max_chunks* chunks.
@@ -29,7 +35,8 @@ def draft(doc: NewDoc, model: TokenCounter | None, *, chunk_tokens: int, max_chu
     warnings = _check_tokens(doc, spans, texts, model) if model is not None else ()
     vectors = [chunk.vector for chunk in doc.chunks] or [None] * len(texts)
     keys = tuple(key_of(text, vector) for text, vector in zip(texts, vectors, strict=True))
-    return Draft(doc, doc.content_hash, recipe, tuple(spans), tuple(headers), keys, warnings)
+    stored = replace(doc, text=compression.text(doc.text))
+    return Draft(stored, doc.content_hash, recipe, tuple(spans), tuple(headers), keys, warnings)
 
 
 def _spans(doc: NewDoc, chunk_tokens: int, model: TokenCounter | None) -> list[Span]:

@@ -86,7 +86,11 @@ class DocumentService:
         plans, done = self._plan(docs, present_statuses=[RevisionStatus.LIVE])
         if not plans:
             return done
-        plans = [self.preparing.embed(plan) for plan in plans]
+        return done + self.publish([self.preparing.embed(plan) for plan in plans])
+
+    def publish(self, plans: Sequence[WritePlan]) -> UpsertResult:
+        """Store and publish what is embedded, in one transaction. Raises Overtaken if a plan is outdated."""
+        done = UpsertResult()
         with self.database.write() as session:
             for plan in plans:
                 project, first_id = self._begin(session, plan, publications=1)

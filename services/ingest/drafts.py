@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 from domain import Json, RawFile, Span
@@ -51,7 +52,8 @@ class NewDoc:
     *base_revision* is the document's newest revision when the two were compared, 0 if there was none.
 
     One that was sent as a *file* has no text until a worker has extracted it, and may have the strategy AUTO.
-    If there are own *chunks*, the text is joined from them.
+    If there are own *chunks*, the text is joined from them. An imported one has the *recipe* and the time of its
+    creation in the installation that it comes from.
     """
 
     tenant_id: str
@@ -70,6 +72,8 @@ class NewDoc:
     must_be_new: bool = False
     file: RawFile | None = None
     base_revision: int = 0
+    recipe: str | None = None
+    created_at: datetime | None = None
 
     @property
     def content_hash(self) -> str:
@@ -189,6 +193,8 @@ def draft_of_file(doc: NewDoc, extracted: ExtractedText, model: TokenCounter, ma
 
 def recipe_of(doc: NewDoc, chunk_tokens: int) -> str:
     """Returns a hash of how the content is read, cut and headed. Another recipe makes another revision."""
+    if doc.recipe is not None:
+        return doc.recipe
     chunking: list[object] = [doc.chunk_strategy, doc.chunk_overlap, chunk_tokens, CHUNKING]
     parameters = [*([_digest(doc.chunks)] if doc.chunks else chunking), doc.heading, doc.enrich_context]
     if doc.file is not None:

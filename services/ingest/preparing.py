@@ -92,7 +92,7 @@ class Preparing:
         team_id, version, texts = plan.project.team_id, plan.version, plan.texts
         with self.database.read() as session:
             missing = self.embedding.missing(session, team_id, version, texts)
-        missing_keys = [key for key in texts if key in missing]
+        missing_keys = [key for key in texts if key in missing and key not in plan.vectors]
         vectors: dict[bytes, bytes] = {}
         for step in batched(missing_keys, TEXTS_PER_STEP):
             if vectors:

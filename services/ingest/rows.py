@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, case, select
@@ -145,8 +144,9 @@ def revision_row(draft: Draft, project: Project, row: Doc, *, first_id: int, job
     )
 
 
-def file_row(doc: NewDoc, file: RawFile, revision: Revision) -> File:
+def file_row(draft: Draft, file: RawFile, revision: Revision) -> File:
     """Returns the revision's file, with the options for extracting and cutting it."""
+    doc = draft.doc
     return File(
         team_id=revision.team_id,
         project_id=revision.project_id,
@@ -160,6 +160,7 @@ def file_row(doc: NewDoc, file: RawFile, revision: Revision) -> File:
             "chunk_overlap": doc.chunk_overlap,
             "enrich_context": doc.enrich_context,
         },
+        warnings=[asdict(caveat) for caveat in draft.warnings],
     )
 
 
@@ -175,7 +176,7 @@ def chunk_rows(draft: Draft, revision: Revision, *, first_id: int, live_seq: int
                 "faiss_id": first_id + index,
                 "doc_id": revision.doc_id,
                 "revision": revision.revision,
-                "chunk_hash": hashlib.sha256(span.text.encode()).hexdigest(),
+                "chunk_hash": "",
                 "embed_hash": key,
                 "chunk_metadata": metadata[index],
                 "live_seq": live_seq,

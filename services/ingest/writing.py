@@ -52,7 +52,7 @@ class NewRows:
             rows.docs.append(doc)
             rows.revisions.append(revision)
             if new_doc.file is not None:
-                rows.files.append(file_row(new_doc, new_doc.file, revision))
+                rows.files.append(file_row(draft, new_doc.file, revision))
                 rows.blobs.append(new_doc.file.blob)
             rows.chunks.extend(chunk_rows(draft, revision, first_id=first_id, live_seq=live_seq))
             first_id += len(draft.spans)
@@ -90,7 +90,13 @@ def _next_doc(project: Project, new_doc: NewDoc, doc: Doc | None) -> Doc:
     if has_precondition and (doc.revision if doc else 0) != new_doc.base_revision:
         raise Overtaken
     now = utc_now()
-    doc = doc or Doc(team_id=project.team_id, project_id=project.id, doc_id=new_doc.doc_id, revision=0, created_at=now)
+    doc = doc or Doc(
+        team_id=project.team_id,
+        project_id=project.id,
+        doc_id=new_doc.doc_id,
+        revision=0,
+        created_at=new_doc.created_at or now,
+    )
     doc.revision += 1
     doc.status = DocStatus.UPLOADED if new_doc.file else DocStatus.PROCESSING
     doc.error, doc.deleted_at, doc.updated_at = None, None, now

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, update
 
+from compression import Compression, plain
 from database.dialects import insert_or_ignore
 from database.engine import Database
 from database.repeating import repeatable
@@ -28,6 +29,7 @@ class StoredResponse:
 @dataclass(frozen=True)
 class IdempotencyService:
     database: Database
+    compression: Compression
 
     @repeatable
     def begin(self, key: str, request_hash: str) -> StoredResponse | None:
@@ -44,17 +46,18 @@ class IdempotencyService:
             if session.scalar(created.returning(IdempotencyKey.key)) is not None:
                 return None
             row = session.get(IdempotencyKey, key)
+            body = None if row is None or row.response_body is None else plain(row.response_body)
         if row is not None and row.request_hash != request_hash:
             raise Invalid("This Idempotency-Key was used for another request: use a new one.", param="Idempotency-Key")
-        if row is None or row.status_code is None or row.response_body is None:
+        if row is None or row.status_code is None or body is None:
             raise Conflict("The first request with this Idempotency-Key is still running: try again in a moment.")
-        return StoredResponse(row.status_code, row.response_body, json.loads(row.response_headers or "{}"))
+        return StoredResponse(row.status_code, body, json.loads(row.response_headers or "{}"))
 
     @repeatable
     def store(self, key: str, request_hash: str, response: StoredResponse) -> None:
         values = {
             "status_code": response.status_code,
-            "response_body": response.body,
+            "response_body": self.compression.data(response.body),
             "response_headers": json.dumps(response.headers),
         }
         with self.database.write() as session:

@@ -37,7 +37,7 @@ FLOORS: list[set[str]] = [
     {"models"},
     {"configuration"},
     {"settings"},
-    {"domain", "durable", "errors", "logs", "times", "version"},
+    {"compression", "domain", "durable", "errors", "logs", "times", "version"},
 ]
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
@@ -74,6 +74,7 @@ ONLY = {
     "httpx": {"engines", "examples"},
     "httpcore": {"engines"},
     "multipart": {"api"},
+    "zstandard": {"compression", "services", "migrations"},
     "lxml": {"text"},
     "webencodings": {"text"},
     "pypdfium2": {"text"},
