@@ -28,7 +28,7 @@ from errors import Conflict, Invalid, ServiceError
 from services.operations.idempotency import StoredResponse
 from text import strict_json
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Handler = Callable[[Any], Coroutine[Any, Any, Response]]
 LONGEST_KEY = 255
 KEYED = {
     "parameters": [
@@ -103,22 +103,26 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_admitted(request: Request) -> Response:
-            request.state.route = self.path_format
-            request.state.principal, quota = await admit(request, self.any_of)
-            request.state.tenant = request.state.principal.tenant_id or request.path_params.get("tenant_id")
-            _refuse_nul(request)
-            self.query_parameters.check(request.scope["query_string"])
-            strict = StrictRequest(request.scope, request.receive)
-            async with AsyncExitStack() as held:
-                if self.body_model is not None:
-                    await strict.read(self.body_model, held)
-                    request.state.tenant = request.state.tenant or _tenant(await strict.json())
-                answer = await self.answer(strict, handle)
-            if quota is not None:
-                answer.headers.update(rate_limit_headers(quota.limit, remaining=quota.remaining, seconds=quota.seconds))
-            return answer
+            return await self.admitted(StrictRequest(request.scope, request.receive), handle)
 
         return handle_admitted
+
+    async def admitted(self, request: StrictRequest, handle: Handler) -> Response:
+        """What *handle* answers to an admitted caller whose request is of the right form."""
+        state = request.state
+        state.route = self.path_format
+        state.principal, quota = await admit(request, self.any_of)
+        state.tenant = state.principal.tenant_id or request.path_params.get("tenant_id")
+        _refuse_nul(request)
+        self.query_parameters.check(request.scope["query_string"])
+        async with AsyncExitStack() as held:
+            if self.body_model is not None:
+                await request.read(self.body_model, held)
+                state.tenant = state.tenant or _tenant(await request.json())
+            answer = await self.answer(request, handle)
+        if quota is not None:
+            answer.headers.update(rate_limit_headers(quota.limit, remaining=quota.remaining, seconds=quota.seconds))
+        return answer
 
     async def answer(self, request: StrictRequest, handle: Handler) -> Response:
         return await handle(request)
