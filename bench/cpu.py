@@ -38,7 +38,7 @@ Calls = Sequence[Sequence[PreparedCall]]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredServer:
     """A server, the process of its API, and the milliseconds of each round by load."""
 
     name: str
@@ -77,7 +77,7 @@ def main() -> None:
         _print(servers)
 
 
-def _servers(options: argparse.Namespace) -> Iterator[AbstractContextManager[Measured]]:
+def _servers(options: argparse.Namespace) -> Iterator[AbstractContextManager[MeasuredServer]]:
     yield _ours("now", ROOT)
     if options.before is not None:
         yield _ours_before(options.before)
@@ -85,13 +85,13 @@ def _servers(options: argparse.Namespace) -> Iterator[AbstractContextManager[Mea
 
 
 @contextmanager
-def _ours(name: str, checkout: Path) -> Iterator[Measured]:
+def _ours(name: str, checkout: Path) -> Iterator[MeasuredServer]:
     with _scratch() as folder, Ours(checkout=checkout).opened(folder) as server:
-        yield Measured(name, server, server.api)
+        yield MeasuredServer(name, server, server.api)
 
 
 @contextmanager
-def _ours_before(commit: str) -> Iterator[Measured]:
+def _ours_before(commit: str) -> Iterator[MeasuredServer]:
     """The service of another commit, from a worktree of its own."""
     with _scratch() as folder:
         git = ["git", "-C", str(ROOT), "worktree"]
@@ -104,11 +104,11 @@ def _ours_before(commit: str) -> Iterator[Measured]:
 
 
 @contextmanager
-def _floor(environments: Path) -> Iterator[Measured]:
+def _floor(environments: Path) -> Iterator[MeasuredServer]:
     peer = FloorPeer(environments)
     peer.version()
     with _scratch() as folder, peer.opened(folder) as server:
-        yield Measured("floor", server, server)
+        yield MeasuredServer("floor", server, server)
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def _send(calls: Sequence[PreparedCall]) -> None:
         call()
 
 
-def _print(servers: Sequence[Measured]) -> None:
+def _print(servers: Sequence[MeasuredServer]) -> None:
     """In Markdown; the ratio is this service's to the floor's."""
     print(f"| processor ms a request | {' | '.join(each.name for each in servers)} | to floor |")
     print("|---" * (len(servers) + 2) + "|")
