@@ -14,7 +14,7 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypedDict
 
@@ -26,6 +26,7 @@ except ModuleNotFoundError as error:
     sys.exit(f"app_v1: this Python has no {error.name}. Run script/environment once, then .venv/bin/python app_v1.py")
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from api import responses
@@ -33,6 +34,7 @@ from api.access import SECURITY_SCHEMES
 from api.access_log import AccessLog
 from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
+from api.direct import DirectRoutes
 from api.docs_page import add_docs_pages
 from api.front_page import add_front_page
 from api.listening import reachable_addresses
@@ -120,6 +122,9 @@ RESOURCES = (
 )
 
 
+MIDDLEWARES = (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, LimitedBodies, HeadAndOptions)
+
+
 def create_app(settings: Settings | None = None) -> App:
     """The app. Without *settings*, it reads them from the environment when it starts."""
 
@@ -145,10 +150,7 @@ def create_app(settings: Settings | None = None) -> App:
         redoc_url=None,
         strict_content_type=False,
         redirect_slashes=False,
-        middleware=[
-            Middleware(each)
-            for each in (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, LimitedBodies, HeadAndOptions)
-        ],
+        middleware=[*map(Middleware, MIDDLEWARES), Middleware(DirectRoutes, all_routes())],
     )
     for each in RESOURCES:
         app.include_router(each.router)
@@ -156,6 +158,10 @@ def create_app(settings: Settings | None = None) -> App:
     add_docs_pages(app)
     add_handlers(app)
     return app
+
+
+def all_routes() -> Iterator[BaseRoute]:
+    return (route for each in RESOURCES for route in each.router.routes)
 
 
 def _prepare_process(used: Settings) -> None:

@@ -104,8 +104,8 @@ class OpenPartition:
         if self._tail_size:
             tail_scores, tail_ids = self._search_tail(queries, k, allowed)
             scores, ids = np.hstack([scores, tail_scores]), np.hstack([ids, tail_ids])
-        order = np.lexsort((ids, -scores), axis=-1)[:, :k]
-        scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
+            order = np.lexsort((ids, -scores), axis=-1)[:, :k]
+            scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
         hits = [list(zip(*row, strict=True)) for row in zip(ids.tolist(), scores.tolist(), strict=True)]
         return hits, is_exact
 

@@ -140,4 +140,10 @@ def _configure(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+        """A reader's BEGIN touches no file, so the driver has no error for SQLAlchemy to translate."""
+        mode = connection.get_execution_options().get("begin")
+        driver = connection.connection.driver_connection
+        if mode is None and driver is not None:
+            driver.execute("BEGIN")
+        else:
+            connection.exec_driver_sql(f"BEGIN {mode}")

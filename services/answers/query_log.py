@@ -7,6 +7,7 @@ of the last second or so; one that stops writes them first.
 from __future__ import annotations
 
 import logging
+import random
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -105,7 +106,7 @@ class QueryLog:
             return
         self.add(
             QueryRecord(
-                query_id=str(uuid.uuid4()),
+                query_id=str(uuid.UUID(int=random.getrandbits(128), version=4)),
                 kind=SEARCH,
                 partition=answer.partition,
                 question="\n".join(question.texts),
