@@ -29,7 +29,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from api import responses
+from api import exposition, responses
 from api.access import SECURITY_SCHEMES
 from api.access_log import AccessLog
 from api.bodies import LargeBodies
@@ -61,6 +61,7 @@ from api.v1 import (
 from configuration import misspelt_names, read_settings, settings_or_exit
 from errors import ServiceError
 from logs import log_to_stderr
+from runtime.exposition import figures_served
 from runtime.memory import allow_open_files, limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
@@ -119,6 +120,7 @@ RESOURCES = (
     teams,
     keys,
     health,
+    exposition,
 )
 
 
@@ -134,7 +136,7 @@ def create_app(settings: Settings | None = None) -> App:
         app.limits, app.openapi_schema = used, None
         _prepare_process(used)
         limit = used.database_statement_timeout_seconds
-        with open_runtime(used, statement_timeout_seconds=limit) as runtime:
+        with open_runtime(used, statement_timeout_seconds=limit) as runtime, figures_served(runtime, used.metrics_port):
             runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             runtime.search.reranking.start_loading()
             large_bodies = LargeBodies(max_body_mb=used.max_body_mb)

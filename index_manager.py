@@ -173,6 +173,11 @@ class IndexManager:
         self._bytes = 0  # of all that are open
         self._lock = Lock()
 
+    @property
+    def held_bytes(self) -> int:
+        """Of all partitions that are open."""
+        return self._bytes
+
     def require_folder(self) -> None:
         """Create the folder if it does not exist. Raises IndexStoreUnavailable."""
         try:

@@ -13,6 +13,7 @@ from threading import Event, Thread
 from urllib.parse import parse_qs
 
 import logs
+from metrics import LOGS_DROPPED
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ GATHER_SECONDS = 0.05
 LONGEST_TENANT = 256
 NO_ROUTE = "(no route)"
 CLIENT_LEFT = 499
-HEALTH = "/v1/health"
+PROBES = {"/v1/health", "/v1/health/live", "/v1/health/ready", "/metrics"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Access:
         """A refusal is the client's affair, a failure ours; probes of a healthy service are noise."""
         if self.status >= 500:
             return logging.ERROR
-        return logging.DEBUG if self.route == HEALTH else logging.INFO
+        return logging.DEBUG if self.route in PROBES else logging.INFO
 
     def record(self) -> logging.LogRecord:
         tenant, ms = self.tenant or _tenant_in(self.query), round(self.milliseconds, 1)
@@ -87,6 +88,7 @@ class AccessLog:
             return
         if len(self._waiting) >= MOST_WAITING:
             self._dropped += 1
+            LOGS_DROPPED.labels("accesses").inc()
             return
         self._waiting.append(access)
         if not self._has_lines.is_set():

@@ -16,6 +16,7 @@ from api.limits import BodyLimit, body_limit, declared_length, header
 from api.manners import without_slash
 from api.problems import problem, problem_of
 from logs import request_id
+from metrics import count_request
 
 PRINTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 SLOWEST_BYTES = 10_000
@@ -65,6 +66,7 @@ def _log(scope: Scope, used_id: str, status: int, milliseconds: float) -> None:
     """The route and the tenant are set by StrictRoute."""
     state = scope["state"]
     route, tenant = state.get("route", NO_ROUTE), state.get("tenant")
+    count_request(scope["method"], route, status, milliseconds / 1000)
     access = Access(used_id, scope["method"], route, tenant, scope["query_string"], status, milliseconds)
     state["access_log"].add(access)
 

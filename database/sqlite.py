@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from errors import DatabaseUnavailable, StorageFull
+from metrics import waiting_for_lock
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ def locked(file: Path) -> Iterator[None]:
     except OSError as error:
         raise DatabaseUnavailable(f"The lock file beside the database cannot be opened: {error.strerror}.") from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the close
+        with waiting_for_lock():
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released by the close
         yield
 
 

@@ -11,6 +11,7 @@ from runtime.parts import Operations
 from services.index.embedding import EmbeddingService
 from services.ingest.documents import DocumentService
 from services.operations.diagnosing import DiagnosingService
+from services.operations.exposing import ExposingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.observing import ObservingService
@@ -37,6 +38,7 @@ def open_operations(
         folders=FileIngestingService(documents, extractor),
         workers=workers,
         backups=backups,
+        exposing=ExposingService(database, vectors, workers),
         observing=ObservingService(database, vectors, workers, embedding, scripts, backups),
         diagnosing=DiagnosingService(database, vectors, queue, embedding, blobs, extractor, scripts, workers, backups),
     )

@@ -34,6 +34,7 @@ from services.ingest.previewing import PreviewService
 from services.ingest.retrying import RetryingService
 from services.ingest.uploading import UploadService
 from services.operations.diagnosing import DiagnosingService
+from services.operations.exposing import ExposingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.observing import ObservingService
@@ -107,6 +108,7 @@ class Operations:
     workers: WorkerService
     backups: ScheduledBackups
     observing: ObservingService
+    exposing: ExposingService
     diagnosing: DiagnosingService
 
 
