@@ -14,7 +14,7 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypedDict
 
@@ -26,13 +26,15 @@ except ModuleNotFoundError as error:
     sys.exit(f"app_v1: this Python has no {error.name}. Run script/environment once, then .venv/bin/python app_v1.py")
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from api import responses
+from api import exposition, responses
 from api.access import SECURITY_SCHEMES
 from api.access_log import AccessLog
 from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
+from api.direct import DirectRoutes
 from api.docs_page import add_docs_pages
 from api.front_page import add_front_page
 from api.listening import reachable_addresses
@@ -59,6 +61,7 @@ from api.v1 import (
 from configuration import misspelt_names, read_settings, settings_or_exit
 from errors import ServiceError
 from logs import log_to_stderr
+from runtime.exposition import figures_served
 from runtime.memory import allow_open_files, limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
@@ -117,7 +120,11 @@ RESOURCES = (
     teams,
     keys,
     health,
+    exposition,
 )
+
+
+MIDDLEWARES = (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, LimitedBodies, HeadAndOptions)
 
 
 def create_app(settings: Settings | None = None) -> App:
@@ -129,7 +136,7 @@ def create_app(settings: Settings | None = None) -> App:
         app.limits, app.openapi_schema = used, None
         _prepare_process(used)
         limit = used.database_statement_timeout_seconds
-        with open_runtime(used, statement_timeout_seconds=limit) as runtime:
+        with open_runtime(used, statement_timeout_seconds=limit) as runtime, figures_served(runtime, used.metrics_port):
             runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             runtime.search.reranking.start_loading()
             large_bodies = LargeBodies(max_body_mb=used.max_body_mb)
@@ -145,10 +152,7 @@ def create_app(settings: Settings | None = None) -> App:
         redoc_url=None,
         strict_content_type=False,
         redirect_slashes=False,
-        middleware=[
-            Middleware(each)
-            for each in (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, LimitedBodies, HeadAndOptions)
-        ],
+        middleware=[*map(Middleware, MIDDLEWARES), Middleware(DirectRoutes, all_routes())],
     )
     for each in RESOURCES:
         app.include_router(each.router)
@@ -156,6 +160,10 @@ def create_app(settings: Settings | None = None) -> App:
     add_docs_pages(app)
     add_handlers(app)
     return app
+
+
+def all_routes() -> Iterator[BaseRoute]:
+    return (route for each in RESOURCES for route in each.router.routes)
 
 
 def _prepare_process(used: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""Read when numpy loads. More threads would wait by spinning, and a sum's last digit would depend on their number."""
 
 Json = dict[str, Any]
 

@@ -104,8 +104,8 @@ class OpenPartition:
         if self._tail_size:
             tail_scores, tail_ids = self._search_tail(queries, k, allowed)
             scores, ids = np.hstack([scores, tail_scores]), np.hstack([ids, tail_ids])
-        order = np.lexsort((ids, -scores), axis=-1)[:, :k]
-        scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
+            order = np.lexsort((ids, -scores), axis=-1)[:, :k]
+            scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
         hits = [list(zip(*row, strict=True)) for row in zip(ids.tolist(), scores.tolist(), strict=True)]
         return hits, is_exact
 
@@ -172,6 +172,11 @@ class IndexManager:
         self._open: OrderedDict[Partition, OpenPartition] = OrderedDict()
         self._bytes = 0  # of all that are open
         self._lock = Lock()
+
+    @property
+    def held_bytes(self) -> int:
+        """Of all partitions that are open."""
+        return self._bytes
 
     def require_folder(self) -> None:
         """Create the folder if it does not exist. Raises IndexStoreUnavailable."""

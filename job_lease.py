@@ -24,7 +24,10 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job held by one worker, for one attempt. *result* is that of earlier attempts, *place* names the namespace."""
+    """A job held by one worker, for one attempt. *result* is that of earlier attempts, *place* names the namespace.
+
+    *waited_seconds* passed between its creation and its first start.
+    """
 
     team_id: int
     job_id: str
@@ -37,6 +40,7 @@ class Claim:
     cancel_requested: bool
     place: str
     request_id: str | None
+    waited_seconds: float
 
 
 def is_due() -> ColumnElement[bool]:
@@ -88,6 +92,7 @@ def _claim(job: Job, place: str, worker: str) -> Claim:
         cancel_requested=job.cancel_requested,
         place=place,
         request_id=job.request_id,
+        waited_seconds=((job.started_at or job.created_at) - job.created_at).total_seconds(),
     )
 
 

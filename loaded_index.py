@@ -133,7 +133,7 @@ class LoadedIndex:
             self._position_cache.clear()
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None) -> tuple[Scores, Ids, bool]:
-        """Scores and ids, shape ``(n, k')``, and whether they are exact.
+        """Scores and ids, shape ``(n, k')``, best first, and whether they are exact.
 
         FAISS itself skips dead rows and those that are not *allowed*, so the lists are full.
         """
@@ -174,8 +174,8 @@ class LoadedIndex:
             chosen = is_candidate[number]
             vectors, are_full = self._vectors_at(rows[number, chosen])
             rank[number, chosen], is_restored = dot_products(vectors, query), is_restored and are_full
-        best = np.lexsort((self.ids[rows], -rank), axis=-1)[:, :k]
-        return np.take_along_axis(rank, best, 1), np.take_along_axis(rows, best, 1), is_restored
+        best, every = np.lexsort((self.ids[rows], -rank), axis=-1)[:, :k], np.arange(len(queries))[:, np.newaxis]
+        return rank[every, best], rows[every, best], is_restored
 
     def _vectors_at(self, positions: Positions) -> tuple[Vectors, bool]:
         """The full vectors of these rows and True, or if the lower halves cannot be read, the upper ones and False."""

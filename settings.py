@@ -231,6 +231,14 @@ class Settings(BaseSettings):
     memory_limit_mb: int = Field(
         0, ge=0, description="Private memory that an API or worker process may take before it refuses; 0: no limit"
     )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="Port of its own for the API's /metrics, for anyone; 0: on the API's port, for admins",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address that METRICS_PORT and --metrics-port listen on")
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level")
     log_format: Literal["text", "json"] = Field("text", description="Format of log lines; json: an object per line")
 

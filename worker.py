@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, Thread, Timer
+from typing import NamedTuple
 
 gc.set_threshold(50_000, 20, 20)  # what is imported stays: looking through it after every 700 objects delays the start
 
@@ -43,6 +44,8 @@ from handlers import HANDLERS, Handler
 from housekeeping import Housekeeping
 from job_lease import CANCELLED, Claim, Lease
 from logs import log_to_stderr, request_id
+from metrics import count_attempt
+from runtime.exposition import figures_served
 from runtime.memory import allow_open_files, give_back_memory, limit_memory
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
@@ -53,6 +56,17 @@ log = logging.getLogger(__name__)
 GOODBYE_SECONDS = 3.0
 
 PERMANENT = (Invalid, NotFound, EmbeddingRefused, VersionUnavailable)
+
+
+class AttemptOutcome(NamedTuple):
+    """How an attempt ended: in a word, and as a line of the log at *level*."""
+
+    kind: str
+    level: int
+    words: str
+
+
+TAKEN_OVER = AttemptOutcome("taken_over", logging.WARNING, "was taken over by another worker")
 
 
 class Presence:
@@ -154,10 +168,12 @@ class Worker:
         started, token = time.monotonic(), request_id.set(claim.request_id)
         log.debug("%s %s of %s begins%s", claim.type, claim.job_id, claim.place, _attempt(claim))
         with self.presence.doing(claim.type):
-            level, outcome = self._run(claim, is_guest=is_guest)
+            outcome = self._run(claim, is_guest=is_guest)
         seconds = time.monotonic() - started
         message = "%s %s of %s %s in %.1f s%s"
-        log.log(level, message, claim.type, claim.job_id, claim.place, outcome, seconds, _attempt(claim))
+        log.log(outcome.level, message, claim.type, claim.job_id, claim.place, outcome.words, seconds, _attempt(claim))
+        waited_seconds = claim.waited_seconds if claim.attempt == 1 else None
+        count_attempt(claim.type, outcome.kind, seconds, waited_seconds=waited_seconds)
         request_id.reset(token)
 
     def stop(self, within_seconds: float) -> None:
@@ -177,8 +193,8 @@ class Worker:
         self.presence.end()
         os._exit(0)
 
-    def _run(self, claim: Claim, *, is_guest: bool) -> tuple[int, str]:
-        """Run the job and record how it ended. Returns the outcome in a few words, and the level to log it with."""
+    def _run(self, claim: Claim, *, is_guest: bool) -> AttemptOutcome:
+        """Run the job and record how it ended."""
         queue = self.runtime.queue
         try:
             run_guest = None if is_guest else self.run_guest
@@ -186,9 +202,9 @@ class Worker:
                 result = self._handle(lease)
             status = self.runtime.ingest.jobs.complete(claim, result)
             level = logging.ERROR if status is JobStatus.FAILED else logging.INFO
-            return level, f"{status}: {_in_words(result)}"
+            return AttemptOutcome(status, level, f"{status}: {_in_words(result)}")
         except LostLease:
-            return logging.WARNING, "was taken over by another worker"
+            return TAKEN_OVER
         except Exception as error:
             return self._end(claim, error)
 
@@ -202,31 +218,32 @@ class Worker:
             raise Invalid(f"This worker has no handler for jobs of type {claim.type!r}: is it older than the API?")
         return self.handlers[claim.type](self.runtime, lease)
 
-    def _end(self, claim: Claim, error: Exception) -> tuple[int, str]:
+    def _end(self, claim: Claim, error: Exception) -> AttemptOutcome:
         """Record that the job failed. It may have been cancelled or taken over meanwhile."""
         try:
             return self._give_up_or_retry(claim, error)
         except JobCancelled as cancelled:
             self.runtime.ingest.jobs.end(claim, JobStatus.CANCELLED, str(cancelled))
-            return logging.INFO, "cancelled"
+            return AttemptOutcome(JobStatus.CANCELLED, logging.INFO, "cancelled")
         except LostLease:
-            return logging.WARNING, "was taken over by another worker"
+            return TAKEN_OVER
 
-    def _give_up_or_retry(self, claim: Claim, error: Exception) -> tuple[int, str]:
+    def _give_up_or_retry(self, claim: Claim, error: Exception) -> AttemptOutcome:
         if isinstance(error, JobCancelled):
             raise error
         if isinstance(error, WorkerStopping):
             self.runtime.queue.give_back(claim)
-            return logging.INFO, "returned to the queue, because this worker stops"
+            return AttemptOutcome("returned", logging.INFO, "returned to the queue, because this worker stops")
         if isinstance(error, GivesWay):
             self.runtime.queue.give_back(claim)
-            return logging.INFO, "returned to the queue at the end of its slice: another tenant's job goes first"
+            words = "returned to the queue at the end of its slice: another tenant's job goes first"
+            return AttemptOutcome("returned", logging.INFO, words)
         message = self._message(claim, error)
         if isinstance(error, PERMANENT) or claim.attempt >= self.runtime.queue.max_attempts:
             self.runtime.ingest.jobs.end(claim, JobStatus.FAILED, message)
-            return logging.ERROR, f"failed: {message}"
+            return AttemptOutcome(JobStatus.FAILED, logging.ERROR, f"failed: {message}")
         pause = self.runtime.queue.retry(claim, message)
-        return logging.WARNING, f"will be retried in {pause:.0f} s: {message}"
+        return AttemptOutcome("retried", logging.WARNING, f"will be retried in {pause:.0f} s: {message}")
 
     def _message(self, claim: Claim, error: Exception) -> str:
         """The message for clients. Details of an unexpected error stay in the log."""
@@ -254,6 +271,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--poll-interval", type=float, default=1.0, metavar="SECONDS")
     parser.add_argument("--database-url", metavar="URL", help="instead of DATABASE_URL")
+    parser.add_argument(
+        "--metrics-port", type=int, default=0, metavar="PORT", help="serve figures for Prometheus on this port"
+    )
     arguments = parser.parse_args()
     overrides = {"database_url": arguments.database_url} if arguments.database_url else {}
     settings = settings_or_exit("worker", **overrides)
@@ -264,7 +284,7 @@ def main() -> None:
     limit_memory(settings.memory_limit_mb)
     allow_open_files()
     try:
-        with open_runtime(settings) as runtime:
+        with open_runtime(settings) as runtime, figures_served(runtime, arguments.metrics_port):
             worker = Worker(runtime, HANDLERS, name=_name())
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: worker.stop(settings.worker_stop_seconds))

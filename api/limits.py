@@ -7,8 +7,9 @@ may lower these lengths, never raise them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.types import Scope
 
@@ -73,28 +74,39 @@ BATCHES_PER_LINE = 32
 """A batch of lines has at most this part of MAX_BODY_MB, so that its values fit what one body may take, parsed."""
 
 
-def body_limits(settings: Settings) -> Iterator[BodyLimit]:
+def body_limits(settings: Settings) -> Iterable[BodyLimit]:
     """All paths but those that take OTHER_BODY_BYTES."""
-    for path in ("/v1/docs/upload", "/v1/docs/preview"):
-        yield BodyLimit(path, settings.max_upload_mb * MIB, "MAX_UPLOAD_MB")
-    for path in ("/v1/docs/upsert", "/v1/docs/upsert/batch"):
-        yield BodyLimit(path, settings.max_body_mb * MIB, "MAX_BODY_MB")
-    yield BodyLimit(STREAM, sys.maxsize, is_stream=True)
-    for path, largest in FIXED_BODY_BYTES.items():
-        yield BodyLimit(path, largest)
+    return _limits_by_path(settings.max_upload_mb, settings.max_body_mb).values()
 
 
 def body_limit(path: str, settings: Settings) -> BodyLimit:
-    return next((each for each in body_limits(settings) if each.path == path), BodyLimit(path, OTHER_BODY_BYTES))
+    limit = _limits_by_path(settings.max_upload_mb, settings.max_body_mb).get(path)
+    return limit or BodyLimit(path, OTHER_BODY_BYTES)
+
+
+@lru_cache
+def _limits_by_path(max_upload_mb: int, max_body_mb: int) -> dict[str, BodyLimit]:
+    limits = [
+        *(BodyLimit(f"/v1/docs/{name}", max_upload_mb * MIB, "MAX_UPLOAD_MB") for name in ("upload", "preview")),
+        *(BodyLimit(f"/v1/docs/{name}", max_body_mb * MIB, "MAX_BODY_MB") for name in ("upsert", "upsert/batch")),
+        BodyLimit(STREAM, sys.maxsize, is_stream=True),
+        *(BodyLimit(path, largest) for path, largest in FIXED_BODY_BYTES.items()),
+    ]
+    return {each.path: each for each in limits}
 
 
 def line_batch_bytes(longest_line: int) -> int:
     return longest_line // BATCHES_PER_LINE
 
 
+def header(scope: Scope, name: bytes) -> bytes:
+    """The value of a header, whose *name* is in lower case; empty if the request has none. The last of several."""
+    return next((value for each, value in reversed(scope["headers"]) if each == name), b"")
+
+
 def declared_length(scope: Scope) -> int | None:
     """None: the request does not declare it, for example because its body is chunked."""
-    length = dict(scope["headers"]).get(b"content-length", b"")
+    length = header(scope, b"content-length")
     return int(length) if length.isdigit() and len(length) <= _MAX_DIGITS else None
 
 

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.headers import RATE_LIMIT
+from api.limits import header
 from api.problems import problem
 
 METHODS = ("GET", "POST", "PATCH", "DELETE")
@@ -139,7 +139,7 @@ def _sharing(app: ASGIApp, origins: list[str]) -> ASGIApp:
 def _coding(scope: Scope) -> str:
     if scope["type"] != "http":
         return ""
-    coding = Headers(scope=scope).get("content-encoding", "").strip().lower()
+    coding = header(scope, b"content-encoding").decode("latin-1").strip().lower()
     return "" if coding == "identity" else coding
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import time
-import uuid
-from typing import Any
 
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access_log import CLIENT_LEFT, NO_ROUTE, Access
-from api.limits import BodyLimit, body_limit, declared_length
+from api.limits import BodyLimit, body_limit, declared_length, header
 from api.manners import without_slash
 from api.problems import problem, problem_of
 from logs import request_id
+from metrics import count_request
 
 PRINTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 SLOWEST_BYTES = 10_000
@@ -34,17 +33,17 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        header = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        used = header if PRINTABLE_ID.fullmatch(header) else uuid.uuid4().hex
+        own = header(scope, b"x-request-id").decode("latin-1")
+        used = own if PRINTABLE_ID.fullmatch(own) else _new_id()
         started, status = time.perf_counter(), CLIENT_LEFT
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = used
-                headers["Server-Timing"] = f"total;dur={1000 * (time.perf_counter() - started):.1f}"
+                timing = f"total;dur={1000 * (time.perf_counter() - started):.1f}"
+                added = [(b"x-request-id", used.encode()), (b"server-timing", timing.encode())]
+                message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
         token = request_id.set(used)
@@ -58,10 +57,16 @@ class RequestId:
             _log(scope, used, status, 1000 * (time.perf_counter() - started))
 
 
+def _new_id() -> str:
+    """As long and as unlikely to repeat as a UUID, which would ask the system for each; nobody needs to guess it."""
+    return f"{random.getrandbits(128):032x}"
+
+
 def _log(scope: Scope, used_id: str, status: int, milliseconds: float) -> None:
     """The route and the tenant are set by StrictRoute."""
     state = scope["state"]
     route, tenant = state.get("route", NO_ROUTE), state.get("tenant")
+    count_request(scope["method"], route, status, milliseconds / 1000)
     access = Access(used_id, scope["method"], route, tenant, scope["query_string"], status, milliseconds)
     state["access_log"].add(access)
 
@@ -162,13 +167,14 @@ class PlainRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope = {**scope, **_plain_path(scope), "headers": [_plain_type(*header) for header in scope["headers"]]}
+            headers = [_plain_type(*each) for each in scope["headers"]]
+            scope = {**scope, "path": _plain_path(scope), "headers": headers}
         await self.app(scope, receive, send)
 
 
-def _plain_path(scope: Scope) -> dict[str, Any]:
+def _plain_path(scope: Scope) -> str:
     raw = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
-    return {"path": without_slash(raw if raw.startswith(WITH_NAMES) else scope["path"], scope["method"])}
+    return without_slash(raw if raw.startswith(WITH_NAMES) else scope["path"], scope["method"])
 
 
 def _plain_type(name: bytes, value: bytes) -> tuple[bytes, bytes]:

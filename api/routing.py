@@ -15,7 +15,6 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from api.access import admit, as_openapi, needed_by
 from api.headers import rate_limit_headers
@@ -28,7 +27,7 @@ from errors import Conflict, Invalid, ServiceError
 from services.operations.idempotency import StoredResponse
 from text import strict_json
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Handler = Callable[[Any], Coroutine[Any, Any, Response]]
 LONGEST_KEY = 255
 KEYED = {
     "parameters": [
@@ -47,9 +46,23 @@ class StrictRequest(Request):
     """A request whose body has been parsed once, into the model that the route takes."""
 
     _read: Any = None
+    _content: bytes | None = None
 
     async def json(self) -> Any:
         return self._read
+
+    async def body(self) -> bytes:
+        """Raises HTTPException if the client leaves before its end."""
+        if self._content is None:
+            pieces, has_more = [], True
+            while has_more:
+                message = await self.receive()
+                if message["type"] != "http.request":
+                    raise HTTPException(400, "The connection broke before the body was complete.")
+                pieces.append(message.get("body", b""))
+                has_more = message.get("more_body", False)
+            self._content = b"".join(pieces)
+        return self._content
 
     async def read(self, model: TypeAdapter[Any], held: AsyncExitStack) -> None:
         """Raises Invalid, TooLarge, Overloaded or RequestValidationError. *held* holds the memory of a large body."""
@@ -58,7 +71,7 @@ class StrictRequest(Request):
             return
         _require_json_type(self.headers.get("content-type", ""))
         if length is not None and length < LARGE_BODY_BYTES:
-            self._read = validated(model, self._context(), await self._received())
+            self._read = validated(model, self._context(), await self.body())
         else:
             await self._read_large(model, held, length)
 
@@ -68,7 +81,7 @@ class StrictRequest(Request):
         await held.enter_async_context(large.received.reserve(expected))
         try:
             async with asyncio.timeout(RECEIVE_SECONDS):
-                body = await self._received()
+                body = await self.body()
         except TimeoutError as error:
             raise HTTPException(408, f"The body did not arrive within {RECEIVE_SECONDS:g} s.") from error
         await held.enter_async_context(large.room_for(body))
@@ -76,12 +89,6 @@ class StrictRequest(Request):
 
     def _context(self) -> BodyContext:
         return {"principal": self.state.principal}
-
-    async def _received(self) -> bytes:
-        try:
-            return await self.body()
-        except ClientDisconnect as error:
-            raise HTTPException(400, "The connection broke before the body was complete.") from error
 
 
 class StrictRoute(APIRoute):
@@ -103,22 +110,26 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_admitted(request: Request) -> Response:
-            request.state.route = self.path_format
-            request.state.principal, quota = await admit(request, self.any_of)
-            request.state.tenant = request.state.principal.tenant_id or request.path_params.get("tenant_id")
-            _refuse_nul(request)
-            self.query_parameters.check(request.scope["query_string"])
-            strict = StrictRequest(request.scope, request.receive)
-            async with AsyncExitStack() as held:
-                if self.body_model is not None:
-                    await strict.read(self.body_model, held)
-                    request.state.tenant = request.state.tenant or _tenant(await strict.json())
-                answer = await self.answer(strict, handle)
-            if quota is not None:
-                answer.headers.update(rate_limit_headers(quota.limit, remaining=quota.remaining, seconds=quota.seconds))
-            return answer
+            return await self.admitted(StrictRequest(request.scope, request.receive), handle)
 
         return handle_admitted
+
+    async def admitted(self, request: StrictRequest, handle: Handler) -> Response:
+        """What *handle* answers to an admitted caller whose request is of the right form."""
+        state = request.state
+        state.route = self.path_format
+        state.principal, quota = await admit(request, self.any_of)
+        state.tenant = state.principal.tenant_id or request.path_params.get("tenant_id")
+        _refuse_nul(request)
+        self.query_parameters.check(request.scope["query_string"])
+        async with AsyncExitStack() as held:
+            if self.body_model is not None:
+                await request.read(self.body_model, held)
+                state.tenant = state.tenant or _tenant(await request.json())
+            answer = await self.answer(request, handle)
+        if quota is not None:
+            answer.headers.update(rate_limit_headers(quota.limit, remaining=quota.remaining, seconds=quota.seconds))
+        return answer
 
     async def answer(self, request: StrictRequest, handle: Handler) -> Response:
         return await handle(request)

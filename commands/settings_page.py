@@ -62,6 +62,7 @@ SECTIONS = (
     SettingsSection("Jobs and workers", "job_lease_seconds"),
     SettingsSection("Connections", "cors_origins"),
     SettingsSection("Limits", "max_body_mb", LIMITS),
+    SettingsSection("Metrics", "metrics_port"),
     SettingsSection("Logging and scripts", "log_level", SCRIPTS),
 )
 

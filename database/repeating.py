@@ -10,6 +10,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from errors import Interrupted
+from metrics import DATABASE_RETRIES
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ def repeatable(verb: Callable[P, R]) -> Callable[P, R]:
             try:
                 return verb(*args, **kwargs)
             except Interrupted as error:
+                DATABASE_RETRIES.inc()
                 log.warning("retrying %s: %s", verb.__qualname__, error)
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, so that two do not collide again
         return verb(*args, **kwargs)

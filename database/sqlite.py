@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from errors import DatabaseUnavailable, StorageFull
+from metrics import waiting_for_lock
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ def locked(file: Path) -> Iterator[None]:
     except OSError as error:
         raise DatabaseUnavailable(f"The lock file beside the database cannot be opened: {error.strerror}.") from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the close
+        with waiting_for_lock():
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released by the close
         yield
 
 
@@ -140,4 +142,10 @@ def _configure(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+        """A reader's BEGIN touches no file, so the driver has no error for SQLAlchemy to translate."""
+        mode = connection.get_execution_options().get("begin")
+        driver = connection.connection.driver_connection
+        if mode is None and driver is not None:
+            driver.execute("BEGIN")
+        else:
+            connection.exec_driver_sql(f"BEGIN {mode}")

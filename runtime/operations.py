@@ -11,6 +11,7 @@ from services.index.embedding import EmbeddingService
 from services.operations.compressing import CompressingService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.exporting import ExportService
+from services.operations.exposing import ExposingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.importing import ImportService
@@ -41,6 +42,7 @@ def open_operations(
         compressing=CompressingService(database, compression),
         exporting=ExportService(database, blobs),
         importing=ImportService(database, embedding, documents, blobs, ingest.pending_blobs),
+        exposing=ExposingService(database, vectors, workers),
         observing=ObservingService(database, vectors, workers, embedding, scripts, backups),
         diagnosing=DiagnosingService(
             database, vectors, queue, embedding, blobs, ingest.extractor, scripts, workers, backups

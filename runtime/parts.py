@@ -36,6 +36,7 @@ from services.ingest.uploading import UploadService
 from services.operations.compressing import CompressingService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.exporting import ExportService
+from services.operations.exposing import ExposingService
 from services.operations.folders import FileIngestingService
 from services.operations.idempotency import IdempotencyService
 from services.operations.importing import ImportService
@@ -113,6 +114,7 @@ class Operations:
     exporting: ExportService
     importing: ImportService
     observing: ObservingService
+    exposing: ExposingService
     diagnosing: DiagnosingService
 
 

@@ -18,7 +18,7 @@ LONGEST_QUOTED = 60
 MAX_FAST_BYTES = 4 << 20
 """Without memory the faster parser ends the process, where Python's raises MemoryError: long bodies are Python's."""
 _DIGITS_AS_ZEROS = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG_EXPONENT, _MANY_DIGITS = b"e000", b"0" * 200
+_LONG_EXPONENT, _MANY_DIGITS = re.compile(b"e000"), b"0" * 200  # a plain search looks for the last 0 first
 _END_OF_KEY = re.compile(rb'"[ \t\n\r]*:')
 
 
@@ -98,7 +98,7 @@ def _may_be_out_of_range(content: bytes | str) -> bool:
     """Returns whether a number may be infinite. False for nearly every body, which is then parsed at full speed."""
     encoded = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
     shape = encoded.translate(_DIGITS_AS_ZEROS, b"+")
-    return _LONG_EXPONENT in shape or _MANY_DIGITS in shape
+    return _LONG_EXPONENT.search(shape) is not None or _MANY_DIGITS in shape
 
 
 def _finite(literal: str) -> float:

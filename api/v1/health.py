@@ -66,6 +66,10 @@ class StrangersHealthOut(Out):
     ok: bool
 
 
+class LiveOut(Out):
+    ok: bool
+
+
 class StrategyOut(Out):
     name: str
     description: str
@@ -96,6 +100,25 @@ def health(runtime: InRuntime, caller: Caller, response: Response) -> HealthOut 
             index_dir=str(settings.index_dir),
         ),
     )
+
+
+@router.get("/health/live")
+@open_to_strangers
+def live() -> LiveOut:
+    """200 as long as this process answers at all: a probe that fails means that a restart would help."""
+    return LiveOut(ok=True)
+
+
+@router.get("/health/ready", responses={503: {"model": LiveOut}})
+@open_to_strangers
+def ready(runtime: InRuntime, response: Response) -> LiveOut:
+    """200 if requests should come here; 503 while writes cannot work, the model failed, or no worker works on jobs that
+    wait. /v1/health says why.
+    """
+    is_ready = runtime.operations.observing.is_ready()
+    if not is_ready:
+        response.status_code = 503
+    return LiveOut(ok=is_ready)
 
 
 @router.get("/chunking/strategies")

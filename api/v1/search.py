@@ -87,6 +87,9 @@ class PassageOut(Out):
     found_by: list[FoundByOut] | None = None
 
 
+PASSAGE_FIELDS = tuple(PassageOut.model_fields)
+
+
 class HintOut(Out):
     code: str
     message: str
@@ -158,5 +161,5 @@ def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut
 
 
 def _passage_out(passage: Passage, hidden: Collection[str]) -> PassageOut:
-    fields = {name: None if name in hidden else getattr(passage, name) for name in PassageOut.model_fields}
+    fields = {name: None if name in hidden else getattr(passage, name) for name in PASSAGE_FIELDS}
     return PassageOut.model_validate(fields)

@@ -67,9 +67,9 @@ class HttpProcess:
         return disk_bytes(self.data)
 
 
-def uvicorn(python: str, app: str) -> Callable[[int], Sequence[str]]:
+def uvicorn(python: str, app: str, *options: str) -> Callable[[int], Sequence[str]]:
     """A connection may idle for an hour, since peers wait for each other's turns."""
-    arguments = ["-m", "uvicorn", app, "--host", "127.0.0.1", "--timeout-keep-alive", "3600", "--port"]
+    arguments = ["-m", "uvicorn", app, *options, "--host", "127.0.0.1", "--timeout-keep-alive", "3600", "--port"]
     return lambda port: [python, *arguments, str(port)]
 
 

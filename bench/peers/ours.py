@@ -19,13 +19,13 @@ from bench.peers.base import PreparedCall
 from bench.peers.environments import this_environment
 from bench.peers.http import HttpProcess, uvicorn
 from bench.peers.postgres import PostgresData, postgres
-from bench.server import KeepAliveClient, environment, request, start, stop
+from bench.server import ROOT, KeepAliveClient, environment, request, start, stop
 from domain import Vectors
 from settings import Settings
 
 NAMESPACE = "peers"
 SETTLE_SECONDS = 900.0
-WORKER = ("worker.py", "--poll-interval", "0.2")
+WORKER_OPTIONS = ("--poll-interval", "0.2")
 
 
 def as_json(vector: Vectors) -> Any:
@@ -79,22 +79,24 @@ class OurConnection:
 
 @dataclass
 class OurServer:
-    """The API's process and the worker's, whose niceness is the service's own."""
+    """The API's process and the worker's, whose niceness is the service's own. *checkout* has the code."""
 
     settings: Settings
     folder: Path
     written: Callable[[Vectors], Any] = as_json
     database: PostgresData | None = None
+    checkout: Path = ROOT
     api: HttpProcess = field(init=False)
     worker: Any = None
 
     def __post_init__(self) -> None:
-        self.api = HttpProcess(self.folder, uvicorn(sys.executable, "app_v1:app"), environment(self.settings))
+        command = uvicorn(sys.executable, "app_v1:app", "--app-dir", str(self.checkout))
+        self.api = HttpProcess(self.folder, command, environment(self.settings))
 
     def start(self) -> None:
         self.api.start()
-        command, log = [sys.executable, *WORKER], self.folder / "worker.log"
-        self.worker = start(command, environment(self.settings), log)
+        command = [sys.executable, str(self.checkout / "worker.py"), *WORKER_OPTIONS]
+        self.worker = start(command, environment(self.settings), self.folder / "worker.log")
 
     def stop(self) -> None:
         self.api.stop()
@@ -126,6 +128,7 @@ class OurServer:
 class Ours:
     is_on_postgres: bool = False
     written: Callable[[Vectors], Any] = as_json
+    checkout: Path = ROOT
 
     @property
     def name(self) -> str:
@@ -139,7 +142,7 @@ class Ours:
         with ExitStack() as stack:
             database = stack.enter_context(postgres()) if self.is_on_postgres else None
             url = f"sqlite:///{folder}/data/rag.db" if database is None else database.url
-            server = OurServer(our_settings(folder, url), folder, self.written, database)
+            server = OurServer(our_settings(folder, url), folder, self.written, database, self.checkout)
             stack.callback(server.stop)
             server.start()
             yield server

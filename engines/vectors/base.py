@@ -69,6 +69,11 @@ class VectorStore(Protocol):
         """The folder of its files, if it has any."""
         ...
 
+    @property
+    def held_bytes(self) -> int:
+        """The memory that this process holds for indexes."""
+        ...
+
     def open_partition(self, key: Partition, dimension: int) -> AbstractContextManager[PartitionReader]:
         """The partition, open from before the read transaction begins until the rows of the hits are fetched."""
         ...

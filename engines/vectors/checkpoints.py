@@ -72,6 +72,10 @@ class CheckpointStore:
     def folder(self) -> Path:
         return self.indexes.root
 
+    @property
+    def held_bytes(self) -> int:
+        return self.indexes.held_bytes
+
     def describe(self) -> str:
         return f"FAISS, {self.indexes.root} can be written"
 

@@ -65,6 +65,11 @@ class TableStore:
     def require_ready(self) -> None:
         self._extension_version()
 
+    @property
+    def held_bytes(self) -> int:
+        """Postgres holds them."""
+        return 0
+
     def describe(self) -> str:
         return f"pgvector {self._extension_version()}"
 

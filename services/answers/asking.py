@@ -17,6 +17,7 @@ from database.engine import Database
 from domain import Excerpt
 from engines.answerers.base import Answerer, Ending, Prompt, Usage
 from errors import Forbidden, ServiceError, TooLarge
+from metrics import count_tokens
 from models import Team
 from services.answers.query_log import ASK, QueryLog, QueryRecord
 from services.search.question import Answer, Passage, Question
@@ -180,6 +181,8 @@ class AskingService:
     def _log(self, exchange: _Exchange) -> None:
         """Log the question, except one to a missing namespace: it has no partition."""
         request, usage, partition = exchange.request, exchange.ended.usage, exchange.search.partition
+        if usage is not None:
+            count_tokens(prompt=usage.prompt_tokens, completion=usage.completion_tokens)
         if partition is None:
             return
         self.query_log.add(

@@ -7,6 +7,7 @@ of the last second or so; one that stops writes them first.
 from __future__ import annotations
 
 import logging
+import random
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from sqlalchemy import CursorResult, delete, insert, select, tuple_
 from database.engine import Database
 from domain import Partition
 from errors import ServiceError
+from metrics import LOGS_DROPPED
 from models import IngestUsage, LoggedQuery, QueryCitation, utc_now
 from services.index.counting import day_of
 from services.search.question import Answer, Question
@@ -93,11 +95,15 @@ class QueryLog:
             return
         with self._adding:
             if self._rows + record.rows > MAX_ROWS_WAITING:
-                self.dropped += 1
+                self._count_dropped()
                 return
             self._rows += record.rows
             self._waiting.append(record)
         self._has_records.set()
+
+    def _count_dropped(self) -> None:
+        self.dropped += 1
+        LOGS_DROPPED.labels("queries").inc()
 
     def add_search(self, question: Question, answer: Answer, *, latency_ms: int, api_key_id: str | None = None) -> None:
         """Log a search. A search of a missing namespace is not logged: it has no partition."""
@@ -105,7 +111,7 @@ class QueryLog:
             return
         self.add(
             QueryRecord(
-                query_id=str(uuid.uuid4()),
+                query_id=str(uuid.UUID(int=random.getrandbits(128), version=4)),
                 kind=SEARCH,
                 partition=answer.partition,
                 question="\n".join(question.texts),
@@ -194,7 +200,7 @@ class QueryLog:
                 self._write(batch[: len(batch) // 2])
                 return
             log.exception("a record of the query log cannot be written")
-            self.dropped += 1
+            self._count_dropped()
 
     def _insert(self, batch: Sequence[QueryRecord]) -> None:
         self.database.refuse_when_nearly_full()

@@ -20,6 +20,7 @@ from database.prepared import PreparedStatement, inserted
 from domain import Vectors
 from engines.embedders.base import Embedder, EmbedderConfig, OpenEmbedder
 from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
+from metrics import embedding
 from models import Embedding, EmbeddingVersion, utc_now
 from services.index.installation import ensure_chosen, warn_of_difference
 from services.index.namespaces import EXTERNAL
@@ -168,7 +169,9 @@ class EmbeddingService:
         """Returns the vectors of *texts*, by the same hashes, as they are stored: little-endian float32."""
         if not texts:
             return {}
-        vectors = self.embedder(version).embed_documents(list(texts.values()))
+        embed = self.embedder(version).embed_documents
+        with embedding("documents"):
+            vectors = embed(list(texts.values()))
         return {key: row.astype("<f4").tobytes() for key, row in zip(texts, vectors, strict=True)}
 
     def embed_queries(self, version: str, dimension: int, queries: Sequence[str | bytes]) -> Vectors:

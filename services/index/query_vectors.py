@@ -9,6 +9,7 @@ from threading import Lock
 import numpy as np
 
 from domain import Vectors
+from metrics import embedding
 
 MOST_QUERIES = 1000
 LONGEST_TEXT = 1000
@@ -29,7 +30,9 @@ class QueryVectors:
         known = self._find(keys)
         missing = [key for key in dict.fromkeys(keys) if key not in known]
         if missing:
-            embedded = dict(zip(missing, embed([text for _, text in missing]), strict=True))
+            with embedding("queries"):
+                vectors = embed([text for _, text in missing])
+            embedded = dict(zip(missing, vectors, strict=True))
             self._keep(embedded)
             known |= embedded
         return np.stack([known[key] for key in keys])

@@ -19,7 +19,7 @@ MAX_DIMENSIONS = 16_000
 """The limit of pgvector. Applies to SQLite too, since a namespace can be moved."""
 
 
-def unit_vector(values: Sequence[float], *, param: str, name: str = "The vector") -> bytes:
+def unit_vector(values: Sequence[float] | NDArray[np.float32], *, param: str, name: str = "The vector") -> bytes:
     """Returns an external vector as it is stored. Raises Invalid for one that has no direction, or is too long."""
     if not 0 < len(values) <= MAX_DIMENSIONS:
         raise Invalid(f"{name} has {len(values)} numbers; 1 to {MAX_DIMENSIONS} are accepted.", param=param)

@@ -84,6 +84,10 @@ class ObservingService:
         workers_ok = jobqueue_ok and not waiting
         return Health(db_ok, index_store_ok, jobqueue_ok, workers_ok, workers, model, problems, warnings)
 
+    def is_ready(self) -> bool:
+        """Whether requests should be sent here: the service works, and takes new documents."""
+        return _passes(self.database.refuse_when_nearly_full, []) and self.health().ok
+
     @repeatable
     def index_stats(self, *, tenant_id: str | None = None, namespace: str | None = None) -> list[IndexStats]:
         is_current = and_(

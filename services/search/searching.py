@@ -23,6 +23,7 @@ from domain import Partition, Vectors
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import PartitionReader, VectorStore
 from errors import EmbeddingRefused, Interrupted, Invalid, ServiceError, VersionMismatch
+from metrics import count_search
 from models import IndexRow, Project
 from services.index.embedding import EmbeddingService
 from services.index.namespaces import missing
@@ -122,6 +123,11 @@ class SearchService:
         return [by_number[number] for number in range(len(questions))]
 
     def finish(self, question: Question, raw: RawAnswer) -> Answer:
+        answer = self._finished(question, raw)
+        count_search(question.mode, answer.timings)
+        return answer
+
+    def _finished(self, question: Question, raw: RawAnswer) -> Answer:
         if not question.rerank or raw.answer.partition is None:
             return raw.answer
         laps = Laps()

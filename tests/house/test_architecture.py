@@ -37,7 +37,7 @@ FLOORS: list[set[str]] = [
     {"models"},
     {"configuration"},
     {"settings"},
-    {"compression", "domain", "durable", "errors", "logs", "times", "version"},
+    {"compression", "domain", "durable", "errors", "logs", "metrics", "times", "version"},
 ]
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
@@ -197,6 +197,21 @@ def test_importing_the_faces_opens_nothing_and_loads_no_model_library(tmp_path: 
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "DATABASE_URL": "not read at import"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("process", ["app_v1", "worker"])
+def test_a_process_multiplies_matrices_on_one_thread(process: str, tmp_path: Path) -> None:
+    """numpy's library reads the number when numpy loads, so what sets it has to be imported before.
+
+    FAISS's own belongs to OpenMP, whose threads each search sets.
+    """
+    code = (
+        f"import {process}, numpy; from threadpoolctl import threadpool_info\n"
+        "threads = [each['num_threads'] for each in threadpool_info() if each.get('threading_layer') == 'pthreads']\n"
+        "assert set(threads) == {1}, threads"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
 
 
 def test_the_help_of_the_command_imports_nothing_that_a_command_needs(tmp_path: Path) -> None:

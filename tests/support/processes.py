@@ -81,8 +81,8 @@ def api_process(settings: Settings) -> Iterator[Api]:
 
 
 @contextmanager
-def worker_process(settings: Settings, *, poll_interval: float = 0.1) -> Iterator[subprocess.Popen[bytes]]:
-    with process([sys.executable, "worker.py", "--poll-interval", str(poll_interval)], settings) as worker:
+def worker_process(settings: Settings, *options: str, poll_interval: float = 0.1) -> Iterator[subprocess.Popen[bytes]]:
+    with process([sys.executable, "worker.py", "--poll-interval", str(poll_interval), *options], settings) as worker:
         yield worker
 
 
