@@ -152,7 +152,7 @@ def create_app(settings: Settings | None = None) -> App:
         redoc_url=None,
         strict_content_type=False,
         redirect_slashes=False,
-        middleware=[*map(Middleware, MIDDLEWARES), Middleware(DirectRoutes, all_routes())],
+        middleware=[*(Middleware(each) for each in MIDDLEWARES), Middleware(DirectRoutes, all_routes())],
     )
     for each in RESOURCES:
         app.include_router(each.router)

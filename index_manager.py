@@ -112,12 +112,12 @@ class OpenPartition:
     def similarities(self, query: NDArray[np.float32], ids: Ids) -> dict[int, float]:
         """The cosine similarity of *query* with each of these chunks, whose *ids* are ascending."""
         ids_in_base, scores = self._base.similarities(query, ids)
-        is_listed = np.isin(self._tail_ids[: self._tail_size], ids)
-        tail_scores = dot_products(self._tail_vectors[: self._tail_size][is_listed], query)
         scores_by_id = dict(zip(ids_in_base.tolist(), scores.tolist(), strict=True))
-        scores_by_id.update(
-            zip(self._tail_ids[: self._tail_size][is_listed].tolist(), tail_scores.tolist(), strict=True)
-        )
+        if self._tail_size:
+            is_listed = np.isin(self._tail_ids[: self._tail_size], ids)
+            tail_ids = self._tail_ids[: self._tail_size][is_listed]
+            tail_scores = dot_products(self._tail_vectors[: self._tail_size][is_listed], query)
+            scores_by_id.update(zip(tail_ids.tolist(), tail_scores.tolist(), strict=True))
         return scores_by_id
 
     def _unsorted_ids(self) -> Ids:

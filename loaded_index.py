@@ -30,7 +30,7 @@ HNSW_LINKS = 32
 QUERIES_WORTH_A_PRODUCT = 3
 SPARE_HITS = 16
 CACHED_FILTERS = 4
-LOOKUP_FACTOR = 64
+LOOKUP_FACTOR = 4
 CORES = len(os.sched_getaffinity(0))
 COMPARISONS_PER_STEP = 64
 """Approximate number of vectors that a graph search compares per step: twice its links."""

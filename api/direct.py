@@ -30,6 +30,9 @@ KINDS = (
 )
 """Whatever a function may take, as FastAPI lists it."""
 
+LEFT_OUT = ("include", "exclude", "exclude_unset", "exclude_defaults", "exclude_none")
+"""What a route may leave out of its answer, as FastAPI names it."""
+
 
 @dataclass(frozen=True, slots=True)
 class DirectCall:
@@ -55,7 +58,7 @@ class DirectCall:
             route,
             parameters.body_params[0].name,
             {each.name: each.call for each in parameters.dependencies if each.name and each.call},
-            frozenset(each.alias.encode() for each in parameters.header_params),
+            frozenset(each.alias.lower().encode() for each in parameters.header_params),
             function if iscoroutinefunction(function) else partial(run_in_threadpool, function),
             TypeAdapter(route.response_model),
         )
@@ -100,6 +103,7 @@ def _is_plain(route: StrictRoute) -> bool:
         and all(_reads_the_request(each) for each in takes.dependencies)
         and isinstance(route.response_class, DefaultPlaceholder)
         and isinstance(route.response_model, type)
+        and not any(getattr(route, f"response_model_{kind}") for kind in LEFT_OUT)
         and route.status_code is None
     )
 

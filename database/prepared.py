@@ -8,9 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Dialect, Executable, Text, TypeDecorator, bindparam
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Executable,
+    Text,
+    TypeDecorator,
+    bindparam,
+    inspect,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -22,6 +34,9 @@ Row = tuple[Any, ...]
 Parameters = Mapping[str, Any]
 Builder = Callable[[str], Executable]
 """Builds the statement for the dialect of that name."""
+
+
+_NEW = "new_"
 
 
 class PreparedStatement:
@@ -74,6 +89,23 @@ def attached(session: Session, model: type[Model], names: Sequence[str], values:
     for name, value in attributes.items():
         set_committed_value(present, name, value)
     return present
+
+
+def write_and_release(session: Session, row: DeclarativeBase) -> None:
+    """Write what has changed in the row, which then belongs to no session. A flush would take ten times as long."""
+    state, key = inspect(row), row.__mapper__.primary_key
+    if changed := tuple(state.committed_state):
+        values = {_NEW + name: getattr(row, name) for name in changed}
+        values |= {column.name: value for column, value in zip(key, state.identity or (), strict=True)}
+        _update_of(type(row), changed).rows(session, values)
+    session.expunge(row)
+
+
+@cache
+def _update_of(model: type[DeclarativeBase], names: tuple[str, ...]) -> PreparedStatement:
+    columns, key = model.__mapper__.columns, model.__mapper__.primary_key
+    values = {columns[name]: bindparam(_NEW + name, type_=columns[name].type) for name in names}
+    return PreparedStatement(update(model).where(*(each == bindparam(each.name) for each in key)).values(values))
 
 
 def is_among(column: Any, parameter: str) -> ColumnElement[bool]:

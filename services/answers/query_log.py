@@ -17,9 +17,10 @@ from datetime import datetime
 from threading import Event, Lock, Thread
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, insert, select, tuple_
+from sqlalchemy import CursorResult, delete, select, tuple_
 
 from database.engine import Database
+from database.prepared import PreparedStatement, inserted
 from domain import Partition
 from errors import ServiceError
 from metrics import LOGS_DROPPED
@@ -207,9 +208,8 @@ class QueryLog:
         queries = [self._query_row(record) for record in batch]
         citations = [row for record in batch for row in _citation_rows(record)]
         with self.database.write() as session:
-            session.execute(insert(LoggedQuery), queries)
-            if citations:
-                session.execute(insert(QueryCitation), citations)
+            _LOG_QUERIES.run_many(session, queries)
+            _LOG_CITATIONS.run_many(session, citations)
 
     def _query_row(self, record: QueryRecord) -> dict[str, Any]:
         return {
@@ -230,6 +230,9 @@ class QueryLog:
             "day": day_of(record.created_at),
             "created_at": record.created_at,
         }
+
+
+_LOG_QUERIES, _LOG_CITATIONS = PreparedStatement(inserted(LoggedQuery)), PreparedStatement(inserted(QueryCitation))
 
 
 def _citation_rows(record: QueryRecord) -> list[dict[str, Any]]:

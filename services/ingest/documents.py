@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from database.engine import Database
+from database.prepared import write_and_release
 from database.repeating import repeatable
 from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
@@ -99,6 +100,7 @@ class DocumentService:
                 self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
                 rows.write(session)
                 count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.embedded)
+                write_and_release(session, project)
                 done += UpsertResult(
                     upserted_docs=len(plan.changes.new) + len(plan.changes.redescribed),
                     chunks_created=plan.chunk_count,

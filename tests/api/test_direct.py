@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from starlette.types import Scope
 
 from api.direct import DirectCall
 from app_v1 import all_routes
@@ -47,9 +48,13 @@ def test_both_ways_answer_the_same(service: Service, monkeypatch: pytest.MonkeyP
     service.post("/v1/docs/upsert", DOC)
     for name in REQUESTS:
         _answer(service, name)  # so that what is stored once is stored
-    ways: list[bool] = []
-    suits = DirectCall.suits
-    monkeypatch.setattr(DirectCall, "suits", lambda call, scope: ways.append(suits(call, scope)) or ways[-1])
+    ways, suits = list[bool](), DirectCall.suits
+
+    def noted(call: DirectCall, scope: Scope) -> bool:
+        ways.append(suits(call, scope))
+        return ways[-1]
+
+    monkeypatch.setattr(DirectCall, "suits", noted)
     short = {name: _answer(service, name) for name in REQUESTS}
     assert (len(ways), sum(ways)) == (len(REQUESTS) - 1, len(REQUESTS) - 2)  # one is too long, another has a header
     monkeypatch.setattr(DirectCall, "suits", lambda _call, _scope: False)
