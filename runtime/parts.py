@@ -19,9 +19,11 @@ from services.answers.query_log import QueryLog
 from services.answers.usage import UsageService
 from services.evaluation.evaluating import EvaluatingService
 from services.index.embedding import EmbeddingService
+from services.index.index_versions import IndexVersionService
 from services.index.indexing import IndexingService
 from services.index.publishing import Publisher
 from services.index.verifying import VerifyingService
+from services.index.version_building import VersionBuilder
 from services.index.versions import VersionService
 from services.ingest.browsing import BrowsingService
 from services.ingest.deleting import DeletingService
@@ -54,6 +56,8 @@ class Index:
     publisher: Publisher
     indexing: IndexingService
     versions: VersionService
+    index_versions: IndexVersionService
+    building: VersionBuilder
     verifying: VerifyingService
 
 

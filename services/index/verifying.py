@@ -14,7 +14,7 @@ from database.engine import Database
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from models import Chunk, Doc, Project, Team
-from snapshot import Snapshot, has_vector, is_live, live_vectors, read_snapshot
+from snapshot import Snapshot, has_vector, is_live, live_vectors, read_snapshot, version_snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class VerifyingService:
     keywords: KeywordStore
 
     def verify(self) -> Iterator[Verdict]:
-        """Yields one verdict per namespace, each from one snapshot."""
+        """Yields a verdict per namespace and version that it is indexed under; those of a namespace of one snapshot."""
         with self.database.read() as session:
             query = select(Team.name, Project.name).join(Project, Project.team_id == Team.id)
             names = session.execute(query.order_by(Team.name, Project.name)).all()
@@ -51,8 +51,9 @@ class VerifyingService:
                 current = read_snapshot(session, tenant_id, namespace)
                 if current is None:
                     yield Verdict(tenant_id, namespace, "?", 0, 0, 0, 0, ["There is no index row for this namespace."])
-                else:
-                    yield self._verdict(session, current, tenant_id)
+                    continue
+                for version in current.project.indexed_versions:
+                    yield self._verdict(session, version_snapshot(session, current, version), tenant_id)
 
     def _verdict(self, session: Session, current: Snapshot, tenant_id: str) -> Verdict:
         project, index = current.project, current.index

@@ -91,10 +91,12 @@ class DocumentService:
             for plan in plans:
                 project, first_id = self._begin(session, plan, publications=1)
                 self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
+                for version, vectors in plan.other_vectors.items():
+                    self.embedding.store(session, project.team_id, version, vectors)
                 rows = NewRows.of(session, project, plan, first_id=first_id, live_seq=project.seq)
                 self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
                 rows.write(session)
-                count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.embedded)
+                count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.computed)
                 done += UpsertResult(
                     upserted_docs=len(plan.changes.new) + len(plan.changes.redescribed),
                     chunks_created=plan.chunk_count,
@@ -136,7 +138,7 @@ class DocumentService:
         project, first_id = self.publisher.next_numbers(
             session, plan.project, chunks=plan.chunk_count, publications=publications
         )
-        if project.embedding_version != plan.project.embedding_version:
+        if project.indexed_versions != plan.project.indexed_versions:
             raise Overtaken
         if project.embedding_version != plan.version:
             if not namespaces.is_unused(session, project):

@@ -5,13 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from domain import Json, Mode, Partition
 from text.filters import Filter
 
 Side = Literal["dense", "keyword"]
 Fusion = Literal["weighted", "min_max", "reciprocal_rank"]
+
+
+class Target(NamedTuple):
+    """What a question searches: a namespace, and which of its versions. Without either name: the one that serves."""
+
+    tenant_id: str
+    namespace: str
+    embedding_version: str | None = None
+    index_version: str | None = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,7 @@ class Question:
     query: str | None
     top_k: int
     embedding_version: str | None = None
+    index_version: str | None = None
     filters: Filter | None = None
     mode: Mode = "dense"
     queries: tuple[str, ...] = ()
@@ -45,6 +59,10 @@ class Question:
     @property
     def place(self) -> tuple[str, str]:
         return self.tenant_id, self.namespace
+
+    @property
+    def target(self) -> Target:
+        return Target(self.tenant_id, self.namespace, self.embedding_version, self.index_version)
 
     @property
     def texts(self) -> list[str]:

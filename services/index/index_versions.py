@@ -1,0 +1,305 @@
+"""Makes, lists, activates and deletes a namespace's index versions. Which of them serves is one commit of its row.
+
+A namespace without rows of index_versions has one version, *initial*, which serves. All versions of a namespace share
+its chunks, so that search by words, filters and documents are the same under each; what differs are the vectors.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from database.engine import Database
+from database.repeating import repeatable
+from domain import ANYONE, Json, Partition, Principal
+from engines.vectors.base import VectorStore
+from errors import Conflict, Invalid, NotFound
+from job_queue import JobQueue
+from models import EmbeddingVersion, IndexVersion, Job, Project
+from services.index import namespaces
+from services.index.embedding import EmbeddingService
+from services.index.gates import failing
+from services.index.lagging import BUILD
+from services.index.namespaces import EXTERNAL
+from services.index.publishing import Publisher
+from services.index.version_names import Prompts, VersionNames
+from services.index.version_rows import (
+    AT_ONCE,
+    IF_PASSES,
+    NEVER,
+    VersionRows,
+    VersionState,
+    is_building,
+    job_of,
+    lock,
+    read_rows,
+    serve,
+    state_of,
+)
+
+MOST_VERSIONS = 5
+"""Of a namespace. Each costs every write the embedding of its new chunks."""
+LONGEST_NAME = 64
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """A request for a version. *embedding_version* None: the serving one; *prompts* None: as that version has them."""
+
+    name: str
+    embedding_version: str | None = None
+    prompts: Prompts | None = None
+    chunking: Json | None = None
+    activate: str = NEVER
+    gates: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionInfo:
+    """A version as its namespace is at *seq*. *lag* counts the publications that it lacks; *bytes* are of its vectors.
+
+    *progress* and *seconds_left* are its job's, while it is building.
+    """
+
+    name: str
+    state: VersionState
+    embedding_version: str
+    model: str
+    query_prompt: str | None
+    document_prompt: str | None
+    dimension: int
+    seq: int
+    covered_seq: int
+    vectors: int
+    job_id: str | None
+    progress: int | None
+    seconds_left: int | None
+    problem: str | None
+    activate: str
+    gates: Json
+    figures: Json | None
+    shadow: Json | None
+    created_at: datetime
+    ready_at: datetime | None
+    activated_at: datetime | None
+    retired_at: datetime | None
+
+    @property
+    def lag(self) -> int:
+        return self.seq - self.covered_seq
+
+    @property
+    def bytes(self) -> int:
+        return 4 * self.dimension * self.vectors
+
+
+@dataclass(frozen=True)
+class IndexVersionService:
+    database: Database
+    queue: JobQueue
+    vectors: VectorStore
+    embedding: EmbeddingService
+    publisher: Publisher
+
+    @repeatable
+    def create(self, tenant_id: str, namespace: str, new: NewVersion, *, by: Principal = ANYONE) -> str:
+        """Queue the building of a version; of one that failed, its going on. Returns the job's id.
+
+        Raises Forbidden where an embedding version would have to be registered and *by* is no operator.
+        """
+        _check(new)
+        with self.database.read() as session:
+            serving = namespaces.require(session, tenant_id, namespace).embedding_version
+        _require_model(serving)
+        names = VersionNames(self.database, self.embedding)
+        version = names.resolve(new.embedding_version, new.prompts, serving=serving, by=by)
+        with self.database.write() as session:
+            project = lock(session, self.publisher, tenant_id, namespace)
+            _require_model(project.embedding_version)
+            rows = read_rows(session, project)
+            row = rows.find(new.name)
+            if row is None:
+                row = _add(session, rows, new, version)
+            elif not _can_go_on(session, rows, row, version):
+                state = state_of(session, rows.project, row)
+                raise Conflict(
+                    f"There is a version {new.name!r} already, and it is {state}: choose another name, or delete it "
+                    "first.",
+                    param="name",
+                )
+            payload, key = {"name": row.name, "embedding_version": version}, f"{BUILD}:{row.name}"
+            row.job_id = self.queue.create_job(session, BUILD, payload, project=project, dedupe_key=key)
+            row.activate, row.gates, row.problem = new.activate, new.gates, None
+            return row.job_id
+
+    @repeatable
+    def list(self, tenant_id: str, namespace: str) -> list[VersionInfo]:
+        """Returns the versions, oldest first."""
+        with self.database.read() as session:
+            project = namespaces.require(session, tenant_id, namespace)
+            return [_info(session, project, row) for row in read_rows(session, project).rows]
+
+    @repeatable
+    def get(self, tenant_id: str, namespace: str, name: str) -> VersionInfo:
+        with self.database.read() as session:
+            project = namespaces.require(session, tenant_id, namespace)
+            return _info(session, project, read_rows(session, project).require(name))
+
+    @repeatable
+    def activate(self, tenant_id: str, namespace: str, name: str, *, expected_active: str | None = None) -> VersionInfo:
+        """Let the version serve, by one commit. Raises Conflict, which names every reason against it."""
+        with self.database.write() as session:
+            project = lock(session, self.publisher, tenant_id, namespace)
+            rows = read_rows(session, project)
+            row = rows.require(name)
+            _require_active(rows, expected_active)
+            if row is not rows.active:
+                _require_complete(session, rows, row)
+                if reasons := failing(row.gates, row.figures, against=rows.active.name):
+                    raise Conflict(f"Version {name!r} does not pass: {' '.join(reasons)}", param="gates")
+                serve(session, self.publisher, rows, row)
+            return _info(session, project, row)
+
+    @repeatable
+    def rollback(self, tenant_id: str, namespace: str, *, expected_active: str | None = None) -> VersionInfo:
+        """Let the version serve that served before: it has received every write since. Gates do not apply."""
+        with self.database.write() as session:
+            project = lock(session, self.publisher, tenant_id, namespace)
+            rows = read_rows(session, project)
+            _require_active(rows, expected_active)
+            row = rows.previous
+            if row is None:
+                raise Conflict("No other version has served this namespace: there is nothing to roll back to.")
+            _require_complete(session, rows, row)
+            serve(session, self.publisher, rows, row)
+            return _info(session, project, row)
+
+    @repeatable
+    def delete(self, tenant_id: str, namespace: str, name: str) -> None:
+        """Stop following writes, and drop the index. Its vectors stay until nothing names their embedding version."""
+        self.database.make_room_to_delete()
+        with self.database.write() as session:
+            project = lock(session, self.publisher, tenant_id, namespace)
+            rows = read_rows(session, project)
+            row = rows.require(name)
+            if row is rows.active:
+                raise Conflict(f"Version {name!r} is the active one: activate another first.", param="name")
+            key = Partition(project.team_id, project.id, row.embedding_version)
+            self.vectors.forget(session, key)
+            rows.stop_following(row)
+            if row.job_id is not None:
+                with suppress(NotFound):  # pruned
+                    self.queue.cancel(session, row.job_id)
+            session.delete(row)
+        self.vectors.sweep(key)
+
+
+def _check(new: NewVersion) -> None:
+    if not _NAME.fullmatch(new.name):
+        raise Invalid(
+            f"name has 1 to {LONGEST_NAME} letters of ASCII, digits and . _ - and begins with a letter or a digit.",
+            param="name",
+        )
+    if new.chunking is not None:
+        raise Invalid(
+            "Versions of one namespace share its chunks, so that a version cannot have a chunking of its own. To try "
+            "another one, send the documents to a second namespace with that chunk_strategy and compare the two with "
+            "eval; leave chunking out here.",
+            param="chunking",
+        )
+    if new.activate not in (NEVER, AT_ONCE, IF_PASSES):
+        raise Invalid(f"activate is {NEVER}, {AT_ONCE} or {IF_PASSES}.", param="activate")
+    if new.activate == IF_PASSES and not new.gates:
+        raise Invalid(f"activate: {IF_PASSES} needs gates: without any, everything passes.", param="gates")
+    if new.embedding_version is not None and new.embedding_version.startswith(EXTERNAL):
+        raise Invalid(
+            f"Names that begin with {EXTERNAL} stand for external vectors: no model can compute them.",
+            param="embedding_version",
+        )
+
+
+def _require_model(serving: str) -> None:
+    if serving.startswith(EXTERNAL):
+        raise Conflict(
+            "The vectors of this namespace are external: they come with its chunks, and no model of this service could "
+            "compute those of a second version. Send the chunks with other vectors to another namespace instead."
+        )
+
+
+def _add(session: Session, rows: VersionRows, new: NewVersion, version: str) -> IndexVersion:
+    same = next((each for each in rows.rows if each.embedding_version == version), None)
+    if same is not None:
+        raise Conflict(
+            f"Version {same.name!r} is this already: embedding version {version!r} over the same chunks.",
+            param="embedding_version",
+        )
+    if len(rows.rows) >= MOST_VERSIONS:
+        raise Conflict(f"A namespace has at most {MOST_VERSIONS} versions: delete one first.", param="name")
+    rows.store_initial(session)
+    project = rows.project
+    key = {"team_id": project.team_id, "project_id": project.id, "name": new.name}
+    row = IndexVersion(**key, embedding_version=version, activate=new.activate, is_complete=False, covered_seq=0)
+    session.add(row)
+    return row
+
+
+def _can_go_on(session: Session, rows: VersionRows, row: IndexVersion, version: str) -> bool:
+    return row.embedding_version == version and state_of(session, rows.project, row) is VersionState.FAILED
+
+
+def _require_active(rows: VersionRows, expected: str | None) -> None:
+    if expected is not None and expected != rows.active.name:
+        raise Conflict(
+            f"The active version is {rows.active.name!r}, not {expected!r}: somebody else activated it meanwhile.",
+            param="expected_active",
+        )
+
+
+def _require_complete(session: Session, rows: VersionRows, row: IndexVersion) -> None:
+    if row.is_complete:
+        return
+    state, lag = state_of(session, rows.project, row), rows.project.seq - row.covered_seq
+    problem = f" ({row.problem})" if row.problem else ""
+    raise Conflict(
+        f"Version {row.name!r} is {state} and lags by {lag} publications{problem}: see its job {row.job_id}.",
+        param="name",
+    )
+
+
+def _info(session: Session, project: Project, row: IndexVersion) -> VersionInfo:
+    model = session.get_one(EmbeddingVersion, row.embedding_version)
+    job: Job | None = None if row.is_complete else job_of(session, row)
+    state = state_of(session, project, row)
+    done = (job.chunks_done if job is not None else None) or 0
+    info = VersionInfo(
+        name=row.name,
+        state=state,
+        embedding_version=row.embedding_version,
+        model=model.model,
+        query_prompt=model.query_prompt,
+        document_prompt=model.document_prompt,
+        dimension=model.dimension,
+        seq=project.seq,
+        covered_seq=project.seq if row.is_complete else row.covered_seq,
+        vectors=project.live_chunks if row.is_complete else done,
+        job_id=row.job_id,
+        progress=None,
+        seconds_left=None,
+        problem=row.problem,
+        activate=row.activate,
+        gates=row.gates,
+        figures=row.figures,
+        shadow=row.shadow,
+        created_at=row.created_at,
+        ready_at=row.ready_at,
+        activated_at=row.activated_at,
+        retired_at=row.retired_at,
+    )
+    if job is None or not is_building(job):
+        return info if job is None else replace(info, problem=row.problem or job.error)
+    return replace(info, progress=job.progress, seconds_left=job.seconds_left)
