@@ -20,7 +20,7 @@ from errors import Conflict, NotFound
 from runtime.parts import Runtime
 from services.index.index_versions import NewVersion, VersionInfo
 from services.index.names import check_name, check_new_name
-from services.index.version_names import LONGEST_PROMPT, Prompts
+from services.index.version_names import LONGEST_PROMPT, NewPrompts
 
 router = APIRouter(prefix="/v1/index/versions", tags=["index"], route_class=WritingRoute)
 
@@ -119,7 +119,7 @@ def create_version(body: VersionIn, runtime: InRuntime, caller: Caller, response
     new = NewVersion(
         name=body.name,
         embedding_version=body.embedding_version,
-        prompts=None if body.prompts is None else Prompts(body.prompts.query, body.prompts.document),
+        prompts=None if body.prompts is None else NewPrompts(body.prompts.query, body.prompts.document),
         chunking=body.chunking,
         activate=body.activate,
         gates=body.gates.model_dump(exclude_none=True),
@@ -140,11 +140,11 @@ def list_versions(tenant_id: TenantId, namespace: Namespace, runtime: InRuntime,
     return VersionsOut(active=active, versions=[_out(each) for each in versions])
 
 
-@router.get("/{version}")
+@router.get("/{index_version}")
 @needs(Scope.SEARCH, Scope.INGEST)
 @raises(NotFound)
-def get_version(version: IdInPath, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime) -> VersionOut:
-    return _out(runtime.index.index_versions.get(tenant_id, namespace, version))
+def get_version(index_version: IdInPath, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime) -> VersionOut:
+    return _out(runtime.index.index_versions.get(tenant_id, namespace, index_version))
 
 
 @router.post("/rollback")
@@ -158,28 +158,28 @@ def roll_back(body: ActivationIn, runtime: InRuntime, if_match: ActiveTag = None
     )
 
 
-@router.post("/{version}/activate")
+@router.post("/{index_version}/activate")
 @needs(Scope.INGEST)
 @raises(NotFound, Conflict)
 def activate_version(
-    version: IdInPath, body: ActivationIn, runtime: InRuntime, if_match: ActiveTag = None
+    index_version: IdInPath, body: ActivationIn, runtime: InRuntime, if_match: ActiveTag = None
 ) -> VersionOut:
     """Let a version serve, by one commit. 409, with every reason, if it is not complete or misses one of its gates."""
     _check_place(body, runtime)
     expected = _expected(body, if_match)
     activate = runtime.index.index_versions.activate
-    return _out(activate(body.tenant_id, body.namespace, version, expected_active=expected))
+    return _out(activate(body.tenant_id, body.namespace, index_version, expected_active=expected))
 
 
-@router.delete("/{version}")
+@router.delete("/{index_version}")
 @needs(Scope.INGEST)
 @raises(NotFound, Conflict)
 def delete_version(
-    version: IdInPath, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime
+    index_version: IdInPath, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime
 ) -> VersionDeletedOut:
     """Drop a version that does not serve: writes no longer embed for it."""
-    runtime.index.index_versions.delete(tenant_id, namespace, version)
-    return VersionDeletedOut(deleted=True, name=version)
+    runtime.index.index_versions.delete(tenant_id, namespace, index_version)
+    return VersionDeletedOut(deleted=True, name=index_version)
 
 
 def _check_place(body: PlaceIn, runtime: Runtime) -> None:

@@ -26,7 +26,7 @@ from services.index.gates import failing
 from services.index.lagging import BUILD
 from services.index.namespaces import EXTERNAL
 from services.index.publishing import Publisher
-from services.index.version_names import Prompts, VersionNames
+from services.index.version_names import NewPrompts, VersionNames
 from services.index.version_rows import (
     AT_ONCE,
     IF_PASSES,
@@ -53,7 +53,7 @@ class NewVersion:
 
     name: str
     embedding_version: str | None = None
-    prompts: Prompts | None = None
+    prompts: NewPrompts | None = None
     chunking: Json | None = None
     activate: str = NEVER
     gates: Json = field(default_factory=dict)
@@ -235,7 +235,8 @@ def _add(session: Session, rows: VersionRows, new: NewVersion, version: str) -> 
     same = next((each for each in rows.rows if each.embedding_version == version), None)
     if same is not None:
         raise Conflict(
-            f"Version {same.name!r} is this already: embedding version {version!r} over the same chunks.",
+            f"Version {same.name!r} is this already, with embedding version {version!r}: send another "
+            "embedding_version, or other prompts.",
             param="embedding_version",
         )
     if len(rows.rows) >= MOST_VERSIONS:

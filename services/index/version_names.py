@@ -11,7 +11,7 @@ from sqlalchemy import select
 from database.dialects import insert_or_ignore
 from database.engine import Database
 from domain import Principal, Scope
-from errors import Forbidden, Invalid, NotFound
+from errors import Forbidden, NotFound
 from models import EmbeddingVersion
 from services.index.embedding import EmbeddingService, ModelSpec
 
@@ -20,7 +20,7 @@ LONGEST_PROMPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
+class NewPrompts:
     """What a model reads before a query, and before a text. None: the model's own; empty: nothing."""
 
     query: str | None = None
@@ -32,13 +32,8 @@ class VersionNames:
     database: Database
     embedding: EmbeddingService
 
-    def resolve(self, version: str | None, prompts: Prompts | None, *, serving: str, by: Principal) -> str:
-        """Returns the embedding version's name, which is registered. Raises Forbidden and Invalid."""
-        if version is None and prompts is None:
-            raise Invalid(
-                "Nothing would differ from the version that serves: send embedding_version, prompts, or both.",
-                param="embedding_version",
-            )
+    def resolve(self, version: str | None, prompts: NewPrompts | None, *, serving: str, by: Principal) -> str:
+        """Returns the embedding version's name, which is registered. Raises Forbidden."""
         if version is not None:
             self.require_may_use(version, by, param="embedding_version")
             self.embedding.ensure_registered(version)
@@ -57,7 +52,7 @@ class VersionNames:
             param=param,
         )
 
-    def _with_prompts(self, base: str, prompts: Prompts, by: Principal) -> str:
+    def _with_prompts(self, base: str, prompts: NewPrompts, by: Principal) -> str:
         """The version of the same model with these prompts, whatever its name; else a new one."""
         with self.database.read() as session:
             row = session.get(EmbeddingVersion, base)
@@ -77,6 +72,6 @@ class VersionNames:
         return name
 
 
-def _name_of(base: str, prompts: Prompts) -> str:
+def _name_of(base: str, prompts: NewPrompts) -> str:
     digest = hashlib.sha256(json.dumps([prompts.query, prompts.document]).encode()).hexdigest()
     return f"{base[:200]}-prompts-{digest[:12]}"

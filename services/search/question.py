@@ -14,7 +14,7 @@ Side = Literal["dense", "keyword"]
 Fusion = Literal["weighted", "min_max", "reciprocal_rank"]
 
 
-class Target(NamedTuple):
+class SearchTarget(NamedTuple):
     """What a question searches: a namespace, and which of its versions. Without either name: the one that serves."""
 
     tenant_id: str
@@ -61,8 +61,8 @@ class Question:
         return self.tenant_id, self.namespace
 
     @property
-    def target(self) -> Target:
-        return Target(self.tenant_id, self.namespace, self.embedding_version, self.index_version)
+    def target(self) -> SearchTarget:
+        return SearchTarget(self.tenant_id, self.namespace, self.embedding_version, self.index_version)
 
     @property
     def texts(self) -> list[str]:

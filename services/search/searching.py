@@ -32,7 +32,7 @@ from services.search.fusing import Candidate, RankedList
 from services.search.hints import hints, processing
 from services.search.laps import Laps
 from services.search.passages import own_vectors, with_context
-from services.search.question import Answer, Hint, Passage, Question, Target
+from services.search.question import Answer, Hint, Passage, Question, SearchTarget
 from services.search.reading import Prepared, SnapshotReader, ranking
 from services.search.relevance import floor_of
 from services.search.reranking import RerankingService
@@ -78,7 +78,7 @@ class SearchService:
     reranking: RerankingService
     weighing: Weighing
     request_rebuild: RequestRebuild
-    _snapshots: dict[Target, Snapshot] = field(default_factory=dict, init=False, repr=False)
+    _snapshots: dict[SearchTarget, Snapshot] = field(default_factory=dict, init=False, repr=False)
 
     @repeatable
     def search(self, question: Question) -> Answer:
@@ -114,7 +114,7 @@ class SearchService:
     def find_many(self, questions: Sequence[Question]) -> list[RawAnswer | Exception]:
         """The raw answer or the error of each question, in order. Questions of one target share the work."""
         by_number: dict[int, RawAnswer | Exception] = {}
-        by_target: dict[Target, list[int]] = defaultdict(list)
+        by_target: dict[SearchTarget, list[int]] = defaultdict(list)
         for number, question in enumerate(questions):
             by_target[question.target].append(number)
         for target, numbers in by_target.items():
@@ -135,7 +135,7 @@ class SearchService:
             raw.answer, passages=chosen, reranked=reranked, timings={**raw.answer.timings, **laps.milliseconds}
         )
 
-    def _search_target(self, target: Target, questions: list[Question]) -> Sequence[RawAnswer | Exception]:
+    def _search_target(self, target: SearchTarget, questions: list[Question]) -> Sequence[RawAnswer | Exception]:
         """Isolates errors: one namespace's error fails no other, and one invalid question fails none beside it."""
         try:
             return self._search_namespace(target, questions)
@@ -146,7 +146,7 @@ class SearchService:
         except Exception as error:
             return [error] * len(questions)
 
-    def _search_namespace(self, target: Target, questions: list[Question]) -> list[RawAnswer]:
+    def _search_namespace(self, target: SearchTarget, questions: list[Question]) -> list[RawAnswer]:
         """Questions are prepared by the namespace's last snapshot, which another process may have outdated since. So
         nothing is answered from it, not even an error: the transaction that searches reads the snapshot that counts.
         """
@@ -179,11 +179,11 @@ class SearchService:
             hint = Hint("unknown_namespace", missing(session, *place))
         return [RawAnswer(Answer([], hints=(hint,))) for _ in questions]
 
-    def _current_snapshot(self, target: Target) -> Snapshot | None:
+    def _current_snapshot(self, target: SearchTarget) -> Snapshot | None:
         with self.database.read() as session:
             return read_target(session, target)
 
-    def _remember(self, target: Target, snapshot: Snapshot) -> None:
+    def _remember(self, target: SearchTarget, snapshot: Snapshot) -> None:
         if target not in self._snapshots and len(self._snapshots) >= MAX_SNAPSHOTS:
             self._snapshots.clear()
         self._snapshots[target] = snapshot

@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 from database.prepared import PreparedStatement
 from errors import NotFound, VersionMismatch
 from models import IndexVersion
-from services.search.question import Target
+from services.search.question import SearchTarget
 from snapshot import Snapshot, read_snapshot, version_snapshot
 
 
-def read_target(session: Session, target: Target, *, known: Snapshot | None = None) -> Snapshot | None:
+def read_target(session: Session, target: SearchTarget, *, known: Snapshot | None = None) -> Snapshot | None:
     """Returns *known*, an earlier snapshot of the target, if it is still the same; None if there is no such namespace.
 
     Raises VersionMismatch if the version is not complete, NotFound if there is no index version of that name.
@@ -32,7 +32,7 @@ def _is_serving(current: Snapshot, version: str | None) -> bool:
     return version is None or version == current.project.embedding_version
 
 
-def _embedding_version(session: Session, current: Snapshot, target: Target) -> str | None:
+def _embedding_version(session: Session, current: Snapshot, target: SearchTarget) -> str | None:
     """The embedding version that the index version's name stands for."""
     key = {"the_team": current.project.team_id, "the_project": current.project.id}
     names = dict(_VERSIONS.rows(session, key)) or {"initial": current.project.embedding_version}
@@ -49,7 +49,7 @@ def _embedding_version(session: Session, current: Snapshot, target: Target) -> s
     return str(version)
 
 
-def _mismatch(current: Snapshot, target: Target) -> VersionMismatch:
+def _mismatch(current: Snapshot, target: SearchTarget) -> VersionMismatch:
     serving = current.project.embedding_version
     if target.index_version is not None:
         return VersionMismatch(

@@ -14,7 +14,7 @@ def create(service: Service, name: str = "two", *, expect: int = 202, **more: An
     return service.post("/v1/index/versions", {**PLACE, "name": name, "prompts": PROMPTS, **more}, expect=expect)
 
 
-def made(service: Service, name: str = "two", **more: Any) -> Any:
+def built(service: Service, name: str = "two", **more: Any) -> Any:
     create(service, name, **more)
     service.work()
     return version(service, name)
@@ -36,7 +36,7 @@ def rollback(service: Service, *, expect: int = 200, **more: Any) -> Any:
 def test_a_version_is_built_searched_activated_and_rolled_back(service: Service) -> None:
     service.batch({f"doc-{number}": prose(number) for number in range(6)})
     before = service.search("winter garden", top_k=6)
-    two = made(service)
+    two = built(service)
     assert (two["state"], two["lag"], two["vectors"]) == ("ready", 0, 6)
     beside = service.search("winter garden", top_k=6, index_version="two")
     assert beside["index"]["embedding_version"] == two["embedding_version"] != before["index"]["embedding_version"]
