@@ -157,6 +157,11 @@ class Project(Base):
         """The embedding versions that every publication reaches, the serving one first."""
         return (self.embedding_version, *(self.other_versions or ()))
 
+    @property
+    def version_set(self) -> frozenset[str]:
+        """The same, whichever of them serves: what was prepared for these stays good when another one does."""
+        return frozenset(self.indexed_versions)
+
 
 class ApiKey(Base):
     """A key of a team. *id* is its public part, *key_hash* the SHA-256 of the whole; the key itself is not stored.

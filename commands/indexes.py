@@ -1,4 +1,4 @@
-"""Indexes: statistics, rebuild, verify; and embedding versions."""
+"""Indexes: statistics, rebuild, verify."""
 
 from __future__ import annotations
 
@@ -67,48 +67,10 @@ def rebuild(
         job_id = runtime.ingest.jobs.rebuild(tenant, namespace, reembed=reembed, new_version=new_embedding_version)
         say(job_id)
         if wait:
-            job = _wait(runtime, job_id)
+            job = wait_for(runtime, job_id, label="rebuild")
             say(f"{job.status}" + (f": {job.error}" if job.error else ""))
             if job.status != JobStatus.COMPLETED:
                 raise typer.Exit(1)
-
-
-@commands.command()
-def versions(context: typer.Context) -> None:
-    """Show the embedding versions: their models, and how many namespaces and pending rebuilds use each."""
-    with opened(context) as runtime:
-        rows = [
-            (
-                each.row.name,
-                "(external vectors)" if each.row.is_external else each.row.model,
-                each.row.dimension,
-                f"{each.row.created_at:%Y-%m-%d}",
-                each.namespaces,
-                each.jobs,
-                "the installation's" if each.is_chosen else "",
-            )
-            for each in runtime.index.versions.list_usage()
-        ]
-    show_table(["version", "model", "dimension", "created", "namespaces", "rebuilds", ""], rows)
-
-
-@commands.command()
-def use_version(context: typer.Context, name: str) -> None:
-    """Make an embedding version the installation's: the one of new namespaces, and of processes that name no model."""
-    with opened(context) as runtime:
-        runtime.index.versions.use(name)
-    say(f"the installation's version is {name}; processes that name no model run it from their next start on")
-
-
-@commands.command()
-def free_version(context: typer.Context, name: str) -> None:
-    """Delete an unused embedding version and its vectors, so that another model can have the name.
-
-    Processes that used it refuse that name until they are restarted.
-    """
-    with opened(context) as runtime:
-        vectors = runtime.index.versions.free(name)
-    say(f"version {name} is free; {vectors} vectors were deleted")
 
 
 @commands.command()
@@ -128,13 +90,13 @@ def verify(context: typer.Context) -> None:
     say(f"{len(verdicts)} namespaces clean")
 
 
-def _wait(runtime: Runtime, job_id: str) -> JobInfo:
+def wait_for(runtime: Runtime, job_id: str, *, label: str) -> JobInfo:
     """The job once it has ended. Ctrl-C stops the waiting, not the job."""
     from job_queue import FINISHED
     from services.operations.workers import NO_WORKER
 
     has_warned = False
-    with progress("rebuild", 100) as show:
+    with progress(label, 100) as show:
         while True:
             job = runtime.ingest.jobs.get(job_id)
             show(job.progress)

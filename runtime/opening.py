@@ -20,6 +20,7 @@ from runtime.parts import Runtime
 from runtime.queue import open_queue
 from runtime.search import open_search
 from services.evaluation.evaluating import EvaluatingService
+from services.evaluation.version_comparing import ComparingService
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,10 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             silence_seconds=settings.worker_silence_seconds,
         )
         evaluation = EvaluatingService(database, search.searching, search.limits)
-        yield Runtime(settings, database, queue, index, ingest, search, answers, accounts, evaluation, operations)
+        comparing = ComparingService(database, queue, search.searching, index.index_versions, search.limits)
+        yield Runtime(
+            settings, database, queue, index, ingest, search, answers, accounts, evaluation, comparing, operations
+        )
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from services.answers.asking import AskingService
 from services.answers.query_log import QueryLog
 from services.answers.usage import UsageService
 from services.evaluation.evaluating import EvaluatingService
+from services.evaluation.version_comparing import ComparingService
 from services.index.embedding import EmbeddingService
 from services.index.index_versions import IndexVersionService
 from services.index.indexing import IndexingService
@@ -127,4 +128,5 @@ class Runtime:
     answers: Answers
     accounts: Accounts
     evaluation: EvaluatingService
+    comparing: ComparingService
     operations: Operations

@@ -15,12 +15,17 @@ from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import JsonObject, Name, Word, at_most
 from api.v1.common import JobStartedOut, Out, PlaceIn
+from api.v1.evaluation import QrelsIn, QueriesIn, check_size
 from domain import JobStatus, Json, Scope
 from errors import Conflict, NotFound
 from runtime.parts import Runtime
-from services.index.index_versions import NewVersion, VersionInfo
+from services.evaluation.ranking import MODES
+from services.evaluation.version_comparing import MAX_K, ComparisonRequest
+from services.index.index_versions import NewVersion
 from services.index.names import check_name, check_new_name
+from services.index.version_info import VersionInfo
 from services.index.version_names import LONGEST_PROMPT, NewPrompts
+from settings import EVAL_QUERIES_CEILING
 
 router = APIRouter(prefix="/v1/index/versions", tags=["index"], route_class=WritingRoute)
 
@@ -63,6 +68,17 @@ class VersionIn(PlaceIn):
 
 class ActivationIn(PlaceIn):
     expected_active: Word | None = Field(None, description="The version that serves now; 409 if it is another")
+
+
+class CompareIn(PlaceIn):
+    against: Word | None = Field(None, description="The other version; null: the one that serves")
+    queries: QueriesIn | None = None
+    log_sample: Annotated[int, Field(ge=1, le=EVAL_QUERIES_CEILING)] | None = Field(
+        None, description="Instead of queries: how many logged questions to ask; needs LOG_QUERY_TEXT"
+    )
+    qrels: QrelsIn | None = None
+    k: Annotated[int, Field(ge=1, le=MAX_K, description="How many chunks of each answer are compared")] = 10
+    modes: Annotated[list[Word], Field(fail_fast=True, max_length=len(MODES))] = [MODES[0]]
 
 
 class VersionOut(Out):
@@ -169,6 +185,19 @@ def activate_version(
     expected = _expected(body, if_match)
     activate = runtime.index.index_versions.activate
     return _out(activate(body.tenant_id, body.namespace, index_version, expected_active=expected))
+
+
+@router.post("/{index_version}/compare", status_code=202, responses=with_headers("Location", status=202))
+@needs(Scope.INGEST)
+@raises(NotFound, Conflict)
+def compare_versions(index_version: IdInPath, body: CompareIn, runtime: InRuntime, response: Response) -> JobStartedOut:
+    """Ask two versions the same queries, as a job: its result says how their answers differ."""
+    _check_place(body, runtime)
+    check_size(body.queries or {}, body.qrels or {}, runtime.settings)
+    request = ComparisonRequest(name=index_version, **body.model_dump(exclude={"tenant_id", "namespace"}))
+    job_id = runtime.comparing.accept(body.tenant_id, body.namespace, request)
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    return JobStartedOut(job_id=job_id, status=JobStatus.PENDING)
 
 
 @router.delete("/{index_version}")

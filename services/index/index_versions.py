@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
@@ -19,27 +18,16 @@ from domain import ANYONE, Json, Partition, Principal
 from engines.vectors.base import VectorStore
 from errors import Conflict, Invalid, NotFound
 from job_queue import JobQueue
-from models import EmbeddingVersion, IndexVersion, Job, Project
+from models import IndexVersion
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
-from services.index.gates import failing
+from services.index.gates import checked, failing
 from services.index.lagging import BUILD
 from services.index.namespaces import EXTERNAL
 from services.index.publishing import Publisher
+from services.index.version_info import VersionInfo, VersionState, info_of, state_of
 from services.index.version_names import NewPrompts, VersionNames
-from services.index.version_rows import (
-    AT_ONCE,
-    IF_PASSES,
-    NEVER,
-    VersionRows,
-    VersionState,
-    is_building,
-    job_of,
-    lock,
-    read_rows,
-    serve,
-    state_of,
-)
+from services.index.version_rows import AT_ONCE, IF_PASSES, NEVER, VersionRows, lock, read_rows, serve
 
 MOST_VERSIONS = 5
 """Of a namespace. Each costs every write the embedding of its new chunks."""
@@ -57,45 +45,6 @@ class NewVersion:
     chunking: Json | None = None
     activate: str = NEVER
     gates: Json = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionInfo:
-    """A version as its namespace is at *seq*. *lag* counts the publications that it lacks; *bytes* are of its vectors.
-
-    *progress* and *seconds_left* are its job's, while it is building.
-    """
-
-    name: str
-    state: VersionState
-    embedding_version: str
-    model: str
-    query_prompt: str | None
-    document_prompt: str | None
-    dimension: int
-    seq: int
-    covered_seq: int
-    vectors: int
-    job_id: str | None
-    progress: int | None
-    seconds_left: int | None
-    problem: str | None
-    activate: str
-    gates: Json
-    figures: Json | None
-    shadow: Json | None
-    created_at: datetime
-    ready_at: datetime | None
-    activated_at: datetime | None
-    retired_at: datetime | None
-
-    @property
-    def lag(self) -> int:
-        return self.seq - self.covered_seq
-
-    @property
-    def bytes(self) -> int:
-        return 4 * self.dimension * self.vectors
 
 
 @dataclass(frozen=True)
@@ -142,13 +91,13 @@ class IndexVersionService:
         """Returns the versions, oldest first."""
         with self.database.read() as session:
             project = namespaces.require(session, tenant_id, namespace)
-            return [_info(session, project, row) for row in read_rows(session, project).rows]
+            return [info_of(session, project, row) for row in read_rows(session, project).rows]
 
     @repeatable
     def get(self, tenant_id: str, namespace: str, name: str) -> VersionInfo:
         with self.database.read() as session:
             project = namespaces.require(session, tenant_id, namespace)
-            return _info(session, project, read_rows(session, project).require(name))
+            return info_of(session, project, read_rows(session, project).require(name))
 
     @repeatable
     def activate(self, tenant_id: str, namespace: str, name: str, *, expected_active: str | None = None) -> VersionInfo:
@@ -163,7 +112,22 @@ class IndexVersionService:
                 if reasons := failing(row.gates, row.figures, against=rows.active.name):
                     raise Conflict(f"Version {name!r} does not pass: {' '.join(reasons)}", param="gates")
                 serve(session, self.publisher, rows, row)
-            return _info(session, project, row)
+            return info_of(session, project, row)
+
+    @repeatable
+    def record(self, tenant_id: str, namespace: str, name: str, figures: Json) -> bool:
+        """Keep the figures of a comparison, for the gates. Lets the version serve if it was made to do so once it
+        passes them. Returns whether it serves.
+        """
+        with self.database.write() as session:
+            project = lock(session, self.publisher, tenant_id, namespace)
+            rows = read_rows(session, project)
+            row = rows.require(name)
+            row.figures = figures
+            waits = row.activate == IF_PASSES and row.activated_at is None and row.is_complete
+            if waits and not failing(row.gates, figures, against=rows.active.name):
+                serve(session, self.publisher, rows, row)
+            return row is rows.active
 
     @repeatable
     def rollback(self, tenant_id: str, namespace: str, *, expected_active: str | None = None) -> VersionInfo:
@@ -177,7 +141,7 @@ class IndexVersionService:
                 raise Conflict("No other version has served this namespace: there is nothing to roll back to.")
             _require_complete(session, rows, row)
             serve(session, self.publisher, rows, row)
-            return _info(session, project, row)
+            return info_of(session, project, row)
 
     @repeatable
     def delete(self, tenant_id: str, namespace: str, name: str) -> None:
@@ -212,6 +176,7 @@ def _check(new: NewVersion) -> None:
             "eval; leave chunking out here.",
             param="chunking",
         )
+    checked(new.gates)
     if new.activate not in (NEVER, AT_ONCE, IF_PASSES):
         raise Invalid(f"activate is {NEVER}, {AT_ONCE} or {IF_PASSES}.", param="activate")
     if new.activate == IF_PASSES and not new.gates:
@@ -270,37 +235,3 @@ def _require_complete(session: Session, rows: VersionRows, row: IndexVersion) ->
         f"Version {row.name!r} is {state} and lags by {lag} publications{problem}: see its job {row.job_id}.",
         param="name",
     )
-
-
-def _info(session: Session, project: Project, row: IndexVersion) -> VersionInfo:
-    model = session.get_one(EmbeddingVersion, row.embedding_version)
-    job: Job | None = None if row.is_complete else job_of(session, row)
-    state = state_of(session, project, row)
-    done = (job.chunks_done if job is not None else None) or 0
-    info = VersionInfo(
-        name=row.name,
-        state=state,
-        embedding_version=row.embedding_version,
-        model=model.model,
-        query_prompt=model.query_prompt,
-        document_prompt=model.document_prompt,
-        dimension=model.dimension,
-        seq=project.seq,
-        covered_seq=project.seq if row.is_complete else row.covered_seq,
-        vectors=project.live_chunks if row.is_complete else done,
-        job_id=row.job_id,
-        progress=None,
-        seconds_left=None,
-        problem=row.problem,
-        activate=row.activate,
-        gates=row.gates,
-        figures=row.figures,
-        shadow=row.shadow,
-        created_at=row.created_at,
-        ready_at=row.ready_at,
-        activated_at=row.activated_at,
-        retired_at=row.retired_at,
-    )
-    if job is None or not is_building(job):
-        return info if job is None else replace(info, problem=row.problem or job.error)
-    return replace(info, progress=job.progress, seconds_left=job.seconds_left)

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from errors import NotFound, ServiceError
-from job_queue import FINISHED
-from models import IndexVersion, Job, Project, utc_now
+from models import IndexVersion, Project, utc_now
 from services.index import namespaces
 from services.index.publishing import Publisher
 
 INITIAL = "initial"
 """The name of the version that served before there was a second one."""
 NEVER, AT_ONCE, IF_PASSES = "never", "when_ready", "if_passes"
-
-
-class VersionState(StrEnum):
-    """building -> ready -> active -> retired; a retired one goes on following writes. Back to building if it lags."""
-
-    BUILDING = "building"
-    READY = "ready"
-    ACTIVE = "active"
-    RETIRED = "retired"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +86,6 @@ def serve(session: Session, publisher: Publisher, rows: VersionRows, row: IndexV
     before.retired_at, row.activated_at = now, now
     rows.project.embedding_version = row.embedding_version
     rows.follow(row)
-
-
-def state_of(session: Session, project: Project, row: IndexVersion) -> VersionState:
-    if row.embedding_version == project.embedding_version:
-        return VersionState.ACTIVE
-    if row.is_complete:
-        return VersionState.READY if row.retired_at is None else VersionState.RETIRED
-    return VersionState.BUILDING if is_building(job_of(session, row)) else VersionState.FAILED
-
-
-def job_of(session: Session, row: IndexVersion) -> Job | None:
-    return None if row.job_id is None else session.get(Job, (row.team_id, row.job_id))
-
-
-def is_building(job: Job | None) -> bool:
-    return job is not None and job.status not in FINISHED
 
 
 def require_only_version(session: Session, project: Project, version: str, *, error: type[ServiceError]) -> None:

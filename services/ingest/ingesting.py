@@ -144,7 +144,7 @@ class IngestingService:
         Returns how many chunks were published.
         """
         current, _ = self.publisher.next_numbers(session, project)
-        if current.indexed_versions != project.indexed_versions:
+        if current.version_set != project.version_set:
             return 0
         doc_ids = [revision.doc_id for revision in pending]
         is_pending = and_(
