@@ -133,7 +133,8 @@ class Project(Base):
     numbers follow the order of commits. *keywords_seq* is the seq up to which the table of keywords is complete;
     unless it equals *seq*, the table must not be used. *keywords_number* is the project's number in that table.
     *other_versions* are the embedding versions, besides its own, that have a vector of every live chunk: a publication
-    that lacks one of theirs must not be committed. They are here because every reader and writer has this row anyway.
+    that lacks one of theirs must not be committed. *shadow* names one that is asked a share of the searches until a
+    time. Both are here because every reader and writer has this row anyway.
     """
 
     __tablename__ = "projects"
@@ -150,6 +151,7 @@ class Project(Base):
     keywords_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     keywords_number: Mapped[int | None] = mapped_column(BigInteger)
     other_versions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    shadow: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
     @property
@@ -427,7 +429,8 @@ class IndexVersion(Base):
 
     *is_complete*: it has a vector of every live chunk, and follows each publication; *job_id* builds it otherwise.
     *covered_seq* is up to where it was complete when it stopped following. *activate* and *gates* say when it shall
-    serve, *figures* are those of its last comparison. The version that served last has the latest *retired_at*.
+    serve. *figures* are those of its last comparison, *shadow* has sums over live searches. The version that served
+    last has the latest *retired_at*.
     """
 
     __tablename__ = "index_versions"

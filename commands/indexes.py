@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.common import Namespace, Tenant, failed, group, opened, progress, say, show_table
+from commands.common import Namespace, Tenant, failed, group, opened, say, show_table, wait_for
 from domain import JobStatus
 
 if TYPE_CHECKING:
-    from runtime.parts import Runtime
     from services.index.verifying import Verdict
-    from services.ingest.jobs import JobInfo
 
-POLL_SECONDS = 0.5
 TO_WRITE = "The first search of a namespace, or manage.py rebuild, queues the job, and a worker writes them."
 
 commands = group()
@@ -88,24 +84,6 @@ def verify(context: typer.Context) -> None:
     if bad:
         raise failed(f"{bad} of {len(verdicts)} namespaces have problems.")
     say(f"{len(verdicts)} namespaces clean")
-
-
-def wait_for(runtime: Runtime, job_id: str, *, label: str) -> JobInfo:
-    """The job once it has ended. Ctrl-C stops the waiting, not the job."""
-    from job_queue import FINISHED
-    from services.operations.workers import NO_WORKER
-
-    has_warned = False
-    with progress(label, 100) as show:
-        while True:
-            job = runtime.ingest.jobs.get(job_id)
-            show(job.progress)
-            if job.status in FINISHED:
-                return job
-            if job.status == JobStatus.PENDING and not has_warned and not runtime.operations.workers.is_any_alive():
-                typer.echo(NO_WORKER, err=True)
-                has_warned = True
-            time.sleep(POLL_SECONDS)
 
 
 def _shown(verdict: Verdict) -> Verdict:

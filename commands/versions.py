@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.common import Namespace, Tenant, group, opened, plain_errors, say, show_table
-from commands.indexes import wait_for
+from commands.common import Namespace, Tenant, group, opened, plain_errors, say, show_table, wait_for
 from domain import JobStatus
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from runtime.parts import Runtime
 from runtime.queue import open_queue
 from runtime.search import open_search
 from services.evaluation.evaluating import EvaluatingService
+from services.evaluation.shadowing import Shadowing
 from services.evaluation.version_comparing import ComparingService
 from settings import Settings
 
@@ -59,6 +60,7 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
         ) as search,
         open_answers(settings, database, index.embedding, search.questions) as answers,
         open_accounts(settings, database, index.embedding) as accounts,
+        Shadowing(database, search.searching).running() as shadowing,
     ):
         ingest = open_ingest(settings, database, queue, embedding=index.embedding, publisher=index.publisher)
         operations = open_operations(
@@ -75,7 +77,18 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
         evaluation = EvaluatingService(database, search.searching, search.limits)
         comparing = ComparingService(database, queue, search.searching, index.index_versions, search.limits)
         yield Runtime(
-            settings, database, queue, index, ingest, search, answers, accounts, evaluation, comparing, operations
+            settings,
+            database,
+            queue,
+            index,
+            ingest,
+            search,
+            answers,
+            accounts,
+            evaluation,
+            comparing,
+            shadowing,
+            operations,
         )
 
 

@@ -18,6 +18,7 @@ from services.answers.asking import AskingService
 from services.answers.query_log import QueryLog
 from services.answers.usage import UsageService
 from services.evaluation.evaluating import EvaluatingService
+from services.evaluation.shadowing import Shadowing
 from services.evaluation.version_comparing import ComparingService
 from services.index.embedding import EmbeddingService
 from services.index.index_versions import IndexVersionService
@@ -129,4 +130,5 @@ class Runtime:
     accounts: Accounts
     evaluation: EvaluatingService
     comparing: ComparingService
+    shadowing: Shadowing
     operations: Operations

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from api.access import needs
 from api.dependencies import Caller, IdInPath, InRuntime, Namespace, TenantId, unquoted_etag
-from api.fields import RequestBody
+from api.fields import RequestBody, UtcTime
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import JsonObject, Name, Word, at_most
@@ -79,6 +79,11 @@ class CompareIn(PlaceIn):
     qrels: QrelsIn | None = None
     k: Annotated[int, Field(ge=1, le=MAX_K, description="How many chunks of each answer are compared")] = 10
     modes: Annotated[list[Word], Field(fail_fast=True, max_length=len(MODES))] = [MODES[0]]
+
+
+class ShadowIn(PlaceIn):
+    share: Annotated[float, Field(ge=0, le=1, description="Of the live searches; 0 ends it", examples=[0.1])]
+    until: UtcTime = Field(description="When it ends by itself", examples=["2100-01-01T00:00:00Z"])
 
 
 class VersionOut(Out):
@@ -198,6 +203,16 @@ def compare_versions(index_version: IdInPath, body: CompareIn, runtime: InRuntim
     job_id = runtime.comparing.accept(body.tenant_id, body.namespace, request)
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return JobStartedOut(job_id=job_id, status=JobStatus.PENDING)
+
+
+@router.post("/{index_version}/shadow")
+@needs(Scope.INGEST)
+@raises(NotFound, Conflict)
+def shadow_version(index_version: IdInPath, body: ShadowIn, runtime: InRuntime) -> VersionOut:
+    """Ask a version a share of the live searches, too, off the path of their answers. It ends by itself."""
+    _check_place(body, runtime)
+    shadow = runtime.index.index_versions.shadow
+    return _out(shadow(body.tenant_id, body.namespace, index_version, share=body.share, until=body.until))
 
 
 @router.delete("/{index_version}")

@@ -13,6 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("projects", sa.Column("other_versions", sa.JSON(), nullable=True))
+    op.add_column("projects", sa.Column("shadow", sa.JSON(), nullable=True))
     op.create_table(
         "index_versions",
         sa.Column("team_id", sa.BigInteger(), nullable=False),
@@ -51,4 +52,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("index_versions")
+    op.drop_column("projects", "shadow")
     op.drop_column("projects", "other_versions")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -18,7 +19,7 @@ from domain import ANYONE, Json, Partition, Principal
 from engines.vectors.base import VectorStore
 from errors import Conflict, Invalid, NotFound
 from job_queue import JobQueue
-from models import IndexVersion
+from models import IndexVersion, utc_now
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
 from services.index.gates import checked, failing
@@ -144,6 +145,25 @@ class IndexVersionService:
             return info_of(session, project, row)
 
     @repeatable
+    def shadow(self, tenant_id: str, namespace: str, name: str, *, share: float, until: datetime) -> VersionInfo:
+        """Ask the version a share of the live searches, too, until then; share 0 ends it. One version at a time."""
+        if share > 0 and until <= utc_now():
+            raise Invalid("until is in the past: nothing would be asked.", param="until")
+        with self.database.write() as session:
+            project = lock(session, self.publisher, tenant_id, namespace)
+            rows = read_rows(session, project)
+            row = rows.require(name)
+            if row is rows.active:
+                raise Conflict(f"Version {name!r} serves: there is nothing to compare it with.", param="name")
+            _require_complete(session, rows, row)
+            end = until.timestamp()
+            rows.end_shadow(row)
+            if share > 0:
+                project.shadow = {"name": name, "share": share, "until": end}
+                row.shadow = {"share": share, "until": end, "sums": {}}
+            return info_of(session, project, row)
+
+    @repeatable
     def delete(self, tenant_id: str, namespace: str, name: str) -> None:
         """Stop following writes, and drop the index. Its vectors stay until nothing names their embedding version."""
         self.database.make_room_to_delete()
@@ -156,6 +176,7 @@ class IndexVersionService:
             key = Partition(project.team_id, project.id, row.embedding_version)
             self.vectors.forget(session, key)
             rows.stop_following(row)
+            rows.end_shadow(row)
             if row.job_id is not None:
                 with suppress(NotFound):  # pruned
                     self.queue.cancel(session, row.job_id)

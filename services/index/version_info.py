@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
 from domain import Json
 from job_queue import FINISHED
-from models import EmbeddingVersion, IndexVersion, Job, Project
+from models import EmbeddingVersion, IndexVersion, Job, Project, utc_now
+
+SHADOW_MEANS = ("overlap", "jaccard", "rbo", "top1_agreement", "empty", "ms")
 
 
 class VersionState(StrEnum):
@@ -85,7 +87,7 @@ def info_of(session: Session, project: Project, row: IndexVersion) -> VersionInf
         activate=row.activate,
         gates=row.gates,
         figures=row.figures,
-        shadow=row.shadow,
+        shadow=shadow_figures(project, row),
         created_at=row.created_at,
         ready_at=row.ready_at,
         activated_at=row.activated_at,
@@ -94,6 +96,19 @@ def info_of(session: Session, project: Project, row: IndexVersion) -> VersionInf
     if job is None or not is_building(job):
         return info if job is None else replace(info, problem=row.problem or job.error)
     return replace(info, progress=job.progress, seconds_left=job.seconds_left)
+
+
+def shadow_figures(project: Project, row: IndexVersion) -> Json | None:
+    """The means over the live searches that the version was asked, too."""
+    if row.shadow is None:
+        return None
+    sums, running = row.shadow["sums"], project.shadow
+    queries = sums.get("queries", 0)
+    means = {name: sums.get(name, 0) / queries if queries else None for name in SHADOW_MEANS}
+    counts = {name: int(sums.get(name, 0)) for name in ("queries", "dropped", "failed")}
+    until = datetime.fromtimestamp(row.shadow["until"], UTC)
+    is_running = running is not None and running["name"] == row.name and until > utc_now()
+    return {"share": row.shadow["share"], "until": until.isoformat(), "is_running": is_running, **counts, **means}
 
 
 def state_of(session: Session, project: Project, row: IndexVersion) -> VersionState:

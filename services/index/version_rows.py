@@ -61,6 +61,10 @@ class VersionRows:
         row.is_complete, row.covered_seq = False, self.project.seq if row.is_complete else row.covered_seq
         self._write_others()
 
+    def end_shadow(self, row: IndexVersion) -> None:
+        if self.project.shadow is not None and self.project.shadow["name"] == row.name:
+            self.project.shadow = None
+
     def _write_others(self) -> None:
         names = [each.embedding_version for each in self.rows if each.is_complete and each is not self.active]
         self.project.other_versions = sorted(names) or None
@@ -85,6 +89,7 @@ def serve(session: Session, publisher: Publisher, rows: VersionRows, row: IndexV
     now, before = utc_now(), rows.active
     before.retired_at, row.activated_at = now, now
     rows.project.embedding_version = row.embedding_version
+    rows.end_shadow(row)
     rows.follow(row)
 
 

@@ -65,6 +65,10 @@ class Question:
         return SearchTarget(self.tenant_id, self.namespace, self.embedding_version, self.index_version)
 
     @property
+    def is_of_serving_version(self) -> bool:
+        return self.embedding_version is None and self.index_version is None
+
+    @property
     def texts(self) -> list[str]:
         """The query and the further queries, without empty ones."""
         return [text for text in (self.query, *self.queries) if text]
@@ -163,7 +167,8 @@ class Answer:
 
     Passages with a relevance below *floor* have nothing to do with the question; None if it is not judged.
 
-    *partition* is None if the namespace does not exist. *reranked* is None if reranking was not requested, False if
+    *partition* is None if the namespace does not exist. *shadow* is the namespace's, if the version that serves
+    answered. *reranked* is None if reranking was not requested, False if
     it failed.
     """
 
@@ -176,6 +181,7 @@ class Answer:
     partition: Partition | None = None
     reranked: bool | None = None
     floor: float | None = None
+    shadow: Json | None = None
 
     @property
     def hint(self) -> str | None:

@@ -259,7 +259,10 @@ class SearchService:
         seq, key = reader.snapshot.project.seq, reader.snapshot.key
         reasons = self._hints(reader, question, ranking(question, chosen.lists), passages)
         floor, timings = floor_of(chosen.lists) if question.is_judged else None, reader.laps.milliseconds
-        answer = Answer(passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key, floor=floor)
+        shadow = reader.snapshot.project.shadow if question.is_of_serving_version else None
+        answer = Answer(
+            passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key, floor=floor, shadow=shadow
+        )
         return RawAnswer(answer, vectors)
 
     def _hints(

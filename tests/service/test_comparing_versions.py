@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 import manage
-from models import LoggedQuery
+from models import LoggedQuery, utc_now
+from services.evaluation.shadowing import Shadowing
+from services.search.question import Question
 from tests.service.test_index_versions import PROMPTS, VERSIONS, activate, built, states, version
 from tests.support.processes import until
 from tests.support.prose import prose
@@ -140,3 +143,58 @@ def test_versions_are_handled_from_the_command_line(tmp_path: Path) -> None:
 def logged_questions(service: Service) -> int:
     with service.runtime.database.read() as session:
         return session.scalar(select(func.count()).select_from(LoggedQuery)) or 0
+
+
+def shadow(service: Service, *, share: float = 1.0, expect: int = 200, **more: Any) -> Any:
+    body = {**PLACE, "share": share, "until": (utc_now() + timedelta(hours=1)).isoformat(), **more}
+    return service.post(f"{VERSIONS}/two/shadow", body, expect=expect)
+
+
+def shadowed(service: Service) -> Any:
+    return version(service)["shadow"]
+
+
+def test_a_shadow_is_asked_what_is_searched_and_changes_no_answer(service: Service) -> None:
+    service.batch(DOCS)
+    built(service)
+    before = [service.search(query, top_k=3, mode="dense")["chunks"] for query in QUERIES.values()]
+    assert shadow(service)["shadow"]["is_running"]
+    assert [service.search(query, top_k=3, mode="dense")["chunks"] for query in QUERIES.values()] == before
+    service.search("winter", mode="keyword")
+    service.search("winter", index_version="two")
+    until(lambda: shadowed(service)["queries"] == len(QUERIES))
+    expected = compared(service, queries=QUERIES, k=3)["modes"]["dense"]
+    for name in ("overlap", "rbo", "top1_agreement"):
+        assert shadowed(service)[name] == pytest.approx(expected[name])
+    assert shadow(service, share=0)["shadow"]["is_running"] is False
+    service.search("garden")
+    past = (utc_now() - timedelta(seconds=1)).isoformat()
+    assert "in the past" in shadow(service, until=past, expect=422)["detail"]
+    shadow(service)
+    activate(service)
+    assert "nothing to compare it with" in shadow(service, expect=409)["detail"]
+    assert shadowed(service)["queries"] == 0
+
+
+def test_what_a_shadow_has_no_room_for_is_dropped_and_counted_and_it_ends_by_itself(service: Service) -> None:
+    service.batch(DOCS)
+    built(service)
+    shadow(service)
+    searching = service.runtime.search.searching
+    shadowing = Shadowing(service.runtime.database, searching, most_waiting=2)
+    shadowing._is_stopping = True  # so that this test asks, and no thread
+    question = Question(PLACE["tenant_id"], PLACE["namespace"], "winter garden", 3)
+    for _ in range(5):
+        shadowing.offer(question, searching.search(question))
+    while shadowing.ask_next(seconds=0):
+        pass
+    shadowing.flush()
+    figures = shadowed(service)
+    assert (figures["queries"], figures["dropped"], figures["failed"]) == (2, 3, 0)
+    shadow(service, until=(utc_now() + timedelta(seconds=0.3)).isoformat())
+    answer = searching.search(question)
+    until(lambda: not shadowed(service)["is_running"])
+    shadowing.offer(question, answer)
+    assert not shadowing.ask_next(seconds=0)
+    shadowing.flush()
+    assert searching.search(question).shadow is None
