@@ -33,7 +33,7 @@ def build_version(runtime: Runtime, lease: Lease) -> Json:
 
 
 def compare_versions(runtime: Runtime, lease: Lease) -> Json:
-    return runtime.comparing.compare(lease)
+    return runtime.evaluation.comparing.compare(lease)
 
 
 HANDLERS: Mapping[str, Handler] = {

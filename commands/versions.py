@@ -116,7 +116,7 @@ def compare(
         evaluating.check_outputs(plot=plot, save=None)
         request = comparing.read_request(name, against, queries=queries, qrels=qrels, log_sample=log_sample, modes=mode)
     with opened(context) as runtime:
-        job_id = runtime.comparing.accept(tenant, namespace, request)
+        job_id = runtime.evaluation.comparing.accept(tenant, namespace, request)
         say(job_id)
         report = _require_success(runtime, job_id, "comparison")
     for titles, rows in comparing.tables(report):

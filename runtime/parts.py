@@ -95,6 +95,13 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    evaluating: EvaluatingService
+    comparing: ComparingService
+    shadowing: Shadowing
+
+
+@dataclass(frozen=True)
 class Accounts:
     """*are_open*: with AUTH_MODE=open, anyone who reaches the port may do everything."""
 
@@ -128,7 +135,5 @@ class Runtime:
     search: Search
     answers: Answers
     accounts: Accounts
-    evaluation: EvaluatingService
-    comparing: ComparingService
-    shadowing: Shadowing
+    evaluation: Evaluation
     operations: Operations

@@ -11,37 +11,16 @@ from api.access import needs
 from api.dependencies import InRuntime
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
-from api.strings import DocKey, Key, Name, QueryText, Word
+from api.strings import Name, Word
 from api.v1.common import Out, PlaceIn, SearchedIndexOut
+from api.v1.judged_queries import QrelsIn, QueriesIn, check_size
 from domain import Scope
-from errors import NotFound, Overloaded, TooLarge, VersionMismatch
+from errors import NotFound, Overloaded, VersionMismatch
 from services.evaluation.evaluating import EvaluationRequest, Report
 from services.evaluation.measuring import TEST
 from services.evaluation.ranking import MODES
-from settings import EVAL_JUDGEMENTS_CEILING, EVAL_QUERIES_CEILING, Settings
-from text.judgements import Qrels, Queries
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
-
-
-QueriesIn = Annotated[
-    dict[Key, QueryText],
-    Field(
-        fail_fast=True,
-        max_length=EVAL_QUERIES_CEILING,
-        description="The text of each query, by an id of your choice",
-        examples=[{"q1": "Who goes to sea?"}],
-    ),
-]
-QrelsIn = Annotated[
-    dict[Key, Annotated[dict[DocKey, int], Field(fail_fast=True, max_length=EVAL_JUDGEMENTS_CEILING)]],
-    Field(
-        fail_fast=True,
-        max_length=EVAL_QUERIES_CEILING,
-        description="By the query's id, the relevance of each judged doc_id; 0: not relevant",
-        examples=[{"q1": {"doc_123": 1}}],
-    ),
-]
 
 
 class EvalIn(PlaceIn):
@@ -105,18 +84,7 @@ def evaluate(body: EvalIn, runtime: InRuntime) -> EvalOut:
     evaluation = EvaluationRequest(
         body.tenant_id, body.namespace, body.queries, body.qrels, body.modes, body.embedding_version
     )
-    return _eval_out(runtime.evaluation.evaluate(evaluation))
-
-
-def check_size(queries: Queries, qrels: Qrels, settings: Settings) -> None:
-    """An evaluation over HTTP keeps a connection waiting; `manage.py eval` takes any number."""
-    judgements = sum(map(len, qrels.values()))
-    for param, size, limit, noun in (
-        ("queries", len(queries), settings.max_eval_queries, "queries"),
-        ("qrels", judgements, settings.max_eval_judgements, "judgements"),
-    ):
-        if size > limit:
-            raise TooLarge(f"{size} {noun}: at most {limit} are accepted (MAX_EVAL_{noun.upper()}).", param=param)
+    return _eval_out(runtime.evaluation.evaluating.evaluate(evaluation))
 
 
 def _eval_out(report: Report) -> EvalOut:

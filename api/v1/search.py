@@ -121,7 +121,7 @@ async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOu
     answer = await asyncio.wrap_future(runtime.search.questions.submit(question))
     latency_ms = round(1000 * (time.perf_counter() - started))
     runtime.answers.query_log.add_search(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
-    runtime.shadowing.offer(question, answer)
+    runtime.evaluation.shadowing.offer(question, answer)
     return _search_out(answer, body, question)
 
 

@@ -13,15 +13,15 @@ from api.dependencies import Caller, IdInPath, InRuntime, Namespace, TenantId, u
 from api.fields import RequestBody, UtcTime
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
-from api.strings import JsonObject, Name, Word, at_most
+from api.strings import JsonObject, Line, Name, Word
 from api.v1.common import JobStartedOut, Out, PlaceIn
-from api.v1.evaluation import QrelsIn, QueriesIn, check_size
+from api.v1.judged_queries import QrelsIn, QueriesIn, check_size
 from domain import JobStatus, Json, Scope
 from errors import Conflict, NotFound
 from runtime.parts import Runtime
 from services.evaluation.ranking import MODES
 from services.evaluation.version_comparing import MAX_K, ComparisonRequest
-from services.index.index_versions import NewVersion
+from services.index.index_versions import LONGEST_NAME, NewVersion
 from services.index.names import check_name, check_new_name
 from services.index.version_info import VersionInfo
 from services.index.version_names import LONGEST_PROMPT, NewPrompts
@@ -54,7 +54,7 @@ class GatesIn(RequestBody):
 
 
 class VersionIn(PlaceIn):
-    name: Annotated[Word, at_most("max_name_chars", minLength=1)] = Field(examples=["with-prompts"])
+    name: Annotated[Line, Field(min_length=1, max_length=LONGEST_NAME, examples=["with-prompts"])]
     embedding_version: Name | None = Field(
         None, description="Null: the one that serves; a new one requires the scope operator"
     )
@@ -200,7 +200,7 @@ def compare_versions(index_version: IdInPath, body: CompareIn, runtime: InRuntim
     _check_place(body, runtime)
     check_size(body.queries or {}, body.qrels or {}, runtime.settings)
     request = ComparisonRequest(name=index_version, **body.model_dump(exclude={"tenant_id", "namespace"}))
-    job_id = runtime.comparing.accept(body.tenant_id, body.namespace, request)
+    job_id = runtime.evaluation.comparing.accept(body.tenant_id, body.namespace, request)
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return JobStartedOut(job_id=job_id, status=JobStatus.PENDING)
 

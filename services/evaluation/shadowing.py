@@ -143,8 +143,8 @@ class Shadowing:
         """Figures are written when nothing waits, or some seconds after the last time."""
         flushed_at = time.monotonic()
         while not self._is_stopping:
-            has_asked = self.ask_next(seconds=FLUSH_SECONDS)
-            if not has_asked or time.monotonic() - flushed_at > FLUSH_SECONDS:
+            was_busy = self.ask_next(seconds=FLUSH_SECONDS)
+            if not was_busy or time.monotonic() - flushed_at > FLUSH_SECONDS:
                 self._flush_quietly()
                 flushed_at = time.monotonic()
         self._flush_quietly()

@@ -18,7 +18,7 @@ from models import LoggedQuery, Project, Team
 from services.evaluation.judging import match_judgements, quoted
 from services.evaluation.measuring import MAX_DEPTH, MEASURES, TEST, measure, p_value
 from services.evaluation.ranking import MODES, Ranking, check_modes
-from services.evaluation.version_report import Answers, report_of
+from services.evaluation.version_report import VersionAnswers, report_of
 from services.index import namespaces
 from services.index.index_versions import IndexVersionService
 from services.index.version_info import VersionInfo
@@ -93,7 +93,7 @@ class ComparingService:
         """Ask both versions, in turns. Cannot be resumed: it takes as long as the searches, and writes at the end."""
         request, place, queries = self._begin(lease)
         infos = [self.versions.get(*place, name) for name in (request.name, str(request.against))]
-        modes: dict[str, list[Answers]] = {}
+        modes: dict[str, list[VersionAnswers]] = {}
         for number, mode in enumerate(request.modes):
             pair = _Pair(place, (infos[0].name, infos[1].name), mode, request.k, share=1 / len(request.modes))
             modes[mode] = self._ask(lease, queries, pair, done=number * pair.share)
@@ -131,12 +131,12 @@ class ComparingService:
             )
             return request, place, {f"logged-{number}": text for number, (text, _) in enumerate(sample, 1)}
 
-    def _ask(self, lease: Lease, queries: Queries, pair: _Pair, *, done: float) -> list[Answers]:
+    def _ask(self, lease: Lease, queries: Queries, pair: _Pair, *, done: float) -> list[VersionAnswers]:
         """The answers of both versions. Which of them is asked first changes from query to query.
 
         *done* is the share of the job that is done, and this its next.
         """
-        both = [Answers(), Answers()]
+        both = [VersionAnswers(), VersionAnswers()]
         for side in (0, 1):  # loads the models and the indexes
             self.searching.search(pair.question(next(iter(queries.values())), side))
         for number, query in enumerate(queries.values()):

@@ -22,7 +22,7 @@ NOT_QUALITY = (
 
 
 @dataclass
-class Answers:
+class VersionAnswers:
     """What one version answered to each query, in order, and the milliseconds that each took."""
 
     passages: list[list[Passage]] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Answers:
         return {"empty": empty, "p50_ms": p50, "p95_ms": p95}
 
 
-Modes = Mapping[str, Sequence[Answers]]
+Modes = Mapping[str, Sequence[VersionAnswers]]
 """The answers of the version, and of the one that it is compared with, by mode."""
 
 
@@ -71,11 +71,11 @@ def report_of(queries: Queries, modes: Modes, *, infos: Sequence[VersionInfo], k
     }
 
 
-def _agreements(both: Sequence[Answers], k: int) -> list[Agreement]:
+def _agreements(both: Sequence[VersionAnswers], k: int) -> list[Agreement]:
     return [Agreement.of(one, other, k=k) for one, other in zip(both[0].chunk_ids, both[1].chunk_ids, strict=True)]
 
 
-def _of_mode(both: Sequence[Answers], agreements: Sequence[Agreement]) -> Json:
+def _of_mode(both: Sequence[VersionAnswers], agreements: Sequence[Agreement]) -> Json:
     shifts = [each.rank_shift for each in agreements if each.rank_shift is not None]
     return {
         "overlap": _mean([each.overlap for each in agreements]),
@@ -100,7 +100,7 @@ def _figures(by_mode: Mapping[str, Json], against: str, judged: Json) -> Json:
     }
 
 
-def _changed(queries: Queries, both: Sequence[Answers], agreements: Sequence[Agreement]) -> Iterator[Json]:
+def _changed(queries: Queries, both: Sequence[VersionAnswers], agreements: Sequence[Agreement]) -> Iterator[Json]:
     """The queries whose answers changed most, by RBO, each with both lists."""
     in_order = sorted(range(len(agreements)), key=lambda number: (agreements[number].rbo, number))
     ids = list(queries)

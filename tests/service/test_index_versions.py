@@ -98,8 +98,8 @@ def test_what_is_written_while_a_version_is_built_reaches_it_and_later_writes_to
     service.batch({"later": "Bees hum.", "one": "Cats sleep on."}, async_mode=True)
     service.work()
     for name in ("initial", "two"):
-        found = service.search("animals", top_k=9, index_version=name)["chunks"]
-        assert sorted(chunk["doc_id"] for chunk in found) == ["between", "later", "one", "two"]
+        chunks = service.search("animals", top_k=9, index_version=name)["chunks"]
+        assert sorted(chunk["doc_id"] for chunk in chunks) == ["between", "later", "one", "two"]
     assert service.problems() == []
 
 
@@ -194,8 +194,8 @@ def test_a_version_that_cannot_follow_lags_and_catches_up_while_writes_go_on(
             assert version(service)["state"] == "building"
             service.work()
             assert (version(service)["state"], version(service)["problem"]) == ("ready", None)
-            found = service.search("animals", index_version="two")["chunks"]
-            assert sorted(chunk["doc_id"] for chunk in found) == ["four", "one", "three", "two"]
+            chunks = service.search("animals", index_version="two")["chunks"]
+            assert sorted(chunk["doc_id"] for chunk in chunks) == ["four", "one", "three", "two"]
             assert service.problems() == []
 
 
