@@ -106,7 +106,8 @@ def _bars(axes: Any, groups: Sequence[str], series: dict[str, list[float]], form
         axes.bar_label(bars, fmt=form, fontsize="x-small")
         patches.append(bars.patches[0])
     axes.set_xticks(range(len(groups)), list(groups))
-    for text in axes.legend(patches, [f" {name}" for name in series], fontsize="small").get_texts():
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.08), "ncols": 2, "fontsize": "small"}
+    for text in axes.legend(patches, [f" {name}" for name in series], **below).get_texts():
         text.set_parse_math(False)
 
 

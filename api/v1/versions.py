@@ -170,7 +170,7 @@ def get_version(index_version: IdInPath, tenant_id: TenantId, namespace: Namespa
 
 @router.post("/rollback")
 @needs(Scope.INGEST)
-@raises(NotFound, Conflict)
+@raises(*EMBEDDING, NotFound, Conflict)
 def roll_back(body: ActivationIn, runtime: InRuntime, if_match: ActiveTag = None) -> VersionOut:
     """Let the version serve that served before. It has received every write since."""
     _check_place(body, runtime)
@@ -181,7 +181,7 @@ def roll_back(body: ActivationIn, runtime: InRuntime, if_match: ActiveTag = None
 
 @router.post("/{index_version}/activate")
 @needs(Scope.INGEST)
-@raises(NotFound, Conflict)
+@raises(*EMBEDDING, NotFound, Conflict)
 def activate_version(
     index_version: IdInPath, body: ActivationIn, runtime: InRuntime, if_match: ActiveTag = None
 ) -> VersionOut:

@@ -126,7 +126,10 @@ def _notes(count: int, modes: Modes, judged: Json) -> Iterator[str]:
         yield f"{count} queries are few: below {FEW_QUERIES} these figures may be chance."
     if len({seq for both in modes.values() for each in both for seq in each.seqs}) > 1:
         yield "Documents were published meanwhile: not all queries searched the same snapshot of the namespace."
-    yield "Times are those of a worker, one query at a time: compare them with each other, not with the API's."
+    yield (
+        "Times are those of a worker, one query at a time, and a query is embedded once for all modes: compare them "
+        "with each other, not with the API's."
+    )
     yield from judged.get("notes", ())
 
 

@@ -102,7 +102,11 @@ class IndexVersionService:
 
     @repeatable
     def activate(self, tenant_id: str, namespace: str, name: str, *, expected_active: str | None = None) -> VersionInfo:
-        """Let the version serve, by one commit. Raises Conflict, which names every reason against it."""
+        """Let the version serve, by one commit. Raises Conflict, which names every reason against it.
+
+        Loads its model first: where this process cannot, no other could answer a search.
+        """
+        self._load(tenant_id, namespace, name)
         with self.database.write() as session:
             project = lock(session, self.publisher, tenant_id, namespace)
             rows = read_rows(session, project)
@@ -133,6 +137,7 @@ class IndexVersionService:
     @repeatable
     def rollback(self, tenant_id: str, namespace: str, *, expected_active: str | None = None) -> VersionInfo:
         """Let the version serve that served before: it has received every write since. Gates do not apply."""
+        self._load(tenant_id, namespace, None)
         with self.database.write() as session:
             project = lock(session, self.publisher, tenant_id, namespace)
             rows = read_rows(session, project)
@@ -182,6 +187,18 @@ class IndexVersionService:
                     self.queue.cancel(session, row.job_id)
             session.delete(row)
         self.vectors.sweep(key)
+
+    def _load(self, tenant_id: str, namespace: str, name: str | None) -> None:
+        """Load the model of the version, or of the one that served before, if it is complete.
+
+        Raises ModelUnavailable and VersionUnavailable.
+        """
+        with self.database.read() as session:
+            rows = read_rows(session, namespaces.require(session, tenant_id, namespace))
+            row = rows.previous if name is None else rows.require(name)
+            version = row.embedding_version if row is not None and row.is_complete and row is not rows.active else None
+        if version is not None:
+            self.embedding.embedder(version)
 
 
 def _check(new: NewVersion) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from domain import BuildResult
 from engines.embedders.base import Embedder
+from models import IndexRow
 from services.index.pacing import FIRST_TEXTS
+from tests.service.test_reembedding import other_model
 from tests.support.embedding_server import embedding_server
 from tests.support.plans import executed
 from tests.support.processes import until, worker_process
 from tests.support.prose import prose
 from tests.support.service import PLACE, Service, end_leases, every_store, open_service, settings_in, vectors_of
+
+__all__ = ["other_model"]
 
 PROMPTS = {"document": "A passage about gardens: "}
 VERSIONS = "/v1/index/versions"
@@ -143,7 +149,10 @@ def test_a_version_activates_itself_when_it_is_ready_and_another_is_deleted(serv
     service.upsert("doc", "Cats sleep.")
     assert built(service, activate="when_ready")["state"] == "active"
     assert states(service) == {"initial": "retired", "two": "active"}
+    service.upsert("doc", "Cats sleep on.")
+    assert min(changes(service)) > 0
     assert service.rebuild()["status"] == "completed"
+    assert changes(service) == [0, 0]
     assert len(service.index_files()) == (2 if service.keeps_files else 0)
     assert delete(service, "initial") == {"deleted": True, "name": "initial"}
     assert states(service) == {"two": "active"}
@@ -153,6 +162,12 @@ def test_a_version_activates_itself_when_it_is_ready_and_another_is_deleted(serv
     assert service.problems() == []
     moved = service.rebuild(reembed=True, new_embedding_version="v9")
     assert (moved["status"], states(service)) == ("completed", {"two": "active"})
+
+
+def changes(service: Service) -> list[int]:
+    """Of each partition, since its last rebuild."""
+    with service.runtime.database.read() as session:
+        return list(session.scalars(select(IndexRow.changes)))
 
 
 @every_store
@@ -241,3 +256,18 @@ def test_one_version_costs_no_query_and_a_second_one_no_walk(service: Service) -
         service.search("sleeps", embedding_version=two)
         service.delete("doc-0")
     assert not (walks := beside.walks()), walks
+
+
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+def test_a_version_whose_model_is_gone_is_not_activated(service: Service, other_model: str) -> None:
+    service.upsert("doc", "Cats sleep.")
+    with service.restarted(embed_model_name=other_model, embedding_version="cls") as other:
+        other.post(VERSIONS, {**PLACE, "name": "two", "embedding_version": "cls"}, expect=202)
+        other.work()
+    assert version(service)["state"] == "ready"
+    shutil.rmtree(other_model)
+    with service.restarted() as fresh:
+        assert activate(fresh, expect=409)["error"]["code"] == "embedding_version_unavailable"
+        assert fresh.upsert("more", "Dogs bark.")["upserted_docs"] == 1
+        assert sorted(fresh.hit_ids("animals")) == ["doc", "more"]
+        assert states(fresh) == {"initial": "active", "two": "building"}
