@@ -80,17 +80,19 @@ def verify(context: typer.Context) -> None:
     unwritten = sum(len(verdict.unwritten) for verdict in verdicts)
     if unwritten:
         say(f"{unwritten} index files or tables to be written: no damage. {TO_WRITE}")
-    bad = sum(bool(verdict.problems) for verdict in verdicts)
+    places = {(verdict.tenant_id, verdict.namespace) for verdict in verdicts}
+    bad = {(verdict.tenant_id, verdict.namespace) for verdict in verdicts if verdict.problems}
     if bad:
-        raise failed(f"{bad} of {len(verdicts)} namespaces have problems.")
-    say(f"{len(verdicts)} namespaces clean")
+        raise failed(f"{len(bad)} of {len(places)} namespaces have problems.")
+    say(f"{len(places)} namespaces clean")
 
 
 def _shown(verdict: Verdict) -> Verdict:
     sign = "PROBLEM" if verdict.problems else "ok"
     contents = f"{verdict.live_docs} docs, {verdict.live_chunks} chunks"
     index = f"{verdict.checkpoint_chunks} in the checkpoint, {verdict.tail_changes} changes since"
-    say(f"{sign:8}{verdict.tenant_id}/{verdict.namespace}: {contents}, {index}")
+    beside = "" if verdict.is_serving else f", beside it {verdict.embedding_version}"
+    say(f"{sign:8}{verdict.tenant_id}/{verdict.namespace}{beside}: {contents}, {index}")
     for line in (*verdict.problems, *verdict.unwritten):
         say(f"{'':8}{line}")
     return verdict

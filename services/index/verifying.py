@@ -21,7 +21,8 @@ from snapshot import Snapshot, has_vector, is_live, live_vectors, read_snapshot,
 class Verdict:
     """A partition with its counts and problems; without problems it is consistent.
 
-    *unwritten* is what a rebuild still has to write, as after a restore without index files: no damage.
+    *unwritten* is what a rebuild still has to write, as after a restore without index files: no damage. *is_serving* is
+    false of an index version beside the one that serves.
     """
 
     tenant_id: str
@@ -33,6 +34,7 @@ class Verdict:
     tail_changes: int
     problems: list[str] = field(default_factory=list)
     unwritten: list[str] = field(default_factory=list)
+    is_serving: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class VerifyingService:
             checkpoint_chunks=index.ntotal if index.faiss_path else 0,
             tail_changes=index.changes,
             problems=problems,
+            is_serving=index.embedding_version == project.embedding_version,
             unwritten=[*self.vectors.unwritten(session, current), *self.keywords.unwritten(current)],
         )
 

@@ -133,6 +133,9 @@ def test_versions_are_handled_from_the_command_line(tmp_path: Path) -> None:
         assert re.search(r"nDCG@10 +\d\.\d{4} +\d\.\d{4}", output)
         assert "note: Overlap is not quality" in output
         assert plot.read_bytes().startswith(b"\x89PNG")
+        verified = CliRunner(env=environment(settings)).invoke(manage.app, ["verify"]).stdout
+        assert re.search(r"ok +acme/project_001, beside it \S+-prompts-\w+: 9 docs", verified)
+        assert verified.endswith("1 namespaces clean\n")
         assert run("activate", "two").stdout == "two serves acme/project_001\n"
         assert run("rollback", "--expected-active", "two").stdout == "initial serves acme/project_001 again\n"
         assert "'initial' is the active one" in run("delete", "initial", exit_code=1).stderr
