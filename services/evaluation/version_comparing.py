@@ -109,9 +109,11 @@ class ComparingService:
                 "There is nothing to compare by: send queries, or log_sample, the number of logged questions to ask.",
                 param="queries",
             )
-        if request.queries is not None and not any(text.strip() for text in request.queries.values()):
+        if request.queries is not None and not request.queries:
             raise Invalid("There are no queries: give each an id and its text.", param="queries")
         for query_id, query in (request.queries or {}).items():
+            if not query.strip():
+                raise Invalid(f"Query {quoted(query_id)} is empty.", param="queries")
             check_length(f"Query {quoted(query_id)}", query, self.limits, param="queries", error=TooLarge)
         if request.qrels is not None:
             match_judgements(request.queries or {}, request.qrels)
@@ -129,7 +131,10 @@ class ComparingService:
             sample = session.execute(
                 _logged(project).order_by(LoggedQuery.question_hash).distinct().limit(request.log_sample)
             )
-            return request, place, {f"logged-{number}": text for number, (text, _) in enumerate(sample, 1)}
+            queries = {f"logged-{number}": text for number, (text, _) in enumerate(sample, 1)}
+        if not queries:
+            raise Invalid("No question of this namespace is logged with its text any more.", param="log_sample")
+        return request, place, queries
 
     def _ask(self, lease: Lease, queries: Queries, pair: _Pair, *, done: float) -> list[VersionAnswers]:
         """The answers of both versions. Which of them is asked first changes from query to query.

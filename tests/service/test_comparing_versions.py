@@ -85,6 +85,7 @@ def test_a_comparison_without_queries_or_of_what_is_not_there_is_refused(service
     assert "nothing to compare by" in compare(service, expect=422)["detail"]
     assert "nothing to compare by" in compare(service, queries=QUERIES, log_sample=5, expect=422)["detail"]
     assert "There are no queries" in compare(service, queries={}, expect=422)["detail"]
+    assert "Query 'blank' is empty" in compare(service, queries={**QUERIES, "blank": " "}, expect=422)["detail"]
     assert "LOG_QUERY_TEXT" in compare(service, log_sample=5, expect=422)["detail"]
     assert "compared with itself" in compare(service, "initial", queries=QUERIES, expect=422)["detail"]
     assert "no version 'three'" in compare(service, "three", queries=QUERIES, expect=404)["detail"]
