@@ -72,7 +72,7 @@ class ActivationIn(PlaceIn):
 
 class CompareIn(PlaceIn):
     against: Word | None = Field(None, description="The other version; null: the one that serves")
-    queries: QueriesIn | None = None
+    queries: QueriesIn | None = Field(None, examples=[{"q1": "Who goes to sea?"}])
     log_sample: Annotated[int, Field(ge=1, le=EVAL_QUERIES_CEILING)] | None = Field(
         None, description="Instead of queries: how many logged questions to ask; needs LOG_QUERY_TEXT"
     )
