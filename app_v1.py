@@ -57,6 +57,7 @@ from api.v1 import (
     stream,
     teams,
     usage,
+    versions,
 )
 from configuration import misspelt_names, read_settings, settings_or_exit
 from errors import ServiceError
@@ -115,6 +116,7 @@ RESOURCES = (
     ask,
     evaluation,
     indexes,
+    versions,
     jobs,
     usage,
     teams,

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from domain import Json
 from job_lease import Lease
 from runtime.parts import Runtime
+from services.evaluation.version_comparing import COMPARE
+from services.index.lagging import BUILD
 from services.index.publishing import REBUILD
 from services.ingest.deleting import DELETE
 from services.ingest.documents import INGEST
@@ -26,4 +28,18 @@ def delete_docs(runtime: Runtime, lease: Lease) -> Json:
     return runtime.ingest.deleting.delete(lease)
 
 
-HANDLERS: Mapping[str, Handler] = {INGEST: ingest_docs, REBUILD: rebuild_index, DELETE: delete_docs}
+def build_version(runtime: Runtime, lease: Lease) -> Json:
+    return runtime.index.building.build(lease)
+
+
+def compare_versions(runtime: Runtime, lease: Lease) -> Json:
+    return runtime.evaluation.comparing.compare(lease)
+
+
+HANDLERS: Mapping[str, Handler] = {
+    INGEST: ingest_docs,
+    REBUILD: rebuild_index,
+    DELETE: delete_docs,
+    BUILD: build_version,
+    COMPARE: compare_versions,
+}

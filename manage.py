@@ -31,6 +31,7 @@ from commands import (
     reading,
     settings_page,
     upkeep,
+    versions,
 )
 
 app = typer.Typer(
@@ -41,7 +42,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would show local variables, secrets among them
 )
 for each in (
-    *(documents, reading, measuring, indexes, jobs, accounts, upkeep, backups, portability, settings_page, limits_page),
+    documents,
+    reading,
+    measuring,
+    indexes,
+    versions,
+    jobs,
+    accounts,
+    upkeep,
+    backups,
+    portability,
+    settings_page,
+    limits_page,
 ):
     app.add_typer(each.commands)
 

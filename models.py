@@ -18,6 +18,7 @@ Indexes
     installation        which of them new namespaces get
     embeddings          a vector, once per tenant, version and embedded text
     indices             the checkpoint of a partition
+    index_versions      a namespace's name for one way to index it
     vectors             the vector of a live chunk, where pgvector searches it
     keywords            the words of a live chunk
 Jobs
@@ -155,6 +156,9 @@ class Project(Base):
     *next_faiss_id* numbers chunks densely. Both are incremented by UPDATE ... RETURNING, whose row lock makes the
     numbers follow the order of commits. *keywords_seq* is the seq up to which the table of keywords is complete;
     unless it equals *seq*, the table must not be used. *keywords_number* is the project's number in that table.
+    *other_versions* are the embedding versions, besides its own, that have a vector of every live chunk: a publication
+    that lacks one of theirs must not be committed. *shadow* names one that is asked a share of the searches until a
+    time. Both are here because every reader and writer has this row anyway.
     """
 
     __tablename__ = "projects"
@@ -170,7 +174,19 @@ class Project(Base):
     live_chunks: Mapped[int] = mapped_column(BigInteger, default=0)
     keywords_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     keywords_number: Mapped[int | None] = mapped_column(BigInteger)
+    other_versions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    shadow: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+    @property
+    def indexed_versions(self) -> tuple[str, ...]:
+        """The embedding versions that every publication reaches, the serving one first."""
+        return (self.embedding_version, *(self.other_versions or ()))
+
+    @property
+    def version_set(self) -> frozenset[str]:
+        """The same, whichever of them serves: what was prepared for these stays good when another one does."""
+        return frozenset(self.indexed_versions)
 
 
 class ApiKey(Base):
@@ -431,6 +447,39 @@ class IndexRow(Base):
     vectors_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     problem: Mapped[str | None]
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class IndexVersion(Base):
+    """A namespace's name for one way to index it. A namespace without rows has one, which serves.
+
+    *is_complete*: it has a vector of every live chunk, and follows each publication; *job_id* builds it otherwise.
+    *covered_seq* is up to where it was complete when it stopped following. *activate* and *gates* say when it shall
+    serve. *figures* are those of its last comparison, *shadow* has sums over live searches. The version that served
+    last has the latest *retired_at*.
+    """
+
+    __tablename__ = "index_versions"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        UniqueConstraint("team_id", "project_id", "embedding_version"),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    embedding_version: Mapped[str] = mapped_column(ForeignKey("embedding_versions.name"))
+    is_complete: Mapped[bool] = mapped_column(default=False)
+    covered_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    job_id: Mapped[str | None]
+    activate: Mapped[str]
+    gates: Mapped[Json] = mapped_column(default=dict)
+    figures: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    shadow: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    problem: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ready_at: Mapped[datetime | None]
+    activated_at: Mapped[datetime | None]
+    retired_at: Mapped[datetime | None]
 
 
 class VectorRow(Base):

@@ -19,7 +19,10 @@ ROWS_PER_PART = 2000
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A namespace's rows as one read transaction sees them, and their values as read_snapshot() compares them."""
+    """A namespace's rows as one read transaction sees them, and their values as read_snapshot() compares them.
+
+    *index* is of the version that serves, or of another one that is complete (version_snapshot()).
+    """
 
     project: Project
     index: IndexRow
@@ -27,7 +30,7 @@ class Snapshot:
 
     @property
     def key(self) -> Partition:
-        return Partition(self.project.team_id, self.project.id, self.project.embedding_version)
+        return Partition(self.project.team_id, self.project.id, self.index.embedding_version)
 
 
 def read_snapshot(
@@ -47,6 +50,16 @@ def read_snapshot(
     return Snapshot(project, IndexRow(**dict(zip(_INDEX_NAMES, values[len(_PROJECT_NAMES) :], strict=True))), values)
 
 
+def version_snapshot(session: Session, current: Snapshot, version: str) -> Snapshot:
+    """The namespace of *current*, a snapshot of this transaction, under another of its *indexed_versions*."""
+    if version == current.key.embedding_version:
+        return current
+    key = {"the_team": current.project.team_id, "the_project": current.project.id, "version": version}
+    [values] = _INDEX_ROW.rows(session, key)
+    index = IndexRow(**dict(zip(_INDEX_NAMES, values, strict=True)))
+    return Snapshot(current.project, index, (*current.values, *values))
+
+
 _PROJECT_NAMES, _INDEX_NAMES = attributes_of(Project), attributes_of(IndexRow)
 _SNAPSHOT = PreparedStatement(
     select(Project, IndexRow)
@@ -60,6 +73,13 @@ _SNAPSHOT = PreparedStatement(
         ),
     )
     .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"))
+)
+_INDEX_ROW = PreparedStatement(
+    select(IndexRow).where(
+        IndexRow.team_id == bindparam("the_team"),
+        IndexRow.project_id == bindparam("the_project"),
+        IndexRow.embedding_version == bindparam("version"),
+    )
 )
 
 

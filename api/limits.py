@@ -6,6 +6,7 @@ may lower these lengths, never raise them.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ MAX_MESSAGE_CHARS, MAX_DETAIL_CHARS = 300, 4000
 MAX_CHUNKS = 100_000
 MAX_METADATA_KEYS = 10_000
 
+_COMPARE = re.compile(r"/v1/index/versions/[^/]+/compare")
 _MAX_DIGITS = 18  # far more than any limit, far less than Python reads
 _VALUE_BYTES, _STRING_BYTES, _LONG_STRING_BYTES = 64, 200, 64
 
@@ -60,7 +62,8 @@ class BodyLimit:
         return f"{size} ({self.setting})" if self.setting else size
 
 
-FIXED_BODY_BYTES = {"/v1/search": MIB, "/v1/ask": MIB, "/v1/docs/fetch": MIB, "/v1/eval": 8 * MIB}
+COMPARE = "/v1/index/versions/{index_version}/compare"
+FIXED_BODY_BYTES = {"/v1/search": MIB, "/v1/ask": MIB, "/v1/docs/fetch": MIB, "/v1/eval": 8 * MIB, COMPARE: 8 * MIB}
 OTHER_BODY_BYTES = 256 * KIB
 STREAM = "/v1/docs/upsert/stream"
 
@@ -80,6 +83,7 @@ def body_limits(settings: Settings) -> Iterable[BodyLimit]:
 
 
 def body_limit(path: str, settings: Settings) -> BodyLimit:
+    path = COMPARE if _COMPARE.fullmatch(path) else path
     limit = _limits_by_path(settings.max_upload_mb, settings.max_body_mb).get(path)
     return limit or BodyLimit(path, OTHER_BODY_BYTES)
 

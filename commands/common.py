@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from domain import JobStatus
 from errors import ServiceError
 
 if TYPE_CHECKING:
     from runtime.parts import Runtime
+    from services.ingest.jobs import JobInfo
     from settings import Settings
 
 SECONDS_PER_LINE = 5.0
+POLL_SECONDS = 0.5
 
 Tenant = Annotated[str, typer.Option("--tenant", help="The tenant: the API's tenant_id.")]
 Namespace = Annotated[str, typer.Option("--namespace", help="One of the tenant's collections.")]
@@ -121,6 +124,24 @@ def _pace(count: int, total: int, seconds: float) -> str:
         return ""
     rate = count / seconds
     return f", {rate:.1f} per second, {age((total - count) / rate)} left"
+
+
+def wait_for(runtime: Runtime, job_id: str, *, label: str) -> JobInfo:
+    """The job once it has ended. Ctrl-C stops the waiting, not the job."""
+    from job_queue import FINISHED
+    from services.operations.workers import NO_WORKER
+
+    has_warned = False
+    with progress(label, 100) as show:
+        while True:
+            job = runtime.ingest.jobs.get(job_id)
+            show(job.progress)
+            if job.status in FINISHED:
+                return job
+            if job.status == JobStatus.PENDING and not has_warned and not runtime.operations.workers.is_any_alive():
+                typer.echo(NO_WORKER, err=True)
+                has_warned = True
+            time.sleep(POLL_SECONDS)
 
 
 def show_table(titles: list[str], rows: Sequence[tuple[object, ...]]) -> None:

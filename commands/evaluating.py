@@ -31,11 +31,11 @@ def read_evaluation(
     against: Path | None,
 ) -> EvaluationRequest:
     """Raises Invalid, naming the file, where one cannot be read. Earlier rankings are named after their file."""
-    earlier = _read(against, read_runs) if against else {}
+    earlier = read_file(against, read_runs) if against else {}
     return EvaluationRequest(
         *place,
-        queries=_read(queries, read_queries),
-        qrels=_read(qrels, read_qrels),
+        queries=read_file(queries, read_queries),
+        qrels=read_file(qrels, read_qrels),
         modes=modes or MODES[:1],
         embedding_version=embedding_version,
         earlier={f"{against.name}: {tag}": run for tag, run in earlier.items()} if against else {},
@@ -80,7 +80,7 @@ def remarks(report: Report) -> Iterator[str]:
 def save(report: Report, path: Path) -> None:
     """The rankings, as a TREC run that --against reads."""
     runs = {each.mode: each.run for each in report.settings}
-    with _writing(path):
+    with writing(path):
         path.write_text("".join(write_runs(runs)), encoding="utf-8")
 
 
@@ -102,11 +102,11 @@ def plot(report: Report, path: Path) -> None:
     names = [f" {each.mode}" for each in report.settings]  # a name that begins with _ would be left out
     for text in figure.legend(patches, names, loc="outside lower center", ncols=3).get_texts():
         text.set_parse_math(False)  # a name may contain a dollar sign
-    with _writing(path):
+    with writing(path):
         figure.savefig(path)
 
 
-def _read(path: Path, parse: Callable[[str], Read]) -> Read:
+def read_file(path: Path, parse: Callable[[str], Read]) -> Read:
     try:
         return parse(path.read_bytes().decode())
     except OSError as error:
@@ -118,7 +118,7 @@ def _read(path: Path, parse: Callable[[str], Read]) -> Read:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,21 +1,17 @@
-"""Indexes: statistics, rebuild, verify; and embedding versions."""
+"""Indexes: statistics, rebuild, verify."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.common import Namespace, Tenant, failed, group, opened, progress, say, show_table
+from commands.common import Namespace, Tenant, failed, group, opened, say, show_table, wait_for
 from domain import JobStatus
 
 if TYPE_CHECKING:
-    from runtime.parts import Runtime
     from services.index.verifying import Verdict
-    from services.ingest.jobs import JobInfo
 
-POLL_SECONDS = 0.5
 TO_WRITE = "The first search of a namespace, or manage.py rebuild, queues the job, and a worker writes them."
 
 commands = group()
@@ -67,48 +63,10 @@ def rebuild(
         job_id = runtime.ingest.jobs.rebuild(tenant, namespace, reembed=reembed, new_version=new_embedding_version)
         say(job_id)
         if wait:
-            job = _wait(runtime, job_id)
+            job = wait_for(runtime, job_id, label="rebuild")
             say(f"{job.status}" + (f": {job.error}" if job.error else ""))
             if job.status != JobStatus.COMPLETED:
                 raise typer.Exit(1)
-
-
-@commands.command()
-def versions(context: typer.Context) -> None:
-    """Show the embedding versions: their models, and how many namespaces and pending rebuilds use each."""
-    with opened(context) as runtime:
-        rows = [
-            (
-                each.row.name,
-                "(external vectors)" if each.row.is_external else each.row.model,
-                each.row.dimension,
-                f"{each.row.created_at:%Y-%m-%d}",
-                each.namespaces,
-                each.jobs,
-                "the installation's" if each.is_chosen else "",
-            )
-            for each in runtime.index.versions.list_usage()
-        ]
-    show_table(["version", "model", "dimension", "created", "namespaces", "rebuilds", ""], rows)
-
-
-@commands.command()
-def use_version(context: typer.Context, name: str) -> None:
-    """Make an embedding version the installation's: the one of new namespaces, and of processes that name no model."""
-    with opened(context) as runtime:
-        runtime.index.versions.use(name)
-    say(f"the installation's version is {name}; processes that name no model run it from their next start on")
-
-
-@commands.command()
-def free_version(context: typer.Context, name: str) -> None:
-    """Delete an unused embedding version and its vectors, so that another model can have the name.
-
-    Processes that used it refuse that name until they are restarted.
-    """
-    with opened(context) as runtime:
-        vectors = runtime.index.versions.free(name)
-    say(f"version {name} is free; {vectors} vectors were deleted")
 
 
 @commands.command()
@@ -122,35 +80,19 @@ def verify(context: typer.Context) -> None:
     unwritten = sum(len(verdict.unwritten) for verdict in verdicts)
     if unwritten:
         say(f"{unwritten} index files or tables to be written: no damage. {TO_WRITE}")
-    bad = sum(bool(verdict.problems) for verdict in verdicts)
+    places = {(verdict.tenant_id, verdict.namespace) for verdict in verdicts}
+    bad = {(verdict.tenant_id, verdict.namespace) for verdict in verdicts if verdict.problems}
     if bad:
-        raise failed(f"{bad} of {len(verdicts)} namespaces have problems.")
-    say(f"{len(verdicts)} namespaces clean")
-
-
-def _wait(runtime: Runtime, job_id: str) -> JobInfo:
-    """The job once it has ended. Ctrl-C stops the waiting, not the job."""
-    from job_queue import FINISHED
-    from services.operations.workers import NO_WORKER
-
-    has_warned = False
-    with progress("rebuild", 100) as show:
-        while True:
-            job = runtime.ingest.jobs.get(job_id)
-            show(job.progress)
-            if job.status in FINISHED:
-                return job
-            if job.status == JobStatus.PENDING and not has_warned and not runtime.operations.workers.is_any_alive():
-                typer.echo(NO_WORKER, err=True)
-                has_warned = True
-            time.sleep(POLL_SECONDS)
+        raise failed(f"{len(bad)} of {len(places)} namespaces have problems.")
+    say(f"{len(places)} namespaces clean")
 
 
 def _shown(verdict: Verdict) -> Verdict:
     sign = "PROBLEM" if verdict.problems else "ok"
     contents = f"{verdict.live_docs} docs, {verdict.live_chunks} chunks"
     index = f"{verdict.checkpoint_chunks} in the checkpoint, {verdict.tail_changes} changes since"
-    say(f"{sign:8}{verdict.tenant_id}/{verdict.namespace}: {contents}, {index}")
+    beside = "" if verdict.is_serving else f", beside it {verdict.embedding_version}"
+    say(f"{sign:8}{verdict.tenant_id}/{verdict.namespace}{beside}: {contents}, {index}")
     for line in (*verdict.problems, *verdict.unwritten):
         say(f"{'':8}{line}")
     return verdict

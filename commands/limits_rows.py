@@ -20,6 +20,7 @@ from api.v1.evaluation import EvalIn
 from api.v1.keys import KeyIn, RotateIn
 from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
+from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionIn
 from database.engine import RESERVE_BYTES
 from database.postgres import POOL_TIMEOUT_SECONDS
 from engines.keywords.cache import CACHE_BYTES
@@ -30,6 +31,10 @@ from job_queue import LONGEST_PAUSE_SECONDS
 from services.answers.query_log import MAX_ROWS_WAITING
 from services.answers.usage import MAX_DAYS
 from services.evaluation.judging import MAX_RELEVANCE
+from services.evaluation.shadowing import MOST_WAITING
+from services.evaluation.version_comparing import MAX_K
+from services.evaluation.version_report import MOST_CHANGED
+from services.index.index_versions import MOST_VERSIONS
 from services.index.names import MAX_NAME_BYTES
 from services.ingest.checking import MAX_METADATA_DEPTH
 from services.ingest.ingesting import MAX_ERRORS_REPORTED
@@ -38,6 +43,7 @@ from services.ingest.previewing import MAX_CONCURRENT as MAX_PREVIEWS
 from services.ingest.uploading import MAX_FILENAME_CHARS
 from services.operations.idempotency import RETENTION, UNFINISHED_RETENTION
 from services.search.executor import MAX_WAITING
+from settings import EVAL_QUERIES_CEILING
 from text.extract.base import MAX_CAVEATS
 from text.filter_spellings import MAX_BYTES, MAX_CONDITIONS, MAX_DEPTH
 from text.words import MAX_QUERY_WORDS
@@ -238,6 +244,26 @@ ANSWERS = Section(
     ),
 )
 
+VERSIONS = Section(
+    "Index versions",
+    (
+        Bound("Index versions of a namespace", MOST_VERSIONS, "409"),
+        Bound("`name` of an index version", _largest(VersionIn, "name"), "422", _CHARS),
+        Bound("`index_version`, `against`, `expected_active`", _of_type(Word), "422", _CHARS),
+        Bound("Prompts for a `query` and a `document`", _largest(PromptsIn, "query"), "422", _CHARS),
+        Bound("Keys of `chunking`, which is refused", limits.MAX_METADATA_KEYS, "422"),
+        Bound("`If-Match` of an activation", 255, "422", _CHARS),
+        Bound("`k`, `min_overlap`, `max_ndcg_drop` and `share`, in this order", f"{MAX_K}, 1, 1, 1", "422"),
+        Bound("`max_p95_ratio`", _largest(GatesIn, "max_p95_ratio"), "422"),
+        Bound("`log_sample`", EVAL_QUERIES_CEILING, "422"),
+        Bound("`queries` and `qrels` of a comparison", "max_eval_queries", "413"),
+        Bound("`modes` of a comparison", _largest(CompareIn, "modes"), "422"),
+        Bound("Body of a comparison", limits.FIXED_BODY_BYTES[limits.COMPARE] >> 20, "413", _MB),
+        Bound("Queries of a comparison that are listed as most changed", MOST_CHANGED, "Not listed"),
+        Bound("Searches that wait for a shadow", MOST_WAITING, "Dropped and counted in `shadow`"),
+    ),
+)
+
 ACCOUNTS = Section(
     "Accounts and usage",
     (
@@ -284,4 +310,4 @@ PROCESSES = Section(
     ),
 )
 
-SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, ACCOUNTS, JOBS, PROCESSES)
+SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, VERSIONS, ACCOUNTS, JOBS, PROCESSES)

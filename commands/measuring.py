@@ -41,7 +41,7 @@ def evaluate(
             place, queries=queries, qrels=qrels, modes=mode, embedding_version=embedding_version, against=against
         )
     with opened(context) as runtime, progress("searches", len(evaluation.queries) * len(evaluation.modes)) as show:
-        report = runtime.evaluation.evaluate(evaluation, on_progress=show)
+        report = runtime.evaluation.evaluating.evaluate(evaluation, on_progress=show)
     for titles, rows in evaluating.tables(report):
         show_table(titles, rows)
     for line in evaluating.remarks(report):

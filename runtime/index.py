@@ -14,9 +14,11 @@ from engines.vectors.opening import VectorsConfig, open_store
 from job_queue import JobQueue
 from runtime.parts import Index
 from services.index.embedding import EmbeddingService
+from services.index.index_versions import IndexVersionService
 from services.index.indexing import IndexingService
 from services.index.publishing import Publisher
 from services.index.verifying import VerifyingService
+from services.index.version_building import VersionBuilder
 from services.index.versions import VersionService
 from settings import Settings
 
@@ -27,14 +29,17 @@ def open_index(settings: Settings, database: Database, queue: JobQueue) -> Itera
     followers = (keywords, vectors.follower) if vectors.follower else (keywords,)
     publisher = Publisher(queue, vectors, followers)
     embedding = EmbeddingService(database, open_embedder, embedder_config(settings), settings.version)
+    indexing = IndexingService(database, vectors, keywords, embedding, publisher)
     try:
         yield Index(
             vectors=vectors,
             keywords=keywords,
             embedding=embedding,
             publisher=publisher,
-            indexing=IndexingService(database, vectors, keywords, embedding, publisher),
+            indexing=indexing,
             versions=VersionService(database, own_version=settings.version),
+            index_versions=IndexVersionService(database, queue, vectors, embedding, publisher),
+            building=VersionBuilder(database, indexing),
             verifying=VerifyingService(database, vectors, keywords),
         )
     finally:

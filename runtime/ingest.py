@@ -13,6 +13,7 @@ from engines.web.fetcher import Fetcher
 from job_queue import JobQueue
 from runtime.parts import Ingest
 from services.index.embedding import EmbeddingService
+from services.index.lagging import Lagging
 from services.index.publishing import Publisher
 from services.ingest.browsing import BrowsingService
 from services.ingest.cutting import draft
@@ -21,6 +22,7 @@ from services.ingest.documents import DocumentService
 from services.ingest.drafts import DraftMaker, Limits
 from services.ingest.extracting import ExtractingService
 from services.ingest.fetching import FetchService
+from services.ingest.following import Following
 from services.ingest.ingesting import IngestingService
 from services.ingest.jobs import JobService
 from services.ingest.pending_blobs import PendingBlobs
@@ -39,7 +41,9 @@ def open_ingest(
     extractor, cut = Extractor(_extraction_limits(settings)), _draft_maker(settings)
     extracting = ExtractingService(database, blobs, extractor, embedding, publisher, cut)
     creates_namespaces = settings.auth_mode == "open"
-    preparing = Preparing(database, embedding, _limits(settings), chunk_tokens, cut, creates_namespaces)
+    lagging = Lagging(database, queue)
+    following = Following(database, embedding, lagging)
+    preparing = Preparing(database, embedding, lagging, _limits(settings), chunk_tokens, cut, creates_namespaces)
     documents = DocumentService(database, queue, embedding, publisher, preparing)
     pending_blobs = PendingBlobs(database, blobs)
     uploads = UploadService(database, blobs, pending_blobs, documents.accept)
@@ -52,7 +56,7 @@ def open_ingest(
         uploads=uploads,
         previews=PreviewService(FilePreviewer(extractor, cut), preparing),
         fetching=FetchService(uploads, _fetcher(settings)),
-        ingesting=IngestingService(database, embedding, publisher, extracting),
+        ingesting=IngestingService(database, embedding, publisher, following, extracting),
         jobs=JobService(database, queue, embedding, publisher),
         retrying=RetryingService(database, queue, publisher),
         deleting=DeletingService(database, queue, publisher),

@@ -12,6 +12,7 @@ from migrations.upgrade import bring_up_to_date, current_revision
 from runtime.accounts import open_accounts
 from runtime.answers import open_answers
 from runtime.backups import open_scheduled_backups
+from runtime.evaluation import open_evaluation
 from runtime.index import open_index
 from runtime.ingest import compression_of, open_ingest
 from runtime.installation import with_model
@@ -19,7 +20,6 @@ from runtime.operations import open_operations
 from runtime.parts import Runtime
 from runtime.queue import open_queue
 from runtime.search import open_search
-from services.evaluation.evaluating import EvaluatingService
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
         ) as search,
         open_answers(settings, database, index.embedding, search.questions) as answers,
         open_accounts(settings, database, index.embedding) as accounts,
+        open_evaluation(database, queue, index, search) as evaluation,
     ):
         ingest = open_ingest(settings, database, queue, embedding=index.embedding, publisher=index.publisher)
         operations = open_operations(
@@ -70,7 +71,6 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             compression=compression_of(settings),
             silence_seconds=settings.worker_silence_seconds,
         )
-        evaluation = EvaluatingService(database, search.searching, search.limits)
         yield Runtime(settings, database, queue, index, ingest, search, answers, accounts, evaluation, operations)
 
 

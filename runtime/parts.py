@@ -18,10 +18,14 @@ from services.answers.asking import AskingService
 from services.answers.query_log import QueryLog
 from services.answers.usage import UsageService
 from services.evaluation.evaluating import EvaluatingService
+from services.evaluation.shadowing import Shadowing
+from services.evaluation.version_comparing import ComparingService
 from services.index.embedding import EmbeddingService
+from services.index.index_versions import IndexVersionService
 from services.index.indexing import IndexingService
 from services.index.publishing import Publisher
 from services.index.verifying import VerifyingService
+from services.index.version_building import VersionBuilder
 from services.index.versions import VersionService
 from services.ingest.browsing import BrowsingService
 from services.ingest.deleting import DeletingService
@@ -58,6 +62,8 @@ class Index:
     publisher: Publisher
     indexing: IndexingService
     versions: VersionService
+    index_versions: IndexVersionService
+    building: VersionBuilder
     verifying: VerifyingService
 
 
@@ -90,6 +96,13 @@ class Answers:
     asking: AskingService
     query_log: QueryLog
     usage: UsageService
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    evaluating: EvaluatingService
+    comparing: ComparingService
+    shadowing: Shadowing
 
 
 @dataclass(frozen=True)
@@ -130,5 +143,5 @@ class Runtime:
     search: Search
     answers: Answers
     accounts: Accounts
-    evaluation: EvaluatingService
+    evaluation: Evaluation
     operations: Operations

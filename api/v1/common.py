@@ -60,6 +60,13 @@ class UpsertOut(Out):
     chunks_reused: int
 
 
+class JobStartedOut(Out):
+    """The job that does what was asked for."""
+
+    job_id: str
+    status: str
+
+
 class FileOut(Out):
     doc_id: str
     filename: str

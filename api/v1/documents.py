@@ -16,7 +16,7 @@ from api.limits import MAX_CHUNKS
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
-from api.v1.common import ChunkingIn, Out, Page, PlaceIn, UpsertOut, WarningOut
+from api.v1.common import ChunkingIn, JobStartedOut, Out, Page, PlaceIn, UpsertOut, WarningOut
 from domain import JobStatus, Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from services.ingest.drafts import NewDoc, OwnChunk
@@ -90,13 +90,6 @@ class DeleteOut(Out):
     doc_id: str
     chunks_deleted: int
     job_id: str
-
-
-class JobStartedOut(Out):
-    """The job that does what was asked for."""
-
-    job_id: str
-    status: str
 
 
 class DocOut(Out):

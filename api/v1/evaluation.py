@@ -11,37 +11,21 @@ from api.access import needs
 from api.dependencies import InRuntime
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
-from api.strings import DocKey, Key, Name, QueryText, Word
+from api.strings import Name, Word
 from api.v1.common import Out, PlaceIn, SearchedIndexOut
+from api.v1.judged_queries import QrelsIn, QueriesIn, check_size
 from domain import Scope
-from errors import NotFound, Overloaded, TooLarge, VersionMismatch
+from errors import NotFound, Overloaded, VersionMismatch
 from services.evaluation.evaluating import EvaluationRequest, Report
 from services.evaluation.measuring import TEST
 from services.evaluation.ranking import MODES
-from settings import EVAL_JUDGEMENTS_CEILING, EVAL_QUERIES_CEILING, Settings
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
 
 class EvalIn(PlaceIn):
-    queries: Annotated[
-        dict[Key, QueryText],
-        Field(
-            fail_fast=True,
-            max_length=EVAL_QUERIES_CEILING,
-            description="The text of each query, by an id of your choice",
-            examples=[{"q1": "Who goes to sea?"}],
-        ),
-    ]
-    qrels: Annotated[
-        dict[Key, Annotated[dict[DocKey, int], Field(fail_fast=True, max_length=EVAL_JUDGEMENTS_CEILING)]],
-        Field(
-            fail_fast=True,
-            max_length=EVAL_QUERIES_CEILING,
-            description="By the query's id, the relevance of each judged doc_id; 0: not relevant",
-            examples=[{"q1": {"doc_123": 1}}],
-        ),
-    ]
+    queries: QueriesIn
+    qrels: QrelsIn
     modes: Annotated[
         list[Word],
         Field(
@@ -96,22 +80,11 @@ class EvalOut(Out):
 @raises(*EMBEDDING, VersionMismatch, NotFound, Overloaded)
 def evaluate(body: EvalIn, runtime: InRuntime) -> EvalOut:
     """nDCG@10, Recall@10, Recall@100 and MRR@10 of a namespace. Takes as long as that many searches."""
-    _check_size(body, runtime.settings)
+    check_size(body.queries, body.qrels, runtime.settings)
     evaluation = EvaluationRequest(
         body.tenant_id, body.namespace, body.queries, body.qrels, body.modes, body.embedding_version
     )
-    return _eval_out(runtime.evaluation.evaluate(evaluation))
-
-
-def _check_size(body: EvalIn, settings: Settings) -> None:
-    """An evaluation over HTTP keeps a connection waiting; `manage.py eval` takes any number."""
-    judgements = sum(map(len, body.qrels.values()))
-    for param, size, limit, noun in (
-        ("queries", len(body.queries), settings.max_eval_queries, "queries"),
-        ("qrels", judgements, settings.max_eval_judgements, "judgements"),
-    ):
-        if size > limit:
-            raise TooLarge(f"{size} {noun}: at most {limit} are accepted (MAX_EVAL_{noun.upper()}).", param=param)
+    return _eval_out(runtime.evaluation.evaluating.evaluate(evaluation))
 
 
 def _eval_out(report: Report) -> EvalOut:

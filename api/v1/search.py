@@ -15,10 +15,10 @@ from api.dependencies import Caller, InRuntime
 from api.fields import Filters, Vector
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
-from api.strings import Name, QueryText, at_most
+from api.strings import Name, QueryText, Word, at_most
 from api.v1.common import Out, PlaceIn, SearchedIndexOut
 from domain import Mode, Scope
-from errors import Overloaded, VersionMismatch
+from errors import NotFound, Overloaded, VersionMismatch
 from services.ingest.own_chunks import unit_vector
 from services.search.checking import MAX_QUERIES, QuestionLimits, checked, choose_mode
 from services.search.question import Answer, Fusion, Passage, Question, Side
@@ -48,7 +48,10 @@ class SearchIn(PlaceIn):
     )
     context: Annotated[int, Field(ge=0, le=10, description="How many chunks before and after to join to each")] = 0
     rerank: bool | None = Field(None, description="Null: yes if the service has a reranker")
-    embedding_version: Name | None = Field(None, description="Require this version, else 409")
+    embedding_version: Name | None = Field(
+        None, description="Search under this version; 409 if the namespace has no complete index of it"
+    )
+    index_version: Word | None = Field(None, description="Search this index version instead of the one that serves")
     filters: Filters = Field(None, description="Conditions on metadata and fields")
     explain: bool = Field(False, description="Add the time of each step, and the rank of each chunk on each side")
 
@@ -113,7 +116,7 @@ class SearchOut(Out):
 
 @router.post("/search", response_model_exclude_none=False)
 @needs(Scope.SEARCH)
-@raises(*EMBEDDING, VersionMismatch, Overloaded)
+@raises(*EMBEDDING, VersionMismatch, NotFound, Overloaded)
 async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
     """The best chunks of a namespace for a query. Deleted and replaced ones are never among them."""
     started = time.perf_counter()
@@ -121,6 +124,7 @@ async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOu
     answer = await asyncio.wrap_future(runtime.search.questions.submit(question))
     latency_ms = round(1000 * (time.perf_counter() - started))
     runtime.answers.query_log.add_search(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
+    runtime.evaluation.shadowing.offer(question, answer)
     return _search_out(answer, body, question)
 
 
@@ -132,6 +136,7 @@ def _question(body: SearchIn, limits: QuestionLimits) -> Question:
         body.query,
         body.top_k,
         body.embedding_version,
+        body.index_version,
         filters=body.filters,
         vector=unit_vector(body.vector, param="vector") if body.vector is not None else None,
         mode=choose_mode(body.mode, limits, has_words=has_words, has_vector=has_vector),

@@ -101,12 +101,12 @@ class VectorStore(Protocol):
         """
         ...
 
-    def take_over(self, session: Session, project: Project, built: BuildResult) -> None:
-        """Let the serving partition of *project*, whose row is locked, use the build, unless it has a newer one."""
+    def take_over(self, session: Session, project: Project, version: str, built: BuildResult) -> None:
+        """Let the partition of *project*, whose row is locked, use the build, unless it has a newer one."""
         ...
 
     def forget(self, session: Session, key: Partition) -> None:
-        """Remove the rows of a partition that no longer serves."""
+        """Remove the rows of a partition that is no longer needed."""
         ...
 
     def sweep(self, key: Partition, built: BuildResult | None = None) -> None:

@@ -123,10 +123,10 @@ class CheckpointStore:
                 return self.indexes.load(key, checkpoint, can_grow=True), checkpoint.covered_seq
         return LoadedIndex.empty(dimension), 0
 
-    def take_over(self, session: Session, project: Project, built: BuildResult) -> None:
-        """The swap: point the serving partition's row to the new file, if its current one is older or damaged."""
+    def take_over(self, session: Session, project: Project, version: str, built: BuildResult) -> None:
+        """The swap: point the partition's row to the new file, if its current one is older or damaged."""
         assert isinstance(built, Checkpoint)
-        key = Partition(project.team_id, project.id, project.embedding_version)
+        key = Partition(project.team_id, project.id, version)
         in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
         changes = sum(
             session.scalar(select(func.count()).where(in_project, stamp > built.covered_seq)) or 0

@@ -67,8 +67,7 @@ class TableStore:
 
     @property
     def held_bytes(self) -> int:
-        """Postgres holds them."""
-        return 0
+        return 0  # Postgres holds them
 
     def describe(self) -> str:
         return f"pgvector {self._extension_version()}"
@@ -83,20 +82,20 @@ class TableStore:
     def follow(self, advance: Advance) -> None:
         """A row that is behind stays behind: missed publications are not repeated."""
         if advance.publications:
-            row = row_of(_serving_partition(advance.project))
             is_current = IndexRow.vectors_seq == advance.previous_seq
-            advance.session.execute(update(IndexRow).where(row, is_current).values(vectors_seq=advance.project.seq))
+            for key in _partitions(advance.project):
+                row = update(IndexRow).where(row_of(key), is_current)
+                advance.session.execute(row.values(vectors_seq=advance.project.seq))
 
     def show(self, session: Session, project: Project, chunks: Sequence[ChunkContent]) -> None:
-        key = _serving_partition(project)
-        for batch in batched(chunks, ROWS_PER_STEP):
-            _insert(session, key, _look_up_vectors(session, key, batch))
+        for key in _partitions(project):
+            for batch in batched(chunks, ROWS_PER_STEP):
+                _insert(session, key, _look_up_vectors(session, key, batch))
 
     def hide(self, session: Session, project: Project, ids: Sequence[int]) -> None:
-        for batch in batched(ids, ROWS_PER_STEP):
-            session.execute(
-                delete(_VECTORS).where(_in_partition(_serving_partition(project)), _VECTORS.c.faiss_id.in_(batch))
-            )
+        for key in _partitions(project):
+            for batch in batched(ids, ROWS_PER_STEP):
+                session.execute(delete(_VECTORS).where(_in_partition(key), _VECTORS.c.faiss_id.in_(batch)))
 
     def current_build(self, key: Partition) -> BuildResult | None:
         with self.database.read() as session:
@@ -132,12 +131,12 @@ class TableStore:
             ensure_graph(self.database, graph, check=check)
         return _built(project, dimension)
 
-    def take_over(self, session: Session, project: Project, built: BuildResult) -> None:
+    def take_over(self, session: Session, project: Project, version: str, built: BuildResult) -> None:
         """Under the lock of the project's row, make the table equal to the database.
 
         The row no longer names a checkpoint file: it would be older than the row says.
         """
-        key = _serving_partition(project)
+        key = Partition(project.team_id, project.id, version)
         missing, extra = _difference(session, key, project.seq)
         for batch in batched(extra.tolist(), ROWS_PER_STEP):
             session.execute(delete(_VECTORS).where(_in_partition(key), _VECTORS.c.faiss_id.in_(batch)))
@@ -315,5 +314,7 @@ def _in_partition(key: Partition) -> ColumnElement[bool]:
     )
 
 
-def _serving_partition(project: Project) -> Partition:
-    return Partition(project.team_id, project.id, project.embedding_version)
+def _partitions(project: Project) -> Iterator[Partition]:
+    """Those that every publication reaches."""
+    for version in project.indexed_versions:
+        yield Partition(project.team_id, project.id, version)

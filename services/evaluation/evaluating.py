@@ -15,7 +15,7 @@ from errors import Invalid, TooLarge
 from models import Doc, Project
 from services.evaluation.judging import JudgedQueries, match_judgements, quoted
 from services.evaluation.measuring import MAX_DEPTH, MEASURES, Values, measure, p_value
-from services.evaluation.ranking import MODES, Ranking
+from services.evaluation.ranking import MODES, Ranking, check_modes
 from services.index import namespaces
 from services.search.checking import QuestionLimits, check_length, check_place
 from services.search.searching import SearchService
@@ -92,7 +92,7 @@ class EvaluatingService:
         check_place(place, request.embedding_version, self.limits)
         for query_id, query in request.queries.items():
             check_length(f"Query {quoted(query_id)}", query, self.limits, param="queries", error=TooLarge)
-        _check_modes(request.modes)
+        check_modes(request.modes)
         judged = match_judgements(request.queries, request.qrels)
         with self.database.read() as session:
             project = namespaces.require(session, *place)
@@ -112,15 +112,6 @@ class EvaluatingService:
             is_exact=ranking.is_exact,
             notes=[*judged.notes(), *_notes(request, judged, unknown, ranking)],
         )
-
-
-def _check_modes(modes: Sequence[str]) -> None:
-    choices = f"there are {', '.join(MODES)}"
-    for mode in modes:
-        if mode not in MODES:
-            raise Invalid(f"There is no mode {quoted(mode)}; {choices}.", param="modes")
-    if not modes or len(set(modes)) < len(modes):
-        raise Invalid(f"modes must name at least one mode, and none twice; {choices}.", param="modes")
 
 
 def _unknown(session: Session, project: Project, doc_ids: set[str]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 from database.batching import batched
 from domain import Mode
-from errors import NotFound
+from errors import Invalid, NotFound
+from services.evaluation.judging import quoted
 from services.search.question import Answer, Question
 from services.search.searching import SearchService
 from text.hashing import UNSTORABLE
@@ -75,6 +76,16 @@ class Ranking:
     def _question(self, query: str, mode: str, chunks: int) -> Question:
         text = UNSTORABLE.sub(" ", query)
         return Question(*self.place, text, chunks, self.embedding_version, mode=cast(Mode, mode))
+
+
+def check_modes(modes: Sequence[str]) -> None:
+    """Raises Invalid."""
+    choices = f"there are {', '.join(MODES)}"
+    for mode in modes:
+        if mode not in MODES:
+            raise Invalid(f"There is no mode {quoted(mode)}; {choices}.", param="modes")
+    if not modes or len(set(modes)) < len(modes):
+        raise Invalid(f"modes must name at least one mode, and none twice; {choices}.", param="modes")
 
 
 def _batches(queries: Queries, size: int) -> Iterator[Mapping[str, str]]:

@@ -11,12 +11,14 @@ from database.engine import Database
 from domain import BuildResult, Json, Partition
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
+from errors import Invalid
 from job_lease import Estimate, Lease
 from models import Chunk, EmbeddingVersion, Project
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.pacing import Pace
 from services.index.publishing import Publisher
+from services.index.version_rows import rename, require_only_version
 from snapshot import chunks_without_vector
 from text.enrich import embedded_text
 
@@ -32,22 +34,31 @@ class IndexingService:
     publisher: Publisher
 
     def rebuild(self, lease: Lease) -> Json:
-        """Rebuild the partition's index, or re-embed the namespace under another version if the job says so."""
+        """Rebuild the namespace's indexes, or re-embed it under another version if the job says so.
+
+        Returns the result for the version that serves; its other versions are rebuilt beside it.
+        """
         project = self._project(lease)
         self.keywords.repair(project, check=lease.give_way)
         if lease.claim.payload.get("reembed"):
             return self._reembed(lease, project, str(lease.claim.payload["new_embedding_version"]))
-        version = project.embedding_version
-        current_build = self.vectors.current_build(_key(project, version))
+        serving, *others = project.indexed_versions
+        result = self._rebuild_partition(lease, project, serving)
+        for version in others:
+            self._rebuild_partition(lease, project, version)
+        return result
+
+    def _rebuild_partition(self, lease: Lease, project: Project, version: str) -> Json:
+        current_build = self.vectors.current_build(partition_of(project, version))
         if current_build is not None:
-            return {**_summary(version, current_build), "unchanged": True}
-        built, _ = self._complete(lease, project, version)
-        with lease.step(99, _summary(version, built)) as session:
+            return {**summary(version, current_build), "unchanged": True}
+        built, _ = self.complete(lease, project, version)
+        with lease.step(99, summary(version, built)) as session:
             current, _ = self.publisher.next_numbers(session, project, publications=0)
-            if current.embedding_version == version:
-                self.vectors.take_over(session, current, built)
-        self.vectors.sweep(_key(project, version), built)
-        return _summary(version, built)
+            if version in current.indexed_versions:
+                self.vectors.take_over(session, current, version, built)
+        self.vectors.sweep(partition_of(project, version), built)
+        return summary(version, built)
 
     def _reembed(self, lease: Lease, project: Project, version: str) -> Json:
         """Compute all vectors of *version* while the old version serves, then switch in one commit.
@@ -55,24 +66,24 @@ class IndexingService:
         What is published after the checkpoint's snapshot is its tail; the switch waits until the tail has vectors too.
         """
         self.embedding.embedder(version)  # fail early: a model that cannot be loaded cannot embed queries either
-        built, embedded = self._complete(lease, project, version)
+        built, embedded = self.complete(lease, project, version)
         while True:
-            result = {**_summary(version, built), "chunks_embedded": embedded}
+            result = {**summary(version, built), "chunks_embedded": embedded}
             result["chunks_reused"] = max(built.ntotal - embedded, 0)
             previous = self._switch(lease, project, version, built, result)
             if previous is not None:
                 break
-            embedded = self._embed_missing(lease, project, version, embedded)
-        self.vectors.sweep(_key(project, version), built)
+            embedded = self.embed_missing(lease, project, version, embedded)
+        self.vectors.sweep(partition_of(project, version), built)
         if previous != version:
-            self.vectors.sweep(_key(project, previous))
+            self.vectors.sweep(partition_of(project, previous))
         return result
 
-    def _complete(self, lease: Lease, project: Project, version: str) -> tuple[BuildResult, int]:
+    def complete(self, lease: Lease, project: Project, version: str) -> tuple[BuildResult, int]:
         """Returns a complete checkpoint of *version*, and how many texts were embedded for it."""
         embedded = int(lease.claim.result.get("chunks_embedded", 0))
         while True:
-            embedded = self._embed_missing(lease, project, version, embedded)
+            embedded = self.embed_missing(lease, project, version, embedded)
             built = self._build(lease, project, version)
             if built is not None:
                 return built, embedded
@@ -84,11 +95,11 @@ class IndexingService:
     def _build(self, lease: Lease, project: Project, version: str) -> BuildResult | None:
         with self.database.read() as session:
             dimension = session.get_one(EmbeddingVersion, version).dimension
-        return self.vectors.build(_key(project, version), dimension, check=lease.check)
+        return self.vectors.build(partition_of(project, version), dimension, check=lease.check)
 
-    def _embed_missing(self, lease: Lease, project: Project, version: str, embedded: int) -> int:
+    def embed_missing(self, lease: Lease, project: Project, version: str, embedded: int) -> int:
         """Embed step by step the live chunks without a vector of *version*. Returns the job's total so far."""
-        missing = chunks_without_vector(_key(project, version))
+        missing = chunks_without_vector(partition_of(project, version))
         with self.database.read() as session:
             remaining = session.scalar(select(func.count()).select_from(missing.subquery())) or 0
         last_id, done, pace = -1, max(project.live_chunks - remaining, 0), Pace()
@@ -117,23 +128,25 @@ class IndexingService:
         """
         with lease.step(99, result) as session:
             current, _ = self.publisher.next_numbers(session, project)
-            unembedded = chunks_without_vector(_key(current, version)).where(Chunk.live_seq > built.covered_seq)
+            unembedded = chunks_without_vector(partition_of(current, version)).where(Chunk.live_seq > built.covered_seq)
             if session.execute(unembedded.limit(1)).first() is not None:
                 return None
             previous = current.embedding_version
             if previous != version:
-                self.vectors.forget(session, _key(current, previous))
+                require_only_version(session, current, version, error=Invalid)
+                self.vectors.forget(session, partition_of(current, previous))
                 current.embedding_version = version
-            self.vectors.take_over(session, current, built)
+                rename(session, current, previous)
+            self.vectors.take_over(session, current, version, built)
             count_ingest(session, current, chunks=built.ntotal)
             return previous
 
 
-def _key(project: Project, version: str) -> Partition:
+def partition_of(project: Project, version: str) -> Partition:
     return Partition(project.team_id, project.id, version)
 
 
-def _summary(version: str, built: BuildResult) -> Json:
+def summary(version: str, built: BuildResult) -> Json:
     return {
         "embedding_version": version,
         "ntotal": built.ntotal,

@@ -12,7 +12,7 @@ from database.dialects import insert_or_ignore
 from database.engine import Database
 from database.prepared import PreparedStatement, attached, attributes_of
 from errors import NotFound
-from models import Doc, IndexRow, Project, Team
+from models import Doc, IndexRow, IndexVersion, Project, Team
 
 EXTERNAL = "external-"
 """The prefix of embedding versions that stand for external vectors."""
@@ -40,9 +40,14 @@ def require(session: Session, tenant_id: str, namespace: str) -> Project:
 
 
 def is_unused(session: Session, project: Project) -> bool:
-    """Returns whether no document was ever accepted. Under the project's row lock this holds until the commit."""
-    first = select(Doc.doc_id).where(Doc.team_id == project.team_id, Doc.project_id == project.id).limit(1)
-    return session.scalar(first) is None
+    """Returns whether no document was ever accepted, and no index version made.
+
+    Under the project's row lock this holds until the commit.
+    """
+    doc = select(Doc.doc_id).where(Doc.team_id == project.team_id, Doc.project_id == project.id).limit(1)
+    in_project = (IndexVersion.team_id == project.team_id, IndexVersion.project_id == project.id)
+    version = select(IndexVersion.name).where(*in_project).limit(1)
+    return session.scalar(doc) is None and session.scalar(version) is None
 
 
 def missing(session: Session, tenant_id: str, namespace: str) -> str:

@@ -122,9 +122,11 @@ class Publisher:
         return len(ids)
 
     def _count_changes(self, session: Session, project: Project, changes: int) -> None:
-        key = {"the_team": project.team_id, "the_project": project.id, "version": project.embedding_version}
-        [(counted, built)] = _COUNT_CHANGES.rows(session, {**key, "more": changes})
-        is_due = self.vectors.is_rebuild_due(Growth(project.live_chunks, built, counted))
+        key = {"the_team": project.team_id, "the_project": project.id}
+        is_due = False
+        for version in project.indexed_versions:
+            [(counted, built)] = _COUNT_CHANGES.rows(session, {**key, "version": version, "more": changes})
+            is_due |= self.vectors.is_rebuild_due(Growth(project.live_chunks, built, counted))
         if is_due and not _WAITING_REBUILD.rows(session, {**key, "job_key": REBUILD}):
             self.request_rebuild(session, project)
 

@@ -14,14 +14,15 @@ from database.engine import Database
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from models import Chunk, Doc, Project, Team
-from snapshot import Snapshot, has_vector, is_live, live_vectors, read_snapshot
+from snapshot import Snapshot, has_vector, is_live, live_vectors, read_snapshot, version_snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A partition with its counts and problems; without problems it is consistent.
 
-    *unwritten* is what a rebuild still has to write, as after a restore without index files: no damage.
+    *unwritten* is what a rebuild still has to write, as after a restore without index files: no damage. *is_serving* is
+    false of an index version beside the one that serves.
     """
 
     tenant_id: str
@@ -33,6 +34,7 @@ class Verdict:
     tail_changes: int
     problems: list[str] = field(default_factory=list)
     unwritten: list[str] = field(default_factory=list)
+    is_serving: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class VerifyingService:
     keywords: KeywordStore
 
     def verify(self) -> Iterator[Verdict]:
-        """Yields one verdict per namespace, each from one snapshot."""
+        """Yields a verdict per namespace and version that it is indexed under; those of a namespace of one snapshot."""
         with self.database.read() as session:
             query = select(Team.name, Project.name).join(Project, Project.team_id == Team.id)
             names = session.execute(query.order_by(Team.name, Project.name)).all()
@@ -51,8 +53,9 @@ class VerifyingService:
                 current = read_snapshot(session, tenant_id, namespace)
                 if current is None:
                     yield Verdict(tenant_id, namespace, "?", 0, 0, 0, 0, ["There is no index row for this namespace."])
-                else:
-                    yield self._verdict(session, current, tenant_id)
+                    continue
+                for version in current.project.indexed_versions:
+                    yield self._verdict(session, version_snapshot(session, current, version), tenant_id)
 
     def _verdict(self, session: Session, current: Snapshot, tenant_id: str) -> Verdict:
         project, index = current.project, current.index
@@ -70,6 +73,7 @@ class VerifyingService:
             checkpoint_chunks=index.ntotal if index.faiss_path else 0,
             tail_changes=index.changes,
             problems=problems,
+            is_serving=index.embedding_version == project.embedding_version,
             unwritten=[*self.vectors.unwritten(session, current), *self.keywords.unwritten(current)],
         )
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import CursorResult, and_, delete, func, select
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from database.engine import Database
 from engines.vectors import graphs
 from errors import Conflict, NotFound
 from job_queue import FINISHED
-from models import Embedding, EmbeddingVersion, IndexRow, Job, Project, Team, VectorRow
+from models import Embedding, EmbeddingVersion, IndexRow, IndexVersion, Job, Project, Team, VectorRow
 from services.index.installation import choose, chosen_version
 from services.index.publishing import REBUILD
 
 
 @dataclass(frozen=True, slots=True)
 class VersionUsage:
-    """*namespaces* are served under it; *jobs* that have not ended re-embed others to it.
+    """*namespaces* are served or indexed under it; *jobs* that have not ended re-embed others to it.
 
     *is_chosen*: it is the installation's.
     """
@@ -82,12 +82,20 @@ class VersionService:
 
 
 def _usage(session: Session, row: EmbeddingVersion) -> VersionUsage:
-    namespaces = select(func.count()).select_from(Project).where(Project.embedding_version == row.name)
+    namespaces = select(func.count()).select_from(Project).where(_is_indexed_under(row.name))
     moves = and_(Job.dedupe_key == f"{REBUILD}:{row.name}", Job.status.not_in(FINISHED))
     jobs = select(func.count()).select_from(Job).where(moves)
     chosen = chosen_version(session)
     is_chosen = chosen is not None and chosen.name == row.name
     return VersionUsage(row, session.scalar(namespaces) or 0, session.scalar(jobs) or 0, is_chosen)
+
+
+def _is_indexed_under(version: str) -> ColumnElement[bool]:
+    """Also a namespace that has an index version of it, which may not serve."""
+    in_project = and_(IndexVersion.team_id == Project.team_id, IndexVersion.project_id == Project.id)
+    return or_(
+        Project.embedding_version == version, exists().where(in_project, IndexVersion.embedding_version == version)
+    )
 
 
 def _unused(session: Session, name: str, *, is_locked: bool = False) -> EmbeddingVersion:
@@ -101,8 +109,8 @@ def _unused(session: Session, name: str, *, is_locked: bool = False) -> Embeddin
     if usage.namespaces or usage.jobs:
         raise Conflict(
             f"Version {name!r} is used by {usage.namespaces} namespaces, and {usage.jobs} rebuilds move others to it. "
-            "Move the namespaces to another version first (manage.py rebuild --reembed --new-embedding-version), and "
-            "let the rebuilds end or cancel them.",
+            "Move the namespaces to another version first (manage.py rebuild --reembed --new-embedding-version) and "
+            "delete their index versions of it, and let the rebuilds end or cancel them.",
             param="name",
         )
     return row

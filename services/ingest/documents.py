@@ -95,11 +95,13 @@ class DocumentService:
         with self.database.write() as session:
             for plan in plans:
                 project, first_id = self._begin(session, plan, publications=1)
-                self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
+                self.embedding.store(session, project.team_id, plan.version, plan.vectors)
+                for version, vectors in plan.other_vectors.items():
+                    self.embedding.store(session, project.team_id, version, vectors)
                 rows = NewRows.of(session, project, plan, first_id=first_id, live_seq=project.seq)
                 self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
                 rows.write(session)
-                count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.embedded)
+                count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.computed)
                 write_and_release(session, project)
                 done += UpsertResult(
                     upserted_docs=len(plan.changes.new) + len(plan.changes.redescribed),
@@ -121,7 +123,7 @@ class DocumentService:
                 done += UpsertResult(upserted_docs=redescribed)
                 if plan.drafts:
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
-                    self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
+                    self.embedding.store(session, project.team_id, plan.version, plan.vectors)
                     NewRows.of(session, project, plan, first_id=first_id, job_id=job_id).write(session)
                 count_ingest(session, project, requests=1)
         return replace(done, job_id=job_id or done.job_id)
@@ -142,9 +144,9 @@ class DocumentService:
         project, first_id = self.publisher.next_numbers(
             session, plan.project, chunks=plan.chunk_count, publications=publications
         )
-        if project.embedding_version != plan.project.embedding_version:
+        if project.version_set != plan.project.version_set:
             raise Overtaken
-        if project.embedding_version != plan.version:
+        if plan.version not in project.version_set:
             if not namespaces.is_unused(session, project):
                 raise Overtaken
             self.publisher.start_with_version(session, project, plan.version)

@@ -7,23 +7,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, select
+from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.orm import Session, defer
 
 from database.engine import Database
-from database.prepared import PreparedStatement, is_among
 from domain import Json
 from errors import EmbeddingRefused, ServiceError, Unreadable
 from job_lease import Claim, Estimate, Lease
-from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
+from models import Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.pacing import Pace
 from services.index.publishing import Publisher
 from services.ingest.extracting import ExtractingService
+from services.ingest.following import Following, texts_of
 from services.ingest.rows import docs_by_id
-from snapshot import has_vector
-from text.enrich import embedded_text
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +54,7 @@ class IngestingService:
     database: Database
     embedding: EmbeddingService
     publisher: Publisher
+    following: Following
     extracting: ExtractingService
 
     def ingest(self, lease: Lease) -> Json:
@@ -111,7 +110,10 @@ class IngestingService:
         Stops early if a document was changed meanwhile: the next call starts over from the current state.
         """
         project = self._project(pending[0])
-        missing, start, is_first = self._missing(project, pending), 0, True
+        progress, result = self._course(lease.claim).percent, {"counts": dict(counts)}
+        if not self.following.embed(lease, project, pending, pace, progress=progress, result=result):
+            return None
+        missing, start, is_first = self.following.missing(project, project.embedding_version, pending), 0, True
         while is_first or start < len(missing):
             if not is_first:
                 lease.give_way()
@@ -120,7 +122,7 @@ class IngestingService:
             start += len(step)
             remaining = len(missing) - start
             with self.database.read() as session:
-                texts = _texts(session, project, list(step.values()))
+                texts = texts_of(session, project, list(step.values()))
             if texts.keys() != step.keys():
                 return None
             try:
@@ -136,25 +138,13 @@ class IngestingService:
                 count_ingest(session, project, chunks=published, embedded=len(step))
         return None
 
-    def _missing(self, project: Project, pending: Sequence[Revision]) -> list[tuple[bytes, int]]:
-        """Returns the hashes of the texts to embed, each once, with the number of a chunk that has the text."""
-        key = {"the_team": project.team_id, "the_project": project.id, "the_version": project.embedding_version}
-        newest = {(revision.doc_id, revision.revision) for revision in pending}
-        with self.database.read() as session:
-            rows = _MISSING.rows(session, {**key, "doc_ids": [doc_id for doc_id, _ in newest]})
-        missing: dict[bytes, int] = {}
-        for faiss_id, embed_hash, *revision in sorted(rows):
-            if tuple(revision) in newest:
-                missing.setdefault(embed_hash, faiss_id)
-        return list(missing.items())
-
     def _publish(self, session: Session, project: Project, pending: Sequence[Revision]) -> int:
-        """Publish the revisions that are still pending, unless the namespace's version was changed meanwhile.
+        """Publish the revisions that are still pending, unless the namespace's versions were changed meanwhile.
 
         Returns how many chunks were published.
         """
         current, _ = self.publisher.next_numbers(session, project)
-        if current.embedding_version != project.embedding_version:
+        if current.version_set != project.version_set:
             return 0
         doc_ids = [revision.doc_id for revision in pending]
         is_pending = and_(
@@ -242,17 +232,6 @@ class IngestingService:
         }
 
 
-_MISSING = PreparedStatement(
-    select(Chunk.faiss_id, Chunk.embed_hash, Chunk.doc_id, Chunk.revision).where(
-        Chunk.team_id == bindparam("the_team"),
-        Chunk.project_id == bindparam("the_project"),
-        is_among(Chunk.doc_id, "doc_ids"),
-        (Chunk.live_seq + 0).is_(None),
-        ~has_vector(bindparam("the_version")),
-    )
-)
-
-
 def abandon(session: Session, job_id: str, error: str, status: RevisionStatus) -> int:
     """End the job's pending revisions; their docs get *error*. Returns how many documents of the job failed in all."""
     query = select(Revision).where(Revision.job_id == job_id, Revision.status == RevisionStatus.PENDING)
@@ -287,14 +266,6 @@ def _warnings(session: Session, of_job: ColumnElement[bool]) -> list[Json]:
     query = select(File).join(Revision, is_same).where(of_job, Revision.chunk_count > 0)
     files = [file for file in session.scalars(query) if file.warnings]
     return [{"doc_id": file.doc_id, "warnings": file.messages} for file in files[:MAX_ERRORS_REPORTED]]
-
-
-def _texts(session: Session, project: Project, numbers: Sequence[int]) -> dict[bytes, str]:
-    """Returns the texts to embed for the chunks with these numbers, by their hashes."""
-    query = select(Chunk.embed_hash, Chunk.text, Chunk.header).where(
-        Chunk.team_id == project.team_id, Chunk.project_id == project.id, Chunk.faiss_id.in_(numbers)
-    )
-    return {key: embedded_text(text, head) for key, text, head in session.execute(query)}
 
 
 def _project_key(revision: Revision) -> tuple[int, int]:

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from database.engine import Database
 from database.repeating import repeatable
-from domain import ANYONE, JobStatus, Json, ListedStatus, Principal, Scope
-from errors import Forbidden, Invalid
+from domain import ANYONE, JobStatus, Json, ListedStatus, Principal
+from errors import Conflict, Invalid
 from job_lease import Claim
 from job_queue import FINISHED, JobQueue
 from models import Job, Project, RevisionStatus, Team
@@ -19,9 +19,9 @@ from services.index import namespaces
 from services.index.embedding import EmbeddingService
 from services.index.namespaces import EXTERNAL
 from services.index.publishing import REBUILD, Publisher
+from services.index.version_names import VersionNames
+from services.index.version_rows import require_only_version
 from services.ingest.ingesting import abandon
-
-MAX_VERSIONS_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,27 +103,18 @@ class JobService:
                 param="new_embedding_version",
             )
         if new_version is not None:
-            self._require_may_use(new_version, by)
+            names = VersionNames(self.database, self.embedding)
+            names.require_may_use(new_version, by, param="new_embedding_version")
         if reembed:
             self.embedding.ensure_registered(version)
         with self.database.write() as session:
             project = namespaces.require(session, tenant_id, namespace)
             if not reembed:
                 return self.publisher.request_rebuild(session, project)
+            require_only_version(session, project, version, error=Conflict)
             payload = {"reembed": True, "new_embedding_version": version}
             key = f"{REBUILD}:{version}"
             return self.queue.create_job(session, REBUILD, payload, project=project, dedupe_key=key)
-
-    def _require_may_use(self, version: str, by: Principal) -> None:
-        if by.may(Scope.OPERATOR) or version == self.embedding.version or self.embedding.has_version(version):
-            return
-        existing = ", ".join(map(repr, self.embedding.names(limit=MAX_VERSIONS_LISTED))) or "none"
-        raise Forbidden(
-            f"There is no embedding version {version!r}, and a new name takes an operator, since it stands for one "
-            "model, for good and for every team: a key with the scope operator, or manage.py rebuild "
-            f"--new-embedding-version. There are: {existing}.",
-            param="new_embedding_version",
-        )
 
     @repeatable
     def cancel(self, job_id: str, *, tenant_id: str | None = None) -> Job:

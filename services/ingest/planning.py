@@ -27,6 +27,7 @@ class WritePlan:
 
     *version* is the project's, unless these are its first documents and need another one.
     *vectors* are to be stored with the documents; *embedded* of the plan's texts were embedded by the model.
+    *other_vectors* are those of the project's other versions, by version, and *computed* counts the vectors of all.
     """
 
     project: Project
@@ -35,6 +36,8 @@ class WritePlan:
     version: str
     vectors: Mapping[bytes, bytes] = field(default_factory=dict)
     embedded: int = 0
+    other_vectors: Mapping[str, Mapping[bytes, bytes]] = field(default_factory=dict)
+    computed: int = 0
 
     @property
     def chunk_count(self) -> int:

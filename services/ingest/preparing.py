@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from database.batching import batched
 from database.engine import Database
 from engines.embedders.base import Embedder
-from errors import NotFound, TooLarge
+from errors import NotFound, Overtaken, TooLarge
 from models import Project, RevisionStatus
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
+from services.index.lagging import CANNOT_EMBED, Lagging
 from services.ingest.checking import checked
 from services.ingest.drafts import DraftMaker, Limits, NewDoc
 from services.ingest.own_chunks import require_same_dimension
@@ -30,6 +31,7 @@ class Preparing:
 
     database: Database
     embedding: EmbeddingService
+    lagging: Lagging
     limits: Limits
     chunk_tokens: int
     draft: DraftMaker
@@ -88,18 +90,42 @@ class Preparing:
         return WritePlan(project, changes, drafts, version, external)
 
     def embed(self, plan: WritePlan) -> WritePlan:
-        """Adds the missing vectors. All but the last step's are stored even if the request dies."""
-        team_id, version, texts = plan.project.team_id, plan.version, plan.texts
+        """Adds the missing vectors, of the project's other versions too."""
+        unknown = {key: text for key, text in plan.texts.items() if key not in plan.vectors}
+        vectors, embedded = self._missing_vectors(plan.project, plan.version, unknown)
+        others, computed = {}, embedded
+        for version in plan.project.other_versions or () if plan.drafts else ():
+            others[version], count = self._follow(plan, version)
+            computed += count
+        vectors = {**vectors, **plan.vectors}
+        return replace(plan, vectors=vectors, embedded=embedded, other_vectors=others, computed=computed)
+
+    def _missing_vectors(
+        self, project: Project, version: str, texts: Mapping[bytes, str]
+    ) -> tuple[dict[bytes, bytes], int]:
+        """Returns the vectors to store, and how many were computed: all but the last step's are stored already, even
+        if the request dies.
+        """
         with self.database.read() as session:
-            missing = self.embedding.missing(session, team_id, version, texts)
-        missing_keys = [key for key in texts if key in missing and key not in plan.vectors]
+            missing = self.embedding.missing(session, project.team_id, version, texts)
+        missing_keys = [key for key in texts if key in missing]
         vectors: dict[bytes, bytes] = {}
         for step in batched(missing_keys, TEXTS_PER_STEP):
             if vectors:
                 with self.database.write() as session:
-                    self.embedding.store(session, team_id, version, vectors)
+                    self.embedding.store(session, project.team_id, version, vectors)
             vectors = self.embedding.embed(version, {key: texts[key] for key in step})
-        return replace(plan, vectors={**vectors, **plan.vectors}, embedded=len(missing_keys))
+        return vectors, len(missing_keys)
+
+    def _follow(self, plan: WritePlan, version: str) -> tuple[dict[bytes, bytes], int]:
+        """As _missing_vectors(), for a version that does not serve. One that cannot be embedded lags from now on:
+        raises Overtaken, so that the write is prepared anew without it.
+        """
+        try:
+            return self._missing_vectors(plan.project, version, plan.texts)
+        except CANNOT_EMBED as error:
+            self.lagging.stop_following(plan.project, version, str(error))
+            raise Overtaken from error
 
     def _project(self, session: Session, tenant_id: str, namespace: str) -> Project | None:
         """Returns the namespace, None if it can be created. Raises NotFound."""

@@ -5,13 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from domain import Json, Mode, Partition
 from text.filters import Filter
 
 Side = Literal["dense", "keyword"]
 Fusion = Literal["weighted", "min_max", "reciprocal_rank"]
+
+
+class SearchTarget(NamedTuple):
+    """What a question searches: a namespace, and which of its versions. Without either name: the one that serves."""
+
+    tenant_id: str
+    namespace: str
+    embedding_version: str | None = None
+    index_version: str | None = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,7 @@ class Question:
     query: str | None
     top_k: int
     embedding_version: str | None = None
+    index_version: str | None = None
     filters: Filter | None = None
     mode: Mode = "dense"
     queries: tuple[str, ...] = ()
@@ -45,6 +59,14 @@ class Question:
     @property
     def place(self) -> tuple[str, str]:
         return self.tenant_id, self.namespace
+
+    @property
+    def target(self) -> SearchTarget:
+        return SearchTarget(self.tenant_id, self.namespace, self.embedding_version, self.index_version)
+
+    @property
+    def is_of_serving_version(self) -> bool:
+        return self.embedding_version is None and self.index_version is None
 
     @property
     def texts(self) -> list[str]:
@@ -145,7 +167,8 @@ class Answer:
 
     Passages with a relevance below *floor* have nothing to do with the question; None if it is not judged.
 
-    *partition* is None if the namespace does not exist. *reranked* is None if reranking was not requested, False if
+    *partition* is None if the namespace does not exist. *shadow* is the namespace's, if the version that serves
+    answered. *reranked* is None if reranking was not requested, False if
     it failed.
     """
 
@@ -158,6 +181,7 @@ class Answer:
     partition: Partition | None = None
     reranked: bool | None = None
     floor: float | None = None
+    shadow: Json | None = None
 
     @property
     def hint(self) -> str | None:

@@ -33,10 +33,11 @@ from services.search.fusing import Candidate, RankedList
 from services.search.hints import hints, processing
 from services.search.laps import Laps
 from services.search.passages import own_vectors, with_context
-from services.search.question import Answer, Hint, Passage, Question
+from services.search.question import Answer, Hint, Passage, Question, SearchTarget
 from services.search.reading import Prepared, SnapshotReader, ranking
 from services.search.relevance import floor_of
 from services.search.reranking import RerankingService
+from services.search.targets import read_target
 from services.search.weighing import Weighing
 from snapshot import Snapshot, read_snapshot, row_of
 
@@ -78,7 +79,7 @@ class SearchService:
     reranking: RerankingService
     weighing: Weighing
     request_rebuild: RequestRebuild
-    _snapshots: dict[tuple[str, str], Snapshot] = field(default_factory=dict, init=False, repr=False)
+    _snapshots: dict[SearchTarget, Snapshot] = field(default_factory=dict, init=False, repr=False)
 
     @repeatable
     def search(self, question: Question) -> Answer:
@@ -112,13 +113,13 @@ class SearchService:
                 self.filtering.read(session, snapshot.project, question.place, question.filters)
 
     def find_many(self, questions: Sequence[Question]) -> list[RawAnswer | Exception]:
-        """The raw answer or the error of each question, in order. Questions of one namespace share the work."""
+        """The raw answer or the error of each question, in order. Questions of one target share the work."""
         by_number: dict[int, RawAnswer | Exception] = {}
-        by_place: dict[tuple[str, str], list[int]] = defaultdict(list)
+        by_target: dict[SearchTarget, list[int]] = defaultdict(list)
         for number, question in enumerate(questions):
-            by_place[question.place].append(number)
-        for place, numbers in by_place.items():
-            results = self._search_place(place, [questions[number] for number in numbers])
+            by_target[question.target].append(number)
+        for target, numbers in by_target.items():
+            results = self._search_target(target, [questions[number] for number in numbers])
             by_number.update(zip(numbers, results, strict=True))
         return [by_number[number] for number in range(len(questions))]
 
@@ -140,58 +141,58 @@ class SearchService:
             raw.answer, passages=chosen, reranked=reranked, timings={**raw.answer.timings, **laps.milliseconds}
         )
 
-    def _search_place(self, place: tuple[str, str], questions: list[Question]) -> Sequence[RawAnswer | Exception]:
+    def _search_target(self, target: SearchTarget, questions: list[Question]) -> Sequence[RawAnswer | Exception]:
         """Isolates errors: one namespace's error fails no other, and one invalid question fails none beside it."""
         try:
-            return self._search_namespace(place, questions)
+            return self._search_namespace(target, questions)
         except (VersionMismatch, EmbeddingRefused, Invalid) as error:
             if len(questions) == 1:
                 return [error]
-            return [result for question in questions for result in self._search_place(place, [question])]
+            return [result for question in questions for result in self._search_target(target, [question])]
         except Exception as error:
             return [error] * len(questions)
 
-    def _search_namespace(self, place: tuple[str, str], questions: list[Question]) -> list[RawAnswer]:
+    def _search_namespace(self, target: SearchTarget, questions: list[Question]) -> list[RawAnswer]:
         """Questions are prepared by the namespace's last snapshot, which another process may have outdated since. So
         nothing is answered from it, not even an error: the transaction that searches reads the snapshot that counts.
         """
-        laps, last = Laps(), self._snapshots.get(place)
-        snapshot, is_current = last or self._current_snapshot(place), last is None
+        laps, last = Laps(), self._snapshots.get(target)
+        snapshot, is_current = last or self._current_snapshot(target), last is None
         while snapshot is not None:
             try:
                 prepared = self._prepare(snapshot, questions)
             except ServiceError:
                 if is_current:
                     raise
-                snapshot, is_current = self._current_snapshot(place), True
+                snapshot, is_current = self._current_snapshot(target), True
                 continue
             laps.end("embed_ms")
             is_dense = any(each.vectors is not None for each in prepared)
             with self._partition(snapshot, is_needed=is_dense) as partition, self.database.read() as session:
-                current = read_snapshot(session, *place, known=snapshot)
+                current = read_target(session, target, known=snapshot)
                 if current is not None and _basis(current) == _basis(snapshot):
-                    self._remember(place, current)
+                    self._remember(target, current)
                     if not current.project.next_faiss_id:
                         waiting = tuple(processing(session, current.project))
                         return [RawAnswer(_empty_answer(current, waiting)) for _ in questions]
                     reader = SnapshotReader(session, current, partition, self.keywords, laps)
                     return self._search_snapshot(reader, prepared)
             snapshot, is_current = current, True  # the namespace got its first chunk, or moved to another version
-        return self._nothing(place, questions)
+        return self._nothing(target.place, questions)
 
     def _nothing(self, place: tuple[str, str], questions: Sequence[Question]) -> list[RawAnswer]:
         with self.database.read() as session:
             hint = Hint("unknown_namespace", missing(session, *place))
         return [RawAnswer(Answer([], hints=(hint,))) for _ in questions]
 
-    def _current_snapshot(self, place: tuple[str, str]) -> Snapshot | None:
+    def _current_snapshot(self, target: SearchTarget) -> Snapshot | None:
         with self.database.read() as session:
-            return read_snapshot(session, *place)
+            return read_target(session, target)
 
-    def _remember(self, place: tuple[str, str], snapshot: Snapshot) -> None:
-        if place not in self._snapshots and len(self._snapshots) >= MAX_SNAPSHOTS:
+    def _remember(self, target: SearchTarget, snapshot: Snapshot) -> None:
+        if target not in self._snapshots and len(self._snapshots) >= MAX_SNAPSHOTS:
             self._snapshots.clear()
-        self._snapshots[place] = snapshot
+        self._snapshots[target] = snapshot
 
     def _partition(self, snapshot: Snapshot, *, is_needed: bool) -> AbstractContextManager[PartitionReader | None]:
         if not is_needed:
@@ -201,7 +202,6 @@ class SearchService:
     def _prepare(self, snapshot: Snapshot, questions: Sequence[Question]) -> list[Prepared]:
         """Embeds all texts in one batch. Questions without a dense side need no model, nor does an unused namespace."""
         version, dimension = snapshot.key.embedding_version, snapshot.index.dimension
-        _check_version(questions, version)
         inputs = [each for question in questions if "dense" in question.sides for each in question.inputs_for("dense")]
         if not snapshot.project.next_faiss_id:
             return [Prepared.of(question, None) for question in questions]
@@ -265,7 +265,10 @@ class SearchService:
         seq, key = reader.snapshot.project.seq, reader.snapshot.key
         reasons = self._hints(reader, question, ranking(question, chosen.lists), passages)
         floor, timings = floor_of(chosen.lists) if question.is_judged else None, reader.laps.milliseconds
-        answer = Answer(passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key, floor=floor)
+        shadow = reader.snapshot.project.shadow if question.is_of_serving_version else None
+        answer = Answer(
+            passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key, floor=floor, shadow=shadow
+        )
         return RawAnswer(answer, vectors)
 
     def _hints(
@@ -301,13 +304,3 @@ def _empty_answer(snapshot: Snapshot, waiting: tuple[Hint, ...]) -> Answer:
     hint = Hint("nothing_published", "Nothing was published in this namespace yet.")
     version = snapshot.key.embedding_version
     return Answer([], snapshot.project.seq, version, hints=(hint, *waiting), partition=snapshot.key)
-
-
-def _check_version(questions: Sequence[Question], version: str) -> None:
-    for question in questions:
-        if question.embedding_version not in (None, version):
-            raise VersionMismatch(
-                f"This namespace is served under embedding version {version!r}, not {question.embedding_version!r}. "
-                "Leave embedding_version out, or rebuild with reembed=true and that new_embedding_version first.",
-                param="embedding_version",
-            )

@@ -50,6 +50,7 @@ class World:
             "tenant_id": team.name,
             "namespace": f"{team.name}-namespace-{self._count}",
             "doc_id": f"{team.name}-document-{self._count}",
+            "index_version": f"{team.name}-version-{self._count}",
             "url": self.url,
         }
         team.post(f"{team.own}/projects", {"namespace": known["namespace"]}, expect=201)
@@ -63,6 +64,9 @@ class World:
                 "POST", "/v1/docs/upload", data=place, files={"file": ("cats.txt", b"Cats in a file.")}, expect=200
             ),
         ]
+        version = {"name": known["index_version"], "prompts": {"document": f"Of {team.name}: "}}
+        building = {"tenant_id": team.name, "namespace": known["namespace"], **version}
+        team.ask("POST", "/v1/index/versions", json=building, scope=Scope.OPERATOR, expect=202)
         self._learn(known, answers)
         for route in self.routes:
             if self.names - known.keys() and route.method in ("GET", "POST") and route.in_path <= known.keys():

@@ -133,7 +133,8 @@ def furnished(session: Session, key: str | None) -> dict[str, str]:
         post("/teams/keeper/projects", {"namespace": "place"})
     post("/docs/upsert", {**place, "doc_id": "doc", "text": "Cats sleep."})
     job = post("/index/rebuild", place)["job_id"]
-    known = {**place, "doc_id": "doc", "job_id": job}
+    post("/index/versions", {**place, "name": "two", "prompts": {"document": "About cats: "}})
+    known = {**place, "doc_id": "doc", "job_id": job, "index_version": "two"}
     if key:
         post("/teams", {"tenant_id": "acme"})
         known["key_id"] = post("/teams/keeper/api-keys", {"scopes": ["search"]})["key_id"]

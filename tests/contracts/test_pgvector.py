@@ -105,7 +105,8 @@ class Filled:
         built = self.store.build(key, DIMENSION, check=never)
         assert built is not None
         with self.database.write() as session:
-            self.store.take_over(session, session.get_one(Project, (key.team_id, key.project_id)), built)
+            project = session.get_one(Project, (key.team_id, key.project_id))
+            self.store.take_over(session, project, key.embedding_version, built)
 
     def search(
         self,

@@ -109,9 +109,10 @@ def targets_of(page: Path) -> set[Path]:
 
 
 def endpoints() -> dict[tuple[str, str], Path]:
-    """README's table: each endpoint with the page that it links to."""
-    rows = re.findall(rf"^\| `({METHODS}) (/\S+)` \| \[[^\]]+\]\(([^)#]+)", README.read_text(), re.MULTILINE)
-    return {(method, path): ROOT / link for method, path, link in rows}
+    """Each endpoint of docs/endpoints.md with the page that it links to."""
+    table = (DOCS / "endpoints.md").read_text()
+    rows = re.findall(rf"^\| `({METHODS}) (/\S+)` \| \[[^\]]+\]\(([^)#]+)", table, re.MULTILINE)
+    return {(method, path): DOCS / link for method, path, link in rows}
 
 
 def fields_of_requests() -> set[str]:

@@ -164,7 +164,7 @@ def test_a_hybrid_ranking_begins_as_a_search_does_however_deep_it_has_to_go(serv
         query = "copper window harbour 7-0"
         hits = small.hit_ids(query, mode="hybrid", top_k=10)
         request = EvaluationRequest("acme", "project_001", {"q": query}, {"q": {"doc-1": 1}}, ["hybrid"])
-        [setting] = small.runtime.evaluation.evaluate(request).settings
+        [setting] = small.runtime.evaluation.evaluating.evaluate(request).settings
         assert setting.run["q"][: len(set(hits))] == list(dict.fromkeys(hits))
         assert len(setting.run["q"]) == 50
 

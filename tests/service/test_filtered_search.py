@@ -283,7 +283,7 @@ class Filled:
         built = self.store.build(Partition(1, 1, "v"), DIMENSION, check=never)
         assert built is not None
         with database.write() as session:
-            self.store.take_over(session, session.get_one(Project, (1, 1)), built)
+            self.store.take_over(session, session.get_one(Project, (1, 1)), "v", built)
 
     def search(self, filters: dict[str, Any] | None, queries: NDArray[np.float32], *, k: int) -> Hits:
         with self.database.read() as session:

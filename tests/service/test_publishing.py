@@ -1,4 +1,7 @@
-"""Writers replace, readers search, over HTTP and two processes: never a mixture of revisions, never a gap."""
+"""Writers replace, readers search, over HTTP and two processes: never a mixture of revisions, never a gap.
+
+Meanwhile the namespace moves from one index version to another and back, again and again.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from threading import Event
 
 from tests.support.examples import is_thorough
 from tests.support.processes import Api, api_process, worker_process
-from tests.support.service import Service
+from tests.support.service import PLACE, Service
 
 DOCS = 4
 PARTS = 3
@@ -29,6 +32,7 @@ def test_readers_never_see_a_mixture_or_a_gap_while_writers_replace(service: Ser
         for doc in range(DOCS):
             one.upsert(f"doc-{doc}", revision(doc, 0))
         with ThreadPoolExecutor() as pool:
+            moves = pool.submit(move_to_and_fro, one, over)
             writers = [pool.submit(write, (one, two)[doc % 2], doc, over) for doc in range(DOCS)]
             readers = [pool.submit(read, (one, two)[number % 2]) for number in range(READERS)]
             try:
@@ -36,6 +40,7 @@ def test_readers_never_see_a_mixture_or_a_gap_while_writers_replace(service: Ser
             finally:
                 over.set()
             assert min(writer.result() for writer in writers) >= 3
+            assert moves.result() >= 2
         for mode in MODES:
             check(two.search("doc revision part", top_k=50, mode=mode))
     assert service.problems() == []
@@ -49,6 +54,18 @@ def write(api: Api, doc: int, over: Event) -> int:
         else:
             api.wait(api.batch({f"doc-{doc}": revision(doc, number)}))
         if over.is_set():
+            return number
+    raise AssertionError
+
+
+def move_to_and_fro(api: Api, over: Event) -> int:
+    """Build a second version, let it serve, and roll back and forth. Returns how often."""
+    two = {**PLACE, "name": "two", "prompts": {"document": "A part of a document: "}}
+    api.wait(api.client.post("/v1/index/versions", json=two).raise_for_status().json()["job_id"])
+    api.post("/v1/index/versions/two/activate", {**PLACE, "expected_active": "initial"})
+    for number in count(1):
+        api.post("/v1/index/versions/rollback", PLACE)
+        if over.wait(0.2):
             return number
     raise AssertionError
 

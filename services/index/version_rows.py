@@ -1,0 +1,127 @@
+"""The rows of a namespace's index versions: which serves, which follow publications, and how that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from errors import NotFound, ServiceError
+from models import IndexVersion, Project, utc_now
+from services.index import namespaces
+from services.index.publishing import Publisher
+
+INITIAL = "initial"
+"""The name of the version that served before there was a second one."""
+NEVER, AT_ONCE, IF_PASSES = "never", "when_ready", "if_passes"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRows:
+    """All versions of a project, oldest first. One of them is active, always."""
+
+    project: Project
+    rows: Sequence[IndexVersion]
+
+    @property
+    def active(self) -> IndexVersion:
+        return next(each for each in self.rows if each.embedding_version == self.project.embedding_version)
+
+    @property
+    def previous(self) -> IndexVersion | None:
+        """The version that served last before the active one."""
+        others = [each for each in self.rows if each is not self.active]
+        retired = sorted((each.retired_at, each.name) for each in others if each.retired_at is not None)
+        return self.find(retired[-1][1]) if retired else None
+
+    def find(self, name: str) -> IndexVersion | None:
+        return next((each for each in self.rows if each.name == name), None)
+
+    def require(self, name: str) -> IndexVersion:
+        """Raises NotFound."""
+        row = self.find(name)
+        if row is None:
+            names = ", ".join(repr(each.name) for each in self.rows)
+            raise NotFound(f"This namespace has no version {name!r}; it has {names}.", param="name")
+        return row
+
+    def store_initial(self, session: Session) -> None:
+        """Before a second version is added."""
+        session.add_all(each for each in self.rows if each not in session)
+
+    def follow(self, row: IndexVersion) -> None:
+        """From this commit on every publication brings the version's vectors, too."""
+        now = utc_now()
+        row.is_complete, row.covered_seq, row.problem, row.ready_at = True, self.project.seq, None, row.ready_at or now
+        self._write_others()
+
+    def stop_following(self, row: IndexVersion) -> None:
+        row.is_complete, row.covered_seq = False, self.project.seq if row.is_complete else row.covered_seq
+        self._write_others()
+
+    def end_shadow(self, row: IndexVersion) -> None:
+        if self.project.shadow is not None and self.project.shadow["name"] == row.name:
+            self.project.shadow = None
+
+    def _write_others(self) -> None:
+        names = [each.embedding_version for each in self.rows if each.is_complete and each is not self.active]
+        self.project.other_versions = sorted(names) or None
+
+
+def read_rows(session: Session, project: Project) -> VersionRows:
+    """Of a namespace without rows, its only version, which is not stored."""
+    of_project = (IndexVersion.team_id == project.team_id, IndexVersion.project_id == project.id)
+    stored = select(IndexVersion).where(*of_project).order_by(IndexVersion.created_at, IndexVersion.name)
+    return VersionRows(project, session.scalars(stored).all() or [_initial(project)])
+
+
+def lock(session: Session, publisher: Publisher, tenant_id: str, namespace: str) -> Project:
+    """The namespace, whose row is locked until the commit. Raises NotFound."""
+    project, _ = publisher.next_numbers(session, namespaces.require(session, tenant_id, namespace), publications=0)
+    return project
+
+
+def serve(session: Session, publisher: Publisher, rows: VersionRows, row: IndexVersion) -> None:
+    """Let a complete version serve. The one that served goes on following, for a rollback."""
+    publisher.next_numbers(session, rows.project)  # a publication, so that every process takes notice
+    now, before = utc_now(), rows.active
+    before.retired_at, row.activated_at = now, now
+    rows.project.embedding_version = row.embedding_version
+    rows.end_shadow(row)
+    rows.follow(row)
+
+
+def require_only_version(session: Session, project: Project, version: str, *, error: type[ServiceError]) -> None:
+    """Raises *error* if the namespace has index versions that a re-embedding to *version* would not know of."""
+    if version != project.embedding_version and len(read_rows(session, project).rows) > 1:
+        raise error(
+            "This namespace has index versions: instead of re-embedding it, make another version and activate it "
+            "(POST /v1/index/versions), or delete the versions that do not serve.",
+            param="new_embedding_version",
+        )
+
+
+def rename(session: Session, project: Project, previous: str) -> None:
+    """The only version, if it is stored, is of the namespace's new embedding version."""
+    of_project = (IndexVersion.team_id == project.team_id, IndexVersion.project_id == project.id)
+    of_previous = update(IndexVersion).where(*of_project, IndexVersion.embedding_version == previous)
+    session.execute(of_previous.values(embedding_version=project.embedding_version))
+
+
+def _initial(project: Project) -> IndexVersion:
+    """*activate* and the like are for versions that do not serve yet."""
+    return IndexVersion(
+        team_id=project.team_id,
+        project_id=project.id,
+        name=INITIAL,
+        embedding_version=project.embedding_version,
+        is_complete=True,
+        covered_seq=project.seq,
+        activate=NEVER,
+        gates={},
+        created_at=project.created_at,
+        ready_at=project.created_at,
+        activated_at=project.created_at,
+    )
