@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import statistics
 import sys
 import threading
@@ -130,7 +131,7 @@ def test_a_route_takes_no_longer_body_than_it_needs(service: Service) -> None:
             }
             assert takes_docs or largest <= 8 * MIB, path
             if "requestBody" in operation and largest <= MIB:
-                url = path.format(tenant_id="acme", key_id="0" * 16)
+                url = re.sub(r"{\w+}", "0" * 16, path)
                 answer = service.client.request(method, url, content=b" " * (largest + 1))
                 assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large"), path
     assert body_limit("/v1/jobs/1/cancel", service.settings).largest == OTHER_BODY_BYTES
