@@ -105,7 +105,14 @@ class TableStore:
                 return None
             return _built(project, index.dimension)
 
-    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> BuildResult | None:
+    def build(
+        self,
+        key: Partition,
+        dimension: int,
+        *,
+        check: Callable[[], None],
+        is_anew: bool = False,  # noqa: ARG002 - hidden chunks have no rows
+    ) -> BuildResult | None:
         """Insert missing rows in batches, then create the graph. take_over() applies what changes meanwhile."""
         with self.database.read() as session:
             project = session.get_one(Project, (key.team_id, key.project_id))
@@ -142,6 +149,16 @@ class TableStore:
         cleared: dict[str, Any] = {"faiss_path": None, "checksum": None, "changes": 0, "problem": None}
         counters = {"covered_seq": project.seq, "vectors_seq": project.seq, "ntotal": project.live_chunks}
         session.execute(update(IndexRow).where(row_of(key)).values(**cleared, **counters, updated_at=utc_now()))
+
+    def replace(self, session: Session, project: Project, built: BuildResult) -> bool:
+        self.take_over(session, project, built)
+        return True
+
+    def drop(self, session: Session, key: Partition) -> None:
+        """Nothing to do, likewise for files: the rows are the index."""
+
+    def sweep_all(self, key: Partition, *, wait_for_builders: Callable[[], object]) -> int:  # noqa: ARG002
+        return 0
 
     def forget(self, session: Session, key: Partition) -> None:
         session.execute(delete(_VECTORS).where(_in_partition(key)))

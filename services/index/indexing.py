@@ -106,7 +106,7 @@ class IndexingService:
             left = pace.seconds_left(max(project.live_chunks - done, 0))
             estimate = Estimate(done, max(project.live_chunks, done), left)
             with lease.step(progress, {"chunks_embedded": embedded}, estimate) as session:
-                self.embedding.store(session, project.team_id, version, vectors)
+                self.embedding.store_of_chunks(session, project.team_id, version, vectors)
                 count_ingest(session, project, embedded=len(vectors))
             lease.give_way()
 

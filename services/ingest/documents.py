@@ -90,7 +90,7 @@ class DocumentService:
         with self.database.write() as session:
             for plan in plans:
                 project, first_id = self._begin(session, plan, publications=1)
-                self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
+                self._store_vectors(session, project, plan, {*plan.texts, *plan.vectors})
                 rows = NewRows.of(session, project, plan, first_id=first_id, live_seq=project.seq)
                 self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
                 rows.write(session)
@@ -115,10 +115,16 @@ class DocumentService:
                 done += UpsertResult(upserted_docs=redescribed)
                 if plan.drafts:
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
-                    self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
+                    self._store_vectors(session, project, plan, set(plan.vectors))
                     NewRows.of(session, project, plan, first_id=first_id, job_id=job_id).write(session)
                 count_ingest(session, project, requests=1)
         return replace(done, job_id=job_id or done.job_id)
+
+    def _store_vectors(self, session: Session, project: Project, plan: WritePlan, hashes: set[bytes]) -> None:
+        """Raises Overtaken if one of *hashes*, which the documents need, was erased meanwhile."""
+        place = (session, project.team_id, project.embedding_version)
+        self.embedding.store(*place, plan.vectors)
+        self.embedding.require_stored(*place, hashes, just_stored=plan.vectors)
 
     def _plan(
         self, docs: list[NewDoc], *, present_statuses: Sequence[RevisionStatus]
@@ -136,7 +142,7 @@ class DocumentService:
         project, first_id = self.publisher.next_numbers(
             session, plan.project, chunks=plan.chunk_count, publications=publications
         )
-        if project.embedding_version != plan.project.embedding_version:
+        if project.embedding_version != plan.project.embedding_version or project.erased_at is not None:
             raise Overtaken
         if project.embedding_version != plan.version:
             if not namespaces.is_unused(session, project):

@@ -139,6 +139,7 @@ def test_what_is_too_much_is_dropped_and_counted_and_the_rest_is_written(
 ) -> None:
     monkeypatch.setattr(query_log, "MAX_ROWS_WAITING", 20)
     monkeypatch.setattr(query_log, "ROWS_PER_WRITE", 7)
+    in_place.batch({"two": "Ships sail.", "three": "Dogs bark."})
     filled = QueryLog(in_place.runtime.database, is_on=True, keeps_text=False)
     for number in range(10):
         filled.add(record(number, citations=[(1, 1, 0.5), (2, 2, 0.25)]))
