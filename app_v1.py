@@ -40,6 +40,7 @@ from api.strings import with_limits
 from api.v1 import (
     ask,
     documents,
+    erasures,
     evaluation,
     fetch,
     files,
@@ -107,6 +108,7 @@ RESOURCES = (
     documents,
     search,
     ask,
+    erasures,
     evaluation,
     indexes,
     jobs,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from domain import Json
 from job_lease import Lease
 from runtime.parts import Runtime
+from services.erasure.indexes import ERASE
 from services.index.publishing import REBUILD
 from services.ingest.deleting import DELETE
 from services.ingest.documents import INGEST
@@ -26,4 +27,13 @@ def delete_docs(runtime: Runtime, lease: Lease) -> Json:
     return runtime.ingest.deleting.delete(lease)
 
 
-HANDLERS: Mapping[str, Handler] = {INGEST: ingest_docs, REBUILD: rebuild_index, DELETE: delete_docs}
+def erase(runtime: Runtime, lease: Lease) -> Json:
+    return runtime.erasure.erasing.erase(lease)
+
+
+HANDLERS: Mapping[str, Handler] = {
+    INGEST: ingest_docs,
+    REBUILD: rebuild_index,
+    DELETE: delete_docs,
+    ERASE: erase,
+}

@@ -12,6 +12,7 @@ from migrations.upgrade import bring_up_to_date, current_revision
 from runtime.accounts import open_accounts
 from runtime.answers import open_answers
 from runtime.backups import open_scheduled_backups
+from runtime.erasure import open_erasure
 from runtime.index import open_index
 from runtime.ingest import open_ingest
 from runtime.installation import with_model
@@ -72,7 +73,10 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             silence_seconds=settings.worker_silence_seconds,
         )
         evaluation = EvaluatingService(database, search.searching, search.limits)
-        yield Runtime(settings, database, queue, index, ingest, search, answers, accounts, evaluation, operations)
+        erasure = open_erasure(settings, database, queue, index=index, blobs=ingest.blobs, searching=search.searching)
+        yield Runtime(
+            settings, database, queue, index, ingest, search, answers, accounts, evaluation, erasure, operations
+        )
 
 
 @contextmanager

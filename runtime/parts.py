@@ -17,6 +17,9 @@ from services.accounts.teams import AccountService
 from services.answers.asking import AskingService
 from services.answers.query_log import QueryLog
 from services.answers.usage import UsageService
+from services.erasure.erasing import ErasingService
+from services.erasure.ledger import ErasureLedger
+from services.erasure.requests import ErasureService
 from services.evaluation.evaluating import EvaluatingService
 from services.index.embedding import EmbeddingService
 from services.index.indexing import IndexingService
@@ -101,6 +104,13 @@ class Accounts:
 
 
 @dataclass(frozen=True)
+class Erasing:
+    requests: ErasureService
+    erasing: ErasingService
+    ledger: ErasureLedger
+
+
+@dataclass(frozen=True)
 class Operations:
     idempotency: IdempotencyService
     folders: FileIngestingService
@@ -123,4 +133,5 @@ class Runtime:
     answers: Answers
     accounts: Accounts
     evaluation: EvaluatingService
+    erasure: Erasing
     operations: Operations

@@ -95,7 +95,9 @@ class ObservingService:
             select(Team.name, Project, IndexRow).join(Project, Project.team_id == Team.id).join(IndexRow, is_current)
         )
         conditions = {Team.name: tenant_id, Project.name: namespace}
-        query = query.where(*(column == value for column, value in conditions.items() if value is not None))
+        query = query.where(
+            Project.erased_at.is_(None), *(column == value for column, value in conditions.items() if value is not None)
+        )
         with self.database.read() as session:
             rows = session.execute(query.order_by(Team.name, Project.name)).all()
         return [

@@ -173,8 +173,8 @@ def test_old_logs_are_forgotten_by_the_worker_with_what_hangs_on_them(
     monkeypatch.setattr(query_log, "PRUNED_PER_BATCH", 3)
     old = utc_now() - timedelta(days=40)
     for number in range(8):
-        in_place.runtime.answers.query_log.add(record(number, created_at=old, citations=[(1, 1, 0.5)]))
-    in_place.runtime.answers.query_log.add(record(8, citations=[(1, 1, 0.5)]))
+        in_place.runtime.answers.query_log.add(record(number, created_at=old, citations=[(1, 0, 0.5)]))
+    in_place.runtime.answers.query_log.add(record(8, citations=[(1, 0, 0.5)]))
     in_place.runtime.answers.query_log.flush()
     in_place.worker.housekeeping.run_due_chores()
     assert [each.query_id for each in logged(in_place)] == ["query-8"]
