@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from database.engine import Database
-from domain import Json
 from engines.blobs.base import BlobStore
 from errors import ServiceError
 from job_queue import JobQueue
 from runtime.parts import Erasing, Index
 from services.erasure.cleaning import Cleaning
-from services.erasure.erasing import ErasingService
+from services.erasure.erasing import ErasingService, ListBackups, PublishLedger
 from services.erasure.hiding import Hiding
 from services.erasure.indexes import IndexRemoval
 from services.erasure.ledger import ErasureLedger
+from services.erasure.purging import PurgingService
 from services.erasure.receipts import ReceiptSigner
 from services.erasure.requests import ErasureService
 from services.erasure.rows import RowRemoval
@@ -23,10 +23,18 @@ from settings import Settings
 
 
 def open_erasure(
-    settings: Settings, database: Database, queue: JobQueue, *, index: Index, blobs: BlobStore, searching: SearchService
+    settings: Settings,
+    database: Database,
+    queue: JobQueue,
+    *,
+    index: Index,
+    blobs: BlobStore,
+    searching: SearchService,
+    list_backups: ListBackups,
+    publish_ledger: PublishLedger,
 ) -> Erasing:
     ledger = ErasureLedger(database, ReceiptSigner(settings.receipt_key_file, settings.receipt_key.get_secret_value()))
-    hiding = Hiding(database, index.publisher)
+    hiding, rows = Hiding(database, index.publisher), RowRemoval(database, blobs)
 
     def search_for(tenant_id: str, namespace: str, text: str) -> list[str]:
         mode = settings.search_mode if index.embedding.is_ready else "keyword"
@@ -36,25 +44,20 @@ def open_erasure(
             answer = searching.search(Question(tenant_id, namespace, text, 100, mode="keyword"))
         return [passage.doc_id for passage in answer.passages]
 
-    def list_backups() -> list[Json]:
-        return []
-
-    def publish(ledger: Json) -> list[str]:
-        return []
-
     return Erasing(
         requests=ErasureService(database, queue, index.publisher, hiding, ledger),
         erasing=ErasingService(
             database,
             hiding,
             IndexRemoval(database, index.vectors, index.publisher),
-            RowRemoval(database, blobs),
+            rows,
             TraceRemoval(database),
             Cleaning(database),
             ledger,
             search_for,
             list_backups,
-            publish,
+            publish_ledger,
         ),
+        purging=PurgingService(database, rows, settings.keep_deleted_days),
         ledger=ledger,
     )

@@ -11,7 +11,7 @@ from database.engine import Database
 from migrations.upgrade import bring_up_to_date, current_revision
 from runtime.accounts import open_accounts
 from runtime.answers import open_answers
-from runtime.backups import open_scheduled_backups
+from runtime.backups import open_backup_places, open_scheduled_backups
 from runtime.erasure import open_erasure
 from runtime.index import open_index
 from runtime.ingest import open_ingest
@@ -61,6 +61,17 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
         open_accounts(settings, database, index.embedding) as accounts,
     ):
         ingest = open_ingest(settings, database, queue, embedding=index.embedding, publisher=index.publisher)
+        backup_places = open_backup_places(settings, database)
+        erasure = open_erasure(
+            settings,
+            database,
+            queue,
+            index=index,
+            blobs=ingest.blobs,
+            searching=search.searching,
+            list_backups=backup_places.held,
+            publish_ledger=backup_places.publish,
+        )
         operations = open_operations(
             database,
             queue,
@@ -69,11 +80,12 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             documents=ingest.documents,
             blobs=ingest.blobs,
             extractor=ingest.extractor,
-            backups=open_scheduled_backups(settings, database, ingest.blobs, index_dir=index.vectors.folder),
+            backups=open_scheduled_backups(
+                settings, database, ingest.blobs, index_dir=index.vectors.folder, ledger=erasure.ledger
+            ),
             silence_seconds=settings.worker_silence_seconds,
         )
         evaluation = EvaluatingService(database, search.searching, search.limits)
-        erasure = open_erasure(settings, database, queue, index=index, blobs=ingest.blobs, searching=search.searching)
         yield Runtime(
             settings, database, queue, index, ingest, search, answers, accounts, evaluation, erasure, operations
         )

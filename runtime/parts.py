@@ -19,6 +19,7 @@ from services.answers.query_log import QueryLog
 from services.answers.usage import UsageService
 from services.erasure.erasing import ErasingService
 from services.erasure.ledger import ErasureLedger
+from services.erasure.purging import PurgingService
 from services.erasure.requests import ErasureService
 from services.evaluation.evaluating import EvaluatingService
 from services.index.embedding import EmbeddingService
@@ -107,6 +108,7 @@ class Accounts:
 class Erasing:
     requests: ErasureService
     erasing: ErasingService
+    purging: PurgingService
     ledger: ErasureLedger
 
 

@@ -16,8 +16,7 @@ from api.limits import MAX_CHUNKS
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
-from api.v1.common import ChunkingIn, Out, Page, PlaceIn, UpsertOut, WarningOut
-from api.v1.erasures import ErasureStartedOut, actor, started
+from api.v1.common import ChunkingIn, ErasureStartedOut, Out, Page, PlaceIn, UpsertOut, WarningOut, actor, started
 from domain import JobStatus, Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from services.erasure.requests import ErasureRequest

@@ -13,18 +13,15 @@ from api.dependencies import After, Caller, IdInPath, InRuntime, Limit, TenantIf
 from api.fields import RequestBody, TenantInBody, UnparsedFilters
 from api.responses import raises, with_headers
 from api.routing import WritingRoute
-from api.strings import DocName, Line, Name
-from api.v1.common import Out, Page
-from domain import JobStatus, Principal, Scope
+from api.strings import DocName, Name
+from api.v1.common import ErasureStartedOut, Out, Page, Reason, actor, started
+from domain import Scope
 from errors import NotFound
-from services.erasure.requests import LONGEST_REASON, AcceptedErasure, ErasureRequest
+from services.erasure.requests import ErasureRequest
 
 router = APIRouter(prefix="/v1/erasures", tags=["erasures"], route_class=WritingRoute)
 
 MOST_DOC_IDS = 10_000
-Reason = Annotated[
-    Line | None, Field(max_length=LONGEST_REASON, description="Stays in the receipt: put no personal data into it")
-]
 
 
 class ErasureIn(RequestBody):
@@ -38,14 +35,6 @@ class ErasureIn(RequestBody):
     )
     everything: bool = Field(False, description="All documents; what is accepted later stays")
     reason: Reason = None
-
-
-class ErasureStartedOut(Out):
-    """The job that erases. What it is to erase is found no more, at once or as the job reaches it."""
-
-    erasure_id: str
-    job_id: str | None
-    status: str
 
 
 class ErasureOut(Out):
@@ -63,18 +52,6 @@ class ErasureOut(Out):
 
 class ErasurePage(Page[ErasureOut]):
     pass
-
-
-def actor(caller: Principal) -> str:
-    """Who a receipt says asked for the erasure."""
-    return "anybody (AUTH_MODE=open)" if caller.key_id is None else f"API key {caller.key_id}"
-
-
-def started(accepted: AcceptedErasure, response: Response) -> ErasureStartedOut:
-    place = f"/v1/jobs/{accepted.job_id}" if accepted.job_id else f"/v1/erasures/{accepted.erasure_id}"
-    response.headers["Location"] = place
-    status = JobStatus.PENDING if accepted.job_id else JobStatus.COMPLETED
-    return ErasureStartedOut(erasure_id=accepted.erasure_id, job_id=accepted.job_id, status=status)
 
 
 @router.post("", status_code=202, responses=with_headers("Location", status=202))

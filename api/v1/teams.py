@@ -14,8 +14,7 @@ from api.fields import RequestBody
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import Name, SystemPrompt
-from api.v1.common import Out, Page
-from api.v1.erasures import ErasureStartedOut, Reason, actor, started
+from api.v1.common import ErasureStartedOut, Out, Page, Reason, actor, started
 from domain import Scope
 from errors import Conflict, NotFound
 from services.accounts.teams import TeamChange

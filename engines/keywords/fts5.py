@@ -44,7 +44,7 @@ def merge_deleted_words(session: Session, *, is_first: bool) -> bool:
     """
     before = session.scalar(_CHANGES)
     session.execute(_MERGE, {"pages": -PAGES_PER_MERGE if is_first else PAGES_PER_MERGE})
-    return session.scalar(_CHANGES) - before >= MERGE_CHANGES
+    return bool(session.scalar(_CHANGES) - before >= MERGE_CHANGES)
 
 
 @dataclass(frozen=True, slots=True)

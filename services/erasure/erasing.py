@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import and_, delete, func, select
 from sqlalchemy.orm import Session
@@ -37,6 +38,8 @@ SearchFor = Callable[[str, str, str], list[str]]
 ListBackups = Callable[[], list[Json]]
 """The backups that were made so far: where, which, when, and until when each is kept."""
 
+PublishLedger = Callable[[Json], list[str]]
+
 
 @dataclass(frozen=True)
 class ErasingService:
@@ -51,7 +54,7 @@ class ErasingService:
     ledger: ErasureLedger
     search_for: SearchFor
     list_backups: ListBackups
-    publish_ledger: Callable[[Json], list[str]]
+    publish_ledger: PublishLedger
 
     def erase(self, lease: Lease) -> Json:
         key = (lease.claim.team_id, str(lease.claim.payload["erasure_id"]))
@@ -259,7 +262,7 @@ class ErasingService:
         return self.indexes.drop_shells()
 
 
-def _of(erasure: Erasure) -> object:
+def _of(erasure: Erasure) -> Any:
     return and_(ErasureDoc.team_id == erasure.team_id, ErasureDoc.erasure_id == erasure.id)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, func, select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session, aliased, defer
 
 from database.batching import batched
@@ -103,7 +103,7 @@ def _covers(order: Order, row: Any) -> bool:
     return order.covers(row.Doc, row.newest) or order.covers(row.Doc, row.live)
 
 
-def _targets(project: Project, doc_ids: Sequence[str]) -> Select[Any]:
+def _targets(project: Project, doc_ids: Sequence[str]) -> Any:
     """Documents, deleted ones too, with their newest and their live revision, without texts."""
     newest, live = aliased(Revision, name="newest"), aliased(Revision, name="live")
     last = select(func.max(Revision.revision)).where(_same_doc(Revision)).correlate(Doc).scalar_subquery()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import and_, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
@@ -62,6 +63,8 @@ class IndexRemoval:
             of_project = and_(Job.team_id == Project.team_id, Job.project_id == Project.id)
             bare = select(Project).where(Project.erased_at.is_not(None), ~exists().where(of_project))
             projects = session.scalars(bare).all()
+            if not projects and session.scalar(select(Team.id).where(Team.erased_at.is_not(None)).limit(1)) is None:
+                return 0
         for project in projects:
             with self.database.write() as session:
                 session.execute(delete(Project).where(Project.team_id == project.team_id, Project.id == project.id))
@@ -123,11 +126,11 @@ def set_purged(session: Session, project: Project, seq: int) -> None:
     session.execute(update(Project).where(own).values(purged_seq=seq), execution_options={"synchronize_session": False})
 
 
-def _in_project(project: Project) -> object:
+def _in_project(project: Project) -> Any:
     return and_(IndexRow.team_id == project.team_id, IndexRow.project_id == project.id)
 
 
-def _running(erasure: Erasure, project_id: int) -> object:
+def _running(erasure: Erasure, project_id: int) -> Any:
     """Of two erasures the later one waits for the earlier one."""
     of_project = and_(Job.team_id == erasure.team_id, Job.project_id == project_id, Job.job_id != erasure.job_id)
     is_held = and_(Job.status == JobStatus.RUNNING, Job.lease_until >= epoch_now())

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -65,9 +66,18 @@ class ErasureLedger:
     def name_keys(self, session: Session) -> NameKeys:
         return NameKeys(_row(session).hmac_key)
 
-    def adopt_key(self, session: Session, key: bytes) -> None:
-        """In a restored database: its receipts go on naming things as the ledger beside the backup does."""
-        _row(session).hmac_key = key
+    def adopt(self, ledger: Json) -> None:
+        """In a restored database: go on from the ledger beside the backup, with its key, receipts and numbers."""
+        by_id = {entry["id"]: entry for entry in ledger["erasures"]}
+        with self.database.write() as session:
+            row = _row(session)
+            row.hmac_key = bytes.fromhex(ledger["hmac_key"])
+            own = {number for number in session.scalars(select(Erasure.number)) if number is not None}
+            for receipt in ledger["receipts"]:
+                if receipt["number"] not in own:
+                    session.add(_adopted(session, receipt, by_id[receipt["id"]]))
+            if ledger["head"]["number"] > row.number:
+                row.number, row.digest = ledger["head"]["number"], ledger["head"]["digest"]
 
     def issue(self, session: Session, erasure: Erasure, content: Json) -> None:
         """Give the erasure its receipt: the next number, chained and signed. Locks the ledger."""
@@ -94,6 +104,25 @@ class ErasureLedger:
             return {**ledger, "hmac_key": _row(session).hmac_key.hex(), "erasures": [_replayable(e) for e in erasures]}
 
 
+def _adopted(session: Session, receipt: Json, entry: Json) -> Erasure:
+    """The row of a receipt that is younger than the backup. An erasure that the backup caught halfway keeps its id."""
+    taken = session.scalar(select(Erasure.id).where(Erasure.id == receipt["id"]))
+    return Erasure(
+        team_id=0,
+        id=receipt["id"] if taken is None else f"{receipt['id']}-before-restore",
+        kind=receipt["kind"],
+        scope=entry["scope"],
+        doc_keys=bytes.fromhex(entry["doc_keys"]) if entry["doc_keys"] else None,
+        requested_by=receipt["requested_by"],
+        reason=receipt["reason"],
+        tally={},
+        number=receipt["number"],
+        receipt=receipt,
+        created_at=datetime.fromisoformat(receipt["requested_at"]),
+        finished_at=datetime.fromisoformat(receipt["finished_at"]),
+    )
+
+
 def _replayable(erasure: Erasure) -> Json:
     return {
         "id": erasure.id,
@@ -105,7 +134,7 @@ def _replayable(erasure: Erasure) -> Json:
     }
 
 
-def _of_tenant(tenant_id: str | None) -> object:
+def _of_tenant(tenant_id: str | None) -> Any:
     query = select(Erasure, Job.status).outerjoin(
         Job, (Job.team_id == Erasure.team_id) & (Job.job_id == Erasure.job_id)
     )

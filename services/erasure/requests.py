@@ -123,6 +123,13 @@ class ErasureService:
             team.name, team.system_prompt, team.erased_at = f"erased {erasure.id}", None, utc_now()
             return self._queued(session, erasure, projects[0] if projects else None)
 
+    def end_job(self, team_id: int, accepted: AcceptedErasure) -> None:
+        """Its erasure was completed without a worker."""
+        ended = {"status": JobStatus.COMPLETED, "progress": 100, "completed_at": utc_now()}
+        with self.database.write() as session:
+            own = update(Job).where(Job.team_id == team_id, Job.job_id == accepted.job_id)
+            session.execute(own.values(**ended))
+
     def _projects(self, session: Session, team: Team, namespace: str | None) -> list[Project]:
         """Locked, in the order in which writers of several namespaces lock them. What comes later has a later seq."""
         query = select(Project).where(Project.team_id == team.id, Project.erased_at.is_(None))

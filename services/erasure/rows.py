@@ -76,16 +76,20 @@ class RowRemoval:
                 count += _deleted(session, delete(Embedding).where(is_listed, ~is_used))
         return count
 
-    def remove_revisions(self, session: Session, place: tuple[int, int], doc_id: str, last: int) -> Counter[str]:
-        """The revisions of a document up to *last*, without chunks, and the document if that was all of it.
+    def remove_revisions(
+        self, session: Session, place: tuple[int, int], doc_id: str, last: int, *, first: int = 0
+    ) -> Counter[str]:
+        """The revisions of a document from *first* to *last*, without chunks, and the document if that was all of it.
 
         Their raw files are doomed in the same transaction; delete_doomed() deletes them.
         """
         removed: Counter[str] = Counter()
         key = {"team_id": place[0], "project_id": place[1], "doc_id": doc_id}
-        of_files = and_(*(getattr(File, name) == value for name, value in key.items()), File.revision <= last)
+        of_files = and_(
+            *(getattr(File, name) == value for name, value in key.items()), File.revision.between(first, last)
+        )
         of_revisions = and_(*(getattr(Revision, name) == value for name, value in key.items()))
-        is_listed = and_(of_revisions, Revision.revision <= last)
+        is_listed = and_(of_revisions, Revision.revision.between(first, last))
         blobs = session.scalars(select(Revision.blob_uri).where(is_listed, Revision.blob_uri.is_not(None))).all()
         for blob in {blob for blob in blobs if blob is not None}:
             session.merge(PendingBlob(name=blob, is_doomed=True))
