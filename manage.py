@@ -16,7 +16,19 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"manage.py: this Python has no {error.name}. Run script/environment once, then .venv/bin/datafactory")
 
-from commands import accounts, backups, documents, indexes, jobs, limits_page, measuring, reading, settings_page, upkeep
+from commands import (
+    accounts,
+    backups,
+    documents,
+    erasing,
+    indexes,
+    jobs,
+    limits_page,
+    measuring,
+    reading,
+    settings_page,
+    upkeep,
+)
 
 app = typer.Typer(
     help="The operator's command line. Settings come from the environment and from the file .env in this folder.",
@@ -25,7 +37,19 @@ app = typer.Typer(
     rich_markup_mode=None,  # keeps the line breaks of this file
     pretty_exceptions_enable=False,  # they would show local variables, secrets among them
 )
-for each in (documents, reading, measuring, indexes, jobs, accounts, upkeep, backups, settings_page, limits_page):
+for each in (
+    documents,
+    reading,
+    measuring,
+    indexes,
+    jobs,
+    accounts,
+    upkeep,
+    backups,
+    erasing,
+    settings_page,
+    limits_page,
+):
     app.add_typer(each.commands)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from database.engine import Database
+from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date, current_revision
 from runtime.accounts import open_accounts
 from runtime.answers import open_answers
@@ -17,7 +18,7 @@ from runtime.index import open_index
 from runtime.ingest import open_ingest
 from runtime.installation import with_model
 from runtime.operations import open_operations
-from runtime.parts import Runtime
+from runtime.parts import Erasing, Index, Ingest, Runtime, Search
 from runtime.queue import open_queue
 from runtime.search import open_search
 from services.evaluation.evaluating import EvaluatingService
@@ -61,17 +62,7 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
         open_accounts(settings, database, index.embedding) as accounts,
     ):
         ingest = open_ingest(settings, database, queue, embedding=index.embedding, publisher=index.publisher)
-        backup_places = open_backup_places(settings, database)
-        erasure = open_erasure(
-            settings,
-            database,
-            queue,
-            index=index,
-            blobs=ingest.blobs,
-            searching=search.searching,
-            list_backups=backup_places.held,
-            publish_ledger=backup_places.publish,
-        )
+        erasure = _erasure(settings, database, queue, index, ingest, search)
         operations = open_operations(
             database,
             queue,
@@ -89,6 +80,22 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
         yield Runtime(
             settings, database, queue, index, ingest, search, answers, accounts, evaluation, erasure, operations
         )
+
+
+def _erasure(
+    settings: Settings, database: Database, queue: JobQueue, index: Index, ingest: Ingest, search: Search
+) -> Erasing:
+    places = open_backup_places(settings, database)
+    return open_erasure(
+        settings,
+        database,
+        queue,
+        index=index,
+        blobs=ingest.blobs,
+        searching=search.searching,
+        list_backups=places.held,
+        publish_ledger=places.publish,
+    )
 
 
 @contextmanager

@@ -133,3 +133,20 @@ class VectorStore(Protocol):
     def unwritten(self, session: Session, snapshot: Snapshot) -> Iterator[str]:
         """What a rebuild still has to write. No damage: searches read the database meanwhile."""
         ...
+
+
+class WithoutFiles:
+    """The parts of a store whose index is rows that go with the chunks: there is nothing to write anew."""
+
+    def take_over(self, session: Session, project: Project, built: BuildResult) -> None:
+        raise NotImplementedError
+
+    def replace(self, session: Session, project: Project, built: BuildResult) -> bool:
+        self.take_over(session, project, built)
+        return True
+
+    def drop(self, session: Session, key: Partition) -> None:
+        """The rows serve on."""
+
+    def sweep_all(self, key: Partition, *, wait_for_builders: Callable[[], object]) -> int:  # noqa: ARG002
+        return 0

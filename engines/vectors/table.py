@@ -23,7 +23,7 @@ from database.dialects import insert_or_ignore
 from database.engine import Database
 from domain import BuildResult, ChunkContent, Hit, Ids, Partition, Vectors
 from engines.follower import Advance
-from engines.vectors.base import Growth, Hits
+from engines.vectors.base import Growth, Hits, WithoutFiles
 from engines.vectors.graphs import Graph, ensure_graph, graph_of
 from engines.vectors.searching import keep_allowed, nearest, nearest_by_graph, nearest_of, search_database
 from errors import DatabaseUnavailable
@@ -47,7 +47,7 @@ OLDEST_EXTENSION = (0, 8)
 BEHIND = "The table of vectors is behind the database: searches read the database's own vectors until the rebuild."
 
 
-class TableStore:
+class TableStore(WithoutFiles):
     """Searches partitions of up to *exact_up_to* vectors exactly, larger ones along their version's graph."""
 
     folder = None
@@ -106,13 +106,8 @@ class TableStore:
             return _built(project, index.dimension)
 
     def build(
-        self,
-        key: Partition,
-        dimension: int,
-        *,
-        check: Callable[[], None],
-        is_anew: bool = False,  # noqa: ARG002 - hidden chunks have no rows
-    ) -> BuildResult | None:
+        self, key: Partition, dimension: int, *, check: Callable[[], None], is_anew: bool = False  # noqa: ARG002
+    ) -> BuildResult | None:  # fmt: skip
         """Insert missing rows in batches, then create the graph. take_over() applies what changes meanwhile."""
         with self.database.read() as session:
             project = session.get_one(Project, (key.team_id, key.project_id))
@@ -149,16 +144,6 @@ class TableStore:
         cleared: dict[str, Any] = {"faiss_path": None, "checksum": None, "changes": 0, "problem": None}
         counters = {"covered_seq": project.seq, "vectors_seq": project.seq, "ntotal": project.live_chunks}
         session.execute(update(IndexRow).where(row_of(key)).values(**cleared, **counters, updated_at=utc_now()))
-
-    def replace(self, session: Session, project: Project, built: BuildResult) -> bool:
-        self.take_over(session, project, built)
-        return True
-
-    def drop(self, session: Session, key: Partition) -> None:
-        """Nothing to do, likewise for files: the rows are the index."""
-
-    def sweep_all(self, key: Partition, *, wait_for_builders: Callable[[], object]) -> int:  # noqa: ARG002
-        return 0
 
     def forget(self, session: Session, key: Partition) -> None:
         session.execute(delete(_VECTORS).where(_in_partition(key)))

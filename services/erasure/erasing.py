@@ -5,7 +5,6 @@ Each part goes in short steps and finds by itself what is left to do, so that a 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,17 +18,16 @@ from domain import Json
 from job_lease import Lease
 from models import Chunk, Embedding, Erasure, ErasureDoc, ErasureKind, IndexRow, Project, utc_now
 from services.erasure.cleaning import Cleaning
+from services.erasure.content import content_of
 from services.erasure.hiding import Hiding
 from services.erasure.indexes import IndexRemoval, set_purged
 from services.erasure.ledger import ErasureLedger
-from services.erasure.receipts import FORMAT, OUT_OF_SCOPE
+from services.erasure.names import as_keys
 from services.erasure.rows import RowRemoval, chunks_of_docs, count_left, lock_project
 from services.erasure.steps import FreeSteps, LeasedSteps, Steps, Stride
 from services.erasure.traces import TraceRemoval
-from version import VERSION
 
 DOCS_PER_READ = 50
-KEYS_IN_RECEIPT = 10_000
 _WHOLE = (ErasureKind.NAMESPACE, ErasureKind.TENANT)
 
 SearchFor = Callable[[str, str, str], list[str]]
@@ -171,7 +169,7 @@ class ErasingService:
         """What is left, by store; the keyed names of the documents, and how many they are."""
         left: Counter[str] = Counter()
         work = erasure.work or {}
-        names: set[bytes] = set(_split(erasure.doc_keys or b""))
+        names: set[bytes] = set(as_keys(erasure.doc_keys or b""))
         with self.database.write() as session:
             keys = self.ledger.name_keys(session)
         for project_id, namespace in work["namespaces"].items():
@@ -201,8 +199,8 @@ class ErasingService:
                         Chunk.team_id == erasure.team_id, Chunk.project_id == project_id, Chunk.doc_id == doc_id
                     )
                 )
-            found = self.search_for(work["tenant_id"], work["namespaces"][str(project_id)], text)
-            hits += doc_id in found and not is_back
+            doc_ids = self.search_for(work["tenant_id"], work["namespaces"][str(project_id)], text)
+            hits += doc_id in doc_ids and not is_back
         return {"searches": len(probes), "hits": hits}
 
     def _finish(self, key: tuple[int, str], how: str, steps: Steps) -> None:
@@ -210,7 +208,7 @@ class ErasingService:
         with steps.step(99, {}) as session:
             erasure = session.get_one(Erasure, key)
             erasure.finished_at = utc_now()
-            self.ledger.issue(session, erasure, _content(erasure, how, backups))
+            self.ledger.issue(session, erasure, content_of(erasure, how, backups))
 
     def _count(self, session: Session, key: tuple[int, str], removed: Counter[str]) -> None:
         erasure = session.get_one(Erasure, key)
@@ -266,69 +264,5 @@ def _of(erasure: Erasure) -> Any:
     return and_(ErasureDoc.team_id == erasure.team_id, ErasureDoc.erasure_id == erasure.id)
 
 
-def _split(names: bytes) -> list[bytes]:
-    return [names[start : start + 16] for start in range(0, len(names), 16)]
-
-
 def _numbers(tally: Json) -> dict[str, int]:
     return {name: value for name, value in tally.items() if isinstance(value, int)}
-
-
-def _content(erasure: Erasure, how: str, backups: list[Json]) -> Json:
-    """The receipt without number, chain and signature."""
-    names = _split(erasure.doc_keys or b"")
-    listed = [name.hex() for name in names]
-    tally, finished_at = erasure.tally, erasure.finished_at
-    assert finished_at is not None
-    return {
-        "format": FORMAT,
-        "id": erasure.id,
-        "kind": erasure.kind,
-        "requested_at": erasure.created_at.isoformat(),
-        "finished_at": finished_at.isoformat(),
-        "requested_by": erasure.requested_by,
-        "reason": erasure.reason,
-        "software": VERSION,
-        "scope": {
-            "tenant": erasure.scope["tenant"],
-            "namespace": erasure.scope["namespace"],
-            "documents": len(names),
-            "documents_sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest(),
-            "document_names": listed if len(listed) <= KEYS_IN_RECEIPT else None,
-        },
-        "stores": _stores(tally),
-        "media": how,
-        "search": tally.get("search", {"searches": 0, "hits": 0}),
-        "backups": backups,
-        "out_of_scope": list(OUT_OF_SCOPE),
-    }
-
-
-def _stores(tally: Json) -> list[Json]:
-    left = tally.get("left", {})
-    return [
-        {
-            "store": store,
-            "erased": tally.get(store, 0),
-            "found": tally.get(store, 0) + left.get(store, 0),
-            "left": left.get(store, 0),
-            "verified": how,
-        }
-        for store, how in VERIFIED.items()
-    ]
-
-
-VERIFIED = {
-    "documents": "removed in one transaction with their revisions",
-    "revisions": "counted again by document: none is left",
-    "files": "counted again by document: none is left",
-    "raw_files": "deleted from the blob store, which names them no more",
-    "chunks": "counted again by document: none is left",
-    "keywords": "counted again by chunk: none is left",
-    "vectors": "removed, in every embedding version, with the last chunk that had the text",
-    "vector_rows": "removed with their chunks, in every embedding version",
-    "index_files": "written anew from the live chunks; every other file of the namespace was unlinked",
-    "jobs": "payloads, results and errors of ended jobs were rewritten without the documents",
-    "answers": "kept answers that named the documents are not repeated any more",
-    "questions": "citations of the chunks, and text and hash of the questions that they answered",
-}

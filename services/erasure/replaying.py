@@ -54,18 +54,20 @@ class ErasureReplayer:
             return own.receipt is None
         if team is None:
             return False
-        asked = {"reason": f"erasure {entry['id']}", "requested_by": by}
+        common = {"reason": f"erasure {entry['id']}", "requested_by": by}
         if entry["kind"] == ErasureKind.TENANT:
-            self._complete(team.id, self.requests.accept_tenant(team.name, confirmed=team.name, **asked))
+            self._complete(team.id, self.requests.accept_tenant(team.name, confirmed=team.name, **common))
             return True
-        return any([self._apply_to(team, project, entry, keys, asked) for project in self._projects(team, entry, keys)])
+        return any(
+            [self._apply_to(team, project, entry, keys, common) for project in self._projects(team, entry, keys)]
+        )
 
-    def _apply_to(self, team: Team, project: Project, entry: Json, keys: NameKeys, asked: Any) -> bool:
+    def _apply_to(self, team: Team, project: Project, entry: Json, keys: NameKeys, common: Any) -> bool:
         if entry["kind"] == ErasureKind.NAMESPACE:
-            accepted = self.requests.accept_namespace(team.name, project.name, confirmed=project.name, **asked)
+            accepted = self.requests.accept_namespace(team.name, project.name, confirmed=project.name, **common)
             self._complete(team.id, accepted)
             return True
-        place = {"tenant_id": team.name, "namespace": project.name, **asked}
+        place = {"tenant_id": team.name, "namespace": project.name, **common}
         if entry["doc_keys"] is None:
             self._complete(team.id, self.requests.accept(ErasureRequest(**place, everything=True)))
             return True

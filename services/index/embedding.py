@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from threading import Lock, Thread
 
 import numpy as np
-from sqlalchemy import and_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from database.batching import batched
 from database.dialects import insert_or_ignore
-from database.engine import Database, DatabaseKind
+from database.engine import Database
 from database.prepared import PreparedStatement, inserted
 from domain import Vectors
 from engines.embedders.base import Embedder, EmbedderConfig, OpenEmbedder
-from errors import DatabaseUnavailable, Invalid, ModelUnavailable, Overtaken, ServiceError, VersionUnavailable
-from models import Chunk, Embedding, EmbeddingVersion, utc_now
+from errors import DatabaseUnavailable, Invalid, ModelUnavailable, ServiceError, VersionUnavailable
+from models import Embedding, EmbeddingVersion, utc_now
 from services.index.installation import ensure_chosen, warn_of_difference
 from services.index.namespaces import EXTERNAL
 from services.index.query_vectors import QueryVectors
@@ -197,38 +197,6 @@ class EmbeddingService:
         same = {"team_id": team_id, "embedding_version": version, "created_at": utc_now()}
         in_order = sorted(vectors.items())  # a fixed one, lest two transactions deadlock
         _STORE.run_many(session, [{**same, "embed_hash": key, "vector": vector} for key, vector in in_order])
-
-    def store_of_chunks(self, session: Session, team_id: int, version: str, vectors: Mapping[bytes, bytes]) -> None:
-        """As store(), but only what a chunk still has: its text may have been erased while it was embedded.
-
-        Locks the chunks' rows, so that whoever erases one waits for the vector, and removes it too.
-        """
-        kept: set[bytes] = set()
-        for batch in batched(sorted(vectors), HASHES_PER_QUERY):
-            query = select(Chunk.embed_hash).where(Chunk.team_id == team_id, Chunk.embed_hash.in_(batch))
-            kept.update(session.scalars(query.with_for_update(read=True, key_share=True)))
-        self.store(session, team_id, version, {key: vector for key, vector in vectors.items() if key in kept})
-
-    def require_stored(
-        self,
-        session: Session,
-        team_id: int,
-        version: str,
-        hashes: Iterable[bytes],
-        *,
-        just_stored: Mapping[bytes, bytes],
-    ) -> None:
-        """Lock the vectors until the commit. Raises Overtaken if one was erased since it was looked up.
-
-        On SQLite nobody can have erased what this transaction has *just_stored*.
-        """
-        is_alone = self.database.kind is DatabaseKind.SQLITE
-        wanted = sorted(key for key in set(hashes) if not (is_alone and key in just_stored))
-        for batch in batched(wanted, HASHES_PER_QUERY):
-            of_version = and_(Embedding.team_id == team_id, Embedding.embedding_version == version)
-            query = select(Embedding.embed_hash).where(of_version, Embedding.embed_hash.in_(batch))
-            if len(session.scalars(query.with_for_update(read=True, key_share=True)).all()) < len(batch):
-                raise Overtaken
 
     def _confirm(self, version: str, embedder: Embedder) -> None:
         """Raises VersionUnavailable if the name stands for something else by now."""

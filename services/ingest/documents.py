@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from database.engine import Database
+from database.engine import Database, DatabaseKind
 from database.repeating import repeatable
 from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
@@ -17,6 +17,7 @@ from services.index import namespaces
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, supersede
+from services.index.stored_vectors import require_stored
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
@@ -121,10 +122,14 @@ class DocumentService:
         return replace(done, job_id=job_id or done.job_id)
 
     def _store_vectors(self, session: Session, project: Project, plan: WritePlan, hashes: set[bytes]) -> None:
-        """Raises Overtaken if one of *hashes*, which the documents need, was erased meanwhile."""
+        """Raises Overtaken if one of *hashes*, which the documents need, was erased meanwhile.
+
+        On SQLite nobody can have erased what this transaction has just stored.
+        """
         place = (session, project.team_id, project.embedding_version)
         self.embedding.store(*place, plan.vectors)
-        self.embedding.require_stored(*place, hashes, just_stored=plan.vectors)
+        is_alone = self.database.kind is DatabaseKind.SQLITE
+        require_stored(*place, hashes - plan.vectors.keys() if is_alone else hashes)
 
     def _plan(
         self, docs: list[NewDoc], *, present_statuses: Sequence[RevisionStatus]

@@ -20,6 +20,7 @@ from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.pacing import Pace
 from services.index.publishing import Publisher
+from services.index.stored_vectors import of_chunks
 from services.ingest.extracting import ExtractingService
 from services.ingest.rows import docs_by_id
 from snapshot import has_vector
@@ -131,7 +132,8 @@ class IngestingService:
             counts["chunks_embedded"] += len(step)
             course = self._course(lease.claim, pending, remaining)
             with lease.step(course.percent, {"counts": dict(counts)}, course.estimate(pace)) as session:
-                self.embedding.store_of_chunks(session, project.team_id, project.embedding_version, vectors)
+                kept = of_chunks(session, project.team_id, vectors)
+                self.embedding.store(session, project.team_id, project.embedding_version, kept)
                 published = 0 if remaining else self._publish(session, project, pending)
                 count_ingest(session, project, chunks=published, embedded=len(step))
         return None
