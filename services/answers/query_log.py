@@ -23,7 +23,7 @@ from database.batching import batched
 from database.engine import Database
 from domain import Json, Partition
 from errors import ServiceError
-from models import Chunk, IngestUsage, LoggedQuery, QueryCitation, utc_now
+from models import Chunk, IngestUsage, LoggedQuery, Project, QueryCitation, utc_now
 from services.index.counting import day_of
 from services.search.question import Answer, Question
 from text.hashing import doc_hash
@@ -201,10 +201,12 @@ class QueryLog:
 
     def _insert(self, batch: Sequence[QueryRecord]) -> None:
         self.database.refuse_when_nearly_full()
-        queries = [self._query_row(record) for record in batch]
         with self.database.write() as session:
+            batch = _of_existing_places(session, batch)
+            queries = [self._query_row(record) for record in batch]
             citations = _without_erased(session, batch, queries)
-            session.execute(insert(LoggedQuery), queries)
+            if queries:
+                session.execute(insert(LoggedQuery), queries)
             if citations:
                 session.execute(insert(QueryCitation), citations)
 
@@ -227,6 +229,15 @@ class QueryLog:
             "day": day_of(record.created_at),
             "created_at": record.created_at,
         }
+
+
+def _of_existing_places(session: Session, batch: Sequence[QueryRecord]) -> list[QueryRecord]:
+    """Without those of namespaces that were erased meanwhile."""
+    places = {(record.partition.team_id, record.partition.project_id) for record in batch}
+    key = (Project.team_id, Project.id)
+    erased = select(*key).where(tuple_(*key).in_(places), Project.erased_at.is_not(None))
+    gone = {tuple(row) for row in session.execute(erased)}
+    return [each for each in batch if (each.partition.team_id, each.partition.project_id) not in gone]
 
 
 def _without_erased(session: Session, batch: Sequence[QueryRecord], queries: list[dict[str, Any]]) -> list[Json]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text
+from sqlalchemy.orm import Session
 
-from models import Base, Embedding, LoggedQuery
+from database.engine import Database
+from models import Base, Doc, Embedding, Job, LoggedQuery, Revision
+from services.erasure.receipts import verify_ledger
+from services.ingest.preparing import Preparing
 from tests.support.processes import until
-from tests.support.service import PLACE, Service
+from tests.support.service import PLACE, Service, end_leases
 
 WORD = "Quixovarblestone"
 OTHER = {"tenant_id": "globex", "namespace": "project_001"}
@@ -118,3 +124,193 @@ def test_nothing_is_left_of_an_erased_document_and_the_rest_is_as_before(
     assert service.post("/v1/search", {**OTHER, "query": "ships"})["chunks"] == theirs
     assert len(service.hit_ids("cats", top_k=50)) == 30
     assert service.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("what", "param"),
+    [
+        ({}, "doc_ids"),
+        ({"doc_ids": []}, "doc_ids"),
+        ({"filters": {}}, "filters"),
+        ({"filters": {"page": 3}}, "filters"),
+        ({"everything": True, "doc_ids": ["doc"]}, "doc_ids"),
+    ],
+)
+def test_nothing_is_erased_by_mistake(shared_service: Service, what: dict[str, Any], param: str) -> None:
+    shared_service.upsert("doc", "Cats sleep.")
+    problem = erase(shared_service, expect=422, **what)
+    assert problem["error"]["param"].startswith(param)
+    erase(shared_service, expect=404, doc_ids=["doc"], tenant_id="nobody")
+    erase(shared_service, expect=404, doc_ids=["doc"], namespace="nowhere")
+    place = {"params": {**PLACE, "hard": True}}
+    assert shared_service.client.delete("/v1/docs/unknown", **place).status_code == 404
+    for path, body in (
+        ("/v1/teams/acme", {"confirm_tenant_id": "acm"}),
+        ("/v1/teams/acme/projects/project_001", {"confirm_namespace": "acme"}),
+    ):
+        assert shared_service.client.request("DELETE", path, json=body).status_code == 422
+    assert shared_service.get("/v1/erasures")["data"] == []
+    assert shared_service.get("/v1/erasures/unknown", expect=404)["error"]["code"] == "not_found"
+    assert "doc" in shared_service.hit_ids("cats")
+
+
+class Killed(BaseException):
+    """As a SIGKILL, at a commit or at the unlinking of a file."""
+
+
+def test_an_erasure_that_is_killed_at_any_point_is_complete_when_it_goes_on(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty points, spread over the transactions of an erasure, before and after the commit of each in turn."""
+    needles = [b"Zorblax", b"zorblax"]
+    write = Database.write
+    calls = {"count": 0, "kill_at": -1}
+
+    @contextmanager
+    def deadly(database: Database) -> Iterator[Session]:
+        calls["count"] += 1
+        is_last = calls["count"] == calls["kill_at"]
+        with write(database) as session:
+            yield session
+            if is_last and calls["count"] % 2:
+                raise Killed
+        if is_last:
+            raise Killed
+
+    monkeypatch.setattr(Database, "write", deadly)
+    service.batch({f"doc-{n}": f"Cats number {n}." for n in range(5)})
+    for kill_at in range(1, 21):
+        service.upsert("doomed", f"The Zorblax number {kill_at} sleeps.", metadata={"of": "Zorblax"})
+        service.rebuild() if kill_at % 3 == 0 else None
+        accepted = erase(service, doc_ids=["doomed"])
+        calls.update(count=0, kill_at=2 * kill_at)
+        with suppress(Killed):
+            service.work()
+        calls["kill_at"] = -1
+        end_leases(service.runtime.database)
+        service.work()
+        receipt = receipt_of(service, accepted["erasure_id"])
+        assert sum(each["left"] for each in receipt["stores"]) == 0
+        assert {each["store"]: each["erased"] for each in receipt["stores"]}["revisions"] == 1
+        assert places_of(service, needles, tmp_path) == [], kill_at
+    assert sorted(service.hit_ids("cats", top_k=20)) == [f"doc-{n}" for n in range(5)]
+    assert service.problems() == []
+    numbers = [each["number"] for each in service.get("/v1/erasures")["data"]]
+    assert numbers == list(range(20, 0, -1))
+    assert verify_ledger(service.runtime.erasure.ledger.export()) == 20
+
+
+def test_what_is_accepted_after_an_erasure_stays_and_a_vector_that_others_share_too(service: Service) -> None:
+    shared = "A sentence that two documents have."
+    service.batch({"mine": shared, "theirs": shared, "other": "Ships sail."})
+    service.batch({"mine": "Waiting cats."}, async_mode=True)
+    accepted = erase(service, doc_ids=["mine", "never-seen"])
+    service.upsert("mine", "A new text of mine.")
+    again = erase(service, filters={"doc_id": "other"})
+    service.work()
+    assert sorted(service.hit_ids("sentence", top_k=10)) == ["mine", "theirs"]
+    assert service.doc("mine")["revision"] >= 1
+    receipt = receipt_of(service, accepted["erasure_id"])
+    assert receipt["scope"]["documents"] == 2
+    assert receipt_of(service, again["erasure_id"])["scope"]["documents"] == 1
+    twice = erase(service, doc_ids=["other"])
+    service.work()
+    assert all(each["found"] == 0 for each in receipt_of(service, twice["erasure_id"])["stores"])
+    with service.runtime.database.read() as session:
+        assert len(session.scalars(select(Embedding.embed_hash)).all()) == 2
+    assert service.problems() == []
+
+
+def test_a_vector_that_is_erased_while_an_upsert_counts_on_it_is_made_again(service: Service) -> None:
+    service.upsert("old", "A sentence that both have.")
+    documents = service.runtime.ingest.documents
+    begin = documents.preparing.embed
+
+    def erased_meanwhile(plan: Any) -> Any:
+        prepared = begin(plan)
+        monkeypatch.undo()
+        erase(service, doc_ids=["old"])
+        service.work()
+        return prepared
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Preparing, "embed", lambda _, plan: erased_meanwhile(plan))
+        service.upsert("new", "A sentence that both have.")
+    assert service.hit_ids("sentence") == ["new"]
+    assert service.problems() == []
+
+
+def test_a_hard_deletion_and_the_erasure_of_a_namespace_and_a_tenant(service: Service, tmp_path: Path) -> None:
+    service.post("/v1/docs/upsert", {**OTHER, "doc_id": "theirs", "text": "Ships of others sail."})
+    service.batch({"one": "Cats sleep.", "two": "Dogs bark."})
+    deleted = service.client.delete("/v1/docs/one", params={**PLACE, "hard": True})
+    assert (deleted.status_code, deleted.headers["location"]) == (202, f"/v1/jobs/{deleted.json()['job_id']}")
+    assert service.hit_ids("cats") == ["two"]
+    service.work()
+    assert service.client.get("/v1/docs/one", params=PLACE).status_code == 404
+    assert service.client.delete("/v1/docs/one", params={**PLACE, "hard": True}).status_code == 404
+
+    path = f"/v1/teams/acme/projects/{PLACE['namespace']}"
+    gone = service.client.request("DELETE", path, json={"confirm_namespace": PLACE["namespace"]}).json()
+    assert service.hit_ids("dogs") == []
+    service.upsert("new", "A new namespace of the same name.")
+    service.work()
+    assert service.get(f"/v1/erasures/{gone['erasure_id']}")["status"] == "completed"
+    assert service.hit_ids("namespace") == ["new"]
+    assert [each["namespace"] for each in service.get("/v1/teams/acme/projects")["data"]] == [PLACE["namespace"]]
+
+    last = service.client.request("DELETE", "/v1/teams/acme", json={"confirm_tenant_id": "acme"}).json()
+    service.work()
+    assert service.get(f"/v1/erasures/{last['erasure_id']}")["receipt"]["kind"] == "tenant"
+    assert service.get("/v1/teams/acme", expect=404)
+    assert [each["tenant_id"] for each in service.get("/v1/index/stats")["indices"]] == ["globex"]
+    assert places_of(service, [b"acme", b"Dogs bark", b"A new namespace"], tmp_path) == []
+    with service.runtime.database.write() as session:
+        session.execute(delete(Job))
+    assert service.runtime.erasure.erasing.drop_shells() == 2
+    assert service.problems() == []
+    assert service.post("/v1/search", {**OTHER, "query": "ships"})["chunks"]
+
+
+def test_an_answer_that_was_kept_to_be_repeated_does_not_bring_the_document_back(service: Service) -> None:
+    upload = {"data": {**PLACE, "doc_id": "doomed"}, "headers": {"Idempotency-Key": "once"}}
+    files = [("file", ("a.txt", b"Cats in a file."))]
+    assert service.client.post("/v1/docs/upload", files=files, **upload).status_code == 200
+    service.work()
+    erase(service, doc_ids=["doomed"])
+    service.work()
+    repeated = service.client.post("/v1/docs/upload", files=files, **upload)
+    assert (repeated.status_code, repeated.json()["error"]["code"]) == (409, "conflict")
+    assert service.hit_ids("cats") == []
+
+
+def test_deleted_content_goes_for_good_after_a_while_and_what_serves_stays(service: Service) -> None:
+    service.batch({"kept": "The first Plimsoll.", "gone": "A gone Plimsoll.", "other": "Ships sail."})
+    service.upsert("kept", "The second text.")
+    service.delete("gone")
+    service.rebuild()
+    assert service.stats()["deleted_chunks"] == 2
+    purging = service.runtime.erasure.purging
+    assert purging.purge() == 0
+    impatient = replace(purging, keep_days=0.0)
+    assert impatient.purge() > 0
+    assert service.stats()["deleted_chunks"] == 0
+    with service.runtime.database.read() as session:
+        assert sorted(session.scalars(select(Revision.doc_id))) == ["kept", "other"]
+        assert sorted(session.scalars(select(Doc.doc_id))) == ["kept", "other"]
+        assert len(session.scalars(select(Embedding.embed_hash)).all()) == 2
+    assert sorted(service.hit_ids("text ships", top_k=10)) == ["kept", "other"]
+    assert service.problems() == []
+    with service.restarted() as other:
+        assert sorted(other.hit_ids("text ships", top_k=10)) == ["kept", "other"]
+
+
+def test_a_process_that_did_not_follow_finds_nothing_that_was_erased_meanwhile(service: Service) -> None:
+    service.batch({f"doc-{n}": f"Cats number {n}." for n in range(6)})
+    service.rebuild()
+    with service.restarted() as idle:
+        assert len(idle.hit_ids("cats", top_k=10)) == 6
+        erase(service, doc_ids=["doc-1", "doc-4"])
+        service.work()
+        assert sorted(idle.hit_ids("cats", top_k=4)) == ["doc-0", "doc-2", "doc-3", "doc-5"]
+        assert sorted(idle.hit_ids("cats", top_k=4, mode="keyword")) == ["doc-0", "doc-2", "doc-3", "doc-5"]
