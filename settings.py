@@ -121,14 +121,6 @@ class Settings(BaseSettings):
         "file://./raw_files",
         description="Store for raw files: file://folder, s3://bucket/prefix or gs://bucket/prefix",
     )
-    receipt_key_file: Path = Field(
-        Path("receipt_key"),
-        description="File with the key that signs receipts of erasures; created at the first one. Keep a copy of it",
-    )
-    receipt_key: SecretStr = Field(SecretStr(""), description="That key itself, 32 bytes as base64 or hex, instead")
-    keep_deleted_days: float = Field(
-        30.0, ge=0, description="How long deleted and replaced content is kept before workers remove it for good"
-    )
     blob_grace_hours: float = Field(
         24.0, gt=0, description="Age at which a raw file that belongs to no document is removed"
     )
@@ -145,6 +137,15 @@ class Settings(BaseSettings):
         "", description="Comma-separated names, addresses and networks that may be fetched although they are not public"
     )
     fetch_timeout_seconds: float = Field(20.0, gt=0, description="Timeout of fetching one document, redirects included")
+
+    keep_deleted_days: float = Field(
+        30.0, ge=0, description="How long deleted and replaced content is kept before workers remove it for good"
+    )
+    receipt_key_file: Path = Field(
+        Path("receipt_key"),
+        description="File with the key that signs receipts of erasures; created at the first one. Keep a copy of it",
+    )
+    receipt_key: SecretStr = Field(SecretStr(""), description="That key itself, 32 bytes as base64 or hex, instead")
 
     chunk_tokens: Positive = Field(
         200, description="Most tokens in a chunk, not counting its header; capped at what the model reads"

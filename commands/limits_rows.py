@@ -16,6 +16,7 @@ from api.routing import LONGEST_KEY
 from api.strings import LONGEST_CURSOR, Key, Word
 from api.v1.ask import AskIn
 from api.v1.documents import ChunkIn, DocIn, ETag
+from api.v1.erasures import ErasureIn
 from api.v1.evaluation import EvalIn
 from api.v1.keys import KeyIn, RotateIn
 from api.v1.preview import PreviewForm
@@ -29,6 +30,8 @@ from engines.web.fetcher import MAX_REDIRECTS
 from job_queue import LONGEST_PAUSE_SECONDS
 from services.answers.query_log import MAX_ROWS_WAITING
 from services.answers.usage import MAX_DAYS
+from services.erasure.content import KEYS_IN_RECEIPT
+from services.erasure.requests import HIDDEN_AT_ONCE
 from services.evaluation.judging import MAX_RELEVANCE
 from services.index.names import MAX_NAME_BYTES
 from services.ingest.checking import MAX_METADATA_DEPTH
@@ -270,6 +273,17 @@ JOBS = Section(
     ),
 )
 
+ERASURE = Section(
+    "Erasure",
+    (
+        Bound("`doc_ids` of one erasure", _largest(ErasureIn, "doc_ids"), "422"),
+        Bound("`reason` of an erasure", _largest(ErasureIn, "reason"), "422", _CHARS),
+        Bound("Documents that an erasure hides before it is answered", HIDDEN_AT_ONCE, "Hidden by the job"),
+        Bound("Names of documents in a receipt", KEYS_IN_RECEIPT, "Their number and their hash alone"),
+        Bound("Deleted and replaced content is kept", "keep_deleted_days", "Removed for good"),
+    ),
+)
+
 PROCESSES = Section(
     "Processes",
     (
@@ -284,4 +298,4 @@ PROCESSES = Section(
     ),
 )
 
-SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, ACCOUNTS, JOBS, PROCESSES)
+SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, ACCOUNTS, JOBS, ERASURE, PROCESSES)

@@ -14,9 +14,9 @@ from database.engine import Database
 from domain import Json
 from job_lease import Lease
 
-STEP_SECONDS = 0.03
+STEP_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.1
-FEWEST_ROWS, MOST_ROWS = 8, 500
+FEWEST_ROWS, MOST_ROWS = 4, 500
 
 
 class Steps(Protocol):
@@ -72,7 +72,7 @@ class FreeSteps:
 class Stride:
     """How many *rows* the next step takes, to hold the write lock for about STEP_SECONDS."""
 
-    def __init__(self, rows: int = 64) -> None:
+    def __init__(self, rows: int = 16) -> None:
         self.rows = rows
         self._seconds = 0.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -71,18 +73,26 @@ def service_has(service: Service, vector: bytes) -> bool:
 
 def places_of(service: Service, needles: list[bytes], folder: Path) -> list[str]:
     """Where any of the needles still is: files of the data folder and of the temporary one, or columns of Postgres."""
-    where = [
-        f"{path}: {needle[:20]!r}"
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        for needle in needles
-        if needle in path.read_bytes()
-    ]
+    where = _files_with(needles, folder)
     if service.runtime.database.file is None:
         where += [
             f"{name}: {needle[:20]!r}" for name, value in _cells(service) for needle in needles if needle in value
         ]
     return where
+
+
+def _files_with(needles: list[bytes], folder: Path) -> list[str]:
+    """In another process: closing a file that SQLite has open here would drop this process's locks on it."""
+    code = (
+        "import os, sys; folder, *needles = sys.argv[1:]\n"
+        "for root, _, names in os.walk(folder):\n"
+        "    for name in names:\n"
+        "        content = open(os.path.join(root, name), 'rb').read()\n"
+        "        for each in needles:\n"
+        "            if bytes.fromhex(each) in content: print(os.path.join(root, name), bytes.fromhex(each)[:20])\n"
+    )
+    arguments = [sys.executable, "-I", "-S", "-c", code, str(folder), *(needle.hex() for needle in needles)]
+    return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def _cells(service: Service) -> Iterator[tuple[str, bytes]]:
