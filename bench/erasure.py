@@ -55,7 +55,8 @@ def main() -> None:
 
 def _settings(folder: Path) -> Settings:
     paths = {"blob_store_url": f"file://{folder}/raw_files", "receipt_key_file": folder / "receipt_key"}
-    return settings_in(folder).model_copy(update={**paths, "job_lease_seconds": 2.0})
+    changed = {"job_lease_seconds": 2.0, "worker_nice": 0, "index_exact_up_to": 1_000_000}
+    return settings_in(folder).model_copy(update={**paths, **changed})
 
 
 def _fill(runtime: Runtime, docs: int, word: str, seed: int) -> None:

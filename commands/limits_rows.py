@@ -136,16 +136,17 @@ NAMES = Section(
     "Names and lists",
     (
         Bound(
-            "`tenant_id`, `namespace`, `whole_namespace`, `embedding_version`, `new_embedding_version`",
+            "`tenant_id`, `namespace`, `whole_namespace`, `confirm_tenant_id`, `confirm_namespace`, `embedding_version`, "
+            "`new_embedding_version`",
             "max_name_chars",
             "422",
         ),
-        Bound("`doc_id`", "max_doc_id_chars", "422"),
+        Bound("`doc_id`, each of `doc_ids`", "max_doc_id_chars", "422"),
         Bound("A new name or `doc_id`, in UTF-8", MAX_NAME_BYTES, "422", "bytes"),
         Bound("`title`", _largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),
         Bound("`mime_type`", _largest(DocIn, "mime_type"), "422", _CHARS),
         Bound("`url`", 4096, "422", _CHARS),
-        Bound("`chunk_strategy`, `modes`, `type`, `job_id`, `key_id`", _of_type(Word), "422", _CHARS),
+        Bound("`chunk_strategy`, `modes`, `type`, `job_id`, `erasure_id`, `key_id`", _of_type(Word), "422", _CHARS),
         Bound(
             "Documents whose title or metadata one request for a list compares", MOST_EXAMINED, "The page ends early"
         ),
