@@ -136,8 +136,8 @@ NAMES = Section(
     "Names and lists",
     (
         Bound(
-            "`tenant_id`, `namespace`, `whole_namespace`, `confirm_tenant_id`, `confirm_namespace`, `embedding_version`, "
-            "`new_embedding_version`",
+            "`tenant_id`, `namespace`, `whole_namespace`, `confirm_tenant_id`, `confirm_namespace`, "
+            "`embedding_version`, `new_embedding_version`",
             "max_name_chars",
             "422",
         ),

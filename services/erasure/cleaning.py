@@ -15,6 +15,7 @@ from database.engine import Database, DatabaseKind
 from engines.keywords.fts5 import merge_deleted_words
 from errors import DatabaseUnavailable
 from models import TENANT_DATA, Erasure
+from scratch import sweep_scratch
 from services.erasure.steps import STEP_SECONDS, Steps, Stride
 
 LOG_SECONDS, LOOK_SECONDS = 120.0, 0.05
@@ -27,6 +28,7 @@ class Cleaning:
 
     def clean(self, erasure: Erasure, steps: Steps) -> str:
         """Returns how it was done. Raises DatabaseUnavailable if a reader kept the log for too long."""
+        sweep_scratch()
         if self.database.kind is DatabaseKind.POSTGRES:
             return self._vacuum()
         merges = self._merge(erasure, steps)

@@ -56,6 +56,8 @@ class ErasingService:
 
     def erase(self, lease: Lease) -> Json:
         key = (lease.claim.team_id, str(lease.claim.payload["erasure_id"]))
+        with self.database.write() as session:  # it may be a retry of another job
+            session.get_one(Erasure, key).job_id = lease.claim.job_id
         return self.run(key, LeasedSteps(lease))
 
     def run(self, key: tuple[int, str], steps: Steps | None = None) -> Json:

@@ -62,8 +62,9 @@ class Hiding:
             for doc in gone:
                 doc.revision += 1
                 doc.deleted_at = doc.updated_at = utc_now()
+        erasures = _unfinished(session, erasure)
         for doc_id in doc_ids:
-            ranges = _chunk_ranges(session, erasure, project, doc_id, last.get(doc_id, 0))
+            ranges = _chunk_ranges(session, erasures, project, doc_id, last.get(doc_id, 0))
             recorded = {"last_revision": last.get(doc_id, 0), "chunk_ranges": ranges}
             session.execute(update(ErasureDoc).where(_is_row(erasure, project, doc_id)).values(**recorded))
 
@@ -133,12 +134,23 @@ def _last_revisions(session: Session, project: Project, doc_ids: Sequence[str], 
     return last
 
 
-def _chunk_ranges(session: Session, erasure: Erasure, project: Project, doc_id: str, last: int) -> list[list[int]]:
+def _unfinished(session: Session, erasure: Erasure) -> list[str]:
+    """This erasure and others of the tenant that were not finished."""
+    of_team = and_(Erasure.team_id == erasure.team_id, Erasure.work.is_not(None))
+    return list(session.scalars(select(Erasure.id).where(of_team)))
+
+
+def _chunk_ranges(
+    session: Session, erasures: Sequence[str], project: Project, doc_id: str, last: int
+) -> list[list[int]]:
     """Those of the document's rows, and those that an unfinished erasure of it has recorded before it removed them."""
     of_doc = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id, Chunk.doc_id == doc_id)
     ids = set(session.scalars(select(Chunk.faiss_id).where(of_doc, Chunk.revision <= last)))
     others = select(ErasureDoc.chunk_ranges).where(
-        ErasureDoc.team_id == erasure.team_id, ErasureDoc.project_id == project.id, ErasureDoc.doc_id == doc_id
+        ErasureDoc.team_id == project.team_id,
+        ErasureDoc.erasure_id.in_(erasures),
+        ErasureDoc.project_id == project.id,
+        ErasureDoc.doc_id == doc_id,
     )
     for ranges in session.scalars(others):
         ids.update(number for first, count in ranges for number in range(first, first + count))

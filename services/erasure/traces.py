@@ -12,6 +12,7 @@ import numpy as np
 from sqlalchemy import and_, delete, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from database.batching import batched
 from database.engine import Database
 from domain import Ids, Json
 from job_queue import FINISHED
@@ -24,11 +25,10 @@ from models import (
     Job,
     LoggedQuery,
     QueryCitation,
-    Revision,
 )
 from services.erasure.steps import Steps
 
-ROWS_PER_READ, ROWS_PER_STEP = 500, 100
+ROWS_PER_READ, ROWS_PER_STEP, NAMES_PER_QUERY = 500, 100, 500
 ERASED_ANSWER = 0
 """As services/operations/idempotency.py marks an answer that is not repeated any more."""
 
@@ -144,10 +144,8 @@ class TraceRemoval:
             is_own = job.job_id == erasure.job_id
             return None if is_own or (is_bare and kept == (job.result_json or {})) else values
         named = _known(session, erasure, {*_strings(job.payload_json), *_strings(job.result_json)})
-        had = select(Revision.doc_id).where(Revision.team_id == job.team_id, Revision.job_id == job.job_id)
-        quoted = named | _known(session, erasure, set(session.scalars(had)) if job.error else set())
-        quoted |= _known(session, erasure, set((job.error or "").split("'"))) if job.error else set()
-        if not quoted:
+        quoted = {part for quote in ("'", '"') for part in (job.error or "").split(quote)}
+        if not named and not _known(session, erasure, quoted):
             return None
         result = None if job.result_json is None else _without(job.result_json, named)
         error = ERASED_MESSAGE if job.error else None
@@ -193,10 +191,13 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _known(session: Session, erasure: Erasure, strings: set[str]) -> set[str]:
     """Those that are the ids of the erasure's documents."""
-    if not strings:
-        return set()
+    known: set[str] = set()
     of_erasure = and_(ErasureDoc.team_id == erasure.team_id, ErasureDoc.erasure_id == erasure.id)
-    return set(session.scalars(select(ErasureDoc.doc_id).where(of_erasure, ErasureDoc.doc_id.in_(strings))))
+    of_projects = ErasureDoc.project_id.in_([int(each) for each in (erasure.work or {})["namespaces"]])
+    for batch in batched(sorted(strings), NAMES_PER_QUERY):
+        named = select(ErasureDoc.doc_id).where(of_erasure, of_projects, ErasureDoc.doc_id.in_(batch))
+        known.update(session.scalars(named))
+    return known
 
 
 def _without(value: Any, names: set[str]) -> Any:

@@ -5,10 +5,8 @@ The chunks are not yet embedded, so not yet live: the revision stays pending and
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -21,6 +19,7 @@ from engines.extraction.extractor import Extractor
 from errors import Overtaken
 from job_lease import Lease
 from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
+from scratch import Scratch
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
 from services.ingest.drafts import Draft, DraftMaker, NewDoc, TokenCounter, draft_of_file
@@ -73,8 +72,8 @@ class ExtractingService:
 
     def _read(self, lease: Lease, pending: Revision, file: File) -> ExtractedText:
         assert pending.blob_uri is not None
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "file")
+        with Scratch() as folder:
+            path = folder / "file"
             with open(path, "wb") as copy:
                 for piece in self.blobs.read(pending.blob_uri):
                     copy.write(piece)

@@ -37,7 +37,7 @@ FLOORS: list[set[str]] = [
     {"models"},
     {"configuration"},
     {"settings"},
-    {"domain", "durable", "errors", "logs", "times", "version"},
+    {"domain", "durable", "errors", "scratch", "logs", "times", "version"},
 ]
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
