@@ -14,7 +14,7 @@ from database.engine import Database
 from domain import Json
 from job_lease import Lease
 
-STEP_SECONDS = 0.02
+STEP_SECONDS = 0.012
 LONGEST_PAUSE_SECONDS = 0.1
 FEWEST_ROWS, MOST_ROWS = 4, 500
 
