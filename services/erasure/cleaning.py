@@ -6,8 +6,12 @@ until these are merged, and for the write-ahead log, until it is truncated. Post
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import text
 
@@ -18,6 +22,7 @@ from models import TENANT_DATA, Erasure
 from scratch import sweep_scratch
 from services.erasure.steps import STEP_SECONDS, Steps, Stride
 
+_ROOT = Path(__file__).parents[2]
 LOG_SECONDS, LOOK_SECONDS = 120.0, 0.05
 MOST_MERGES = 1_000_000
 
@@ -33,10 +38,34 @@ class Cleaning:
             return self._vacuum()
         merges = self._merge(erasure, steps)
         self.empty_log(steps)
+        pages = self._scrub(steps)
         return (
             f"secure_delete overwrote what was deleted; the keyword index was merged in {merges} steps until nothing "
-            "was left to merge; the write-ahead log was truncated to 0 bytes"
+            f"was left to merge; the write-ahead log was truncated to 0 bytes; the unused bytes of {pages} pages were "
+            "overwritten, until no page had any"
         )
+
+    def _scrub(self, steps: Steps) -> int:
+        """In a process of its own, and with no page in this one's memory. Returns how many pages were overwritten."""
+        self.database.give_back_memory()
+        command = [sys.executable, "-P", "-m", "database.scrubbing", str(self.database.file)]
+        environment = {"PYTHONPATH": str(_ROOT), "PATH": os.environ.get("PATH", os.defpath)}
+        with subprocess.Popen(  # noqa: S603 - its own program
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                while process.poll() is None:
+                    steps.check()
+                    time.sleep(LOOK_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
+            answer, problem = process.communicate()
+        if process.returncode:
+            raise DatabaseUnavailable(
+                f"The unused bytes of SQLite's pages could not be overwritten: {problem.strip()}."
+            )
+        return int(answer)
 
     def empty_log(self, steps: Steps) -> None:
         deadline = time.monotonic() + LOG_SECONDS

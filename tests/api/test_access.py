@@ -58,6 +58,7 @@ class World:
         answers = [
             team.post("/v1/docs/upsert/batch", {"docs": [{**doc, "text": "Later."}], "async_mode": True}),
             team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, expect=201),
+            team.post("/v1/erasures", {**_without(place, "doc_id"), "doc_ids": ["nothing"]}, expect=202),
             team.ask(
                 "POST", "/v1/docs/upload", data=place, files={"file": ("cats.txt", b"Cats in a file.")}, expect=200
             ),
@@ -77,6 +78,10 @@ class World:
     def _learn(self, known: Known, answers: list[Any]) -> None:
         for name, value in names_in_answer(answers, self.names):
             known.setdefault(name, value)
+
+
+def _without(values: Known, name: str) -> Known:
+    return {each: value for each, value in values.items() if each != name}
 
 
 class Page(BaseHTTPRequestHandler):
