@@ -152,8 +152,8 @@ def test_nothing_is_erased_by_mistake(shared_service: Service, what: dict[str, A
     assert problem["error"]["param"].startswith(param)
     erase(shared_service, expect=404, doc_ids=["doc"], tenant_id="nobody")
     erase(shared_service, expect=404, doc_ids=["doc"], namespace="nowhere")
-    place = {"params": {**PLACE, "hard": True}}
-    assert shared_service.client.delete("/v1/docs/unknown", **place).status_code == 404
+    place: dict[str, str | bool] = {**PLACE, "hard": True}
+    assert shared_service.client.delete("/v1/docs/unknown", params=place).status_code == 404
     for path, body in (
         ("/v1/teams/acme", {"confirm_tenant_id": "acm"}),
         ("/v1/teams/acme/projects/project_001", {"confirm_namespace": "acme"}),
@@ -283,7 +283,7 @@ def test_a_hard_deletion_and_the_erasure_of_a_namespace_and_a_tenant(service: Se
 
 
 def test_an_answer_that_was_kept_to_be_repeated_does_not_bring_the_document_back(service: Service) -> None:
-    upload = {"data": {**PLACE, "doc_id": "doomed"}, "headers": {"Idempotency-Key": "once"}}
+    upload: dict[str, Any] = {"data": {**PLACE, "doc_id": "doomed"}, "headers": {"Idempotency-Key": "once"}}
     files = [("file", ("a.txt", b"Cats in a file."))]
     assert service.client.post("/v1/docs/upload", files=files, **upload).status_code == 200
     service.work()
