@@ -3,7 +3,7 @@
 secure_delete overwrites rows that are deleted, but when SQLite moves rows from one page to another, copies of them stay
 behind in the first one's gap, between its list of cells and their content, where nobody reads. They are overwritten
 in the file itself, under the lock of the writers and while the write-ahead log is empty, so that the file is all there
-is. A commit after it lets every connection forget the pages that it has cached.
+is. A commit under the same lock lets every connection forget the pages that it has cached, and might write back.
 
 A process of its own: closing a file drops the locks that the same process has on it through SQLite. Imports nothing of
 the house but the lock.
@@ -20,8 +20,8 @@ from contextlib import closing
 from pathlib import Path
 
 PAGES_PER_STEP = 256
-PAUSE_SECONDS = 0.005
-MOST_PASSES, BUSY_PASSES = 5, 400
+PAUSE_SECONDS, BUSY_SECONDS = 0.01, 0.1
+MOST_BUSY = 600
 _HEADER = {0x02: 12, 0x05: 12, 0x0A: 8, 0x0D: 8}
 """The length of a b-tree page's header, by its type. An overflow or free page begins with the high byte of a number of
 pages: 0 in any file of less than 64 GB."""
@@ -29,34 +29,25 @@ _LARGEST = 1 << 24
 
 
 def scrub(file: Path) -> int:
-    """Repeat until nothing is left. Returns how many pages were overwritten. Raises RuntimeError."""
-    total = 0
-    for _ in range(MOST_PASSES):
-        count = sum(_passes(file))
-        total += count
-        if not count:
-            return total
-    raise RuntimeError("pages are being written faster than they can be overwritten")
+    """Returns how many pages were overwritten. Raises RuntimeError.
 
-
-def _passes(file: Path) -> list[int]:
-    counts: list[int] = []
-    first, busy = 0, 0
-    while True:
+    Once through the file is enough: what is moved meanwhile is not what was deleted before.
+    """
+    total, first, pages, busy = 0, 0, 1, 0
+    while first < pages:
         with open(f"{file}-lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if _has_empty_log(file):
                 count, pages = _scrub_some(file, first)
-                counts.append(count)
-                first += PAGES_PER_STEP
-                if first >= pages:
+                if count:
                     _invalidate_caches(file)
-                    return counts
+                total, first, busy = total + count, first + PAGES_PER_STEP, 0
             else:
                 busy += 1
-        if busy > BUSY_PASSES:
+        if busy > MOST_BUSY:
             raise RuntimeError("a reader holds the write-ahead log")
-        time.sleep(PAUSE_SECONDS if counts else 10 * PAUSE_SECONDS)
+        time.sleep(BUSY_SECONDS if busy else PAUSE_SECONDS)
+    return total
 
 
 def _has_empty_log(file: Path) -> bool:

@@ -92,7 +92,6 @@ class ErasureService:
         self, tenant_id: str, namespace: str, *, confirmed: str, reason: str | None, requested_by: str
     ) -> AcceptedErasure:
         """Erase a namespace, confirmed by its name. It is gone at once, and its name is free again."""
-        _require_confirmed("namespace", namespace, confirmed)
         request = ErasureRequest(
             tenant_id=tenant_id, namespace=namespace, reason=reason, requested_by=requested_by, everything=True
         )
@@ -100,6 +99,7 @@ class ErasureService:
         with self.database.write() as session:
             team = _require_team(session, request)
             projects = self._projects(session, team, namespace)
+            _require_confirmed("namespace", namespace, confirmed)
             erasure = self._create(session, ErasureKind.NAMESPACE, request, team, projects)
             _end_jobs(session, projects)
             _make_shells(erasure, projects)
@@ -110,11 +110,11 @@ class ErasureService:
         self, tenant_id: str, *, confirmed: str, reason: str | None, requested_by: str
     ) -> AcceptedErasure:
         """Erase a tenant with all of its namespaces and API keys, confirmed by its name. It is gone at once."""
-        _require_confirmed("tenant_id", tenant_id, confirmed)
         request = ErasureRequest(tenant_id=tenant_id, reason=reason, requested_by=requested_by, everything=True)
         self.database.make_room_to_delete()
         with self.database.write() as session:
             team = _require_team(session, request)
+            _require_confirmed("tenant_id", tenant_id, confirmed)
             projects = self._projects(session, team, None)
             erasure = self._create(session, ErasureKind.TENANT, request, team, projects)
             session.execute(delete(ApiKey).where(ApiKey.team_id == team.id))
@@ -195,7 +195,9 @@ def _require_team(session: Session, request: ErasureRequest) -> Team:
 
 def _require_confirmed(field: str, name: str, confirmed: str) -> None:
     if confirmed != name:
-        raise Invalid(f"To erase all of it, send its name, exactly as in the URL, as confirm_{field}.", param="confirm")
+        raise Invalid(
+            f"To erase all of it, send its name, exactly as in the URL, as confirm_{field}.", param=f"confirm_{field}"
+        )
 
 
 def _end_jobs(session: Session, projects: Sequence[Project]) -> None:

@@ -26,6 +26,10 @@ Known = dict[str, Any]
 SUGGESTED = re.compile(r"(?:Did you mean|It has) [^?.]*[?.] ")
 
 
+CONFIRMED = {"DELETE /v1/teams/{tenant_id}", "DELETE /v1/teams/{tenant_id}/projects/{namespace}"}
+"""They ask for the name once more, which nobody sends here."""
+
+
 class World:
     """Two teams that each have one of everything that a route can name."""
 
@@ -146,7 +150,8 @@ def test_what_another_team_has_is_answered_like_what_nobody_has(world: World) ->
         assert world.readings_of(world.one, theirs) == before, f"{route} changes what is another's"
         scope = Scope.OPERATOR if route.any_of == {Scope.OPERATOR} else Scope.ADMIN
         reply, missed = (world.one.ask(**route.request(value), scope=scope) for value in (theirs, absent))
-        assert reply.status_code not in (401, 403, 404, 422, 500), f"{route} does not find its own: {reply.text}"
+        refused = {401, 403, 404, 422, 500} - ({422} if str(route) in CONFIRMED else set())
+        assert reply.status_code not in refused, f"{route} does not find its own: {reply.text}"
         assert _view(reply, theirs, names) != _view(missed, absent, names), f"{route}: this test would see nothing"
 
 

@@ -55,7 +55,7 @@ def test_a_reader_that_holds_the_log_is_named(tmp_path: Path) -> None:
         writer.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
         writer.execute("INSERT INTO texts VALUES ('new', 'public')")
         writer.commit()
-        code = "import pathlib; from database import scrubbing as s; s.BUSY_PASSES = 2; s.scrub(pathlib.Path({!r}))"
+        code = "import pathlib; from database import scrubbing as s; s.MOST_BUSY = 2; s.scrub(pathlib.Path({!r}))"
         command = [sys.executable, "-c", code.format(str(file))]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert "a reader holds the write-ahead log" in done.stderr
