@@ -41,8 +41,8 @@ class Cleaning:
         pages = self._scrub(steps)
         return (
             f"secure_delete overwrote what was deleted; the keyword index was merged in {merges} steps until nothing "
-            f"was left to merge; the write-ahead log was truncated to 0 bytes; of all pages, {pages} had unused bytes that "
-            "were overwritten"
+            f"was left to merge; the write-ahead log was truncated to 0 bytes; of all pages, {pages} had unused "
+            "bytes that were overwritten"
         )
 
     def _scrub(self, steps: Steps) -> int:

@@ -19,7 +19,6 @@ from models import ApiKey, Erasure, ErasureDoc, ErasureKind, Job, Project, Team,
 from services.erasure.hiding import Hiding
 from services.erasure.indexes import ERASE
 from services.erasure.ledger import ErasureLedger
-from services.index import namespaces
 from services.index.publishing import Publisher
 from services.ingest.deleting import parsed_filter
 
@@ -137,7 +136,7 @@ class ErasureService:
             query = query.where(Project.name == namespace)
         projects = session.scalars(query.order_by(Project.name)).all()
         if namespace is not None and not projects:
-            raise NotFound(namespaces.missing(session, team.name, namespace), param="namespace")
+            raise NotFound(f"This tenant has no namespace {namespace!r}.", param="namespace")
         return [self.publisher.next_numbers(session, project)[0] for project in projects]
 
     def _create(
