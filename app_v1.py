@@ -45,6 +45,7 @@ from api.strings import with_limits
 from api.v1 import (
     ask,
     documents,
+    erasures,
     evaluation,
     fetch,
     files,
@@ -114,6 +115,7 @@ RESOURCES = (
     documents,
     search,
     ask,
+    erasures,
     evaluation,
     indexes,
     versions,

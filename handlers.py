@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from domain import Json
 from job_lease import Lease
 from runtime.parts import Runtime
+from services.erasure.indexes import ERASE
 from services.evaluation.version_comparing import COMPARE
 from services.index.lagging import BUILD
 from services.index.publishing import REBUILD
@@ -36,10 +37,15 @@ def compare_versions(runtime: Runtime, lease: Lease) -> Json:
     return runtime.evaluation.comparing.compare(lease)
 
 
+def erase(runtime: Runtime, lease: Lease) -> Json:
+    return runtime.erasure.erasing.erase(lease)
+
+
 HANDLERS: Mapping[str, Handler] = {
     INGEST: ingest_docs,
     REBUILD: rebuild_index,
     DELETE: delete_docs,
     BUILD: build_version,
     COMPARE: compare_versions,
+    ERASE: erase,
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from threading import Thread
 
 from runtime.parts import Runtime
+from scratch import sweep_scratch
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ class Housekeeping:
             Chore(lambda: queue.prune(settings.job_keep_days), MINUTE),
             Chore(runtime.operations.idempotency.prune, MINUTE),
             Chore(lambda: runtime.answers.query_log.prune(settings.query_log_keep_days), MINUTE),
+            Chore(runtime.erasure.purging.purge, MINUTE),
+            Chore(sweep_scratch, MINUTE),
+            Chore(runtime.erasure.erasing.drop_shells, MINUTE),
             Chore(lambda: runtime.ingest.pending_blobs.sweep(grace_seconds=grace_seconds), MINUTE),
         ]
         if settings.text_compression == "zstd":

@@ -15,7 +15,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, RLock
 
@@ -31,10 +31,14 @@ from loaded_index import LoadedIndex, dot_products
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(BuildResult):
-    """A partition's file, as its row describes it. *name* is relative to the index folder."""
+    """A partition's file, as its row describes it. *name* is relative to the index folder.
+
+    *grown_from* is the one that it was built from; None: it was written anew, or read from its row.
+    """
 
     name: str
     checksum: str
+    grown_from: Checkpoint | None = field(default=None, compare=False)
 
 
 class OpenPartition:
@@ -81,6 +85,14 @@ class OpenPartition:
         """Reset to the checkpoint, whose content is *base*."""
         self.checkpoint, self._base = checkpoint, base
         self.applied_seq = checkpoint.covered_seq
+        self._forget_tail()
+
+    def start_anew(self) -> None:
+        """Forget everything, also the checkpoint."""
+        self.checkpoint, self._base, self.applied_seq = None, LoadedIndex.empty(self.dimension), 0
+        self._forget_tail()
+
+    def _forget_tail(self) -> None:
         self._tail_ids, self._tail_size = np.empty(0, np.int64), 0
         self._tail_vectors = np.empty((0, self.dimension), np.float32)
 
@@ -269,6 +281,10 @@ class IndexManager:
         for path in (self.root / _key(partition).hex()).glob("*.*"):
             if _written_at(path) < oldest_kept:
                 path.unlink(missing_ok=True)
+
+    def files(self, partition: Partition) -> list[Path]:
+        """Every file of the partition, named by its row or not."""
+        return sorted((self.root / _key(partition).hex()).glob("*.*"))
 
     def discard(self, checkpoint: Checkpoint) -> None:
         """Unlink a file whose name was not committed."""

@@ -31,6 +31,11 @@ Requests
     idempotency_keys    the answer to a keyed request
 Backups
     backups             how the scheduled backups fare
+    backup_places       where backups of this database were made
+Erasures
+    erasures            an erasure, and its receipt
+    erasure_docs        a document that an erasure has not finished with
+    erasure_ledger      the key of the receipts' keyed names, and the last receipt
 """
 
 from __future__ import annotations
@@ -135,6 +140,7 @@ TeamId = BigInteger().with_variant(Integer, "sqlite")
 class Team(Base):
     """A tenant. In the data API it is the string ``tenant_id``, which is the *name* here.
 
+    With *erased_at*, here and in projects, the row is only a shell, under another name, until its jobs are pruned.
     *system_prompt* is the language model's system prompt for this team; null: the service's default. Requests may
     override it only with *allow_system_prompt*.
     """
@@ -147,6 +153,7 @@ class Team(Base):
     system_prompt: Mapped[str | None]
     allow_system_prompt: Mapped[bool] = mapped_column(default=True, server_default=true())
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    erased_at: Mapped[datetime | None]
 
 
 class Project(Base):
@@ -159,6 +166,7 @@ class Project(Base):
     *other_versions* are the embedding versions, besides its own, that have a vector of every live chunk: a publication
     that lacks one of theirs must not be committed. *shadow* names one that is asked a share of the searches until a
     time. Both are here because every reader and writer has this row anyway.
+    The rows of chunks that disappeared up to *purged_seq* may be gone: who has applied less has to begin anew.
     """
 
     __tablename__ = "projects"
@@ -177,6 +185,8 @@ class Project(Base):
     other_versions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     shadow: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    erased_at: Mapped[datetime | None]
+    purged_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
 
     @property
     def indexed_versions(self) -> tuple[str, ...]:
@@ -358,6 +368,7 @@ class Chunk(Base):
         Index(None, "team_id", "project_id", "doc_id", "revision", "chunk_index", unique=True),
         Index(None, "team_id", "project_id", "live_seq"),
         Index(None, "team_id", "project_id", "dead_seq"),
+        Index(None, "team_id", "embed_hash"),
         partial_index("ix__chunks__metadata", "metadata IS NOT NULL", "team_id", "project_id", "faiss_id"),
         partial_index("ix__chunks__pages", "page_start IS NOT NULL", "team_id", "project_id", "faiss_id"),
     )
@@ -676,6 +687,7 @@ class IdempotencyKey(Base):
     response_headers: Mapped[str | None]
     response_body: Mapped[bytes | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    tenant_id: Mapped[str | None]
 
 
 class BackupRow(Base):
@@ -688,3 +700,132 @@ class BackupRow(Base):
     completed_at: Mapped[datetime | None]
     name: Mapped[str | None]
     error: Mapped[str | None]
+
+
+class BackupPlace(Base):
+    """A place where backups of this database were made; it also gets a copy of the ledger of erasures.
+
+    *keep* is how many backups stay there, *every_hours* how often one is made; null: no rule is known.
+    """
+
+    __tablename__ = "backup_places"
+
+    location: Mapped[str] = mapped_column(primary_key=True)
+    keep: Mapped[int | None]
+    every_hours: Mapped[float | None]
+    used_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ErasureKind(StrEnum):
+    """What an erasure was asked for: documents by id or filter, all documents of a place, or the place itself."""
+
+    DOCUMENTS = "documents"
+    FILTERS = "filters"
+    EVERYTHING = "everything"
+    NAMESPACE = "namespace"
+    TENANT = "tenant"
+
+
+class Erasure(Base):
+    """An erasure. No foreign keys: it outlives what it erased, and holds no text of it once it is finished.
+
+    *scope* names what it covers by keyed hashes, *doc_keys* are those of its documents, 16 bytes each. *work* is what
+    the job needs until then: the request, cursors, texts to search for. *tally* counts rows by store. *number* is that
+    of the *receipt*.
+    """
+
+    __tablename__ = "erasures"
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str | None]
+    kind: Mapped[str]
+    scope: Mapped[Json]
+    doc_keys: Mapped[bytes | None]
+    requested_by: Mapped[str]
+    reason: Mapped[str | None]
+    work: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    tally: Mapped[Json] = mapped_column(default=dict)
+    number: Mapped[int | None] = mapped_column(BigInteger)
+    receipt: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    finished_at: Mapped[datetime | None]
+
+
+class ErasureDoc(Base):
+    """A document of an erasure, until it is finished.
+
+    *last_revision* is the newest one to erase; null: the document has not been hidden yet. *chunk_ranges* are the ids
+    of its chunks, as pairs of the first and how many.
+    """
+
+    __tablename__ = "erasure_docs"
+    __table_args__ = (ForeignKeyConstraint(["team_id", "erasure_id"], ["erasures.team_id", "erasures.id"]),)
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    erasure_id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    doc_id: Mapped[str] = mapped_column(primary_key=True)
+    last_revision: Mapped[int | None] = mapped_column(BigInteger)
+    chunk_ranges: Mapped[list[list[int]]] = mapped_column(JSON, default=list)
+
+
+class ErasureLedgerRow(Base):
+    """One row. *digest* is the hash of the receipt with the last *number*; whoever writes the next one locks it."""
+
+    __tablename__ = "erasure_ledger"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    hmac_key: Mapped[bytes]
+    number: Mapped[int] = mapped_column(BigInteger, default=0)
+    digest: Mapped[str] = mapped_column(default="")
+
+
+TENANT_DATA: frozenset[str] = frozenset(
+    {
+        *("teams.name", "teams.system_prompt", "projects.name", "api_keys.name"),
+        *("docs.doc_id", "docs.error"),
+        *("revisions.doc_id", "revisions.error", "revisions.doc_hash", "revisions.title", "revisions.metadata"),
+        *("revisions.text", "revisions.source_type", "revisions.mime_type", "revisions.blob_uri"),
+        *("files.doc_id", "files.filename", "files.asked", "files.warnings"),
+        *("chunks.doc_id", "chunks.text", "chunks.header", "chunks.section", "chunks.chunk_hash"),
+        *("chunks.embed_hash", "chunks.metadata"),
+        *("embeddings.embed_hash", "embeddings.vector", "vectors.embedding", "keywords.lexemes"),
+        *("jobs.payload_json", "jobs.result_json", "jobs.error"),
+        *("query_logs.question", "query_logs.question_hash", "query_logs.error"),
+        *("idempotency_keys.response_body", "idempotency_keys.response_headers", "idempotency_keys.tenant_id"),
+        *("erasures.work", "erasure_docs.doc_id", "index_versions.name"),
+    }
+)
+"""Every column that holds what a tenant sent, or what was made of it: an erasure has to reach each of them."""
+
+SERVICE_DATA: frozenset[str] = frozenset(
+    {
+        *("projects.embedding_version", "api_keys.id", "api_keys.key_hash", "api_keys.scopes", "docs.status"),
+        *("revisions.status", "revisions.job_id", "revisions.recipe", "pending_blobs.name"),
+        *("embedding_versions.name", "embedding_versions.model", "embedding_versions.query_prompt"),
+        *("embedding_versions.document_prompt", "installation.embedding_version", "embeddings.embedding_version"),
+        *("indices.embedding_version", "indices.faiss_path", "indices.checksum", "indices.problem"),
+        *("vectors.embedding_version", "jobs.job_id", "jobs.type", "jobs.status", "jobs.retried_as"),
+        *("jobs.dedupe_key", "jobs.request_id", "jobs.worker"),
+        *("workers.name", "workers.host", "workers.version", "workers.doing"),
+        *(
+            "query_logs.query_id",
+            "query_citations.query_id",
+            "query_logs.api_key_id",
+            "query_logs.kind",
+            "query_logs.model",
+            "query_logs.day",
+        ),
+        *("ingest_usage.day", "idempotency_keys.key", "idempotency_keys.request_hash"),
+        *("backups.name", "backups.error", "backup_places.location"),
+        *("erasures.id", "erasures.job_id", "erasures.kind", "erasures.scope", "erasures.doc_keys"),
+        *("erasures.requested_by", "erasures.reason", "erasures.tally", "erasures.receipt"),
+        *("erasure_docs.erasure_id", "erasure_docs.chunk_ranges"),
+        *("erasure_ledger.hmac_key", "erasure_ledger.digest"),
+        *("projects.other_versions", "projects.shadow", "index_versions.embedding_version", "index_versions.job_id"),
+        *("index_versions.activate", "index_versions.gates", "index_versions.figures", "index_versions.shadow"),
+        "index_versions.problem",
+    }
+)
+"""Every other column of text, bytes or JSON: nothing in it comes from a document."""

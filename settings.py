@@ -145,6 +145,15 @@ class Settings(BaseSettings):
     )
     fetch_timeout_seconds: float = Field(20.0, gt=0, description="Timeout of fetching one document, redirects included")
 
+    keep_deleted_days: float = Field(
+        30.0, ge=0, description="How long deleted and replaced content is kept before workers remove it for good"
+    )
+    receipt_key_file: Path = Field(
+        Path("receipt_key"),
+        description="File with the key that signs receipts of erasures; created at the first one. Keep a copy of it",
+    )
+    receipt_key: SecretStr = Field(SecretStr(""), description="That key itself, 32 bytes as base64 or hex, instead")
+
     chunk_tokens: Positive = Field(
         200, description="Most tokens in a chunk, not counting its header; capped at what the model reads"
     )

@@ -67,6 +67,12 @@ async def _namespace(runtime: InRuntime, namespace: Annotated[Name, Query()]) ->
     return namespace
 
 
+async def _namespace_in_path(namespace: Annotated[Name, Path(description=ENCODED)], runtime: InRuntime) -> str:
+    name = _unquoted("namespace", namespace)
+    check_name("namespace", name, runtime.settings.max_name_chars)
+    return name
+
+
 async def _namespace_if_any(
     runtime: InRuntime, namespace: Annotated[Name | None, Query(description="Only of this namespace")] = None
 ) -> str | None:
@@ -102,6 +108,7 @@ def _checked(field: str, name: str | None, runtime: Runtime) -> str | None:
 
 DocId = Annotated[str, Depends(_doc_id)]
 Namespace = Annotated[str, Depends(_namespace)]
+NamespaceInPath = Annotated[str, Depends(_namespace_in_path)]
 NamespaceIfAny = Annotated[str | None, Depends(_namespace_if_any)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the answer")]
 DocFilters = Annotated[Filter | None, Depends(_filters)]

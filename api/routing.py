@@ -171,7 +171,7 @@ async def answer_once(request: Request, handle: Handler, key: str, *, tenant: st
     digest = await run_in_threadpool(_digest, f"{request.method} {request.url.path}?{request.url.query}\n", content)
     tenant = request.state.principal.tenant_id or tenant
     key = hashlib.sha256(f"{request.url.path}\n{tenant}\n{key}".encode()).hexdigest()
-    stored = await run_in_threadpool(idempotency.begin, key, digest)
+    stored = await run_in_threadpool(partial(idempotency.begin, key, digest, tenant_id=tenant or None))
     if stored is not None:
         return Response(stored.body, stored.status_code, {**stored.headers, "Idempotency-Replayed": "true"})
     try:

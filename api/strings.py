@@ -38,7 +38,7 @@ def _line(value: str) -> str:
     return value
 
 
-def _text(value: str) -> str:
+def without_nul(value: str) -> str:
     return value.replace("\x00", "")
 
 
@@ -73,8 +73,8 @@ DocName = Annotated[str, AfterValidator(as_name), at_most("max_doc_id_chars", mi
 Key = Annotated[str, Field(max_length=1000), AfterValidator(as_name)]
 DocKey = Annotated[str, Field(max_length=LONGEST_CURSOR), AfterValidator(as_name)]
 DocText = Annotated[str, AfterValidator(_stored_text), at_most("max_text_chars")]
-QueryText = Annotated[str, AfterValidator(_text), at_most("max_query_chars")]
-SystemPrompt = Annotated[str, Field(max_length=20_000), AfterValidator(_text)]
+QueryText = Annotated[str, AfterValidator(without_nul), at_most("max_query_chars")]
+SystemPrompt = Annotated[str, Field(max_length=20_000), AfterValidator(without_nul)]
 JsonObject = Annotated[dict[str, Any], Field(max_length=MAX_KEYS), AfterValidator(as_json)]
 JsonInForm = Annotated[JsonObject, BeforeValidator(_parsed, json_schema_input_type=Json[JsonObject])]
 """A field of a form that is a JSON object."""

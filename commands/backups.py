@@ -89,8 +89,9 @@ def restore(
 
 def _make(context: typer.Context, target: str, *, with_indexes: bool, keep: int | None) -> tuple[BackupManifest, str]:
     """Returns the manifest of the new backup, and where it is."""
-    from runtime.backups import open_target, scratch_of
+    from runtime.backups import open_backup_places, open_target, scratch_of
     from services.operations.backing_up import BackupService
+    from services.operations.backup_places import write_ledger
 
     with opened(context) as runtime, ExitStack() as stack:
         store = open_target(runtime.settings, target)
@@ -103,6 +104,8 @@ def _make(context: typer.Context, target: str, *, with_indexes: bool, keep: int 
             with_indexes=with_indexes,
             report=_Files(stack, "files copied"),
         )
+        open_backup_places(runtime.settings, runtime.database).record(store, keep=keep, every_hours=None)
+        write_ledger(store, runtime.erasure.ledger.export_for_backups())
     return manifest, store.location
 
 

@@ -11,7 +11,7 @@ from commands.common import group, markdown_table, say, settings_of, show_table
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from commands.limits_rows import Bound, Section
+    from commands.limit_bounds import Bound, Section
     from settings import Settings
 
 commands = group()

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-from pydantic import BaseModel, TypeAdapter
-
 from api import limits
 from api.access_log import MOST_WAITING as MOST_LINES_WAITING
 from api.dependencies import Limit
@@ -16,11 +11,13 @@ from api.routing import LONGEST_KEY
 from api.strings import LONGEST_CURSOR, Key, Word
 from api.v1.ask import AskIn
 from api.v1.documents import ChunkIn, DocIn, ETag
+from api.v1.erasures import ErasureIn
 from api.v1.evaluation import EvalIn
 from api.v1.keys import KeyIn, RotateIn
 from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
 from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionIn
+from commands.limit_bounds import Bound, Section, largest, of_type
 from database.engine import RESERVE_BYTES
 from database.postgres import POOL_TIMEOUT_SECONDS
 from engines.keywords.cache import CACHE_BYTES
@@ -30,6 +27,8 @@ from engines.web.fetcher import MAX_REDIRECTS
 from job_queue import LONGEST_PAUSE_SECONDS
 from services.answers.query_log import MAX_ROWS_WAITING
 from services.answers.usage import MAX_DAYS
+from services.erasure.content import KEYS_IN_RECEIPT
+from services.erasure.requests import HIDDEN_AT_ONCE
 from services.evaluation.judging import MAX_RELEVANCE
 from services.evaluation.shadowing import MOST_WAITING
 from services.evaluation.version_comparing import MAX_K
@@ -49,40 +48,6 @@ from text.filter_spellings import MAX_BYTES, MAX_CONDITIONS, MAX_DEPTH
 from text.words import MAX_QUERY_WORDS
 from times import EARLIEST, LATEST
 
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """*value* is a setting's name, of which *times* as much is allowed, or a fixed amount, in *unit*."""
-
-    subject: str
-    value: str | float
-    beyond: str
-    unit: str = ""
-    times: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    title: str
-    bounds: tuple[Bound, ...]
-    note: str = ""
-
-
-def _largest(model: type[BaseModel], field: str) -> int:
-    return _stated(model.model_json_schema()["properties"][field])
-
-
-def _stated(schema: dict[str, Any]) -> int:
-    """What the schema of a field, or of one of its alternatives, says that it may be at the most."""
-    alternatives = [schema, *schema.get("anyOf", [])]
-    names = ("maxLength", "maxItems", "maxProperties", "maximum")
-    return next(int(each[name]) for each in alternatives for name in names if name in each)
-
-
-def _of_type(annotation: Any) -> int:
-    return _stated(TypeAdapter(annotation).json_schema())
-
-
 _RETRY = "503 with `Retry-After`"
 _FAILS = "The document fails, and `error` says why"
 _CHARS, _MB, _KB, _SECONDS = "characters", "MB", "KB", "s"
@@ -98,7 +63,7 @@ CONNECTIONS = Section(
             "request_timeout_seconds",
             f"408; {SLOWEST_BYTES:,} bytes add a second; of a stream, for each piece",
         ),
-        Bound("`If-Match`, `If-None-Match`", _of_type(ETag), "422", _CHARS),
+        Bound("`If-Match`, `If-None-Match`", of_type(ETag), "422", _CHARS),
         Bound("`Idempotency-Key`", LONGEST_KEY, "422", _CHARS),
         Bound("An answer kept under an idempotency key", RETENTION.days, "The request is new", "day"),
         Bound(
@@ -139,22 +104,23 @@ NAMES = Section(
     "Names and lists",
     (
         Bound(
-            "`tenant_id`, `namespace`, `whole_namespace`, `embedding_version`, `new_embedding_version`",
+            "`tenant_id`, `namespace`, `whole_namespace`, `confirm_tenant_id`, `confirm_namespace`, "
+            "`embedding_version`, `new_embedding_version`",
             "max_name_chars",
             "422",
         ),
-        Bound("`doc_id`", "max_doc_id_chars", "422"),
+        Bound("`doc_id`, each of `doc_ids`", "max_doc_id_chars", "422"),
         Bound("A new name or `doc_id`, in UTF-8", MAX_NAME_BYTES, "422", "bytes"),
-        Bound("`title`", _largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),
-        Bound("`mime_type`", _largest(DocIn, "mime_type"), "422", _CHARS),
+        Bound("`title`", largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),
+        Bound("`mime_type`", largest(DocIn, "mime_type"), "422", _CHARS),
         Bound("`url`", 4096, "422", _CHARS),
-        Bound("`chunk_strategy`, `modes`, `type`, `job_id`, `key_id`", _of_type(Word), "422", _CHARS),
+        Bound("`chunk_strategy`, `modes`, `type`, `job_id`, `erasure_id`, `key_id`", of_type(Word), "422", _CHARS),
         Bound(
             "Documents whose title or metadata one request for a list compares", MOST_EXAMINED, "The page ends early"
         ),
         Bound("`after`, and `filters` in a URL", LONGEST_CURSOR, "422", _CHARS),
-        Bound("`limit` of a list", _of_type(Limit), "422"),
-        Bound("`text_limit` of a preview", _largest(PreviewForm, "text_limit"), "422", _CHARS),
+        Bound("`limit` of a list", of_type(Limit), "422"),
+        Bound("`text_limit` of a preview", largest(PreviewForm, "text_limit"), "422", _CHARS),
         Bound("A time, as a year in UTC", f"{EARLIEST.year} to {LATEST.year}", "422"),
     ),
 )
@@ -164,13 +130,13 @@ DOCUMENTS = Section(
     (
         Bound("Documents in a batch (`docs`)", "max_batch_docs", "413"),
         Bound("`text` of a document, or of its `chunks` together", "max_text_chars", "413"),
-        Bound("`chunks` of your own in a document", _largest(DocIn, "chunks"), "422"),
+        Bound("`chunks` of your own in a document", largest(DocIn, "chunks"), "422"),
         Bound("Chunks that a document is cut into", "max_chunks_per_document", "422"),
         Bound("A chunk that the service cuts", "chunk_tokens", "Cut smaller"),
-        Bound("`chunk_overlap`", _largest(DocIn, "chunk_overlap"), "422; shortened to what the model reads", _CHARS),
-        Bound("Numbers in a `vector`", _largest(ChunkIn, "vector"), "422"),
+        Bound("`chunk_overlap`", largest(DocIn, "chunk_overlap"), "422; shortened to what the model reads", _CHARS),
+        Bound("Numbers in a `vector`", largest(ChunkIn, "vector"), "422"),
         Bound("`metadata` of a document or a chunk, as JSON", "max_metadata_bytes", "413"),
-        Bound("Keys at the top of `metadata`", _largest(DocIn, "metadata"), "422"),
+        Bound("Keys at the top of `metadata`", largest(DocIn, "metadata"), "422"),
         Bound("Nesting of `metadata`", MAX_METADATA_DEPTH, "422", "levels"),
         Bound("Free disk, at least", "min_free_disk_mb", "507; deleting still works"),
     ),
@@ -201,14 +167,14 @@ SEARCH = Section(
     "Search and filters",
     (
         Bound("`query`, `question`, each of `queries`", "max_query_chars", "422"),
-        Bound("Further `queries` of a search", _largest(SearchIn, "queries"), "422"),
+        Bound("Further `queries` of a search", largest(SearchIn, "queries"), "422"),
         Bound("Different words of a keyword query", MAX_QUERY_WORDS, "The rarest in the query are ignored"),
         Bound("Different words of a chunk, together", MAX_WORD_BYTES, "Not found by keyword", "bytes"),
         Bound("`top_k`, or `top_k` times `group_size`", "max_top_k", "422"),
-        Bound("`group_size`", _largest(SearchIn, "group_size"), "422"),
-        Bound("`context`", _largest(SearchIn, "context"), "422", "chunks"),
-        Bound("`mmr_lambda`", _largest(SearchIn, "mmr_lambda"), "422"),
-        Bound("`include`", _largest(SearchIn, "include"), "422", "members"),
+        Bound("`group_size`", largest(SearchIn, "group_size"), "422"),
+        Bound("`context`", largest(SearchIn, "context"), "422", "chunks"),
+        Bound("`mmr_lambda`", largest(SearchIn, "mmr_lambda"), "422"),
+        Bound("`include`", largest(SearchIn, "include"), "422", "members"),
         Bound("Conditions in `filters`", MAX_CONDITIONS, "422; `$in` takes many values in one"),
         Bound("Nesting of `filters`", MAX_DEPTH, "422", "levels"),
         Bound("`filters` as JSON", MAX_BYTES >> 20, "422", _MB),
@@ -229,18 +195,18 @@ SEARCH = Section(
 ANSWERS = Section(
     "Answers and measuring",
     (
-        Bound("`system_prompt`", _largest(AskIn, "system_prompt"), "422", _CHARS),
-        Bound("`temperature`", _largest(AskIn, "temperature"), "422"),
-        Bound("`max_tokens`", _largest(AskIn, "max_tokens"), "422"),
+        Bound("`system_prompt`", largest(AskIn, "system_prompt"), "422", _CHARS),
+        Bound("`temperature`", largest(AskIn, "temperature"), "422"),
+        Bound("`max_tokens`", largest(AskIn, "max_tokens"), "422"),
         Bound("Passages in a prompt", "llm_context_tokens", "A passage that does not fit is skipped"),
         Bound("Time for one answer", "llm_timeout_seconds", "504 `llm_too_slow`"),
         Bound("Retries before an answer begins", "llm_retries", "503 `llm_unavailable`"),
         Bound("`queries` of one evaluation", "max_eval_queries", "413"),
         Bound("Judgements of one evaluation (`qrels`)", "max_eval_judgements", "413"),
-        Bound("A query's id in `queries` and `qrels`", _of_type(Key), "422", _CHARS),
+        Bound("A query's id in `queries` and `qrels`", of_type(Key), "422", _CHARS),
         Bound("A document's id in `qrels`", LONGEST_CURSOR, "422", _CHARS),
         Bound("Relevance of a judgement, up or down", MAX_RELEVANCE, "422"),
-        Bound("`modes` of one evaluation", _largest(EvalIn, "modes"), "422"),
+        Bound("`modes` of one evaluation", largest(EvalIn, "modes"), "422"),
     ),
 )
 
@@ -248,16 +214,16 @@ VERSIONS = Section(
     "Index versions",
     (
         Bound("Index versions of a namespace", MOST_VERSIONS, "409"),
-        Bound("`name` of an index version", _largest(VersionIn, "name"), "422", _CHARS),
-        Bound("`index_version`, `against`, `expected_active`", _of_type(Word), "422", _CHARS),
-        Bound("Prompts for a `query` and a `document`", _largest(PromptsIn, "query"), "422", _CHARS),
+        Bound("`name` of an index version", largest(VersionIn, "name"), "422", _CHARS),
+        Bound("`index_version`, `against`, `expected_active`", of_type(Word), "422", _CHARS),
+        Bound("Prompts for a `query` and a `document`", largest(PromptsIn, "query"), "422", _CHARS),
         Bound("Keys of `chunking`, which is refused", limits.MAX_METADATA_KEYS, "422"),
         Bound("`If-Match` of an activation", 255, "422", _CHARS),
         Bound("`k`, `min_overlap`, `max_ndcg_drop` and `share`, in this order", f"{MAX_K}, 1, 1, 1", "422"),
-        Bound("`max_p95_ratio`", _largest(GatesIn, "max_p95_ratio"), "422"),
+        Bound("`max_p95_ratio`", largest(GatesIn, "max_p95_ratio"), "422"),
         Bound("`log_sample`", EVAL_QUERIES_CEILING, "422"),
         Bound("`queries` and `qrels` of a comparison", "max_eval_queries", "413"),
-        Bound("`modes` of a comparison", _largest(CompareIn, "modes"), "422"),
+        Bound("`modes` of a comparison", largest(CompareIn, "modes"), "422"),
         Bound("Body of a comparison", limits.FIXED_BODY_BYTES[limits.COMPARE] >> 20, "413", _MB),
         Bound("Queries of a comparison that are listed as most changed", MOST_CHANGED, "Not listed"),
         Bound("Searches that wait for a shadow", MOST_WAITING, "Dropped and counted in `shadow`"),
@@ -271,9 +237,9 @@ ACCOUNTS = Section(
         Bound("Requests of all keys of a team together", "rate_limit_per_team", "429 with `Retry-After`"),
         Bound("Requests per minute and address without a valid key", "auth_failures_per_minute", "429 instead of 401"),
         Bound("Time that a revoked key lives on in other processes", "auth_trust_seconds", "401"),
-        Bound("`scopes` of a key", _largest(KeyIn, "scopes"), "422"),
-        Bound("`name` of a key", _largest(KeyIn, "name"), "422", _CHARS),
-        Bound("`overlap_seconds` of a rotation (30 days)", _largest(RotateIn, "overlap_seconds"), "422", _SECONDS),
+        Bound("`scopes` of a key", largest(KeyIn, "scopes"), "422"),
+        Bound("`name` of a key", largest(KeyIn, "name"), "422", _CHARS),
+        Bound("`overlap_seconds` of a rotation (30 days)", largest(RotateIn, "overlap_seconds"), "422", _SECONDS),
         Bound("Days in one usage report", MAX_DAYS, "422"),
         Bound("Query log and usage are kept", "query_log_keep_days", "Deleted"),
         Bound("Lines about requests that wait to be written", MOST_LINES_WAITING, "Dropped and counted in the log"),
@@ -296,6 +262,17 @@ JOBS = Section(
     ),
 )
 
+ERASURE = Section(
+    "Erasure",
+    (
+        Bound("`doc_ids` of one erasure", largest(ErasureIn, "doc_ids"), "422"),
+        Bound("`reason` of an erasure", largest(ErasureIn, "reason"), "422", _CHARS),
+        Bound("Documents that an erasure hides before it is answered", HIDDEN_AT_ONCE, "Hidden by the job"),
+        Bound("Names of documents in a receipt", KEYS_IN_RECEIPT, "Their number and their hash alone"),
+        Bound("Deleted and replaced content is kept", "keep_deleted_days", "Removed for good"),
+    ),
+)
+
 PROCESSES = Section(
     "Processes",
     (
@@ -310,4 +287,4 @@ PROCESSES = Section(
     ),
 )
 
-SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, VERSIONS, ACCOUNTS, JOBS, PROCESSES)
+SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, VERSIONS, ACCOUNTS, JOBS, ERASURE, PROCESSES)

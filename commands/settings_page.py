@@ -58,6 +58,7 @@ SECTIONS = (
     SettingsSection("Answers", "llm_base_url"),
     SettingsSection("Query log", "query_log"),
     SettingsSection("Files", "blob_store_url", BLOB_STORES),
+    SettingsSection("Erasure", "keep_deleted_days"),
     SettingsSection("Chunks and indexes", "chunk_tokens"),
     SettingsSection("Jobs and workers", "job_lease_seconds"),
     SettingsSection("Connections", "cors_origins"),

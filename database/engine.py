@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, func, make_url, select
+from sqlalchemy import Connection, Engine, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError
 from sqlalchemy.orm import Session
 
@@ -109,6 +109,21 @@ class Database:
             if self.kind is DatabaseKind.POSTGRES:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             yield connection
+
+    def empty_log(self) -> bool:
+        """Move SQLite's write-ahead log into the database and truncate it. False: a reader still needs it."""
+        if self.file is None:
+            return True
+        with self._translated_errors(), self.exclusively(), self.engine.connect() as connection:
+            move_log(connection)
+        return size_of(Path(f"{self.file}-wal")) == 0
+
+    def vacuum(self, tables: Sequence[str]) -> None:
+        """Let Postgres free the space of deleted rows. Not in a transaction, and nobody waits for it."""
+        engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        with self._translated_errors(), engine.connect() as connection:
+            for table in tables:
+                connection.execute(text(f"VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) {table}"))
 
     def give_back_memory(self) -> None:
         """Close idle connections to SQLite, each of which keeps up to 64 MB of pages. The next one opens in 1 ms."""

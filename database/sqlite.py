@@ -129,6 +129,7 @@ def _configure(engine: Engine) -> None:
             "foreign_keys = ON",
             "wal_autocheckpoint = 0",
             "cache_size = -65536",
+            "secure_delete = ON",  # what is deleted is overwritten
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         [mode], [synchronous] = (

@@ -10,22 +10,31 @@ from engines.blobs.base import BlobStore
 from engines.blobs.folder import FolderStore
 from engines.blobs.opening import open_blob_store
 from errors import Invalid
+from services.erasure.ledger import ErasureLedger
 from services.operations.backing_up import BackupService
+from services.operations.backup_places import BackupPlaces, write_ledger
 from services.operations.backup_store import BackupStore, open_backups
 from services.operations.manifests import BackupManifest
 from services.operations.scheduled_backups import ScheduledBackups
 from settings import Settings
 
 
+def open_backup_places(settings: Settings, database: Database) -> BackupPlaces:
+    return BackupPlaces(database, lambda location: open_target(settings, location))
+
+
 def open_scheduled_backups(
-    settings: Settings, database: Database, blobs: BlobStore, *, index_dir: Path | None
+    settings: Settings, database: Database, blobs: BlobStore, *, index_dir: Path | None, ledger: ErasureLedger
 ) -> ScheduledBackups:
     """An invalid BACKUP_URL is a failed backup: it keeps no process from starting."""
-    service = BackupService(database, blobs, index_dir)
+    service, places = BackupService(database, blobs, index_dir), open_backup_places(settings, database)
 
     def make() -> BackupManifest:
         store = open_target(settings, settings.backup_url)
-        return service.back_up_alone(store, scratch=scratch_of(store, database), keep=settings.backup_keep)
+        manifest = service.back_up_alone(store, scratch=scratch_of(store, database), keep=settings.backup_keep)
+        places.record(store, keep=settings.backup_keep, every_hours=settings.backup_every_hours)
+        write_ledger(store, ledger.export_for_backups())
+        return manifest
 
     every_seconds = 3600 * settings.backup_every_hours
     return ScheduledBackups(database, every_seconds, make if settings.backup_url else None)

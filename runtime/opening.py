@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from database.engine import Database
+from job_queue import JobQueue
 from migrations.upgrade import bring_up_to_date, current_revision
 from runtime.accounts import open_accounts
 from runtime.answers import open_answers
-from runtime.backups import open_scheduled_backups
+from runtime.backups import open_backup_places, open_scheduled_backups
+from runtime.erasure import open_erasure
 from runtime.evaluation import open_evaluation
 from runtime.index import open_index
 from runtime.ingest import compression_of, open_ingest
 from runtime.installation import with_model
 from runtime.operations import open_operations
-from runtime.parts import Runtime
+from runtime.parts import Erasing, Index, Ingest, Runtime, Search
 from runtime.queue import open_queue
 from runtime.search import open_search
 from settings import Settings
@@ -61,17 +63,38 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
         open_evaluation(database, queue, index, search) as evaluation,
     ):
         ingest = open_ingest(settings, database, queue, embedding=index.embedding, publisher=index.publisher)
+        erasure = _erasure(settings, database, queue, index, ingest, search)
         operations = open_operations(
             database,
             queue,
             vectors=index.vectors,
             embedding=index.embedding,
             ingest=ingest,
-            backups=open_scheduled_backups(settings, database, ingest.blobs, index_dir=index.vectors.folder),
+            backups=open_scheduled_backups(
+                settings, database, ingest.blobs, index_dir=index.vectors.folder, ledger=erasure.ledger
+            ),
             compression=compression_of(settings),
             silence_seconds=settings.worker_silence_seconds,
         )
-        yield Runtime(settings, database, queue, index, ingest, search, answers, accounts, evaluation, operations)
+        yield Runtime(
+            settings, database, queue, index, ingest, search, answers, accounts, evaluation, erasure, operations
+        )
+
+
+def _erasure(
+    settings: Settings, database: Database, queue: JobQueue, index: Index, ingest: Ingest, search: Search
+) -> Erasing:
+    places = open_backup_places(settings, database)
+    return open_erasure(
+        settings,
+        database,
+        queue,
+        index=index,
+        blobs=ingest.blobs,
+        searching=search.searching,
+        list_backups=places.held,
+        publish_ledger=places.publish,
+    )
 
 
 @contextmanager

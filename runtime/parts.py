@@ -17,6 +17,10 @@ from services.accounts.teams import AccountService
 from services.answers.asking import AskingService
 from services.answers.query_log import QueryLog
 from services.answers.usage import UsageService
+from services.erasure.erasing import ErasingService
+from services.erasure.ledger import ErasureLedger
+from services.erasure.purging import PurgingService
+from services.erasure.requests import ErasureService
 from services.evaluation.evaluating import EvaluatingService
 from services.evaluation.shadowing import Shadowing
 from services.evaluation.version_comparing import ComparingService
@@ -118,6 +122,14 @@ class Accounts:
 
 
 @dataclass(frozen=True)
+class Erasing:
+    requests: ErasureService
+    erasing: ErasingService
+    purging: PurgingService
+    ledger: ErasureLedger
+
+
+@dataclass(frozen=True)
 class Operations:
     idempotency: IdempotencyService
     folders: FileIngestingService
@@ -144,4 +156,5 @@ class Runtime:
     answers: Answers
     accounts: Accounts
     evaluation: Evaluation
+    erasure: Erasing
     operations: Operations

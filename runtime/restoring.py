@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from database.engine import Database, DatabaseKind
@@ -15,12 +15,17 @@ from errors import BlobStoreUnavailable, Invalid
 from runtime.backups import open_source
 from runtime.moving import open_move
 from runtime.opening import join_parts
+from services.erasure.replaying import ErasureReplayer
 from services.operations.backing_up import Report
+from services.operations.backup_places import read_ledger
+from services.operations.backup_store import RAW
 from services.operations.database_urls import sqlite_file, sqlite_url, temporary_postgres
 from services.operations.examining import Examination, ExaminingService
 from services.operations.manifests import BackupManifest
-from services.operations.restoring import RestoringService, require_same_kind
+from services.operations.restoring import RestoringService, named_files, require_same_kind
 from settings import Settings
+
+log = logging.getLogger(__name__)
 
 MOVE_ROWS = 1000
 
@@ -44,9 +49,11 @@ def restore(settings: Settings, *, source: str, target: str, raw_files: str, rep
     restoring = RestoringService(store, manifest)
     restoring.require_known_schema()
     with ExitStack() as steps:
-        database = steps.enter_context(_restored(settings, restoring, target))
-        steps.enter_context(restoring.raw_files_in(blobs, report))
-        restoring.write_indexes(settings.index_dir)
+        database = steps.enter_context(_restored(settings.model_copy(update=changed), restoring, target))
+        with database.read() as session:
+            raw_names, index_names = named_files(session)
+        steps.enter_context(restoring.raw_files_in(blobs, raw_names, report))
+        restoring.write_indexes(settings.index_dir, index_names)
         examination = _examine(settings.model_copy(update=changed), database)
     return Restored(manifest, examination)
 
@@ -60,10 +67,15 @@ def verify_backup(settings: Settings, *, source: str, report: Report) -> Restore
         url = sqlite_url(Path(folder, "rag.db"))
         if manifest.database is DatabaseKind.POSTGRES:
             url = steps.enter_context(temporary_postgres(settings.database_url))
-        database = steps.enter_context(_restored(settings, restoring, url))
-        steps.enter_context(restoring.raw_files_in(None, report))
-        restoring.write_indexes(Path(folder, "indexes"))
-        examination = _examine(settings.model_copy(update={"index_dir": Path(folder, "indexes")}), database)
+        places = {"index_dir": Path(folder, "indexes"), "blob_store_url": f"file://{folder}/raw"}
+        temporary = settings.model_copy(update={**places, "receipt_key_file": Path(folder, "receipt_key")})
+        database = steps.enter_context(_restored(temporary, restoring, url))
+        with database.read() as session:
+            _, index_names = named_files(session)
+        every = {part.name.removeprefix(RAW) for part in manifest.raw_files}
+        steps.enter_context(restoring.raw_files_in(None, every, report))
+        restoring.write_indexes(temporary.index_dir, index_names)
+        examination = _examine(temporary, database)
     return Restored(manifest, examination)
 
 
@@ -76,16 +88,36 @@ def _restored(settings: Settings, restoring: RestoringService, target: str) -> I
             restoring.into_sqlite(file) as unfinished,
             Database.open(unfinished, min_free_bytes=min_free_bytes) as database,
         ):
+            _erase_again(settings, restoring, database)
             yield database
         return
     with Database.open(target, min_free_bytes=min_free_bytes) as database:
         if restoring.manifest.database is DatabaseKind.POSTGRES:
             with restoring.into_postgres(database):
+                _erase_again(settings, restoring, database)
                 yield database
         else:
             with restoring.as_source_of_a_move() as unfinished:
+                with Database.open(unfinished) as source:
+                    _erase_again(settings, restoring, source)
                 _move(settings, unfinished, target)
             yield database
+
+
+def _erase_again(settings: Settings, restoring: RestoringService, database: Database) -> None:
+    """Every erasure that the ledger beside the backup has and the backup has not, before anybody is served.
+
+    The index files that the backup may have are not there yet, so nothing is read from them.
+    """
+    ledger = read_ledger(restoring.store)
+    if ledger is None or not ledger.get("erasures"):
+        return
+    with join_parts(settings, database) as runtime:
+        erasing = replace(runtime.erasure.erasing, publish_ledger=lambda _: [], list_backups=list)
+        replayer = ErasureReplayer(database, runtime.erasure.requests, erasing, runtime.erasure.ledger)
+        count = replayer.erase_again(ledger, backup_id=restoring.manifest.id)
+    if count:
+        log.info("%d erasures that are younger than the backup were applied to it again", count)
 
 
 def _move(settings: Settings, source: str, target: str) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Generic, Self, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.fields import RequestBody, TenantInBody
-from api.strings import Name, Word
+from api.strings import Line, Name, Word
+from domain import JobStatus, Principal
+from services.erasure.requests import LONGEST_REASON, AcceptedErasure
 from services.ingest.drafts import AUTO, NewDoc, UpsertResult
 
 
@@ -111,3 +114,28 @@ class WarningOut(Out):
     message: str
     page: int | None = None
     part: str | None = None
+
+
+Reason = Annotated[
+    Line | None, Field(max_length=LONGEST_REASON, description="Stays in the receipt: put no personal data into it")
+]
+
+
+class ErasureStartedOut(Out):
+    """The job that erases. What it is to erase is found no more, at once or as the job reaches it."""
+
+    erasure_id: str
+    job_id: str | None
+    status: str
+
+
+def actor(caller: Principal) -> str:
+    """Who a receipt says asked for the erasure."""
+    return "anybody (AUTH_MODE=open)" if caller.key_id is None else f"API key {caller.key_id}"
+
+
+def started(accepted: AcceptedErasure, response: Response) -> ErasureStartedOut:
+    place = f"/v1/jobs/{accepted.job_id}" if accepted.job_id else f"/v1/erasures/{accepted.erasure_id}"
+    response.headers["Location"] = place
+    status = JobStatus.PENDING if accepted.job_id else JobStatus.COMPLETED
+    return ErasureStartedOut(erasure_id=accepted.erasure_id, job_id=accepted.job_id, status=status)

@@ -10,15 +10,27 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field
 
 from api.access import needs
-from api.dependencies import After, DocFilters, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
+from api.dependencies import After, Caller, DocFilters, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
 from api.fields import RequestBody, UnparsedFilters, Vector
 from api.limits import MAX_CHUNKS
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
-from api.v1.common import ChunkingIn, JobStartedOut, Out, Page, PlaceIn, UpsertOut, WarningOut
+from api.v1.common import (
+    ChunkingIn,
+    ErasureStartedOut,
+    JobStartedOut,
+    Out,
+    Page,
+    PlaceIn,
+    UpsertOut,
+    WarningOut,
+    actor,
+    started,
+)
 from domain import JobStatus, Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
+from services.erasure.requests import ErasureRequest
 from services.ingest.drafts import NewDoc, OwnChunk
 from services.ingest.listing import DocQuery, Order
 from services.ingest.own_chunks import unit_vector
@@ -249,7 +261,13 @@ def retry_document(
     return JobStartedOut(job_id=job_id, status=JobStatus.PENDING)
 
 
-@router.delete("/{doc_id:path}", responses=with_headers("Location"))
+@router.delete(
+    "/{doc_id:path}",
+    responses={
+        **with_headers("Location"),
+        202: {"model": ErasureStartedOut, **with_headers("Location", status=202)[202]},
+    },
+)
 @needs(Scope.INGEST)
 @raises(NotFound, PreconditionFailed)
 def delete_document(
@@ -258,9 +276,17 @@ def delete_document(
     namespace: Namespace,
     runtime: InRuntime,
     response: Response,
+    caller: Caller,
+    *,
     if_match: ETag = None,
-) -> DeleteOut:
+    hard: Annotated[bool, Query(description="Erase it for good, with a receipt, as POST /v1/erasures")] = False,
+) -> DeleteOut | ErasureStartedOut:
     """Hide a document from all searches at once; a rebuild removes its vectors from the checkpoint later."""
+    if hard:
+        runtime.ingest.browsing.require_content(tenant_id, namespace, doc_id, expected_hash=unquoted_etag(if_match))
+        request = ErasureRequest(tenant_id=tenant_id, namespace=namespace, doc_ids=[doc_id], requested_by=actor(caller))
+        response.status_code = 202
+        return started(runtime.erasure.requests.accept(request), response)
     deletion = runtime.ingest.documents.delete(tenant_id, namespace, doc_id, expected_hash=unquoted_etag(if_match))
     response.headers["Location"] = f"/v1/jobs/{deletion.job_id}"
     return DeleteOut(deleted=True, doc_id=doc_id, chunks_deleted=deletion.chunks_deleted, job_id=deletion.job_id)

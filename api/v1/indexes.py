@@ -33,7 +33,10 @@ class RebuildOut(Out):
 
 
 class PartitionOut(Out):
-    """ntotal counts the live chunks. dirty: the checkpoint lags behind them; searches are correct all the same."""
+    """ntotal counts the live chunks. dirty: the checkpoint lags behind them; searches are correct all the same.
+
+    deleted_chunks were deleted or replaced, and wait for KEEP_DELETED_DAYS to pass until they are removed for good.
+    """
 
     tenant_id: str
     namespace: str
@@ -46,6 +49,7 @@ class PartitionOut(Out):
     covered_seq: int
     checkpoint_ntotal: int
     live_docs: int
+    deleted_chunks: int
     problem: str | None
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field, model_validator
 
 from api.access import needs
-from api.dependencies import After, Caller, InRuntime, Limit, NamespaceIfAny, TeamInPath
+from api.dependencies import After, Caller, InRuntime, Limit, NamespaceIfAny, NamespaceInPath, TeamInPath
 from api.fields import RequestBody
-from api.responses import EMBEDDING, raises
+from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import Name, SystemPrompt
-from api.v1.common import Out, Page
+from api.v1.common import ErasureStartedOut, Out, Page, Reason, actor, started
 from domain import Scope
 from errors import Conflict, NotFound
 from services.accounts.teams import TeamChange
@@ -80,6 +80,16 @@ class ProjectOut(Out):
 
 class ProjectPage(Page[ProjectOut]):
     pass
+
+
+class ErasureOfTeamIn(RequestBody):
+    confirm_tenant_id: Name = Field(description="The team's name once more: all of it is erased, for good")
+    reason: Reason = None
+
+
+class ErasureOfProjectIn(RequestBody):
+    confirm_namespace: Name = Field(description="The namespace's name once more: all of it is erased, for good")
+    reason: Reason = None
 
 
 @router.post("", status_code=201)
@@ -151,3 +161,36 @@ def list_projects(tenant_id: TeamInPath, runtime: InRuntime, limit: Limit = 100,
     """The team's namespaces, by name."""
     projects = runtime.accounts.teams.projects(tenant_id, limit=limit + 1, after=after)
     return ProjectPage.of(projects, limit=limit, cursor="namespace")
+
+
+@router.delete("/{tenant_id}", status_code=202, responses=with_headers("Location", status=202))
+@needs(Scope.ADMIN)
+@raises(NotFound)
+def erase_team(
+    tenant_id: TeamInPath, body: ErasureOfTeamIn, runtime: InRuntime, caller: Caller, response: Response
+) -> ErasureStartedOut:
+    """Erase a team with its namespaces and API keys, for good. It is gone at once; a job removes what it had."""
+    accepted = runtime.erasure.requests.accept_tenant(
+        tenant_id, confirmed=body.confirm_tenant_id, reason=body.reason, requested_by=actor(caller)
+    )
+    return started(accepted, response)
+
+
+@router.delete(
+    "/{tenant_id}/projects/{namespace:path}", status_code=202, responses=with_headers("Location", status=202)
+)
+@needs(Scope.ADMIN)
+@raises(NotFound)
+def erase_project(
+    tenant_id: TeamInPath,
+    namespace: NamespaceInPath,
+    body: ErasureOfProjectIn,
+    runtime: InRuntime,
+    caller: Caller,
+    response: Response,
+) -> ErasureStartedOut:
+    """Erase a namespace with all that it has, for good. Its name is free at once; a job removes what it had."""
+    accepted = runtime.erasure.requests.accept_namespace(
+        tenant_id, namespace, confirmed=body.confirm_namespace, reason=body.reason, requested_by=actor(caller)
+    )
+    return started(accepted, response)

@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Response
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from api.access import needs
 from api.dependencies import Caller, IdInPath, InRuntime, Namespace, TenantId, unquoted_etag
 from api.fields import RequestBody, UtcTime
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
-from api.strings import JsonObject, Line, Name, Word
+from api.strings import JsonObject, Line, Name, Word, without_nul
 from api.v1.common import JobStartedOut, Out, PlaceIn
 from api.v1.judged_queries import QrelsIn, QueriesIn, check_size
 from domain import JobStatus, Json, Scope
@@ -29,7 +29,7 @@ from settings import EVAL_QUERIES_CEILING
 
 router = APIRouter(prefix="/v1/index/versions", tags=["index"], route_class=WritingRoute)
 
-PromptText = Annotated[str, Field(max_length=LONGEST_PROMPT)]
+PromptText = Annotated[str, Field(max_length=LONGEST_PROMPT), AfterValidator(without_nul)]
 Share = Annotated[float, Field(ge=0, le=1)]
 ActiveTag = Annotated[
     str | None, Header(max_length=255, description="The name of the active version, as expected_active; 409 otherwise")

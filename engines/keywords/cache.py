@@ -113,7 +113,8 @@ class PostingCache:
         """The namespace, brought up to the snapshot; None if it is ahead."""
         place, seq = _place(snapshot), snapshot.project.seq
         namespace = self._namespaces.get(place)
-        if namespace is None or namespace.rebuilt_at != snapshot.index.updated_at:
+        is_known = namespace is not None and namespace.rebuilt_at == snapshot.index.updated_at
+        if namespace is None or not is_known or namespace.seq < snapshot.project.purged_seq:
             namespace = self._namespaces[place] = _Namespace(snapshot.index.updated_at, seq, seq)
             if len(self._namespaces) > MAX_NAMESPACES:
                 self._namespaces.popitem(last=False)

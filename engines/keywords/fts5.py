@@ -21,6 +21,10 @@ from domain import Ids
 from engines.keywords.lexemes import bucketed, lexeme_prefix, posting
 from models import Project
 
+PAGES_PER_MERGE = 50
+MERGE_CHANGES = 2
+"""Fewer changes in a merge mean that there was nothing to merge."""
+
 
 def forget_deleted_words(file: Path) -> None:
     """Merge the FTS5 index of a closed copy of the database into one segment, and overwrite what that frees.
@@ -31,6 +35,16 @@ def forget_deleted_words(file: Path) -> None:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "secure_delete = ON"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.execute("INSERT INTO keyword_lexemes (keyword_lexemes) VALUES ('optimize')")
+
+
+def merge_deleted_words(session: Session, *, is_first: bool) -> bool:
+    """Merge some pages of the FTS5 index, towards one segment without deleted words. Returns whether it did anything.
+
+    The *is_first* call chooses what is merged: all that there is. With secure_delete the freed pages are overwritten.
+    """
+    before = session.scalar(_CHANGES)
+    session.execute(_MERGE, {"pages": -PAGES_PER_MERGE if is_first else PAGES_PER_MERGE})
+    return bool(session.scalar(_CHANGES) - before >= MERGE_CHANGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,8 @@ def _short(words: Sequence[tuple[str, int]]) -> str:
     return "".join([word + chr(bucket) for word, bucket in words])
 
 
+_CHANGES = text("SELECT total_changes()")
+_MERGE = text("INSERT INTO keyword_lexemes (keyword_lexemes, rank) VALUES ('merge', :pages)")
 _INSERT = PreparedStatement(
     text(
         "INSERT OR IGNORE INTO keywords (team_id, project_id, faiss_id, posting, lexemes) "

@@ -94,15 +94,33 @@ class VectorStore(Protocol):
         """The result of the last rebuild, if another one would have nothing to do."""
         ...
 
-    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> BuildResult | None:
+    def build(
+        self, key: Partition, dimension: int, *, check: Callable[[], None], is_anew: bool = False
+    ) -> BuildResult | None:
         """The long part of a rebuild, outside any transaction. *check* is called repeatedly and may raise.
 
+        With *is_anew* nothing is taken over from the index before, which may hold vectors of deleted chunks.
         Returns None if a live chunk has no vector of the partition's version yet.
         """
         ...
 
     def take_over(self, session: Session, project: Project, version: str, built: BuildResult) -> None:
         """Let the partition of *project*, whose row is locked, use the build, unless it has a newer one."""
+        ...
+
+    def replace(self, session: Session, project: Project, version: str, built: BuildResult) -> bool:
+        """As take_over(), also in place of one that covers as much. False: a newer one is there."""
+        ...
+
+    def drop(self, session: Session, key: Partition) -> None:
+        """Let the partition have no index until its next rebuild: searches read the database."""
+        ...
+
+    def sweep_all(self, key: Partition, *, wait_for_builders: Callable[[], object]) -> int:
+        """Remove every file that no row names, whoever wrote it. Returns how many there were.
+
+        *wait_for_builders* returns when nobody is building this partition who was when it was called.
+        """
         ...
 
     def forget(self, session: Session, key: Partition) -> None:
@@ -120,3 +138,20 @@ class VectorStore(Protocol):
     def unwritten(self, session: Session, snapshot: Snapshot) -> Iterator[str]:
         """What a rebuild still has to write. No damage: searches read the database meanwhile."""
         ...
+
+
+class WithoutFiles:
+    """The parts of a store whose index is rows that go with the chunks: there is nothing to write anew."""
+
+    def take_over(self, session: Session, project: Project, version: str, built: BuildResult) -> None:
+        raise NotImplementedError
+
+    def replace(self, session: Session, project: Project, version: str, built: BuildResult) -> bool:
+        self.take_over(session, project, version, built)
+        return True
+
+    def drop(self, session: Session, key: Partition) -> None:
+        """The rows serve on."""
+
+    def sweep_all(self, key: Partition, *, wait_for_builders: Callable[[], object]) -> int:  # noqa: ARG002
+        return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +101,12 @@ class CheckpointStore:
             return None
         return checkpoint
 
-    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> Checkpoint | None:
+    def build(
+        self, key: Partition, dimension: int, *, check: Callable[[], None], is_anew: bool = False
+    ) -> Checkpoint | None:
         """Read in one snapshot what changed since the last checkpoint, then write outside the transaction."""
-        base, since = self._base(key, dimension)
+        base, grown_from = (LoadedIndex.empty(dimension), None) if is_anew else self._base(key, dimension)
+        since = grown_from.covered_seq if grown_from is not None else 0
         with self.database.read() as session:
             row = session.get_one(Project, (key.team_id, key.project_id))
             if lacks_vectors(session, key):
@@ -111,22 +114,31 @@ class CheckpointStore:
             has_appeared = and_(Chunk.live_seq > since, is_live(row.seq))
             added = Rows.joined([Rows.of(*part) for part in vectors_in_parts(session, key, has_appeared, dimension)])
             dead = disappeared(session, key, since=since, until=row.seq)
-        return self.indexes.build(key, base, added, dead, covered_seq=row.seq, check=check)
+        built = self.indexes.build(key, base, added, dead, covered_seq=row.seq, check=check)
+        return replace(built, grown_from=grown_from)
 
-    def _base(self, key: Partition, dimension: int) -> tuple[LoadedIndex, int]:
-        """The index of the last checkpoint, to grow, and the seq that it covers; an empty one if there is none."""
+    def _base(self, key: Partition, dimension: int) -> tuple[LoadedIndex, Checkpoint | None]:
+        """The index of the last checkpoint, to grow; an empty one if there is none that can tell what died since."""
         with self.database.read() as session:
             index = session.get(IndexRow, (key.team_id, key.project_id, key.embedding_version))
+            project = session.get_one(Project, (key.team_id, key.project_id))
         checkpoint = checkpoint_of(index) if index is not None and index.problem is None else None
-        if checkpoint is not None and checkpoint.dimension == dimension:
+        is_usable = checkpoint is not None and checkpoint.covered_seq >= project.purged_seq
+        if checkpoint is not None and is_usable and checkpoint.dimension == dimension:
             with suppress(DamagedIndex):
-                return self.indexes.load(key, checkpoint, can_grow=True), checkpoint.covered_seq
-        return LoadedIndex.empty(dimension), 0
+                return self.indexes.load(key, checkpoint, can_grow=True), checkpoint
+        return LoadedIndex.empty(dimension), None
 
     def take_over(self, session: Session, project: Project, version: str, built: BuildResult) -> None:
-        """The swap: point the partition's row to the new file, if its current one is older or damaged."""
+        """The swap: point the partition's row to the new file, if its current one is older or damaged.
+
+        Not to one that grew from a file that was replaced by an erasure meanwhile: it may hold what was erased.
+        """
         assert isinstance(built, Checkpoint)
         key = Partition(project.team_id, project.id, version)
+        base = built.grown_from
+        if base is not None and base.covered_seq <= project.purged_seq and base.name != _named(session, key):
+            return
         in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
         changes = sum(
             session.scalar(select(func.count()).where(in_project, stamp > built.covered_seq)) or 0
@@ -149,6 +161,29 @@ class CheckpointStore:
                 updated_at=utc_now(),
             )
         )
+
+    def replace(self, session: Session, project: Project, version: str, built: BuildResult) -> bool:
+        assert isinstance(built, Checkpoint)
+        key = Partition(project.team_id, project.id, version)
+        is_replaced = and_(row_of(key), IndexRow.covered_seq <= built.covered_seq)
+        session.execute(update(IndexRow).where(is_replaced).values(faiss_path=None))
+        self.take_over(session, project, version, built)
+        return _named(session, key) == built.name
+
+    def drop(self, session: Session, key: Partition) -> None:
+        none = {"faiss_path": None, "checksum": None, "covered_seq": 0, "ntotal": 0, "problem": None}
+        session.execute(update(IndexRow).where(row_of(key)).values(**none, updated_at=utc_now()))
+
+    def sweep_all(self, key: Partition, *, wait_for_builders: Callable[[], object]) -> int:
+        """A file that is there before, and that no row names after, was left by a killed rebuild."""
+        files = self.indexes.files(key)
+        wait_for_builders()
+        with self.database.read() as session:
+            named = _named(session, key)
+        unnamed = [path for path in files if path.name != Path(named or "").name and path.exists()]
+        for path in unnamed:
+            path.unlink(missing_ok=True)
+        return len(unnamed)
 
     def forget(self, session: Session, key: Partition) -> None:
         """sweep() unlinks its files once no row names them."""
@@ -200,6 +235,8 @@ class OpenCheckpoint:
     def catch_up(self, session: Session, snapshot: Snapshot) -> str | None:
         """The cost depends on the changes, not on the size."""
         problem = self._load_checkpoint(snapshot)
+        if self.partition.applied_seq < snapshot.project.purged_seq:
+            self.partition.start_anew()
         if self.partition.applied_seq < snapshot.project.seq:
             replay(session, snapshot, self.partition)
         return problem
@@ -215,6 +252,8 @@ class OpenCheckpoint:
         checkpoint, partition = checkpoint_of(snapshot.index), self.partition
         is_known_bad = checkpoint == partition.damaged and snapshot.index.problem is not None
         if checkpoint is None or checkpoint == partition.checkpoint or is_known_bad:
+            return None
+        if checkpoint.covered_seq < snapshot.project.purged_seq:
             return None
         try:
             base = self.indexes.load(snapshot.key, checkpoint)
@@ -240,6 +279,10 @@ def checkpoint_of(index: IndexRow) -> Checkpoint | None:
         ntotal=index.ntotal,
         dimension=index.dimension,
     )
+
+
+def _named(session: Session, key: Partition) -> str | None:
+    return session.scalar(select(IndexRow.faiss_path).where(row_of(key)))
 
 
 def replay(session: Session, snapshot: Snapshot, partition: OpenPartition) -> None:

@@ -23,7 +23,7 @@ from database.dialects import insert_or_ignore
 from database.engine import Database
 from domain import BuildResult, ChunkContent, Hit, Ids, Partition, Vectors
 from engines.follower import Advance
-from engines.vectors.base import Growth, Hits
+from engines.vectors.base import Growth, Hits, WithoutFiles
 from engines.vectors.graphs import Graph, ensure_graph, graph_of
 from engines.vectors.searching import keep_allowed, nearest, nearest_by_graph, nearest_of, search_database
 from errors import DatabaseUnavailable
@@ -47,7 +47,7 @@ OLDEST_EXTENSION = (0, 8)
 BEHIND = "The table of vectors is behind the database: searches read the database's own vectors until the rebuild."
 
 
-class TableStore:
+class TableStore(WithoutFiles):
     """Searches partitions of up to *exact_up_to* vectors exactly, larger ones along their version's graph."""
 
     folder = None
@@ -109,7 +109,9 @@ class TableStore:
                 return None
             return _built(project, index.dimension)
 
-    def build(self, key: Partition, dimension: int, *, check: Callable[[], None]) -> BuildResult | None:
+    def build(
+        self, key: Partition, dimension: int, *, check: Callable[[], None], is_anew: bool = False  # noqa: ARG002
+    ) -> BuildResult | None:  # fmt: skip
         """Insert missing rows in batches, then create the graph. take_over() applies what changes meanwhile."""
         with self.database.read() as session:
             project = session.get_one(Project, (key.team_id, key.project_id))
@@ -123,9 +125,8 @@ class TableStore:
             check()
             with self.database.write() as session:
                 locked = session.get_one(Project, (key.team_id, key.project_id), with_for_update=True)
-                _insert(
-                    session, key, stored_vectors(session, key, and_(Chunk.faiss_id.in_(batch), is_live(locked.seq)))
-                )
+                is_still_live = and_(Chunk.faiss_id.in_(batch), is_live(locked.seq))
+                _insert(session, key, stored_vectors(session, key, is_still_live))
         graph = self.graph(key, dimension)
         if graph is not None and project.live_chunks > self.exact_up_to:
             ensure_graph(self.database, graph, check=check)
@@ -301,9 +302,8 @@ def _look_up_vectors(session: Session, key: Partition, chunks: Sequence[ChunkCon
 
 def _difference(session: Session, key: Partition, seq: int) -> tuple[Ids, Ids]:
     """The live chunks that have no row, and the rows whose chunk is not live."""
-    return live_difference(
-        session, (key.team_id, key.project_id), seq, select(_VECTORS.c.faiss_id).where(_in_partition(key))
-    )
+    row_ids = select(_VECTORS.c.faiss_id).where(_in_partition(key))
+    return live_difference(session, (key.team_id, key.project_id), seq, row_ids)
 
 
 def _in_partition(key: Partition) -> ColumnElement[bool]:

@@ -85,7 +85,7 @@ class AccountService:
 
     def teams(self, *, limit: int, after: str | None = None, only: str | None = None) -> list[TeamInfo]:
         """Returns at most *limit* teams by name, starting after *after*; or only the one named *only*."""
-        query = select(Team).where(Team.name > (after or ""))
+        query = select(Team).where(Team.name > (after or ""), Team.erased_at.is_(None))
         if only is not None:
             query = query.where(Team.name == only)
         with self.database.read() as session:
@@ -107,7 +107,9 @@ class AccountService:
         """Returns at most *limit* of the team's projects by name, starting after *after*."""
         with self.database.read() as session:
             team = namespaces.require_team(session, team_name)
-            query = select(Project).where(Project.team_id == team.id, Project.name > (after or ""))
+            query = select(Project).where(
+                Project.team_id == team.id, Project.name > (after or ""), Project.erased_at.is_(None)
+            )
             return [_project(team_name, row) for row in session.scalars(query.order_by(Project.name).limit(limit))]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,13 +18,15 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 from sqlalchemy import CursorResult, delete, select, tuple_
+from sqlalchemy.orm import Session
 
+from database.batching import batched
 from database.engine import Database
 from database.prepared import PreparedStatement, inserted
-from domain import Partition
+from domain import Json, Partition
 from errors import ServiceError
 from metrics import LOGS_DROPPED
-from models import IngestUsage, LoggedQuery, QueryCitation, utc_now
+from models import Chunk, IngestUsage, LoggedQuery, Project, QueryCitation, utc_now
 from services.index.counting import day_of
 from services.search.question import Answer, Question
 from text.hashing import doc_hash
@@ -36,6 +38,7 @@ SEARCH, ASK = "search", "ask"
 FLUSH_SECONDS = 1.0
 MAX_ROWS_WAITING = 100_000
 ROWS_PER_WRITE = 5_000
+CHUNKS_PER_QUERY = 500
 PRUNED_PER_BATCH, MAX_PRUNE_BATCHES = 1_000, 20
 
 
@@ -205,9 +208,10 @@ class QueryLog:
 
     def _insert(self, batch: Sequence[QueryRecord]) -> None:
         self.database.refuse_when_nearly_full()
-        queries = [self._query_row(record) for record in batch]
-        citations = [row for record in batch for row in _citation_rows(record)]
         with self.database.write() as session:
+            batch = _of_existing_places(session, batch)
+            queries = [self._query_row(record) for record in batch]
+            citations = _without_erased(session, batch, queries)
             _LOG_QUERIES.run_many(session, queries)
             _LOG_CITATIONS.run_many(session, citations)
 
@@ -230,6 +234,43 @@ class QueryLog:
             "day": day_of(record.created_at),
             "created_at": record.created_at,
         }
+
+
+def _of_existing_places(session: Session, batch: Sequence[QueryRecord]) -> list[QueryRecord]:
+    """Without those of namespaces that were erased meanwhile."""
+    places = {(record.partition.team_id, record.partition.project_id) for record in batch}
+    key = (Project.team_id, Project.id)
+    erased = select(*key).where(tuple_(*key).in_(places), Project.erased_at.is_not(None))
+    gone = {tuple(row) for row in session.execute(erased)}
+    return [each for each in batch if (each.partition.team_id, each.partition.project_id) not in gone]
+
+
+def _without_erased(session: Session, batch: Sequence[QueryRecord], queries: list[dict[str, Any]]) -> list[Json]:
+    """The citations of chunks that still exist. A question about one that was erased meanwhile loses its text.
+
+    Locks the chunks' rows, so that whoever erases them finds what is logged of them.
+    """
+    cited: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for record in batch:
+        cited[record.partition.team_id, record.partition.project_id].update(chunk for _, chunk, _ in record.citations)
+    kept = {place: _existing(session, place, sorted(ids)) for place, ids in cited.items()}
+    citations: list[Json] = []
+    for record, query in zip(batch, queries, strict=True):
+        existing = kept[record.partition.team_id, record.partition.project_id]
+        rows = _citation_rows(record)
+        citations += (still_there := [row for row in rows if row["faiss_id"] in existing])
+        if len(still_there) < len(rows):
+            query |= {"question": None, "question_hash": ""}
+    return citations
+
+
+def _existing(session: Session, place: tuple[int, int], ids: Sequence[int]) -> set[int]:
+    existing: set[int] = set()
+    for part in batched(ids, CHUNKS_PER_QUERY):
+        of_place = (Chunk.team_id == place[0], Chunk.project_id == place[1], Chunk.faiss_id.in_(part))
+        query = select(Chunk.faiss_id).where(*of_place).order_by(Chunk.faiss_id)
+        existing.update(session.scalars(query.with_for_update(read=True, key_share=True)))
+    return existing
 
 
 _LOG_QUERIES, _LOG_CITATIONS = PreparedStatement(inserted(LoggedQuery)), PreparedStatement(inserted(QueryCitation))

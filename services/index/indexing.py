@@ -18,6 +18,7 @@ from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.pacing import Pace
 from services.index.publishing import Publisher
+from services.index.stored_vectors import of_chunks
 from services.index.version_rows import rename, require_only_version
 from snapshot import chunks_without_vector
 from text.enrich import embedded_text
@@ -117,7 +118,8 @@ class IndexingService:
             left = pace.seconds_left(max(project.live_chunks - done, 0))
             estimate = Estimate(done, max(project.live_chunks, done), left)
             with lease.step(progress, {"chunks_embedded": embedded}, estimate) as session:
-                self.embedding.store(session, project.team_id, version, vectors)
+                kept = of_chunks(session, project.team_id, vectors)
+                self.embedding.store(session, project.team_id, version, kept)
                 count_ingest(session, project, embedded=len(vectors))
             lease.give_way()
 

@@ -68,6 +68,7 @@ def missing(session: Session, tenant_id: str, namespace: str) -> str:
 def _nearest(session: Session, tenant_id: str, namespace: str) -> list[str]:
     """Returns at most COMPARED names of the tenant's namespaces: comparing takes microseconds for each."""
     query = select(Project.name).join(Team, Team.id == Project.team_id).where(Team.name == tenant_id)
+    query = query.where(Project.erased_at.is_(None))
     distance = func.abs(func.length(Project.name) - len(namespace))
     return list(session.scalars(query.order_by(distance, Project.name).limit(COMPARED)))
 

@@ -47,7 +47,7 @@ class VerifyingService:
         """Yields a verdict per namespace and version that it is indexed under; those of a namespace of one snapshot."""
         with self.database.read() as session:
             query = select(Team.name, Project.name).join(Project, Project.team_id == Team.id)
-            names = session.execute(query.order_by(Team.name, Project.name)).all()
+            names = session.execute(query.where(Project.erased_at.is_(None)).order_by(Team.name, Project.name)).all()
         for tenant_id, namespace in names:
             with self.database.read() as session:
                 current = read_snapshot(session, tenant_id, namespace)

@@ -13,10 +13,12 @@ from database.batching import batched
 from database.engine import Database
 from database.repeating import repeatable
 from domain import Json, chunk_id
+from errors import NotFound
 from models import Chunk, Doc, File, Project, Revision
 from services.index import namespaces
 from services.ingest.listing import DocQuery, count, listed
-from services.ingest.rows import IDS_PER_QUERY, DocView, require_doc
+from services.ingest.planning import check_hash
+from services.ingest.rows import IDS_PER_QUERY, DocView, newest_revisions, require_doc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,17 @@ class BrowsingService:
             documents = _documents((tenant_id, namespace), page.views, _files(session, project, page.views))
             total = count(session, project, query) if is_counted else None
             return DocumentPage(documents, page.next_cursor, total)
+
+    @repeatable
+    def require_content(self, tenant_id: str, namespace: str, doc_id: str, *, expected_hash: str | None) -> None:
+        """Raises NotFound for a document that was never stored, or was erased; one that was deleted is there."""
+        with self.database.read() as session:
+            project = namespaces.require(session, tenant_id, namespace)
+            newest = newest_revisions(session, project, [doc_id]).get(doc_id)
+        if newest is None:
+            raise NotFound(f"There is no document {doc_id!r} in this namespace.", param="doc_id")
+        if expected_hash is not None:
+            check_hash(doc_id, newest[1] if newest[0].deleted_at is None else None, expected_hash)
 
     @repeatable
     def chunks(self, tenant_id: str, namespace: str, doc_id: str, *, limit: int, after: int | None) -> list[ChunkInfo]:

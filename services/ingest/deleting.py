@@ -39,16 +39,15 @@ class _Target(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class Order:
     """What a job has to delete: what was accepted before *before_seq* and matches; None matches everything."""
 
     chosen_by: Filter | None
     before_seq: int
 
     @classmethod
-    def of(cls, payload: Json) -> _Order:
-        filters = payload["filters"]
-        return cls(None if filters is None else _parsed(filters), payload["before_seq"])
+    def of(cls, filters: Json | None, before_seq: int) -> Order:
+        return cls(None if filters is None else parsed_filter(filters), before_seq)
 
     def covers(self, doc: Doc, revision: Revision | None) -> bool:
         if revision is None or (revision.accepted_seq or 0) >= self.before_seq:
@@ -81,7 +80,8 @@ class DeletingService:
 
     def delete(self, lease: Lease) -> Json:
         """Walk the namespace and delete step by step; a job that was interrupted goes on behind its last step."""
-        order, result = _Order.of(lease.claim.payload), dict(lease.claim.result)
+        payload, result = lease.claim.payload, dict(lease.claim.result)
+        order = Order.of(payload["filters"], payload["before_seq"])
         with self.database.read() as session:
             project = session.get_one(Project, (lease.claim.team_id, lease.claim.project_id))
             result.setdefault("docs", session.scalar(_count(project)))
@@ -100,7 +100,7 @@ class DeletingService:
             query = _targets(project).where(Doc.doc_id > after).order_by(Doc.doc_id).limit(DOCS_PER_READ)
             return [_Target(*row) for row in session.execute(query)]
 
-    def _step(self, lease: Lease, project: Project, group: Sequence[_Target], order: _Order, result: Json) -> None:
+    def _step(self, lease: Lease, project: Project, group: Sequence[_Target], order: Order, result: Json) -> None:
         """Delete those of the group that the order covers now, under the project's lock."""
         result["after"] = group[-1].doc.doc_id
         result["docs_examined"] = result.get("docs_examined", 0) + len(group)
@@ -113,7 +113,7 @@ class DeletingService:
                 result["chunks_deleted"] = result.get("chunks_deleted", 0) + chunks
                 write(session, lease.claim, {"result_json": dict(result)})
 
-    def _delete(self, session: Session, project: Project, doc_ids: Sequence[str], order: _Order) -> tuple[int, int]:
+    def _delete(self, session: Session, project: Project, doc_ids: Sequence[str], order: Order) -> tuple[int, int]:
         """Returns how many documents and chunks are found no more. A newer revision that is not covered stays."""
         current, _ = self.publisher.next_numbers(session, project)
         rows = session.execute(_targets(current).where(Doc.doc_id.in_(doc_ids)))
@@ -134,14 +134,15 @@ def _require_one(namespace: str, filters: Json | None, whole_namespace: str | No
             param="filters",
         )
     if filters is not None:
-        _parsed(filters)
+        parsed_filter(filters)
     elif whole_namespace != namespace:
         raise Invalid(
             "To delete every document of a namespace, send its own name as whole_namespace.", param="whole_namespace"
         )
 
 
-def _parsed(filters: Json) -> Filter:
+def parsed_filter(filters: Json) -> Filter:
+    """Raises Invalid for a filter without conditions, or by page."""
     chosen_by = parse(filters)
     if chosen_by is None:
         raise Invalid(
@@ -184,7 +185,7 @@ def _fields(doc: Doc, revision: Revision) -> Json:
     }
 
 
-def _steps(targets: Sequence[_Target], order: _Order) -> Iterator[list[_Target]]:
+def _steps(targets: Sequence[_Target], order: Order) -> Iterator[list[_Target]]:
     """Cuts the documents into steps of about CHUNKS_PER_STEP chunks to delete; a larger document is a step alone."""
     step: list[_Target] = []
     chunks = 0

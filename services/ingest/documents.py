@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from database.engine import Database
+from database.engine import Database, DatabaseKind
 from database.prepared import write_and_release
 from database.repeating import repeatable
 from errors import Conflict, Invalid, Overtaken
@@ -18,6 +18,7 @@ from services.index import namespaces
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, supersede
+from services.index.stored_vectors import require_stored
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
@@ -95,9 +96,7 @@ class DocumentService:
         with self.database.write() as session:
             for plan in plans:
                 project, first_id = self._begin(session, plan, publications=1)
-                self.embedding.store(session, project.team_id, plan.version, plan.vectors)
-                for version, vectors in plan.other_vectors.items():
-                    self.embedding.store(session, project.team_id, version, vectors)
+                self._store_vectors(session, project, plan, {*plan.texts, *plan.vectors})
                 rows = NewRows.of(session, project, plan, first_id=first_id, live_seq=project.seq)
                 self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
                 rows.write(session)
@@ -123,10 +122,20 @@ class DocumentService:
                 done += UpsertResult(upserted_docs=redescribed)
                 if plan.drafts:
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
-                    self.embedding.store(session, project.team_id, plan.version, plan.vectors)
+                    self._store_vectors(session, project, plan, set(plan.vectors))
                     NewRows.of(session, project, plan, first_id=first_id, job_id=job_id).write(session)
                 count_ingest(session, project, requests=1)
         return replace(done, job_id=job_id or done.job_id)
+
+    def _store_vectors(self, session: Session, project: Project, plan: WritePlan, hashes: set[bytes]) -> None:
+        """Raises Overtaken if one of *hashes*, which the documents need, was erased meanwhile.
+
+        On SQLite nobody can have erased what this transaction has just stored.
+        """
+        is_alone = self.database.kind is DatabaseKind.SQLITE
+        for version, vectors in {plan.version: plan.vectors, **plan.other_vectors}.items():
+            self.embedding.store(session, project.team_id, version, vectors)
+            require_stored(session, project.team_id, version, hashes - vectors.keys() if is_alone else hashes)
 
     def _plan(
         self, docs: list[NewDoc], *, present_statuses: Sequence[RevisionStatus]
@@ -144,7 +153,7 @@ class DocumentService:
         project, first_id = self.publisher.next_numbers(
             session, plan.project, chunks=plan.chunk_count, publications=publications
         )
-        if project.version_set != plan.project.version_set:
+        if project.version_set != plan.project.version_set or project.erased_at is not None:
             raise Overtaken
         if plan.version not in project.version_set:
             if not namespaces.is_unused(session, project):

@@ -5,10 +5,8 @@ The chunks are not yet embedded, so not yet live: the revision stays pending and
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -21,6 +19,7 @@ from engines.extraction.extractor import Extractor
 from errors import Overtaken
 from job_lease import Lease
 from models import Chunk, Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
+from scratch import Scratch
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
 from services.ingest.drafts import Draft, DraftMaker, NewDoc, TokenCounter, draft_of_file
@@ -56,13 +55,15 @@ class ExtractingService:
     def extract(self, lease: Lease, pending: Revision, *, progress: int, result: Json) -> None:
         """Store the pending revision's text and chunks. Raises Unreadable with a message for the sender.
 
-        Stores nothing if the namespace's model was changed meanwhile: the next call does.
+        Stores nothing if the namespace's model was changed meanwhile: the next call does; or if it was erased.
         """
         with lease.step(progress, result) as session:
             _mark_processing(session, pending)
         with self.database.read() as session:
             project = session.get_one(Project, (pending.team_id, pending.project_id))
-            file = session.get_one(File, _key(pending))
+            file = session.get(File, _key(pending))
+        if file is None:
+            return
         extracted = self._read(lease, pending, file)
         model = _HostingCounter(self.embedding.embedder(project.embedding_version), lease)
         draft = self._cut(pending, file, extracted, model)
@@ -71,8 +72,8 @@ class ExtractingService:
 
     def _read(self, lease: Lease, pending: Revision, file: File) -> ExtractedText:
         assert pending.blob_uri is not None
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "file")
+        with Scratch() as folder:
+            path = folder / "file"
             with open(path, "wb") as copy:
                 for piece in self.blobs.read(pending.blob_uri):
                     copy.write(piece)
@@ -98,8 +99,12 @@ class ExtractingService:
 
     def _write(self, session: Session, project: Project, pending: Revision, draft: Draft) -> None:
         current, first_id = self.publisher.next_numbers(session, project, chunks=len(draft.spans), publications=0)
-        revision = session.get_one(Revision, _key(pending))
-        if revision.status != RevisionStatus.PENDING or current.embedding_version != project.embedding_version:
+        revision = session.get(Revision, _key(pending))
+        if (
+            revision is None
+            or revision.status != RevisionStatus.PENDING
+            or current.embedding_version != project.embedding_version
+        ):
             raise Overtaken  # the rollback returns the numbers, and the next step reads the current state
         revision.text, revision.chunk_count, revision.first_id = draft.doc.text, len(draft.spans), first_id
         revision.title, revision.mime_type = revision.title or draft.doc.title, draft.doc.mime_type
@@ -109,8 +114,8 @@ class ExtractingService:
 
 
 def _mark_processing(session: Session, pending: Revision) -> None:
-    doc = session.get_one(Doc, (pending.team_id, pending.project_id, pending.doc_id), with_for_update=True)
-    if doc.revision == pending.revision and doc.status == DocStatus.UPLOADED:
+    doc = session.get(Doc, (pending.team_id, pending.project_id, pending.doc_id), with_for_update=True)
+    if doc is not None and doc.revision == pending.revision and doc.status == DocStatus.UPLOADED:
         doc.status, doc.updated_at = DocStatus.PROCESSING, utc_now()
 
 

@@ -17,6 +17,7 @@ from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.lagging import CANNOT_EMBED, Lagging
 from services.index.pacing import Pace
+from services.index.stored_vectors import of_chunks
 from snapshot import has_vector
 from text.enrich import embedded_text
 
@@ -42,7 +43,8 @@ class Following:
                 if vectors is None:
                     return False
                 with lease.step(progress, result) as session:
-                    self.embedding.store(session, project.team_id, version, vectors)
+                    kept = of_chunks(session, project.team_id, vectors)
+                    self.embedding.store(session, project.team_id, version, kept)
                     count_ingest(session, project, embedded=len(vectors))
                 lease.give_way()
         return True

@@ -19,6 +19,7 @@ from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.pacing import Pace
 from services.index.publishing import Publisher
+from services.index.stored_vectors import of_chunks
 from services.ingest.extracting import ExtractingService
 from services.ingest.following import Following, texts_of
 from services.ingest.rows import docs_by_id
@@ -133,7 +134,8 @@ class IngestingService:
             counts["chunks_embedded"] += len(step)
             course = self._course(lease.claim, pending, remaining)
             with lease.step(course.percent, {"counts": dict(counts)}, course.estimate(pace)) as session:
-                self.embedding.store(session, project.team_id, project.embedding_version, vectors)
+                kept = of_chunks(session, project.team_id, vectors)
+                self.embedding.store(session, project.team_id, project.embedding_version, kept)
                 published = 0 if remaining else self._publish(session, project, pending)
                 count_ingest(session, project, chunks=published, embedded=len(step))
         return None
@@ -172,8 +174,8 @@ class IngestingService:
 
     def _fail(self, lease: Lease, pending: Revision, counts: Counter[str], error: ServiceError) -> None:
         with lease.step(self._course(lease.claim).percent, {"counts": dict(counts)}) as session:
-            revision = session.get_one(Revision, _key(pending), options=[defer(Revision.text)])
-            if revision.status == RevisionStatus.PENDING:
+            revision = session.get(Revision, _key(pending), options=[defer(Revision.text)])
+            if revision is not None and revision.status == RevisionStatus.PENDING:
                 _fail(session, revision, RevisionStatus.FAILED, str(error))
 
     def _project(self, revision: Revision) -> Project:

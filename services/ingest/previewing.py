@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import BoundedSemaphore
 from typing import IO
 
@@ -16,6 +15,7 @@ from engines.blobs.base import BlobWriter
 from engines.embedders.base import Embedder
 from engines.extraction.extractor import Extractor
 from errors import Overloaded, StorageFull
+from scratch import Scratch
 from services.ingest.drafts import Draft, DraftMaker, NewDoc, draft_of_file
 from services.ingest.preparing import Preparing
 from services.ingest.rows import described_chunk
@@ -102,14 +102,14 @@ class ScratchFolder:
     """Receives a file into a temporary folder, which close() deletes."""
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory()
-        self.path = Path(self._folder.name, "file")
+        self._folder = Scratch()
+        self.path = self._folder.path / "file"
 
     def begin(self, filename: str, declared: str = "") -> IncomingFile:
         return IncomingFile(_scratch_file(self.path), self.path.name, filename, declared)
 
     def close(self) -> None:
-        self._folder.cleanup()
+        self._folder.close()
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from database.repeating import repeatable
 from errors import Conflict, Invalid
 from models import IdempotencyKey, utc_now
 
+ERASED = 0
+"""The status of an answer that was erased with what it was about. Its key stays, lest a repetition does it again."""
+
 RETENTION = timedelta(days=1)
 UNFINISHED_RETENTION = timedelta(minutes=5)
 
@@ -32,7 +35,7 @@ class IdempotencyService:
     compression: Compression
 
     @repeatable
-    def begin(self, key: str, request_hash: str) -> StoredResponse | None:
+    def begin(self, key: str, request_hash: str, *, tenant_id: str | None) -> StoredResponse | None:
         """Returns the stored response, or None if the key is new and now belongs to this request.
 
         Raises Invalid if the key belongs to another request, Conflict while the first request is still running.
@@ -42,7 +45,9 @@ class IdempotencyService:
                 IdempotencyKey.created_at < utc_now() - UNFINISHED_RETENTION
             )
             session.execute(delete(IdempotencyKey).where(IdempotencyKey.key == key, is_abandoned))
-            created = insert_or_ignore(session, IdempotencyKey).values(key=key, request_hash=request_hash)
+            created = insert_or_ignore(session, IdempotencyKey).values(
+                key=key, request_hash=request_hash, tenant_id=tenant_id
+            )
             if session.scalar(created.returning(IdempotencyKey.key)) is not None:
                 return None
             row = session.get(IdempotencyKey, key)
@@ -51,6 +56,8 @@ class IdempotencyService:
             raise Invalid("This Idempotency-Key was used for another request: use a new one.", param="Idempotency-Key")
         if row is None or row.status_code is None or body is None:
             raise Conflict("The first request with this Idempotency-Key is still running: try again in a moment.")
+        if row.status_code == ERASED:
+            raise Conflict("This request was completed before; what it was about has been erased since.")
         return StoredResponse(row.status_code, body, json.loads(row.response_headers or "{}"))
 
     @repeatable

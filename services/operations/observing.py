@@ -14,6 +14,7 @@ from database.repeating import repeatable
 from engines.vectors.base import VectorStore
 from errors import ServiceError
 from models import IndexRow, Project, Team
+from services.erasure.purging import count_waiting
 from services.index.embedding import EmbeddingService
 from services.operations.scheduled_backups import ScheduledBackups
 from services.operations.script_check import ScriptCheck
@@ -41,7 +42,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
-    """Statistics of a partition. *ntotal* counts live vectors; *dirty*: a rebuild would speed up searches."""
+    """Statistics of a partition. *ntotal* counts live vectors; *dirty*: a rebuild would speed up searches.
+
+    *deleted_chunks* were deleted or replaced, and wait to be removed for good.
+    """
 
     tenant_id: str
     namespace: str
@@ -54,6 +58,7 @@ class IndexStats:
     covered_seq: int
     checkpoint_ntotal: int
     live_docs: int
+    deleted_chunks: int
     problem: str | None
 
 
@@ -99,9 +104,12 @@ class ObservingService:
             select(Team.name, Project, IndexRow).join(Project, Project.team_id == Team.id).join(IndexRow, is_current)
         )
         conditions = {Team.name: tenant_id, Project.name: namespace}
-        query = query.where(*(column == value for column, value in conditions.items() if value is not None))
+        query = query.where(
+            Project.erased_at.is_(None), *(column == value for column, value in conditions.items() if value is not None)
+        )
         with self.database.read() as session:
             rows = session.execute(query.order_by(Team.name, Project.name)).all()
+            waiting = [count_waiting(session, project) for _, project, _ in rows]
         return [
             IndexStats(
                 tenant_id=tenant,
@@ -115,9 +123,10 @@ class ObservingService:
                 covered_seq=index.covered_seq,
                 checkpoint_ntotal=index.ntotal,
                 live_docs=project.live_docs,
+                deleted_chunks=deleted_chunks,
                 problem=index.problem,
             )
-            for tenant, project, index in rows
+            for (tenant, project, index), deleted_chunks in zip(rows, waiting, strict=True)
         ]
 
     def _read_queue(self, workers: list[WorkerInfo], waiting: list[Backlog]) -> None:

@@ -19,7 +19,7 @@ from durable import sync_folder
 from engines.blobs.base import BlobStore
 from errors import BlobStoreUnavailable, Conflict, DamagedBackup, Invalid
 from migrations.upgrade import HEAD, bring_up_to_date, is_known, set_revision
-from models import Job, Revision
+from models import IndexRow, Job, Revision
 from services.operations.backing_up import Report
 from services.operations.backup_store import RAW, BackupStore
 from services.operations.database_copies import (
@@ -96,9 +96,11 @@ class RestoringService:
             yield url
 
     @contextmanager
-    def raw_files_in(self, blobs: BlobStore | None, report: Report) -> Iterator[None]:
-        """Copy the raw files into *blobs*, or only check them without. If the body fails, they are removed again."""
-        parts = self.manifest.raw_files
+    def raw_files_in(self, blobs: BlobStore | None, names: set[str], report: Report) -> Iterator[None]:
+        """Copy the raw files of these names into *blobs*, or only check them without. If the body fails, they are
+        removed again.
+        """
+        parts = [part for part in self.manifest.raw_files if part.name.removeprefix(RAW) in names]
         present = set(blobs.names()) if blobs is not None and parts else set()
         written: list[str] = []
         try:
@@ -118,10 +120,13 @@ class RestoringService:
                     blobs.delete(name)
             raise
 
-    def write_indexes(self, folder: Path) -> None:
-        """Raises DamagedBackup."""
+    def write_indexes(self, folder: Path, names: set[str]) -> None:
+        """Those of these names. Raises DamagedBackup."""
         for part in self.manifest.index_files:
-            path = folder / part.name.partition("/indexes/")[2]
+            name = part.name.partition("/indexes/")[2]
+            path = folder / name
+            if name not in names:
+                continue
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise DamagedBackup(f"The part {part.name} leads out of the index folder.")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,6 +175,13 @@ class RestoringService:
         names = set(session.scalars(select(Revision.blob_uri).where(Revision.blob_uri.is_not(None)).distinct()))
         if lacking := sorted(name for name in names if name is not None and name not in kept):
             raise DamagedBackup(f"The backup lacks {len(lacking)} raw files that documents refer to: {lacking[0]}, …")
+
+
+def named_files(session: Session) -> tuple[set[str], set[str]]:
+    """The raw files and the index files that the restored rows name: not those of what was erased again."""
+    raw_files = session.scalars(select(Revision.blob_uri).where(Revision.blob_uri.is_not(None)).distinct())
+    indexes = session.scalars(select(IndexRow.faiss_path).where(IndexRow.faiss_path.is_not(None)))
+    return {name for name in raw_files if name}, {name for name in indexes if name}
 
 
 def require_same_kind(manifest: BackupManifest, target: str) -> None:

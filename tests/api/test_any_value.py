@@ -68,7 +68,8 @@ VALUES: list[Any] = [
     {"a": {"$gt": 1e308}},
     {"created_at": {"$lt": "0001-01-01T00:00:00+23:59"}},
 ]
-KNOWN = {**PLACE, "doc_id": "doc", "index_version": "other", "job_id": "no-job", "key_id": "0" * 16}
+KNOWN = {**PLACE, "doc_id": "doc", "job_id": "no-job", "key_id": "0" * 16}
+KNOWN |= {"index_version": "other", "erasure_id": "no-erasure"}
 
 
 def requests(route: Route) -> Iterator[tuple[str, dict[str, Any]]]:

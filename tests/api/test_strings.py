@@ -57,7 +57,9 @@ def furnished(team: TeamClient) -> dict[str, Any]:
     team.post("/v1/docs/upsert", {**place, "doc_id": "doc", "text": "Cats sleep."})
     job = team.post("/v1/index/rebuild", place)["job_id"]
     key = team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, expect=201)["key_id"]
-    return {**place, "doc_id": "doc", "job_id": job, "key_id": key, "url": "ftp://nowhere", "reembed": True}
+    erasure = team.post("/v1/erasures", {**place, "doc_ids": ["nothing"]}, expect=202)["erasure_id"]
+    known = {**place, "doc_id": "doc", "job_id": job, "key_id": key, "erasure_id": erasure, "index_version": "initial"}
+    return {**known, "url": "ftp://nowhere", "reembed": True}
 
 
 def test_no_string_breaks_a_route_and_both_databases_answer_alike(both: list[TeamClient]) -> None:

@@ -24,8 +24,9 @@ from database.engine import Database, DatabaseKind
 from errors import Conflict, DamagedBackup, DatabaseUnavailable, Invalid, NotFound
 from migrations.upgrade import HEAD, RESTORING, current_revision, set_revision
 from models import BackupRow, Base, Project, Revision
-from runtime.backups import open_target, scratch_of
+from runtime.backups import open_backup_places, open_target, scratch_of
 from runtime.restoring import Restored, restore, verify_backup
+from services.erasure.receipts import verify_ledger
 from services.operations.backing_up import BackupService
 from services.operations.backup_store import BackupStore
 from services.operations.database_copies import drop_tables, remove_sqlite
@@ -535,3 +536,47 @@ def test_a_worker_makes_the_backup_that_is_due_and_health_names_a_failure(servic
         [finding] = [each for each in failing.runtime.operations.diagnosing.examine() if each.name == "backups"]
         assert not finding.is_ok
         assert failing.runtime.operations.backups.run_if_due() is None
+
+
+def test_a_restore_erases_again_what_was_erased_after_the_backup_before_it_serves(
+    service: Service, target: Path, new_url: str, tmp_path: Path
+) -> None:
+    other = {"tenant_id": "globex", "namespace": "secret"}
+    service.batch({"kept": "Cats sleep.", "doomed": "The Zorblax sleeps."})
+    upload(service, "file", "A Zorblax in a file.")
+    service.post("/v1/docs/upsert", {**other, "doc_id": "theirs", "text": "Globex keeps a Zorblax."})
+    service.rebuild()
+    manifest = back_up(service, target, with_indexes=True)
+    store = open_target(service.settings, str(target))
+    open_backup_places(service.settings, service.runtime.database).record(store, keep=3, every_hours=24)
+
+    erased = service.post("/v1/erasures", {**PLACE, "doc_ids": ["doomed", "file"]}, expect=202)
+    gone = service.client.request("DELETE", "/v1/teams/globex", json={"confirm_tenant_id": "globex"}).json()
+    service.work()
+    receipt = service.get(f"/v1/erasures/{erased['erasure_id']}")["receipt"]
+    assert [each["backup"] for each in receipt["backups"]] == [manifest.id]
+    assert receipt["backups"][0]["until"] > receipt["finished_at"]
+    ledger = json.loads((target / "erasures.json").read_text())
+    assert {entry["id"] for entry in ledger["erasures"]} == {erased["erasure_id"], gone["erasure_id"]}
+    assert b"oomed" not in (target / "erasures.json").read_bytes()
+
+    settings = service.settings.model_copy(update={"index_dir": tmp_path / "restored"})
+    put_back(settings, target, new_url, tmp_path / "new_raw")
+    assert not any(b"Zorblax" in path.read_bytes() for path in (tmp_path / "new_raw").rglob("*") if path.is_file())
+    assert not any("Zorblax" in row for rows in rows_of(new_url).values() for row in rows)
+    changed = {
+        "database_url": new_url,
+        "blob_store_url": f"file://{tmp_path}/new_raw",
+        "index_dir": tmp_path / "restored",
+    }
+    with service.restarted(**changed) as restored:
+        restored.work()
+        assert restored.hit_ids("sleeps", top_k=10) == ["kept"]
+        assert restored.get("/v1/index/stats")["total_indices"] == 1
+        assert restored.problems() == []
+        assert verify_ledger(restored.runtime.erasure.ledger.export()) == 4  # two of before, two of the restore
+
+    ledger["erasures"], ledger["receipts"] = ledger["erasures"][:1], ledger["receipts"][:1]
+    (target / "erasures.json").write_text(json.dumps(ledger))
+    with pytest.raises(DamagedBackup, match="ledger of erasures"):
+        verify_backup(service.settings, source=str(target), report=lambda *_: None)

@@ -27,6 +27,7 @@ from tests.support.service import open_service, settings_in
 
 ROOT = Path(__file__).parents[2]
 NOT_OWNED = {"teams", "embedding_versions", "installation", "workers", "idempotency_keys", "pending_blobs", "backups"}
+NOT_OWNED |= {"backup_places", "erasure_ledger"}
 
 
 @pytest.fixture

@@ -85,9 +85,9 @@ def test_a_repeated_request_gets_its_answer_whole_whoever_stored_it(service: Ser
         for writer, reader in ((service, off), (off, service)):
             for name, body in bodies.items():
                 key, answer = f"{writer.settings.text_compression} {name}", StoredResponse(201, body, {"Location": "/"})
-                assert writer.runtime.operations.idempotency.begin(key, "hash") is None
+                assert writer.runtime.operations.idempotency.begin(key, "hash", tenant_id=None) is None
                 writer.runtime.operations.idempotency.store(key, "hash", answer)
-                assert reader.runtime.operations.idempotency.begin(key, "hash") == answer
+                assert reader.runtime.operations.idempotency.begin(key, "hash", tenant_id=None) == answer
     with service.runtime.database.read() as session:
         lengths = select(IdempotencyKey.key, func.length(IdempotencyKey.response_body))
         sizes: dict[str, int] = {key: size for key, size in session.execute(lengths)}
@@ -166,7 +166,7 @@ def test_the_schema_before_gets_plain_texts_back(tmp_path: Path, empty_url: str)
     settings = settings_in(tmp_path, database_url=empty_url)
     with open_service(settings) as service:
         service.upsert("doc", LONG)
-        service.runtime.operations.idempotency.begin("key", "hash")
+        service.runtime.operations.idempotency.begin("key", "hash", tenant_id=None)
         service.runtime.operations.idempotency.store("key", "hash", StoredResponse(200, LONG.encode(), {}))
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))

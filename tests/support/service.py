@@ -128,6 +128,7 @@ def settings_in(folder: Path, **changed: Any) -> Settings:
         "database_url": f"sqlite:///{folder}/rag.db",
         "index_dir": folder / "indices",
         "blob_store_url": f"file://{folder}/raw_files",
+        "receipt_key_file": folder / "receipt_key",
         "embed_model_name": MODEL,
         "min_free_disk_mb": 0,
         "job_retry_seconds": 0.0,
