@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from domain import BuildResult
 from engines.embedders.base import Embedder
-from models import IndexRow
+from models import Chunk, Embedding, IndexRow
 from services.index.pacing import FIRST_TEXTS
 from tests.service.test_reembedding import other_model
 from tests.support.embedding_server import embedding_server
@@ -184,6 +184,35 @@ def test_deleting_a_whole_namespace_empties_all_its_versions(service: Service) -
         assert service.search("animals", index_version=name)["chunks"] == []
     assert version(service)["vectors"] == 0
     assert service.problems() == []
+
+
+@every_store
+def test_an_erasure_reaches_every_version_and_a_namespace_goes_with_all_of_them(service: Service) -> None:
+    service.batch({f"doc-{number}": prose(number) for number in range(6)})
+    built(service)
+    service.rebuild()
+    files = {path.name for path in service.index_files()}
+    assert len(files) == (2 if service.keeps_files else 0)
+    of_doc = select(Chunk.embed_hash).where(Chunk.doc_id == "doc-3").scalar_subquery()
+    with service.runtime.database.read() as session:
+        erased = session.scalars(select(Embedding.vector).where(Embedding.embed_hash == of_doc)).all()
+    assert len(erased) == 2
+    service.post("/v1/erasures", {**PLACE, "doc_ids": ["doc-3"]}, expect=202)
+    service.work()
+    with service.runtime.database.read() as session:
+        assert not session.scalars(select(Embedding.embed_hash).where(Embedding.vector.in_(erased))).all()
+    assert not files & {path.name for path in service.index_files()}
+    for more in ({}, {"index_version": "two"}):
+        hits = service.hit_ids("winter garden", top_k=9, **more)
+        assert sorted(hits) == ["doc-0", "doc-1", "doc-2", "doc-4", "doc-5"]
+    assert service.problems() == []
+    confirmed = {"confirm_namespace": PLACE["namespace"]}
+    path = f"/v1/teams/{PLACE['tenant_id']}/projects/{PLACE['namespace']}"
+    assert service.client.request("DELETE", path, json=confirmed).status_code == 202
+    service.work()
+    service.runtime.queue.prune(0)
+    assert service.runtime.erasure.erasing.drop_shells() == 1
+    assert service.index_files() == []
 
 
 def test_a_version_that_cannot_follow_lags_and_catches_up_while_writes_go_on(
