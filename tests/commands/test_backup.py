@@ -447,7 +447,7 @@ def test_kills_in_the_middle_leave_whole_backups_and_nothing_half_restored(
     with open_service(settings.model_copy(update=changed)) as after:
         assert state_of(after) == expected
     backup_id = back_up(service, target, keep=1).id
-    assert {path.name for path in target.iterdir()} == {backup_id, "raw"}
+    assert {path.name for path in target.iterdir()} == {backup_id, "raw", "erasures.json"}
 
 
 def has_remains(url: str) -> bool:
