@@ -265,11 +265,13 @@ def open_text(heading: str, text: str, *, kind: str = "text") -> bytes:
         f'<text:h text:outline-level="1">{heading}</text:h><text:p>{text}</text:p>'
         "</office:text></office:body></office:document-content>"
     )
+    styles = f'<office:document-styles {declared} office:version="1.2"><office:styles/></office:document-styles>'
     manifest = f'<manifest:manifest xmlns:manifest="{uri}:manifest:1.0"/>'
     return files.archive(
         {
             "mimetype": f"application/vnd.oasis.opendocument.{kind}".encode(),
             "content.xml": content.encode(),
+            "styles.xml": styles.encode(),
             "META-INF/manifest.xml": manifest.encode(),
         }
     )
