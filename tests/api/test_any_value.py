@@ -15,7 +15,7 @@ from tests.support.routes import Route, resource_names, routes_of
 from tests.support.service import PLACE, Service
 
 HUGE = 10**4000
-EACH = 12
+EACH = 8
 TEXTS = [
     "",
     " ",

@@ -36,7 +36,7 @@ from runtime.parts import Runtime
 from tests.support.routes import NDJSON, routes_of
 from tests.support.service import settings_in
 
-CASES = int(os.environ.get("CONTRACT_CASES", "10"))
+CASES = int(os.environ.get("CONTRACT_CASES", "6"))
 CHECKS: list[Any] = [
     not_a_server_error,
     status_code_conformance,

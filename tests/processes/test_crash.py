@@ -88,7 +88,7 @@ def test_workers_killed_in_a_rebuild_leave_the_old_index_serving(remote_service:
 
 def test_an_api_killed_while_it_answers_has_kept_whatever_it_acknowledged(remote_service: Service) -> None:
     acknowledged: dict[str, str] = {}
-    for round_ in range(3):
+    for round_ in range(3 if is_thorough() else 2):
         with api_process(remote_service.settings) as api:
             for number in range(8):
                 text = prose(100 * round_ + number)
