@@ -65,6 +65,18 @@ class TooLarge(ServiceError):
     code = "too_large"
 
 
+class QuotaExceeded(TooLarge):
+    """The tenant's quota of documents, chunks or bytes is used up."""
+
+    code = "quota_exceeded"
+
+
+class DailyQuotaExceeded(RateLimited):
+    """The tenant's quota of embedded chunks is used up for today."""
+
+    code = "daily_quota_exceeded"
+
+
 class Conflict(ServiceError):
     """The request conflicts with the current state."""
 

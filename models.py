@@ -135,7 +135,7 @@ class Team(Base):
     """A tenant. In the data API it is the string ``tenant_id``, which is the *name* here.
 
     *system_prompt* is the language model's system prompt for this team; null: the service's default. Requests may
-    override it only with *allow_system_prompt*.
+    override it only with *allow_system_prompt*. The quotas are its own: null is the default, 0 none.
     """
 
     __tablename__ = "teams"
@@ -145,7 +145,16 @@ class Team(Base):
     next_project_id: Mapped[int] = mapped_column(BigInteger, default=1)
     system_prompt: Mapped[str | None]
     allow_system_prompt: Mapped[bool] = mapped_column(default=True, server_default=true())
+    quota_documents: Mapped[int | None] = mapped_column(BigInteger)
+    quota_chunks: Mapped[int | None] = mapped_column(BigInteger)
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_embedded_chunks_per_day: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+    @property
+    def has_quotas(self) -> bool:
+        own = (self.quota_documents, self.quota_chunks, self.quota_bytes, self.quota_embedded_chunks_per_day)
+        return any(quota is not None for quota in own)
 
 
 class Project(Base):
@@ -155,6 +164,7 @@ class Project(Base):
     *next_faiss_id* numbers chunks densely. Both are incremented by UPDATE ... RETURNING, whose row lock makes the
     numbers follow the order of commits. *keywords_seq* is the seq up to which the table of keywords is complete;
     unless it equals *seq*, the table must not be used. *keywords_number* is the project's number in that table.
+    *live_bytes* are those of the live revisions. *has_quotas*: its team has some of its own, so that a writer knows.
     """
 
     __tablename__ = "projects"
@@ -168,6 +178,8 @@ class Project(Base):
     next_faiss_id: Mapped[int] = mapped_column(BigInteger, default=0)
     live_docs: Mapped[int] = mapped_column(BigInteger, default=0)
     live_chunks: Mapped[int] = mapped_column(BigInteger, default=0)
+    live_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    has_quotas: Mapped[bool] = mapped_column(default=False, server_default=false())
     keywords_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     keywords_number: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -243,7 +255,8 @@ class Revision(Base):
 
     Its chunks have consecutive ids from *first_id* on. *published_seq* and *published_at* are those of its publication,
     or of a later change of its description; *accepted_seq* is the project's seq when its content or its description
-    was last accepted, null in rows of older releases. *text* is the last column, so that reading metadata does not
+    was last accepted, null in rows of older releases. *byte_count* is that of its text in UTF-8, once there is one, and
+    of its raw file. *text* is the last column, so that reading metadata does not
     read it.
     """
 
@@ -269,6 +282,7 @@ class Revision(Base):
     blob_uri: Mapped[str | None]
     doc_metadata: Mapped[Json] = mapped_column("metadata")
     chunk_count: Mapped[int]
+    byte_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     first_id: Mapped[int | None] = mapped_column(BigInteger)
     accepted_seq: Mapped[int | None] = mapped_column(BigInteger)
     published_seq: Mapped[int | None] = mapped_column(BigInteger)
@@ -606,7 +620,10 @@ class IngestUsage(Base):
     """
 
     __tablename__ = "ingest_usage"
-    __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        Index(None, "team_id", "day"),
+    )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)

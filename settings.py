@@ -63,6 +63,13 @@ class Settings(BaseSettings):
         description="Where requests are counted: redis://host:6379/0 (shared), or memory:// (each process by itself)",
     )
 
+    quota_documents: int = Field(0, ge=0, description="Most documents of a team; 0: no limit; teams may have their own")
+    quota_chunks: int = Field(0, ge=0, description="Most chunks of a team; 0: no limit")
+    quota_bytes: int = Field(0, ge=0, description="Most bytes of a team's texts and raw files; 0: no limit")
+    quota_embedded_chunks_per_day: int = Field(
+        0, ge=0, description="Most chunks of a team that are embedded in a day (UTC); 0: no limit"
+    )
+
     embed_model_name: str = Field(
         "",
         description="Embedding model: its name on the hub, a folder, or its name on the remote server; empty: the "

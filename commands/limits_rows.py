@@ -243,6 +243,14 @@ ACCOUNTS = Section(
     (
         Bound("Requests of a key", "rate_limit_per_key", "429 with `Retry-After`"),
         Bound("Requests of all keys of a team together", "rate_limit_per_team", "429 with `Retry-After`"),
+        Bound("Documents of a team", "quota_documents", "413 `quota_exceeded`"),
+        Bound("Chunks of a team", "quota_chunks", "413 `quota_exceeded`"),
+        Bound("Bytes of a team's texts and raw files", "quota_bytes", "413 `quota_exceeded`"),
+        Bound(
+            "Chunks of a team that are embedded in a day",
+            "quota_embedded_chunks_per_day",
+            "429 `daily_quota_exceeded`",
+        ),
         Bound("Requests per minute and address without a valid key", "auth_failures_per_minute", "429 instead of 401"),
         Bound("Time that a revoked key lives on in other processes", "auth_trust_seconds", "401"),
         Bound("`scopes` of a key", _largest(KeyIn, "scopes"), "422"),

@@ -21,6 +21,7 @@ from services.evaluation.evaluating import EvaluatingService
 from services.index.embedding import EmbeddingService
 from services.index.indexing import IndexingService
 from services.index.publishing import Publisher
+from services.index.quotas import QuotaService
 from services.index.verifying import VerifyingService
 from services.index.versions import VersionService
 from services.ingest.browsing import BrowsingService
@@ -74,6 +75,7 @@ class Ingest:
     ingesting: IngestingService
     jobs: JobService
     retrying: RetryingService
+    quotas: QuotaService
     deleting: DeletingService
 
 

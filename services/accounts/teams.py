@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
 from database.engine import Database
+from domain import QUOTA_NAMES
 from errors import Conflict
 from models import Project, Team
 from services.index import namespaces
@@ -29,8 +32,11 @@ UNCHANGED = Unchanged.UNCHANGED
 
 @dataclass(frozen=True, slots=True)
 class TeamChange:
+    """*quotas* has those to change, by their names in Amounts; None: the default."""
+
     system_prompt: str | Unchanged | None = UNCHANGED
     allow_system_prompt: bool | Unchanged = UNCHANGED
+    quotas: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,7 @@ class TeamInfo:
     tenant_id: str
     system_prompt: str | None
     allow_system_prompt: bool
+    quotas: Mapping[str, int | None]
     created_at: datetime
 
 
@@ -72,11 +79,13 @@ class AccountService:
 
     def change_team(self, name: str, change: TeamChange) -> TeamInfo:
         with self.database.write() as session:
-            team = namespaces.require_team(session, name)
+            team = namespaces.require_team(session, name, for_update=True)
             if not isinstance(change.system_prompt, Unchanged):
                 team.system_prompt = _prompt(change.system_prompt)
             if not isinstance(change.allow_system_prompt, Unchanged):
                 team.allow_system_prompt = change.allow_system_prompt
+            if change.quotas:
+                _set_quotas(session, team, change.quotas)
             return _team(team)
 
     def team(self, name: str) -> TeamInfo:
@@ -111,11 +120,20 @@ class AccountService:
             return [_project(team_name, row) for row in session.scalars(query.order_by(Project.name).limit(limit))]
 
 
+def _set_quotas(session: Session, team: Team, quotas: Mapping[str, int | None]) -> None:
+    """In the rows of its namespaces too, where writers look. The team's row is locked, so none is being created."""
+    for name, quota in quotas.items():
+        setattr(team, f"quota_{name}", quota)
+    of_team = update(Project).where(Project.team_id == team.id)
+    session.execute(of_team.values(has_quotas=team.has_quotas), execution_options={"synchronize_session": False})
+
+
 def _team(row: Team) -> TeamInfo:
     return TeamInfo(
         tenant_id=row.name,
         system_prompt=row.system_prompt,
         allow_system_prompt=row.allow_system_prompt,
+        quotas={name: getattr(row, f"quota_{name}") for name in QUOTA_NAMES},
         created_at=row.created_at,
     )
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from database.engine import Database
 from database.prepared import write_and_release
 from database.repeating import repeatable
+from domain import Amounts
 from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
 from models import Project, RevisionStatus, utc_now
@@ -18,6 +19,7 @@ from services.index import namespaces
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, supersede
+from services.index.quotas import stored_in
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
@@ -95,10 +97,12 @@ class DocumentService:
         with self.database.write() as session:
             for plan in plans:
                 project, first_id = self._begin(session, plan, publications=1)
+                stored = stored_in(project)
                 self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
                 rows = NewRows.of(session, project, plan, first_id=first_id, live_seq=project.seq)
                 self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
                 rows.write(session)
+                self.preparing.quotas.check(session, project, stored, embedded=plan.embedded)
                 count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.embedded)
                 write_and_release(session, project)
                 done += UpsertResult(
@@ -120,11 +124,17 @@ class DocumentService:
                 project, first_id = self._begin(session, plan, publications=1 if redescribed else 0)
                 done += UpsertResult(upserted_docs=redescribed)
                 if plan.drafts:
+                    self._foresee(session, plan)
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
                     self.embedding.store(session, project.team_id, project.embedding_version, plan.vectors)
                     NewRows.of(session, project, plan, first_id=first_id, job_id=job_id).write(session)
                 count_ingest(session, project, requests=1)
         return replace(done, job_id=job_id or done.job_id)
+
+    def _foresee(self, session: Session, plan: WritePlan) -> None:
+        """Refuses what the worker could not publish. How many texts it will have to embed is not known yet."""
+        embedded = Amounts(embedded_chunks_per_day=min(1, len(plan.texts)))
+        self.preparing.quotas.foresee(session, plan.project, plan.growth + embedded)
 
     def _plan(
         self, docs: list[NewDoc], *, present_statuses: Sequence[RevisionStatus]
@@ -140,7 +150,11 @@ class DocumentService:
     def _begin(self, session: Session, plan: WritePlan, *, publications: int) -> tuple[Project, int]:
         """Lock the namespace and take numbers. Raises Overtaken if the plan is outdated."""
         project, first_id = self.publisher.next_numbers(
-            session, plan.project, chunks=plan.chunk_count, publications=publications
+            session,
+            plan.project,
+            chunks=plan.chunk_count,
+            publications=publications,
+            locks_team=self.preparing.quotas.concern(plan.project),
         )
         if project.embedding_version != plan.project.embedding_version:
             raise Overtaken

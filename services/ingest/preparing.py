@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 
 from database.batching import batched
 from database.engine import Database
+from domain import Amounts
 from engines.embedders.base import Embedder
 from errors import NotFound, TooLarge
 from models import Project, RevisionStatus
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
+from services.index.quotas import QuotaService
 from services.ingest.checking import checked
 from services.ingest.drafts import DraftMaker, Limits, NewDoc
 from services.ingest.own_chunks import require_same_dimension
@@ -34,6 +36,7 @@ class Preparing:
     chunk_tokens: int
     draft: DraftMaker
     creates_namespaces: bool
+    quotas: QuotaService
 
     def check(self, docs: Sequence[NewDoc]) -> list[NewDoc]:
         """Returns the documents as they will be stored. Of two with the same key, the later one wins."""
@@ -88,11 +91,17 @@ class Preparing:
         return WritePlan(project, changes, drafts, version, external)
 
     def embed(self, plan: WritePlan) -> WritePlan:
-        """Adds the missing vectors. All but the last step's are stored even if the request dies."""
+        """Adds the missing vectors. All but the last step's are stored even if the request dies.
+
+        Raises QuotaExceeded or DailyQuotaExceeded before the model works for what would be refused.
+        """
         team_id, version, texts = plan.project.team_id, plan.version, plan.texts
         with self.database.read() as session:
             missing = self.embedding.missing(session, team_id, version, texts)
-        missing_keys = [key for key in texts if key in missing and key not in plan.vectors]
+            missing_keys = [key for key in texts if key in missing and key not in plan.vectors]
+            if missing_keys:
+                embedded = Amounts(embedded_chunks_per_day=len(missing_keys))
+                self.quotas.foresee(session, plan.project, plan.growth + embedded)
         vectors: dict[bytes, bytes] = {}
         for step in batched(missing_keys, TEXTS_PER_STEP):
             if vectors:
