@@ -53,6 +53,7 @@ class Housekeeping:
             Chore(lambda: queue.prune(settings.job_keep_days), MINUTE),
             Chore(runtime.operations.idempotency.prune, MINUTE),
             Chore(lambda: runtime.answers.query_log.prune(settings.query_log_keep_days), MINUTE),
+            Chore(lambda: runtime.operations.audit.prune(settings.audit_keep_days), MINUTE),
             Chore(lambda: runtime.ingest.pending_blobs.sweep(grace_seconds=grace_seconds), MINUTE),
         ]
         if settings.text_compression == "zstd":

@@ -28,8 +28,10 @@ Requests
     query_citations     a chunk that a search returned, or that an answer cited
     ingest_usage        what a project ingested on one day
     idempotency_keys    the answer to a keyed request
-Backups
+Operating
     backups             how the scheduled backups fare
+    audit_log           who changed what, and when
+    audit_chain         the newest row of it
 """
 
 from __future__ import annotations
@@ -656,3 +658,37 @@ class BackupRow(Base):
     completed_at: Mapped[datetime | None]
     name: Mapped[str | None]
     error: Mapped[str | None]
+
+
+class AuditRow(Base):
+    """Who changed what. Rows are appended by services/index/auditing.py, and never changed.
+
+    *number* counts without gaps. *hash* is over *previous_hash*, that of the row before, and over what the row says.
+    *tenant_id* is a name, since the row outlives what it speaks of; null: it concerns the installation.
+    """
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index(None, "tenant_id", "number"),)
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    tenant_id: Mapped[str | None]
+    actor: Mapped[str]
+    action: Mapped[str]
+    object: Mapped[str]
+    request_id: Mapped[str | None]
+    details: Mapped[Json]
+    previous_hash: Mapped[bytes]
+    hash: Mapped[bytes]
+
+
+class AuditChain(Base):
+    """One row, which those who append wait for. Only Postgres has this table: SQLite has one writer at a time."""
+
+    __tablename__ = "audit_chain"
+    __table_args__ = ({"info": {"only_on": "postgresql"}},)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger)
+    previous_hash: Mapped[bytes]
+    hash: Mapped[bytes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         "", description="Rate limit of each API key, as in 20/second; 600/minute; empty: no limit"
     )
     rate_limit_per_team: str = Field("", description="Rate limit of all of a team's keys together")
+    rate_limit_per_tenant: str = Field(
+        "", description="Rate limit of each tenant, without keys too, where requests name it"
+    )
     rate_limit_url: str = Field(
         "memory://",
         description="Where requests are counted: redis://host:6379/0 (shared), or memory:// (each process by itself)",
@@ -129,6 +132,7 @@ class Settings(BaseSettings):
 
     query_log: Literal["on", "off"] = Field("on", description="Whether searches and questions are logged")
     log_query_text: bool = Field(False, description="Log the text of queries too, not only its hash")
+    audit_keep_days: float = Field(365.0, ge=1, description="Retention of the audit log, in days")
     query_log_keep_days: float = Field(30.0, ge=0, description="Retention of the query log and of usage, in days")
 
     blob_store_url: str = Field(
@@ -282,6 +286,11 @@ class Settings(BaseSettings):
     @property
     def cors_origin_list(self) -> list[str]:
         return _listed(self.cors_origins)
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Those that differ from their defaults."""
+        return {name: value for name, value in self if value != type(self).model_fields[name].default}
 
     @property
     def version(self) -> str:

@@ -103,6 +103,7 @@ def _make(context: typer.Context, target: str, *, with_indexes: bool, keep: int 
             with_indexes=with_indexes,
             report=_Files(stack, "files copied"),
         )
+        runtime.operations.audit.record("backup.made", object=manifest.id, location=store.location)
     return manifest, store.location
 
 

@@ -243,6 +243,7 @@ ACCOUNTS = Section(
     (
         Bound("Requests of a key", "rate_limit_per_key", "429 with `Retry-After`"),
         Bound("Requests of all keys of a team together", "rate_limit_per_team", "429 with `Retry-After`"),
+        Bound("Requests of a tenant, without keys too", "rate_limit_per_tenant", "429 with `Retry-After`"),
         Bound("Documents of a team", "quota_documents", "413 `quota_exceeded`"),
         Bound("Chunks of a team", "quota_chunks", "413 `quota_exceeded`"),
         Bound("Bytes of a team's texts and raw files", "quota_bytes", "413 `quota_exceeded`"),
@@ -257,6 +258,7 @@ ACCOUNTS = Section(
         Bound("`name` of a key", _largest(KeyIn, "name"), "422", _CHARS),
         Bound("`overlap_seconds` of a rotation (30 days)", _largest(RotateIn, "overlap_seconds"), "422", _SECONDS),
         Bound("Days in one usage report", MAX_DAYS, "422"),
+        Bound("The audit log is kept", "audit_keep_days", "Deleted"),
         Bound("Query log and usage are kept", "query_log_keep_days", "Deleted"),
         Bound("Lines about requests that wait to be written", MOST_LINES_WAITING, "Dropped and counted in the log"),
         Bound("Log records that wait to be written", MAX_ROWS_WAITING, "Dropped and counted in `logs_dropped`"),

@@ -34,6 +34,7 @@ from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.previewing import PreviewService
 from services.ingest.retrying import RetryingService
 from services.ingest.uploading import UploadService
+from services.operations.audit import AuditService
 from services.operations.compressing import CompressingService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.exporting import ExportService
@@ -108,6 +109,7 @@ class Accounts:
 
 @dataclass(frozen=True)
 class Operations:
+    audit: AuditService
     idempotency: IdempotencyService
     folders: FileIngestingService
     workers: WorkerService

@@ -15,6 +15,7 @@ from errors import BlobStoreUnavailable, Invalid
 from runtime.backups import open_source
 from runtime.moving import open_move
 from runtime.opening import join_parts
+from services.operations.audit import AuditService
 from services.operations.backing_up import Report
 from services.operations.database_urls import sqlite_file, sqlite_url, temporary_postgres
 from services.operations.examining import Examination, ExaminingService
@@ -48,6 +49,7 @@ def restore(settings: Settings, *, source: str, target: str, raw_files: str, rep
         steps.enter_context(restoring.raw_files_in(blobs, report))
         restoring.write_indexes(settings.index_dir)
         examination = _examine(settings.model_copy(update=changed), database)
+        AuditService(database).record("backup.restored", object=manifest.id, source=store.location)
     return Restored(manifest, examination)
 
 

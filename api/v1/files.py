@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from api.access import needs
+from api.access import admit_tenants, needs
 from api.dependencies import DocId, InRuntime, Namespace, TenantId
 from api.forms import NO_FILE, ONE_FILE, Form, checked, drain, form_schema, receive
 from api.responses import raises, with_headers
@@ -111,6 +111,7 @@ async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     check = partial(checked, UploadForm, form.fields, context, repeated=("doc_id", "title"))
     upload_form = await request.state.large_bodies.parse(check)
     request.state.tenant = upload_form.tenant_id
+    await admit_tenants(request, lambda: [upload_form.tenant_id])
     docs = _docs(upload_form, form.files)
 
     async def accept(_request: Request) -> Response:

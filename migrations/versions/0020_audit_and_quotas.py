@@ -41,9 +41,13 @@ def upgrade() -> None:
     op.add_column("revisions", sa.Column("byte_count", big, server_default=zero, nullable=False))
     op.create_index(None, "ingest_usage", ["team_id", "day"])
     _count_bytes()
+    _create_audit_log()
 
 
 def downgrade() -> None:
+    op.drop_table("audit_log")
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_table("audit_chain")
     op.drop_index("ix__ingest_usage__team_id_day", "ingest_usage")
     op.drop_column("revisions", "byte_count")
     op.drop_column("projects", "has_quotas")
@@ -67,3 +71,30 @@ def _count_bytes() -> None:
         is_row: list[Any] = [_REVISIONS.c[name] == value for name, value in zip(_KEY, key, strict=True)]
         bind.execute(sa.update(_REVISIONS).where(*is_row).values(byte_count=_REVISIONS.c.byte_count + more))
     op.execute(_LIVE_BYTES)
+
+
+def _create_audit_log() -> None:
+    op.create_table(
+        "audit_log",
+        *_chain(),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tenant_id", sa.String()),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("object", sa.String(), nullable=False),
+        sa.Column("request_id", sa.String()),
+        sa.Column("details", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_index(None, "audit_log", ["tenant_id", "number"])
+    if op.get_bind().dialect.name == "postgresql":
+        id = sa.Column("id", sa.Integer(), autoincrement=False, nullable=False)
+        op.create_table("audit_chain", id, *_chain(), sa.PrimaryKeyConstraint("id"))
+
+
+def _chain() -> tuple[sa.Column[Any], ...]:
+    return (
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("previous_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+    )

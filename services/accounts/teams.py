@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
 from database.engine import Database
-from domain import QUOTA_NAMES
+from domain import QUOTA_NAMES, Json
 from errors import Conflict
 from models import Project, Team
 from services.index import namespaces
+from services.index.auditing import record
 from services.index.embedding import EmbeddingService
 from services.index.names import check_new_name
 from text.hashing import clean
@@ -37,6 +38,13 @@ class TeamChange:
     system_prompt: str | Unchanged | None = UNCHANGED
     allow_system_prompt: bool | Unchanged = UNCHANGED
     quotas: Mapping[str, int | None] = field(default_factory=dict)
+
+    def described(self) -> Json:
+        """What is changed: of a system prompt only that it is."""
+        changed: Json = {"quotas": dict(self.quotas)} if self.quotas else {}
+        if not isinstance(self.allow_system_prompt, Unchanged):
+            changed["allow_system_prompt"] = self.allow_system_prompt
+        return changed if isinstance(self.system_prompt, Unchanged) else {**changed, "system_prompt": "changed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +81,9 @@ class AccountService:
         }
         with self.database.write() as session:
             team: Team | None = session.scalar(insert_or_ignore(session, Team).values(**values).returning(Team))
-        if team is None:
-            raise Conflict(f"There is a team {name!r} already.", param="tenant_id")
+            if team is None:
+                raise Conflict(f"There is a team {name!r} already.", param="tenant_id")
+            record(session, "team.created", tenant_id=name, object=name)
         return _team(team)
 
     def change_team(self, name: str, change: TeamChange) -> TeamInfo:
@@ -86,6 +95,7 @@ class AccountService:
                 team.allow_system_prompt = change.allow_system_prompt
             if change.quotas:
                 _set_quotas(session, team, change.quotas)
+            record(session, "team.changed", tenant_id=name, object=name, **change.described())
             return _team(team)
 
     def team(self, name: str) -> TeamInfo:

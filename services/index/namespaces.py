@@ -13,6 +13,7 @@ from database.engine import Database
 from database.prepared import PreparedStatement, attached, attributes_of
 from errors import NotFound
 from models import Doc, IndexRow, Project, Team
+from services.index.auditing import record
 
 EXTERNAL = "external-"
 """The prefix of embedding versions that stand for external vectors."""
@@ -84,6 +85,8 @@ def create(database: Database, tenant_id: str, namespace: str, *, embedding_vers
         session.flush()
         key = {"team_id": team_id, "project_id": project.id, "embedding_version": embedding_version}
         session.add(IndexRow(**key, dimension=dimension))
+        session.flush()
+        record(session, "namespace.created", tenant_id=tenant_id, object=namespace, embedding_version=embedding_version)
         return project
 
 

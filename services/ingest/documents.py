@@ -16,6 +16,7 @@ from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
 from models import Project, RevisionStatus, utc_now
 from services.index import namespaces
+from services.index.auditing import record
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, supersede
@@ -75,7 +76,10 @@ class DocumentService:
             retired = self.publisher.withdraw(session, project, [current.doc])
             current.doc.revision += 1
             current.doc.deleted_at = current.doc.updated_at = utc_now()
-            return Deletion(retired, self.publisher.request_rebuild(session, project))
+            job_id = self.publisher.request_rebuild(session, project)
+            details = {"namespace": namespace, "chunks_deleted": retired}
+            record(session, "document.deleted", tenant_id=tenant_id, object=doc_id, **details)
+            return Deletion(retired, job_id)
 
     def _retry_overtaken(self, attempt: Callable[[list[NewDoc]], UpsertResult], docs: Sequence[NewDoc]) -> UpsertResult:
         checked = self.preparing.check(docs)

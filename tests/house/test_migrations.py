@@ -27,6 +27,7 @@ from tests.support.service import PLACE, open_service, settings_in
 
 ROOT = Path(__file__).parents[2]
 NOT_OWNED = {"teams", "embedding_versions", "installation", "workers", "idempotency_keys", "pending_blobs", "backups"}
+NOT_OWNED |= {"audit_log", "audit_chain"}
 
 
 @pytest.fixture
