@@ -142,7 +142,7 @@ NAMES = Section(
         Bound("`title`", _largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),
         Bound("`mime_type`", _largest(DocIn, "mime_type"), "422", _CHARS),
         Bound("`url`", 4096, "422", _CHARS),
-        Bound("`chunk_strategy`, `modes`, `type`, `job_id`, `key_id`", _of_type(Word), "422", _CHARS),
+        Bound("`chunk_strategy`, `modes`, `type`, `action`, `job_id`, `key_id`", _of_type(Word), "422", _CHARS),
         Bound(
             "Documents whose title or metadata one request for a list compares", MOST_EXAMINED, "The page ends early"
         ),
