@@ -35,7 +35,7 @@ class Forbidden(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """The key, or its team, has reached its rate limit. *seconds* until it is reset; *limit* requests are allowed."""
+    """The key, its team or the tenant has reached its rate limit. *limit* are allowed, again in *seconds*."""
 
     code = "rate_limited"
 
