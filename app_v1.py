@@ -44,6 +44,7 @@ from api.problems import add_handlers
 from api.strings import with_limits
 from api.v1 import (
     ask,
+    audit,
     documents,
     erasures,
     evaluation,
@@ -121,6 +122,7 @@ RESOURCES = (
     versions,
     jobs,
     usage,
+    audit,
     teams,
     keys,
     health,
@@ -143,6 +145,7 @@ def create_app(settings: Settings | None = None) -> App:
         with open_runtime(used, statement_timeout_seconds=limit) as runtime, figures_served(runtime, used.metrics_port):
             runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             runtime.search.reranking.start_loading()
+            runtime.operations.audit.started("api", used.changed)
             large_bodies = LargeBodies(max_body_mb=used.max_body_mb)
             with AccessLog.running(used.log_level, used.log_format) as access_log:
                 async with _access_warnings(runtime):

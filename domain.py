@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -167,3 +167,26 @@ class Excerpt:
 def chunk_id(doc_id: str, index: int) -> str:
     """The name by which a chunk is shown."""
     return f"{doc_id}#c{index:04d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """*bytes* are those of texts in UTF-8 and of raw files. As a quota, 0 stands for none."""
+
+    documents: int = 0
+    chunks: int = 0
+    bytes: int = 0
+    embedded_chunks_per_day: int = 0
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        return self.documents, self.chunks, self.bytes, self.embedded_chunks_per_day
+
+    def __add__(self, other: Amounts) -> Amounts:
+        return Amounts(*(mine + others for mine, others in zip(self.values, other.values, strict=True)))
+
+    def __sub__(self, other: Amounts) -> Amounts:
+        return Amounts(*(mine - others for mine, others in zip(self.values, other.values, strict=True)))
+
+
+QUOTA_NAMES = tuple(each.name for each in fields(Amounts))

@@ -35,7 +35,7 @@ class Forbidden(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """The key, or its team, has reached its rate limit. *seconds* until it is reset; *limit* requests are allowed."""
+    """The key, its team or the tenant has reached its rate limit. *limit* are allowed, again in *seconds*."""
 
     code = "rate_limited"
 
@@ -63,6 +63,18 @@ class TooLarge(ServiceError):
     """The request exceeds a limit that the operator can set."""
 
     code = "too_large"
+
+
+class QuotaExceeded(TooLarge):
+    """The tenant's quota of documents, chunks or bytes is used up."""
+
+    code = "quota_exceeded"
+
+
+class DailyQuotaExceeded(RateLimited):
+    """The tenant's quota of embedded chunks is used up for today."""
+
+    code = "daily_quota_exceeded"
 
 
 class Conflict(ServiceError):

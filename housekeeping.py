@@ -57,6 +57,7 @@ class Housekeeping:
             Chore(runtime.erasure.purging.purge, MINUTE),
             Chore(sweep_scratch, MINUTE),
             Chore(runtime.erasure.erasing.drop_shells, MINUTE),
+            Chore(lambda: runtime.operations.audit.prune(settings.audit_keep_days), MINUTE),
             Chore(lambda: runtime.ingest.pending_blobs.sweep(grace_seconds=grace_seconds), MINUTE),
         ]
         if settings.text_compression == "zstd":

@@ -14,6 +14,9 @@ Format = Literal["text", "json"]
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Of the request that is being answered or, in a worker, of the one that created the job."""
 
+actor: ContextVar[str] = ContextVar("actor", default="service")
+"""Who acts, for the audit log: key:<id>, anyone (AUTH_MODE=open), manage.py:<user of the machine>, worker."""
+
 
 def log_to_stderr(level: str, format: Format) -> None:
     """Has no effect where the log is configured already, as in tests."""

@@ -29,13 +29,15 @@ Requests
     query_citations     a chunk that a search returned, or that an answer cited
     ingest_usage        what a project ingested on one day
     idempotency_keys    the answer to a keyed request
-Backups
+Operating
     backups             how the scheduled backups fare
     backup_places       where backups of this database were made
 Erasures
     erasures            an erasure, and its receipt
     erasure_docs        a document that an erasure has not finished with
     erasure_ledger      the key of the receipts' keyed names, and the last receipt
+    audit_log           who changed what, and when
+    audit_chain         the newest row of it
 """
 
 from __future__ import annotations
@@ -142,7 +144,7 @@ class Team(Base):
 
     With *erased_at*, here and in projects, the row is only a shell, under another name, until its jobs are pruned.
     *system_prompt* is the language model's system prompt for this team; null: the service's default. Requests may
-    override it only with *allow_system_prompt*.
+    override it only with *allow_system_prompt*. The quotas are its own: null is the default, 0 none.
     """
 
     __tablename__ = "teams"
@@ -152,8 +154,17 @@ class Team(Base):
     next_project_id: Mapped[int] = mapped_column(BigInteger, default=1)
     system_prompt: Mapped[str | None]
     allow_system_prompt: Mapped[bool] = mapped_column(default=True, server_default=true())
+    quota_documents: Mapped[int | None] = mapped_column(BigInteger)
+    quota_chunks: Mapped[int | None] = mapped_column(BigInteger)
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_embedded_chunks_per_day: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     erased_at: Mapped[datetime | None]
+
+    @property
+    def has_quotas(self) -> bool:
+        own = (self.quota_documents, self.quota_chunks, self.quota_bytes, self.quota_embedded_chunks_per_day)
+        return any(quota is not None for quota in own)
 
 
 class Project(Base):
@@ -167,6 +178,7 @@ class Project(Base):
     that lacks one of theirs must not be committed. *shadow* names one that is asked a share of the searches until a
     time. Both are here because every reader and writer has this row anyway.
     The rows of chunks that disappeared up to *purged_seq* may be gone: who has applied less has to begin anew.
+    *live_bytes* are those of the live revisions. *has_quotas*: its team has some of its own, so that a writer knows.
     """
 
     __tablename__ = "projects"
@@ -180,6 +192,8 @@ class Project(Base):
     next_faiss_id: Mapped[int] = mapped_column(BigInteger, default=0)
     live_docs: Mapped[int] = mapped_column(BigInteger, default=0)
     live_chunks: Mapped[int] = mapped_column(BigInteger, default=0)
+    live_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    has_quotas: Mapped[bool] = mapped_column(default=False, server_default=false())
     keywords_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     keywords_number: Mapped[int | None] = mapped_column(BigInteger)
     other_versions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
@@ -269,7 +283,8 @@ class Revision(Base):
 
     Its chunks have consecutive ids from *first_id* on. *published_seq* and *published_at* are those of its publication,
     or of a later change of its description; *accepted_seq* is the project's seq when its content or its description
-    was last accepted, null in rows of older releases. *text* is the last column, so that reading metadata does not
+    was last accepted, null in rows of older releases. *byte_count* is that of its text in UTF-8, once there is one, and
+    of its raw file. *text* is the last column, so that reading metadata does not
     read it.
     """
 
@@ -295,6 +310,7 @@ class Revision(Base):
     blob_uri: Mapped[str | None]
     doc_metadata: Mapped[Json] = mapped_column("metadata")
     chunk_count: Mapped[int]
+    byte_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     first_id: Mapped[int | None] = mapped_column(BigInteger)
     accepted_seq: Mapped[int | None] = mapped_column(BigInteger)
     published_seq: Mapped[int | None] = mapped_column(BigInteger)
@@ -666,7 +682,10 @@ class IngestUsage(Base):
     """
 
     __tablename__ = "ingest_usage"
-    __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        Index(None, "team_id", "day"),
+    )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -781,6 +800,40 @@ class ErasureLedgerRow(Base):
     digest: Mapped[str] = mapped_column(default="")
 
 
+class AuditRow(Base):
+    """Who changed what. Rows are appended by services/index/auditing.py, and never changed.
+
+    *number* counts without gaps. *hash* is over *previous_hash*, that of the row before, and over what the row says.
+    *tenant_id* is a name, since the row outlives what it speaks of; null: it concerns the installation.
+    """
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index(None, "tenant_id", "number"),)
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    tenant_id: Mapped[str | None]
+    actor: Mapped[str]
+    action: Mapped[str]
+    object: Mapped[str]
+    request_id: Mapped[str | None]
+    details: Mapped[Json]
+    previous_hash: Mapped[bytes]
+    hash: Mapped[bytes]
+
+
+class AuditChain(Base):
+    """One row, which those who append wait for. Only Postgres has this table: SQLite has one writer at a time."""
+
+    __tablename__ = "audit_chain"
+    __table_args__ = ({"info": {"only_on": "postgresql"}},)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger)
+    previous_hash: Mapped[bytes]
+    hash: Mapped[bytes]
+
+
 TENANT_DATA: frozenset[str] = frozenset(
     {
         *("teams.name", "teams.system_prompt", "projects.name", "api_keys.name"),
@@ -825,7 +878,9 @@ SERVICE_DATA: frozenset[str] = frozenset(
         *("erasure_ledger.hmac_key", "erasure_ledger.digest"),
         *("projects.other_versions", "projects.shadow", "index_versions.embedding_version", "index_versions.job_id"),
         *("index_versions.activate", "index_versions.gates", "index_versions.figures", "index_versions.shadow"),
-        "index_versions.problem",
+        *("index_versions.problem", "audit_log.action", "audit_log.actor", "audit_log.details", "audit_log.hash"),
+        *("audit_log.object", "audit_log.previous_hash", "audit_log.request_id", "audit_log.tenant_id"),
+        *("audit_chain.hash", "audit_chain.previous_hash"),
     }
 )
 """Every other column of text, bytes or JSON: nothing in it comes from a document."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain import Mode
+from locations import is_host_or_network, is_http_url
 
 Positive = Annotated[int, Field(gt=0)]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
 _COUNTER = re.compile(r"memory://|rediss?(\+\w+)?://.+")
-_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 BATCH_DOCS_CEILING = 100_000
 EVAL_QUERIES_CEILING = 100_000
@@ -58,9 +56,19 @@ class Settings(BaseSettings):
         "", description="Rate limit of each API key, as in 20/second; 600/minute; empty: no limit"
     )
     rate_limit_per_team: str = Field("", description="Rate limit of all of a team's keys together")
+    rate_limit_per_tenant: str = Field(
+        "", description="Rate limit of each tenant, without keys too, where requests name it"
+    )
     rate_limit_url: str = Field(
         "memory://",
         description="Where requests are counted: redis://host:6379/0 (shared), or memory:// (each process by itself)",
+    )
+
+    quota_documents: int = Field(0, ge=0, description="Most documents of a team; 0: no limit; teams may have their own")
+    quota_chunks: int = Field(0, ge=0, description="Most chunks of a team; 0: no limit")
+    quota_bytes: int = Field(0, ge=0, description="Most bytes of a team's texts and raw files; 0: no limit")
+    quota_embedded_chunks_per_day: int = Field(
+        0, ge=0, description="Most chunks of a team that are embedded in a day (UTC); 0: no limit"
     )
 
     embed_model_name: str = Field(
@@ -122,6 +130,7 @@ class Settings(BaseSettings):
 
     query_log: Literal["on", "off"] = Field("on", description="Whether searches and questions are logged")
     log_query_text: bool = Field(False, description="Log the text of queries too, not only its hash")
+    audit_keep_days: float = Field(365.0, ge=1, description="Retention of the audit log, in days")
     query_log_keep_days: float = Field(30.0, ge=0, description="Retention of the query log and of usage, in days")
 
     blob_store_url: str = Field(
@@ -262,7 +271,7 @@ class Settings(BaseSettings):
     @field_validator("embed_base_url", "rerank_base_url", "llm_base_url")
     @classmethod
     def _is_base_url(cls, value: str) -> str:
-        if value and not _is_http_url(value):
+        if value and not is_http_url(value):
             raise ValueError("it is no URL: write http://localhost:8080/v1")
         return value
 
@@ -277,13 +286,18 @@ class Settings(BaseSettings):
     @classmethod
     def _are_hosts(cls, value: str) -> str:
         for entry in filter(None, map(str.strip, value.split(","))):
-            if not _is_host_or_network(entry):
+            if not is_host_or_network(entry):
                 raise ValueError(f"{entry!r} is no host: write a name, an address or a network, as in 10.0.0.0/8")
         return value
 
     @property
     def cors_origin_list(self) -> list[str]:
         return _listed(self.cors_origins)
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Those that differ from their defaults."""
+        return {name: value for name, value in self if value != type(self).model_fields[name].default}
 
     @property
     def version(self) -> str:
@@ -293,19 +307,3 @@ class Settings(BaseSettings):
 
 def _listed(value: str) -> list[str]:
     return [each for each in (part.strip().rstrip("/") for part in value.split(",")) if each]
-
-
-def _is_http_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_host_or_network(entry: str) -> bool:
-    try:
-        ip_network(entry, strict=False)
-    except ValueError:
-        return bool(_HOST.fullmatch(entry))
-    return True

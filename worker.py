@@ -43,7 +43,7 @@ from errors import (
 from handlers import HANDLERS, Handler
 from housekeeping import Housekeeping
 from job_lease import CANCELLED, Claim, Lease
-from logs import log_to_stderr, request_id
+from logs import actor, log_to_stderr, request_id
 from metrics import count_attempt
 from runtime.exposition import figures_served
 from runtime.memory import allow_open_files, give_back_memory, limit_memory
@@ -288,6 +288,8 @@ def main() -> None:
             worker = Worker(runtime, HANDLERS, name=_name())
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: worker.stop(settings.worker_stop_seconds))
+            actor.set("worker")
+            runtime.operations.audit.started("worker", settings.changed)
             log.info("worker %s waits for jobs", worker.name)
             worker.run(arguments.poll_interval)
             log.info("worker %s stopped", worker.name)

@@ -7,7 +7,7 @@ one for a tenant that does not exist, with the same answer in the same time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
@@ -75,6 +75,17 @@ async def admit(request: Request, any_of: tuple[Scope, ...]) -> tuple[Principal,
     if any_of and not principal.may(*any_of):
         raise Forbidden(f"This requires a key with the scope {' or '.join(any_of)}.")
     return principal, quota
+
+
+async def admit_tenants(request: Request, names: Callable[[], Iterable[str | None]]) -> None:
+    """Without keys, count the request for each tenant that it names. Raises RateLimited."""
+    accounts: Admission = request.state.runtime.accounts
+    limits = accounts.rate_limits
+    if not accounts.are_open or not limits.is_on:
+        return
+    for name in dict.fromkeys(filter(None, names())):
+        hit = limits.hit_tenant
+        request.state.quota = hit(name) if limits.is_local else await run_in_threadpool(hit, name)
 
 
 def _declare(any_of: tuple[Scope, ...]) -> Callable[[Endpoint], Endpoint]:

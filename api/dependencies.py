@@ -85,6 +85,15 @@ async def _team(tenant_id: Annotated[Name, Path(description=ENCODED)], runtime: 
     return name if caller.may(Scope.OPERATOR) else visible(caller, name) or name
 
 
+async def _audited(
+    runtime: InRuntime,
+    caller: Caller,
+    tenant_id: Annotated[Name | None, Query(description="Only of this team; an operator may name any")] = None,
+) -> str | None:
+    name = _checked("tenant_id", tenant_id, runtime)
+    return name if caller.may(Scope.OPERATOR) else visible(caller, name)
+
+
 async def _filters(
     filters: Annotated[
         str | None, Query(max_length=LONGEST_CURSOR, description="The filters of a search, as JSON")
@@ -117,6 +126,7 @@ After = Annotated[str | None, Query(max_length=LONGEST_CURSOR, description="next
 # A tenant as a URL names it, or NOBODY if it is not visible to the caller: no route takes one in any other way.
 TenantId = Annotated[str, Depends(_tenant)]
 TenantIfAny = Annotated[str | None, Depends(_tenant_if_any)]
+TeamIfAny = Annotated[str | None, Depends(_audited)]
 TeamInPath = Annotated[str, Depends(_team)]
 IdInPath = Annotated[Word, Path()]
 

@@ -25,6 +25,7 @@ ANYWHERE = (errors.Invalid, errors.TooLarge, errors.DatabaseUnavailable, errors.
 WITH_KEYS = (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
 KEYS_ALONE = "Only with AUTH_MODE=keys."
 EMBEDDING = (errors.ModelUnavailable, errors.VersionUnavailable, errors.EmbeddingRefused)
+QUOTAS = (errors.QuotaExceeded, errors.DailyQuotaExceeded)
 INTERNAL = "internal_error"
 OF_BODIES: Mapping[int, tuple[str, str]] = {
     400: ("bad_request", "The body breaks off, or is not what its Content-Encoding says."),
@@ -62,7 +63,11 @@ HEADERS: Mapping[str, Schema] = {
         ("ETag", "string", "A hash of the content"),
         ("Retry-After", "integer", "Seconds to wait before trying again"),
         ("WWW-Authenticate", "string", "How to send an API key"),
-        ("RateLimit-Limit", "integer", "Requests that the key or its team may send; only if a limit is set"),
+        (
+            "RateLimit-Limit",
+            "integer",
+            "Requests that may be sent, or chunks embedded in a day; only if a limit is set",
+        ),
         ("RateLimit-Remaining", "integer", "Requests left"),
         ("RateLimit-Reset", "integer", "Seconds until the limit is reset"),
     )
@@ -103,7 +108,12 @@ def answers_of(endpoint: Callable[..., Any], *, is_open: bool, also: Iterable[ty
         codes.setdefault(STATUS_OF_ERROR[kind], {})[kind.code] = str(kind.__doc__).partition("\n")[0]
     for status, (code, meaning) in OF_BODIES.items():
         codes.setdefault(HTTPStatus(status), {})[code] = meaning
-    always = {HTTPStatus.INTERNAL_SERVER_ERROR, *OF_BODIES, *(STATUS_OF_ERROR[kind] for kind in others)}
+    always = {
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        *OF_BODIES,
+        *(STATUS_OF_ERROR[kind] for kind in others),
+    }
     return {
         int(status): _problem(status, codes[status], note="" if status in always else KEYS_ALONE)
         for status in sorted(codes)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from api.access import admit, as_openapi, needed_by
+from api.access import admit, admit_tenants, as_openapi, needed_by
 from api.headers import rate_limit_headers
 from api.limits import LARGE_BODY_BYTES, RECEIVE_SECONDS, body_limit, declared_length
 from api.parameters import QueryParameters
@@ -24,6 +24,7 @@ from api.problems import errors_in_body, problem
 from api.responses import answers_of, merged
 from api.tenants import BodyContext
 from errors import Conflict, Invalid, ServiceError
+from logs import actor
 from services.operations.idempotency import StoredResponse
 from text import strict_json
 
@@ -47,6 +48,10 @@ class StrictRequest(Request):
 
     _read: Any = None
     _content: bytes | None = None
+
+    @property
+    def parsed(self) -> Any:
+        return self._read
 
     async def json(self) -> Any:
         return self._read
@@ -118,7 +123,8 @@ class StrictRoute(APIRoute):
         """What *handle* answers to an admitted caller whose request is of the right form."""
         state = request.state
         state.route = self.path_format
-        state.principal, quota = await admit(request, self.any_of)
+        state.principal, state.quota = await admit(request, self.any_of)
+        actor.set(f"key:{state.principal.key_id}" if state.principal.key_id else "anyone")
         state.tenant = state.principal.tenant_id or request.path_params.get("tenant_id")
         _refuse_nul(request)
         self.query_parameters.check(request.scope["query_string"])
@@ -126,8 +132,9 @@ class StrictRoute(APIRoute):
             if self.body_model is not None:
                 await request.read(self.body_model, held)
                 state.tenant = state.tenant or _tenant(await request.json())
+            await admit_tenants(request, partial(_tenants, request))
             answer = await self.answer(request, handle)
-        if quota is not None:
+        if (quota := state.quota) is not None:
             answer.headers.update(rate_limit_headers(quota.limit, remaining=quota.remaining, seconds=quota.seconds))
         return answer
 
@@ -200,6 +207,13 @@ def _tenant(body: Any) -> str:
     """The tenant that a body names; of a batch, the first document's."""
     docs = getattr(body, "docs", None)
     return str(getattr(docs[0] if docs else body, "tenant_id", ""))
+
+
+def _tenants(request: StrictRequest) -> list[str | None]:
+    """Those that the path, the query or the body names, each document of a batch by itself."""
+    docs = getattr(request.parsed, "docs", None) or ()
+    named = (request.state.tenant, request.query_params.get("tenant_id"))
+    return [*named, *(getattr(doc, "tenant_id", None) for doc in docs)]
 
 
 def _require_json_type(content_type: str) -> None:

@@ -106,6 +106,7 @@ def _make(context: typer.Context, target: str, *, with_indexes: bool, keep: int 
         )
         open_backup_places(runtime.settings, runtime.database).record(store, keep=keep, every_hours=None)
         write_ledger(store, runtime.erasure.ledger.export_for_backups())
+        runtime.operations.audit.record("backup.made", object=manifest.id, location=store.location)
     return manifest, store.location
 
 

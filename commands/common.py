@@ -5,6 +5,8 @@ Modules of commands import the service inside their functions: only the command 
 
 from __future__ import annotations
 
+import getpass
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import typer
 
 from domain import JobStatus
 from errors import ServiceError
+from logs import actor
 
 if TYPE_CHECKING:
     from runtime.parts import Runtime
@@ -35,6 +38,7 @@ def group() -> typer.Typer:
 def settings_of(context: typer.Context) -> Settings:
     from configuration import Misconfigured, misspelt_names, read_settings
 
+    _act_as_operator()
     overrides = {"database_url": context.obj} if context.obj else {}
     for each in misspelt_names():
         typer.echo(f"warning: {each}", err=True)
@@ -53,6 +57,15 @@ def opened(context: typer.Context) -> Iterator[Runtime]:
 
     with plain_errors(), open_runtime(settings) as runtime:
         yield runtime
+
+
+def _act_as_operator() -> None:
+    """In the audit log; where the machine has no name for the user, it is the number."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    actor.set(f"manage.py:{user}")
 
 
 @contextmanager

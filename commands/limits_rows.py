@@ -114,7 +114,12 @@ NAMES = Section(
         Bound("`title`", largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),
         Bound("`mime_type`", largest(DocIn, "mime_type"), "422", _CHARS),
         Bound("`url`", 4096, "422", _CHARS),
-        Bound("`chunk_strategy`, `modes`, `type`, `job_id`, `erasure_id`, `key_id`", of_type(Word), "422", _CHARS),
+        Bound(
+            "`chunk_strategy`, `modes`, `type`, `action`, `job_id`, `erasure_id`, `key_id`",
+            of_type(Word),
+            "422",
+            _CHARS,
+        ),
         Bound(
             "Documents whose title or metadata one request for a list compares", MOST_EXAMINED, "The page ends early"
         ),
@@ -235,12 +240,22 @@ ACCOUNTS = Section(
     (
         Bound("Requests of a key", "rate_limit_per_key", "429 with `Retry-After`"),
         Bound("Requests of all keys of a team together", "rate_limit_per_team", "429 with `Retry-After`"),
+        Bound("Requests of a tenant, without keys too", "rate_limit_per_tenant", "429 with `Retry-After`"),
+        Bound("Documents of a team", "quota_documents", "413 `quota_exceeded`"),
+        Bound("Chunks of a team", "quota_chunks", "413 `quota_exceeded`"),
+        Bound("Bytes of a team's texts and raw files", "quota_bytes", "413 `quota_exceeded`"),
+        Bound(
+            "Chunks of a team that are embedded in a day",
+            "quota_embedded_chunks_per_day",
+            "429 `daily_quota_exceeded`",
+        ),
         Bound("Requests per minute and address without a valid key", "auth_failures_per_minute", "429 instead of 401"),
         Bound("Time that a revoked key lives on in other processes", "auth_trust_seconds", "401"),
         Bound("`scopes` of a key", largest(KeyIn, "scopes"), "422"),
         Bound("`name` of a key", largest(KeyIn, "name"), "422", _CHARS),
         Bound("`overlap_seconds` of a rotation (30 days)", largest(RotateIn, "overlap_seconds"), "422", _SECONDS),
         Bound("Days in one usage report", MAX_DAYS, "422"),
+        Bound("The audit log is kept", "audit_keep_days", "Deleted"),
         Bound("Query log and usage are kept", "query_log_keep_days", "Deleted"),
         Bound("Lines about requests that wait to be written", MOST_LINES_WAITING, "Dropped and counted in the log"),
         Bound("Log records that wait to be written", MAX_ROWS_WAITING, "Dropped and counted in `logs_dropped`"),

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.common import failed, group, plain_errors, progress, say, settings_of, show_table
+from commands.common import failed, group, opened, plain_errors, progress, say, settings_of, show_table
 from errors import ServiceError
 
 if TYPE_CHECKING:
+    from services.operations.audit import AuditCheck
     from services.operations.comparing import PartComparison
     from services.operations.diagnosing import Finding
     from settings import Settings
 
 ROWS_PER_BATCH = 1000
+MAX_PROBLEMS = 20
 
 commands = group()
 
@@ -78,6 +80,34 @@ def move(
         queued = moving.finish(compared)
     say(f"moved {rows} rows in {time.monotonic() - started:.1f} s; {queued} rebuild jobs wait for a worker")
     say("Now set DATABASE_URL to the target, and start the API and a worker.")
+
+
+@commands.command()
+def audit(
+    context: typer.Context,
+    *,
+    verify: Annotated[bool, typer.Option("--verify", help="Check the chain of all rows instead.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest rows to show.")] = 50,
+) -> None:
+    """Show who changed what, the newest first, or check that no row was changed or removed."""
+    with opened(context) as runtime:
+        service = runtime.operations.audit
+        if verify:
+            _show_check(service.verify())
+            return
+        rows = [
+            (row.number, f"{row.at:%Y-%m-%d %H:%M:%S}", row.actor, row.action, row.tenant_id or "-", row.object)
+            for row in service.page(limit=limit)
+        ]
+    show_table(["number", "at", "actor", "action", "team", "object"], rows)
+
+
+def _show_check(check: AuditCheck) -> None:
+    for problem in check.problems[:MAX_PROBLEMS]:
+        say(problem)
+    if check.problems:
+        raise failed(f"the audit log was tampered with: {len(check.problems)} problems in {check.rows} rows")
+    say(f"{check.rows} rows, number {check.first} to {check.last}: the chain is whole; hash of the last: {check.head}")
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:

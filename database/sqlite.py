@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
+from database.dialects import chain_hash
 from errors import DatabaseUnavailable, StorageFull
 from metrics import waiting_for_lock
 
@@ -123,6 +124,7 @@ def _configure(engine: Engine) -> None:
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # on_begin() below sends BEGIN instead
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.create_function("chain_hash", 2, chain_hash, deterministic=True)
         _switch_to_wal(connection)
         for pragma in (
             "synchronous = FULL",

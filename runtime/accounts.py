@@ -32,6 +32,7 @@ def _rate_limiter(settings: Settings) -> RateLimiter:
     return RateLimiter(
         per_key=settings.rate_limit_per_key,
         per_team=settings.rate_limit_per_team,
+        per_tenant=settings.rate_limit_per_tenant,
         url=settings.rate_limit_url,
     )
 

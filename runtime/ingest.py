@@ -6,6 +6,7 @@ from functools import partial
 
 from compression import Compression
 from database.engine import Database
+from domain import Amounts
 from engines.blobs.opening import open_blob_store
 from engines.extraction.extractor import ExtractionLimits, Extractor
 from engines.web.addresses import AllowedHosts
@@ -15,6 +16,7 @@ from runtime.parts import Ingest
 from services.index.embedding import EmbeddingService
 from services.index.lagging import Lagging
 from services.index.publishing import Publisher
+from services.index.quotas import QuotaService
 from services.ingest.browsing import BrowsingService
 from services.ingest.cutting import draft
 from services.ingest.deleting import DeletingService
@@ -43,7 +45,10 @@ def open_ingest(
     creates_namespaces = settings.auth_mode == "open"
     lagging = Lagging(database, queue)
     following = Following(database, embedding, lagging)
-    preparing = Preparing(database, embedding, lagging, _limits(settings), chunk_tokens, cut, creates_namespaces)
+    quotas = QuotaService(database, quotas_of(settings))
+    preparing = Preparing(
+        database, embedding, lagging, _limits(settings), chunk_tokens, cut, creates_namespaces, quotas
+    )
     documents = DocumentService(database, queue, embedding, publisher, preparing)
     pending_blobs = PendingBlobs(database, blobs)
     uploads = UploadService(database, blobs, pending_blobs, documents.accept)
@@ -56,9 +61,10 @@ def open_ingest(
         uploads=uploads,
         previews=PreviewService(FilePreviewer(extractor, cut), preparing),
         fetching=FetchService(uploads, _fetcher(settings)),
-        ingesting=IngestingService(database, embedding, publisher, following, extracting),
+        ingesting=IngestingService(database, embedding, publisher, following, extracting, quotas),
         jobs=JobService(database, queue, embedding, publisher),
         retrying=RetryingService(database, queue, publisher),
+        quotas=quotas,
         deleting=DeletingService(database, queue, publisher),
     )
 
@@ -66,6 +72,15 @@ def open_ingest(
 def open_previewer(settings: Settings) -> FilePreviewer:
     """Reads files as a worker does, without a database."""
     return FilePreviewer(Extractor(_extraction_limits(settings)), _draft_maker(settings))
+
+
+def quotas_of(settings: Settings) -> Amounts:
+    return Amounts(
+        documents=settings.quota_documents,
+        chunks=settings.quota_chunks,
+        bytes=settings.quota_bytes,
+        embedded_chunks_per_day=settings.quota_embedded_chunks_per_day,
+    )
 
 
 def compression_of(settings: Settings) -> Compression:

@@ -8,6 +8,7 @@ from engines.vectors.base import VectorStore
 from job_queue import JobQueue
 from runtime.parts import Ingest, Operations
 from services.index.embedding import EmbeddingService
+from services.operations.audit import AuditService
 from services.operations.compressing import CompressingService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.exporting import ExportService
@@ -35,6 +36,7 @@ def open_operations(
     blobs, documents = ingest.blobs, ingest.documents
     workers, scripts = WorkerService(database, silence_seconds), ScriptCheck(database, embedding)
     return Operations(
+        audit=AuditService(database),
         idempotency=IdempotencyService(database, compression),
         folders=FileIngestingService(documents, ingest.extractor),
         workers=workers,

@@ -28,6 +28,7 @@ from services.index.embedding import EmbeddingService
 from services.index.index_versions import IndexVersionService
 from services.index.indexing import IndexingService
 from services.index.publishing import Publisher
+from services.index.quotas import QuotaService
 from services.index.verifying import VerifyingService
 from services.index.version_building import VersionBuilder
 from services.index.versions import VersionService
@@ -41,6 +42,7 @@ from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.previewing import PreviewService
 from services.ingest.retrying import RetryingService
 from services.ingest.uploading import UploadService
+from services.operations.audit import AuditService
 from services.operations.compressing import CompressingService
 from services.operations.diagnosing import DiagnosingService
 from services.operations.exporting import ExportService
@@ -84,6 +86,7 @@ class Ingest:
     ingesting: IngestingService
     jobs: JobService
     retrying: RetryingService
+    quotas: QuotaService
     deleting: DeletingService
 
 
@@ -131,6 +134,7 @@ class Erasing:
 
 @dataclass(frozen=True)
 class Operations:
+    audit: AuditService
     idempotency: IdempotencyService
     folders: FileIngestingService
     workers: WorkerService

@@ -16,6 +16,7 @@ from runtime.backups import open_source
 from runtime.moving import open_move
 from runtime.opening import join_parts
 from services.erasure.replaying import ErasureReplayer
+from services.operations.audit import AuditService
 from services.operations.backing_up import Report
 from services.operations.backup_places import read_ledger
 from services.operations.backup_store import RAW
@@ -55,6 +56,7 @@ def restore(settings: Settings, *, source: str, target: str, raw_files: str, rep
         steps.enter_context(restoring.raw_files_in(blobs, raw_names, report))
         restoring.write_indexes(settings.index_dir, index_names)
         examination = _examine(settings.model_copy(update=changed), database)
+        AuditService(database).record("backup.restored", object=manifest.id, source=store.location)
     return Restored(manifest, examination)
 
 

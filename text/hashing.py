@@ -27,6 +27,10 @@ def doc_hash(text: str) -> str:
     return hashlib.sha256(normalize(text).encode()).hexdigest()
 
 
+def utf8_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def embed_hash(text: str) -> bytes:
     """The key of a vector: SHA-256 (32 bytes) of exactly the text that is embedded."""
     return hashlib.sha256(text.encode()).digest()

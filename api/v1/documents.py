@@ -13,7 +13,7 @@ from api.access import needs
 from api.dependencies import After, Caller, DocFilters, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
 from api.fields import RequestBody, UnparsedFilters, Vector
 from api.limits import MAX_CHUNKS
-from api.responses import EMBEDDING, raises, with_headers
+from api.responses import EMBEDDING, QUOTAS, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
 from api.v1.common import (
@@ -158,7 +158,7 @@ class ChunkPage(Page[DocumentChunkOut]):
 
 @router.post("/upsert")
 @needs(Scope.INGEST)
-@raises(*EMBEDDING, NotFound, Conflict, PreconditionFailed)
+@raises(*EMBEDDING, *QUOTAS, NotFound, Conflict, PreconditionFailed)
 def upsert(
     body: DocIn,
     runtime: InRuntime,
@@ -176,7 +176,7 @@ def upsert(
 
 @router.post("/upsert/batch", responses=with_headers("Location"))
 @needs(Scope.INGEST)
-@raises(*EMBEDDING, NotFound, Conflict)
+@raises(*EMBEDDING, *QUOTAS, NotFound, Conflict)
 def upsert_batch(body: BatchIn, runtime: InRuntime, response: Response) -> UpsertOut:
     """Store many documents: all published before the answer, or by a worker after it (async_mode)."""
     docs = [each.to_doc() for each in body.docs]

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.access import needs
 from api.dependencies import InRuntime
-from api.responses import raises, with_headers
+from api.responses import QUOTAS, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import DocName, JsonObject, Line, Title
 from api.v1.common import ChunkingIn, PlaceIn, UploadOut, uploaded
@@ -38,7 +38,16 @@ class FetchIn(ChunkingIn, PlaceIn):
 
 @router.post("/fetch", responses=with_headers("Location"))
 @needs(Scope.INGEST)
-@raises(NotFound, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable, FetchDisabled, FetchFailed)
+@raises(
+    *QUOTAS,
+    NotFound,
+    VersionUnavailable,
+    Unreadable,
+    BlobStoreUnavailable,
+    ModelUnavailable,
+    FetchDisabled,
+    FetchFailed,
+)
 def fetch(body: FetchIn, runtime: InRuntime, response: Response) -> UploadOut:
     """Fetch a document from a URL and store it; a worker extracts, embeds and publishes it after the answer."""
     outcome, doc = runtime.ingest.fetching.fetch(body.url, _doc(body))

@@ -13,10 +13,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from api.access import needs
+from api.access import admit_tenants, needs
 from api.dependencies import DocId, InRuntime, Namespace, TenantId
 from api.forms import NO_FILE, ONE_FILE, Form, checked, drain, form_schema, receive
-from api.responses import raises, with_headers
+from api.responses import QUOTAS, raises, with_headers
 from api.routing import KEYED, StrictRoute, answer_once
 from api.strings import DocName, JsonInForm, Title
 from api.tenants import BodyContext
@@ -75,7 +75,7 @@ FILES = {"type": "array", "items": ONE_FILE, "minItems": 1, "maxItems": BATCH_DO
     openapi_extra={"requestBody": form_schema(UploadForm, FILES), **KEYED},
 )
 @needs(Scope.INGEST)
-@raises(NotFound, Conflict, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable)
+@raises(*QUOTAS, NotFound, Conflict, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable)
 async def upload(request: Request, runtime: InRuntime) -> Response:
     """Store files as documents; a worker extracts, embeds and publishes them after the answer."""
     form = Form()
@@ -111,6 +111,7 @@ async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
     check = partial(checked, UploadForm, form.fields, context, repeated=("doc_id", "title"))
     upload_form = await request.state.large_bodies.parse(check)
     request.state.tenant = upload_form.tenant_id
+    await admit_tenants(request, lambda: [upload_form.tenant_id])
     docs = _docs(upload_form, form.files)
 
     async def accept(_request: Request) -> Response:

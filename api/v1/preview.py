@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from api.access import needs
+from api.access import admit_tenants, needs
 from api.dependencies import InRuntime
 from api.forms import NO_FILE, ONE_FILE, Form, checked, drain, form_schema, receive
 from api.responses import raises
@@ -101,6 +101,7 @@ async def _previewed(request: Request, runtime: Runtime, scratch: ScratchFolder)
     await receive(request, scratch, form, most_files=1, too_many=too_many)
     context: BodyContext = {"principal": request.state.principal}
     fields = await request.state.large_bodies.parse(partial(checked, PreviewForm, form.fields, context))
+    await admit_tenants(request, lambda: [fields.tenant_id])
     if not form.files:
         raise Invalid(NO_FILE, param="file")
     doc = _doc(fields, form.files[0])

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api.access import admit, needs
+from api.access import admit, admit_tenants, needs
 from api.dependencies import InRuntime
 from api.headers import NOT_BUFFERED
 from api.limits import LARGE_BODY_BYTES, LINES_PER_BATCH, MIB, line_batch_bytes
@@ -129,6 +129,7 @@ class _Stream:
             batch = await self.lines.batch(held)
             try:
                 arrivals = await self._read(batch, held)
+                await self._admit_tenants(arrivals)
                 await run_in_threadpool(self._store, arrivals)
             except Exception as error:  # such as a lack of memory
                 arrivals = [_Arrival(line, outcome=DocOutcome(error=error)) for line in batch]
@@ -150,6 +151,14 @@ class _Stream:
         state.tenant = state.tenant or (docs[0].tenant_id if docs else None)
         for arrival, outcome in zip(read, store_each(self.store, docs), strict=True):
             arrival.outcome = outcome
+
+    async def _admit_tenants(self, arrivals: Sequence[_Arrival]) -> None:
+        """Each batch is a request of its own to its tenants' rate limits too."""
+        while True:
+            try:
+                return await admit_tenants(self.request, lambda: [each.doc.tenant_id for each in arrivals if each.doc])
+            except RateLimited as error:
+                await asyncio.sleep(error.seconds)
 
     async def _admit_again(self) -> None:
         """Each further batch is a request of its own to the key and its rate limit, and waits until it may be one."""

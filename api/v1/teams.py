@@ -17,7 +17,7 @@ from api.routing import WritingRoute
 from api.strings import Name, SystemPrompt
 from api.v1.common import ErasureStartedOut, Out, Page, Reason, actor, started
 from domain import Scope
-from errors import Conflict, NotFound
+from errors import Conflict, Forbidden, NotFound
 from services.accounts.teams import TeamChange
 from services.operations.exporting import ExportOptions
 
@@ -28,11 +28,21 @@ ALLOW = "Whether a question may bring its own system_prompt"
 Prompt = Annotated[SystemPrompt | None, Field(description=SYSTEM_PROMPT, examples=["Answer in one sentence."])]
 
 
+TeamQuota = Annotated[int | None, Field(ge=0, le=2**53)]
 ZSTD = "application/zstd"
 VECTORS = "With the vectors, so that an import embeds nothing; external ones are always there"
 EXPORT: dict[int | str, dict[str, Any]] = {
     200: {"content": {ZSTD: {"schema": {"type": "string", "format": "binary"}}}, "description": "A .tar.zst"}
 }
+
+
+class TeamQuotasIn(RequestBody):
+    """What is left out stays as it is; null: the service's default; 0: no quota."""
+
+    documents: TeamQuota = None
+    chunks: TeamQuota = None
+    bytes: TeamQuota = None
+    embedded_chunks_per_day: TeamQuota = None
 
 
 class TeamIn(RequestBody):
@@ -46,18 +56,29 @@ class TeamChangeIn(RequestBody):
 
     system_prompt: Prompt = None
     allow_system_prompt: bool = Field(default_factory=lambda: True, description=ALLOW)
+    quotas: TeamQuotasIn = Field(default_factory=TeamQuotasIn, description="Its own quotas; only an operator sets them")
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("This changes nothing: send system_prompt, allow_system_prompt, or both.")
+            raise ValueError("This changes nothing: send system_prompt, allow_system_prompt or quotas.")
         return self
+
+
+class TeamQuotasOut(Out):
+    """null: the service's default."""
+
+    documents: int | None
+    chunks: int | None
+    bytes: int | None
+    embedded_chunks_per_day: int | None
 
 
 class TeamOut(Out):
     tenant_id: str
     system_prompt: str | None
     allow_system_prompt: bool
+    quotas: TeamQuotasOut
     created_at: datetime
 
 
@@ -121,8 +142,10 @@ def get_team(tenant_id: TeamInPath, runtime: InRuntime) -> TeamOut:
 @router.patch("/{tenant_id}")
 @needs(Scope.ADMIN)
 @raises(NotFound)
-def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime) -> TeamOut:
-    """With a system_prompt that is null or empty, the service's default applies."""
+def change_team(tenant_id: TeamInPath, body: TeamChangeIn, runtime: InRuntime, caller: Caller) -> TeamOut:
+    """With a system_prompt that is null or empty, the service's default applies. quotas take an operator's key."""
+    if "quotas" in body.model_fields_set and not caller.may(Scope.OPERATOR):
+        raise Forbidden("Only a key with the scope operator sets quotas.", param="quotas")
     change = TeamChange(**body.model_dump(exclude_unset=True))
     return TeamOut.model_validate(runtime.accounts.teams.change_team(tenant_id, change))
 

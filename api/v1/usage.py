@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from api.access import needs
-from api.dependencies import InRuntime, NamespaceIfAny, TenantIfAny
+from api.dependencies import InRuntime, NamespaceIfAny, TenantId, TenantIfAny
+from api.responses import raises
 from api.routing import StrictRoute
 from api.v1.common import Out
-from domain import Scope
+from domain import QUOTA_NAMES, Scope
+from errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["usage"], route_class=StrictRoute)
 
@@ -36,6 +38,37 @@ class UsageOut(Out):
 
 class UsageDays(Out):
     data: list[UsageOut]
+
+
+class AmountOut(Out):
+    """allowed is null where there is no quota."""
+
+    used: int
+    allowed: int | None
+
+
+class QuotaUsageOut(Out):
+    """embedded_chunks_per_day are those of today (UTC), counted anew at resets_at. bytes are of texts and raw files."""
+
+    tenant_id: str
+    documents: AmountOut
+    chunks: AmountOut
+    bytes: AmountOut
+    embedded_chunks_per_day: AmountOut
+    resets_at: datetime
+
+
+@router.get("/usage/quota")
+@needs(Scope.SEARCH, Scope.INGEST)
+@raises(NotFound)
+def usage_of_quotas(runtime: InRuntime, tenant_id: TenantId) -> QuotaUsageOut:
+    """What the tenant has used, and what it may use."""
+    quotas = runtime.ingest.quotas.of_team(tenant_id)
+    amounts = {
+        name: AmountOut(used=getattr(quotas.used, name), allowed=getattr(quotas.allowed, name) or None)
+        for name in QUOTA_NAMES
+    }
+    return QuotaUsageOut(tenant_id=quotas.tenant_id, resets_at=quotas.resets_at, **amounts)
 
 
 @router.get("/usage")

@@ -20,6 +20,7 @@ from database.engine import Database
 from domain import Principal, Scope, with_included
 from errors import Conflict, Forbidden, Invalid, NotFound
 from models import ApiKey, Team, utc_now
+from services.index.auditing import record
 from services.index.names import check_line
 from services.index.namespaces import require_team
 from times import shifted, storable
@@ -81,6 +82,7 @@ class KeyService:
         with self.database.write() as session:
             team = require_team(session, team_name)
             row, key = self._create(session, team.id, name, " ".join(granted), ends_at)
+            _record(session, "key.created", team_name, row)
         return NewKey(**_fields(row, self.now()), key=key)
 
     def rotate(self, team_name: str, key_id: str, *, overlap_seconds: float, by: Principal) -> RotatedKey:
@@ -101,6 +103,7 @@ class KeyService:
             expires_at = shifted(now, seconds=lifetime.total_seconds()) if lifetime is not None else None
             row, key = self._create(session, old.team_id, old.name, old.scopes, expires_at)
             old.expires_at = min(ends_at, old.expires_at or ends_at)
+            _record(session, "key.rotated", team_name, row, replaces=key_id)
         self.forget(key_id)
         return RotatedKey(**_fields(row, now), key=key, replaces=KeyInfo(**_fields(old, now)))
 
@@ -109,7 +112,9 @@ class KeyService:
         with self.database.write() as session:
             row = _require_key(session, team_name, key_id)
             _require_scopes(by, scopes_of(row))
-            row.revoked_at = row.revoked_at or self.now()
+            if row.revoked_at is None:
+                row.revoked_at = self.now()
+                _record(session, "key.revoked", team_name, row)
         self.forget(key_id)
         return KeyInfo(**_fields(row, self.now()))
 
@@ -196,6 +201,12 @@ def _fields(row: ApiKey, now: datetime) -> dict[str, Any]:
         "revoked_at": row.revoked_at,
         "last_used_at": row.last_used_at,
     }
+
+
+def _record(session: Session, action: str, team_name: str, row: ApiKey, **details: str) -> None:
+    ends_at = row.expires_at.isoformat() if row.expires_at else None
+    described = {"name": row.name, "scopes": row.scopes.split(), "expires_at": ends_at, **details}
+    record(session, action, tenant_id=team_name, object=row.id, **described)
 
 
 def _require_key(session: Session, team_name: str, key_id: str) -> ApiKey:

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
@@ -40,18 +41,19 @@ class Quota:
 
 
 class RateLimiter:
-    """*per_key* and *per_team* use the notation of limits: ``20/second; 600/minute``; empty means no limit.
+    """The limits use the notation of limits: ``20/second; 600/minute``; empty means no limit.
 
-    hit() blocks on the network unless *is_local*.
+    hit() and hit_tenant() block on the network unless *is_local*.
     """
 
-    def __init__(self, *, per_key: str, per_team: str, url: str) -> None:
-        self.is_on = bool(per_key or per_team)
+    def __init__(self, *, per_key: str, per_team: str, per_tenant: str, url: str) -> None:
+        self.is_on = bool(per_key or per_team or per_tenant)
         self.is_local = url.startswith(IN_MEMORY)
         if self.is_on:
             self._counter = _Counter(url)
             self._per_key = _parsed("RATE_LIMIT_PER_KEY", per_key)
             self._per_team = _parsed("RATE_LIMIT_PER_TEAM", per_team)
+            self._per_tenant = _parsed("RATE_LIMIT_PER_TENANT", per_tenant)
 
     def hit(self, principal: Principal) -> Quota | None:
         """Count a request. Returns the quota with the fewest requests remaining. Raises RateLimited."""
@@ -59,6 +61,16 @@ class RateLimiter:
             return None
         limits = [("key", principal.key_id, item) for item in self._per_key]
         limits += [("team", str(principal.team_id), item) for item in self._per_team]
+        return self._hit([*limits, *self._of_tenant(principal.tenant_id or "")])
+
+    def hit_tenant(self, tenant_id: str) -> Quota | None:
+        """The same for a request without a key (AUTH_MODE=open), by the tenant that it names."""
+        return self._hit(self._of_tenant(tenant_id)) if self.is_on else None
+
+    def _of_tenant(self, tenant_id: str) -> list[tuple[str, str, RateLimitItem]]:
+        return [("tenant", hashlib.sha256(tenant_id.encode()).hexdigest(), item) for item in self._per_tenant]
+
+    def _hit(self, limits: Sequence[tuple[str, str, RateLimitItem]]) -> Quota | None:
         quotas: list[Quota] = []
         for kind, owner, item in limits:
             counted = self._counter.hit(kind, owner, item)
@@ -69,7 +81,7 @@ class RateLimiter:
                 message = f"This {kind} has used its limit of {item}: try again in {quota.seconds} s."
                 raise RateLimited(message, limit=quota.limit, seconds=quota.seconds)
             quotas.append(quota)
-        return min(quotas, key=lambda quota: quota.remaining)
+        return min(quotas, key=lambda quota: quota.remaining, default=None)
 
 
 class FailureLimiter:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
 from database.engine import Database
+from domain import QUOTA_NAMES, Json
 from errors import Conflict
 from models import Project, Team
 from services.index import namespaces
+from services.index.auditing import record
 from services.index.embedding import EmbeddingService
 from services.index.names import check_new_name
 from text.hashing import clean
@@ -29,8 +33,18 @@ UNCHANGED = Unchanged.UNCHANGED
 
 @dataclass(frozen=True, slots=True)
 class TeamChange:
+    """*quotas* has those to change, by their names in Amounts; None: the default."""
+
     system_prompt: str | Unchanged | None = UNCHANGED
     allow_system_prompt: bool | Unchanged = UNCHANGED
+    quotas: Mapping[str, int | None] = field(default_factory=dict)
+
+    def described(self) -> Json:
+        """What is changed: of a system prompt only that it is."""
+        changed: Json = {"quotas": dict(self.quotas)} if self.quotas else {}
+        if not isinstance(self.allow_system_prompt, Unchanged):
+            changed["allow_system_prompt"] = self.allow_system_prompt
+        return changed if isinstance(self.system_prompt, Unchanged) else {**changed, "system_prompt": "changed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +52,7 @@ class TeamInfo:
     tenant_id: str
     system_prompt: str | None
     allow_system_prompt: bool
+    quotas: Mapping[str, int | None]
     created_at: datetime
 
 
@@ -66,17 +81,21 @@ class AccountService:
         }
         with self.database.write() as session:
             team: Team | None = session.scalar(insert_or_ignore(session, Team).values(**values).returning(Team))
-        if team is None:
-            raise Conflict(f"There is a team {name!r} already.", param="tenant_id")
+            if team is None:
+                raise Conflict(f"There is a team {name!r} already.", param="tenant_id")
+            record(session, "team.created", tenant_id=name, object=name)
         return _team(team)
 
     def change_team(self, name: str, change: TeamChange) -> TeamInfo:
         with self.database.write() as session:
-            team = namespaces.require_team(session, name)
+            team = namespaces.require_team(session, name, for_update=True)
             if not isinstance(change.system_prompt, Unchanged):
                 team.system_prompt = _prompt(change.system_prompt)
             if not isinstance(change.allow_system_prompt, Unchanged):
                 team.allow_system_prompt = change.allow_system_prompt
+            if change.quotas:
+                _set_quotas(session, team, change.quotas)
+            record(session, "team.changed", tenant_id=name, object=name, **change.described())
             return _team(team)
 
     def team(self, name: str) -> TeamInfo:
@@ -113,11 +132,20 @@ class AccountService:
             return [_project(team_name, row) for row in session.scalars(query.order_by(Project.name).limit(limit))]
 
 
+def _set_quotas(session: Session, team: Team, quotas: Mapping[str, int | None]) -> None:
+    """In the rows of its namespaces too, where writers look. The team's row is locked, so none is being created."""
+    for name, quota in quotas.items():
+        setattr(team, f"quota_{name}", quota)
+    of_team = update(Project).where(Project.team_id == team.id)
+    session.execute(of_team.values(has_quotas=team.has_quotas), execution_options={"synchronize_session": False})
+
+
 def _team(row: Team) -> TeamInfo:
     return TeamInfo(
         tenant_id=row.name,
         system_prompt=row.system_prompt,
         allow_system_prompt=row.allow_system_prompt,
+        quotas={name: getattr(row, f"quota_{name}") for name in QUOTA_NAMES},
         created_at=row.created_at,
     )
 

@@ -69,5 +69,6 @@ VERIFIED = {
     "index_files": "written anew from the live chunks; every other file of the namespace was unlinked",
     "jobs": "payloads, results and errors of ended jobs were rewritten without the documents",
     "answers": "kept answers that named the documents are not repeated any more",
+    "audit_rows": "rows of the audit log that named it keep their place and their hash, without the names",
     "questions": "citations of the chunks, and text and hash of the questions that they answered",
 }

@@ -85,6 +85,7 @@ class ErasingService:
             self._add(key, steps, jobs=self.traces.erase_jobs(erasure, project.id, steps))
             self._add(key, steps, questions=self.traces.erase_questions(erasure, project.id, steps))
         self._add(key, steps, answers=self.traces.erase_answers(erasure, steps))
+        self._add(key, steps, audit_rows=self.traces.erase_audit(erasure, steps))
         if erasure.kind in _WHOLE:
             self._remove_place(erasure, steps)
         self._conclude(key, steps)

@@ -19,6 +19,7 @@ from models import ApiKey, Erasure, ErasureDoc, ErasureKind, Job, Project, Team,
 from services.erasure.hiding import Hiding
 from services.erasure.indexes import ERASE
 from services.erasure.ledger import ErasureLedger
+from services.index.auditing import record
 from services.index.publishing import Publisher
 from services.ingest.deleting import parsed_filter
 
@@ -182,6 +183,9 @@ class ErasureService:
         if project is not None:
             session.flush()
             erasure.job_id = self.queue.create_job(session, ERASE, {"erasure_id": erasure.id}, project=project)
+        session.flush()
+        tenant_id = None if erasure.kind == ErasureKind.TENANT else (erasure.work or {})["tenant_id"]
+        record(session, "erasure.requested", tenant_id=tenant_id, object=erasure.id, kind=str(erasure.kind))
         return AcceptedErasure(erasure.id, erasure.job_id)
 
 

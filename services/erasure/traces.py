@@ -18,6 +18,7 @@ from database.engine import Database
 from domain import Ids, Json
 from job_queue import FINISHED
 from models import (
+    AuditRow,
     Erasure,
     ErasureDoc,
     ErasureKind,
@@ -28,6 +29,7 @@ from models import (
     QueryCitation,
 )
 from services.erasure.steps import Steps
+from services.index.auditing import erase_names
 
 ROWS_PER_READ, ROWS_PER_STEP, NAMES_PER_QUERY = 500, 100, 500
 ERASED_ANSWER = 0
@@ -84,6 +86,28 @@ class TraceRemoval:
                     erased = update(IdempotencyKey).where(IdempotencyKey.key.in_(keys)).values(**nothing)
                     session.execute(erased.values(tenant_id=None), execution_options=_NO_SYNC)
             count += len(keys)
+
+    def erase_audit(self, erasure: Erasure, steps: Steps) -> int:
+        """The names in rows of the audit log that speak of it. The rows stay, and so does their chain."""
+        tenant_id, after, count = (erasure.work or {})["tenant_id"], 0, 0
+        while True:
+            with self.database.read() as session:
+                is_next = and_(AuditRow.tenant_id == tenant_id, AuditRow.number > after)
+                rows = session.scalars(
+                    select(AuditRow).where(is_next).order_by(AuditRow.number).limit(ROWS_PER_READ)
+                ).all()
+                numbers = [row.number for row in rows if self._is_named_in(session, erasure, row)]
+            if not rows:
+                return count
+            after = rows[-1].number
+            for start in range(0, len(numbers), ROWS_PER_STEP):
+                steps.give_way()
+                with steps.step(80, dict(erasure.tally)) as session:
+                    chosen = AuditRow.number.in_(numbers[start : start + ROWS_PER_STEP])
+                    for row in session.scalars(select(AuditRow).where(chosen)):
+                        erase_names(row)
+                        row.tenant_id = None if erasure.kind == ErasureKind.TENANT else row.tenant_id
+            count += len(numbers)
 
     def erase_questions(self, erasure: Erasure, project_id: int, steps: Steps) -> int:
         """Citations of erased chunks, and the text and hash of the questions that they answered; the counts stay."""
@@ -159,6 +183,12 @@ class TraceRemoval:
         with suppress(ValueError):
             strings = set(_strings(json.loads(plain(row.response_body or b"null"))))
         return bool(_known(session, erasure, strings))
+
+    def _is_named_in(self, session: Session, erasure: Erasure, row: AuditRow) -> bool:
+        strings = {row.object, *_strings(row.details)}
+        if erasure.kind == ErasureKind.NAMESPACE:
+            return not strings.isdisjoint((erasure.work or {})["namespaces"].values())
+        return erasure.kind == ErasureKind.TENANT or bool(_known(session, erasure, strings))
 
 
 def _citations(team_id: int, project_id: int, after: tuple[str, int]) -> Any:

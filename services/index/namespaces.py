@@ -13,6 +13,7 @@ from database.engine import Database
 from database.prepared import PreparedStatement, attached, attributes_of
 from errors import NotFound
 from models import Doc, IndexRow, IndexVersion, Project, Team
+from services.index.auditing import record
 
 EXTERNAL = "external-"
 """The prefix of embedding versions that stand for external vectors."""
@@ -24,9 +25,10 @@ def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
     return attached(session, Project, _PROJECT_NAMES, rows[0]) if rows else None
 
 
-def require_team(session: Session, name: str) -> Team:
+def require_team(session: Session, name: str, *, for_update: bool = False) -> Team:
     """Raises NotFound, in the same words whether or not the team exists for somebody else."""
-    team = session.scalar(select(Team).where(Team.name == name))
+    query = select(Team).where(Team.name == name)
+    team = session.scalar(query.with_for_update() if for_update else query)
     if team is None:
         raise NotFound("There is no such team: check tenant_id.", param="tenant_id")
     return team
@@ -84,10 +86,13 @@ def create(database: Database, tenant_id: str, namespace: str, *, embedding_vers
         numbering = update(Team).where(Team.name == tenant_id).values(next_project_id=Team.next_project_id + 1)
         team_id, next_id = session.execute(numbering.returning(Team.id, Team.next_project_id)).one()
         project = Project(team_id=team_id, id=next_id - 1, name=namespace, embedding_version=embedding_version)
+        project.has_quotas = session.get_one(Team, team_id).has_quotas
         session.add(project)
         session.flush()
         key = {"team_id": team_id, "project_id": project.id, "embedding_version": embedding_version}
         session.add(IndexRow(**key, dimension=dimension))
+        session.flush()
+        record(session, "namespace.created", tenant_id=tenant_id, object=namespace, embedding_version=embedding_version)
         return project
 
 

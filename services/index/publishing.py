@@ -19,7 +19,19 @@ from domain import ChunkContent, Partition
 from engines.follower import Advance, Follower
 from engines.vectors.base import Growth, VectorStore
 from job_queue import JobQueue
-from models import Chunk, Doc, DocStatus, EmbeddingVersion, IndexRow, Job, Project, Revision, RevisionStatus, utc_now
+from models import (
+    Chunk,
+    Doc,
+    DocStatus,
+    EmbeddingVersion,
+    IndexRow,
+    Job,
+    Project,
+    Revision,
+    RevisionStatus,
+    Team,
+    utc_now,
+)
 from snapshot import chunk_contents
 
 REBUILD = "rebuild_index"
@@ -39,11 +51,15 @@ class Publisher:
     followers: tuple[Follower, ...]
 
     def next_numbers(
-        self, session: Session, project: Project, *, chunks: int = 0, publications: int = 1
+        self, session: Session, project: Project, *, chunks: int = 0, publications: int = 1, locks_team: bool = False
     ) -> tuple[Project, int]:
-        """Lock the project's row; take its next seq and *chunks* faiss ids. Returns the row and the first id."""
+        """Lock the project's row; take its next seq and *chunks* faiss ids. Returns the row and the first id.
+
+        *locks_team*: by the same statement lock the team's row first, so that its namespaces are written in turn.
+        """
         key = {"the_team": project.team_id, "the_project": project.id}
-        [values] = _TAKE_NUMBERS.rows(session, {**key, "publications": publications, "chunks": chunks})
+        take_numbers = _TAKE_NUMBERS_IN_TURN if locks_team else _TAKE_NUMBERS
+        [values] = take_numbers.rows(session, {**key, "publications": publications, "chunks": chunks})
         row = attached(session, Project, _PROJECT_NAMES, values)
         with session.no_autoflush:
             for follower in self.followers:
@@ -81,6 +97,7 @@ class Publisher:
         now = utc_now()
         project.live_docs += sum(doc.live_revision is None for doc in docs)
         project.live_chunks += len(chunks)
+        project.live_bytes += sum(revision.byte_count for revision in revisions)
         for doc, revision in zip(docs, revisions, strict=True):
             doc.live_revision, doc.status, doc.error = revision.revision, DocStatus.READY, None
             doc.deleted_at, doc.updated_at = None, now
@@ -117,7 +134,7 @@ class Publisher:
         for batch in batched(ids, IDS_PER_QUERY):
             _KILL_CHUNKS.rows(session, {**dead, "faiss_ids": batch})
         for batch in batched(live_ids, DOCS_PER_QUERY):
-            _RETIRE.rows(session, {**key, "doc_ids": batch})
+            project.live_bytes -= sum(row[0] for row in _RETIRE.rows(session, {**key, "doc_ids": batch}))
         project.live_chunks -= len(ids)
         return len(ids)
 
@@ -153,7 +170,7 @@ def _in_project(table: type[Chunk | Doc | Revision]) -> ColumnElement[bool]:
 
 
 _PROJECT_NAMES = attributes_of(Project)
-_TAKE_NUMBERS = PreparedStatement(
+_TAKING = (
     update(Project)
     .where(Project.team_id == bindparam("the_team"), Project.id == bindparam("the_project"))
     .values(
@@ -162,6 +179,9 @@ _TAKE_NUMBERS = PreparedStatement(
     )
     .returning(Project)
 )
+_TEAM_IN_TURN = select(Team.id).where(Team.id == bindparam("the_team")).with_for_update().subquery()
+_TAKE_NUMBERS = PreparedStatement(_TAKING)
+_TAKE_NUMBERS_IN_TURN = PreparedStatement(_TAKING.where(Project.team_id == _TEAM_IN_TURN.c.id))
 # Joins the docs: with live_seq and dead_seq as conditions, SQLite would scan the whole project.
 _LIVE_CHUNKS = PreparedStatement(
     select(Chunk.faiss_id)
@@ -192,6 +212,7 @@ _RETIRE = PreparedStatement(
     update(Revision)
     .where(_in_project(Revision), is_among(Revision.doc_id, "doc_ids"), Revision.status == RevisionStatus.LIVE)
     .values(status=RevisionStatus.RETIRED)
+    .returning(Revision.byte_count)
 )
 # With a literal, by which SQLite recognises the index of the jobs that wait.
 _WAITING_REBUILD = PreparedStatement(

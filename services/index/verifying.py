@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from database.engine import Database
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
-from models import Chunk, Doc, Project, Team
+from models import Chunk, Doc, Project, Revision, RevisionStatus, Team
 from snapshot import Snapshot, has_vector, is_live, live_vectors, read_snapshot, version_snapshot
 
 
@@ -96,6 +96,11 @@ def _counter_problems(session: Session, project: Project, live_chunks: int) -> I
     )
     if (docs := session.scalar(live_docs)) != project.live_docs:
         yield f"The namespace counts {project.live_docs} live documents, but there are {docs}."
+    live_bytes = select(func.coalesce(func.sum(Revision.byte_count), 0)).where(
+        Revision.team_id == project.team_id, Revision.project_id == project.id, Revision.status == RevisionStatus.LIVE
+    )
+    if (size := session.scalar(live_bytes)) != project.live_bytes:
+        yield f"The namespace counts {project.live_bytes} bytes of live documents, but there are {size}."
     of_live_revision = and_(
         Doc.team_id == Chunk.team_id,
         Doc.project_id == Chunk.project_id,

@@ -12,6 +12,7 @@ from engines.vectors import graphs
 from errors import Conflict, NotFound
 from job_queue import FINISHED
 from models import Embedding, EmbeddingVersion, IndexRow, IndexVersion, Job, Project, Team, VectorRow
+from services.index.auditing import record
 from services.index.installation import choose, chosen_version
 from services.index.publishing import REBUILD
 
@@ -63,6 +64,7 @@ class VersionService:
             deleted = self._delete_vectors(session, name)
             session.execute(delete(IndexRow).where(IndexRow.embedding_version == name))
             session.execute(delete(EmbeddingVersion).where(EmbeddingVersion.name == name))
+            record(session, "embedding_version.freed", object=name, vectors=deleted)
         return deleted
 
     def _delete_vectors(self, session: Session, name: str) -> int:

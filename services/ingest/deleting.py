@@ -21,6 +21,7 @@ from job_lease import Lease, write
 from job_queue import JobQueue
 from models import Doc, Project, Revision, utc_now
 from services.index import namespaces
+from services.index.auditing import record
 from services.index.publishing import Publisher, supersede
 from text.filter_spellings import parse
 from text.filters import METADATA, PAGE, Filter, conditions, matches
@@ -76,7 +77,10 @@ class DeletingService:
             project = namespaces.require(session, tenant_id, namespace)
             project, _ = self.publisher.next_numbers(session, project)
             payload = {"filters": filters, "before_seq": project.seq}
-            return self.queue.create_job(session, DELETE, payload, project=project)
+            job_id = self.queue.create_job(session, DELETE, payload, project=project)
+            action = "namespace.emptied" if filters is None else "documents.deleted_by_filter"
+            record(session, action, tenant_id=tenant_id, object=namespace, filters=filters, job_id=job_id)
+            return job_id
 
     def delete(self, lease: Lease) -> Json:
         """Walk the namespace and delete step by step; a job that was interrupted goes on behind its last step."""

@@ -11,13 +11,16 @@ from sqlalchemy.orm import Session
 from database.engine import Database, DatabaseKind
 from database.prepared import write_and_release
 from database.repeating import repeatable
+from domain import Amounts
 from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
 from models import Project, RevisionStatus, utc_now
 from services.index import namespaces
+from services.index.auditing import record
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher, supersede
+from services.index.quotas import stored_in
 from services.index.stored_vectors import require_stored
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
 from services.ingest.planning import WritePlan, check_hash
@@ -74,7 +77,10 @@ class DocumentService:
             retired = self.publisher.withdraw(session, project, [current.doc])
             current.doc.revision += 1
             current.doc.deleted_at = current.doc.updated_at = utc_now()
-            return Deletion(retired, self.publisher.request_rebuild(session, project))
+            job_id = self.publisher.request_rebuild(session, project)
+            details = {"namespace": namespace, "chunks_deleted": retired}
+            record(session, "document.deleted", tenant_id=tenant_id, object=doc_id, **details)
+            return Deletion(retired, job_id)
 
     def _retry_overtaken(self, attempt: Callable[[list[NewDoc]], UpsertResult], docs: Sequence[NewDoc]) -> UpsertResult:
         checked = self.preparing.check(docs)
@@ -96,10 +102,12 @@ class DocumentService:
         with self.database.write() as session:
             for plan in plans:
                 project, first_id = self._begin(session, plan, publications=1)
+                stored = stored_in(project)
                 self._store_vectors(session, project, plan, {*plan.texts, *plan.vectors})
                 rows = NewRows.of(session, project, plan, first_id=first_id, live_seq=project.seq)
                 self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
                 rows.write(session)
+                self.preparing.quotas.check(session, project, stored, embedded=plan.computed)
                 count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.computed)
                 write_and_release(session, project)
                 done += UpsertResult(
@@ -121,6 +129,7 @@ class DocumentService:
                 project, first_id = self._begin(session, plan, publications=1 if redescribed else 0)
                 done += UpsertResult(upserted_docs=redescribed)
                 if plan.drafts:
+                    self._foresee(session, plan)
                     job_id = job_id or self.queue.create_job(session, INGEST, {}, project=project, dedupe_key=None)
                     self._store_vectors(session, project, plan, set(plan.vectors))
                     NewRows.of(session, project, plan, first_id=first_id, job_id=job_id).write(session)
@@ -137,6 +146,11 @@ class DocumentService:
             self.embedding.store(session, project.team_id, version, vectors)
             require_stored(session, project.team_id, version, hashes - vectors.keys() if is_alone else hashes)
 
+    def _foresee(self, session: Session, plan: WritePlan) -> None:
+        """Refuses what the worker could not publish. How many texts it will have to embed is not known yet."""
+        embedded = Amounts(embedded_chunks_per_day=min(1, len(plan.texts)))
+        self.preparing.quotas.foresee(session, plan.project, plan.growth + embedded)
+
     def _plan(
         self, docs: list[NewDoc], *, present_statuses: Sequence[RevisionStatus]
     ) -> tuple[list[WritePlan], UpsertResult]:
@@ -151,7 +165,11 @@ class DocumentService:
     def _begin(self, session: Session, plan: WritePlan, *, publications: int) -> tuple[Project, int]:
         """Lock the namespace and take numbers. Raises Overtaken if the plan is outdated."""
         project, first_id = self.publisher.next_numbers(
-            session, plan.project, chunks=plan.chunk_count, publications=publications
+            session,
+            plan.project,
+            chunks=plan.chunk_count,
+            publications=publications,
+            locks_team=self.preparing.quotas.concern(plan.project),
         )
         if project.version_set != plan.project.version_set or project.erased_at is not None:
             raise Overtaken

@@ -14,7 +14,7 @@ from errors import Invalid, Unreadable
 from text.chunkers.base import CHUNKING
 from text.enrich import embedded_text
 from text.extract.base import EXTRACTION, Caveat, ExtractedText
-from text.hashing import doc_hash
+from text.hashing import doc_hash, utf8_length
 
 AUTO = "auto"
 """The chunking strategy that fits the type of the file."""
@@ -78,6 +78,10 @@ class NewDoc:
     @property
     def content_hash(self) -> str:
         return self.file.sha256 if self.file else doc_hash(self.text)
+
+    @property
+    def byte_count(self) -> int:
+        return utf8_length(self.text) + (self.file.byte_count if self.file else 0)
 
     @property
     def key(self) -> tuple[str, str, str]:

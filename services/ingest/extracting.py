@@ -25,6 +25,7 @@ from services.index.publishing import Publisher
 from services.ingest.drafts import Draft, DraftMaker, NewDoc, TokenCounter, draft_of_file
 from services.ingest.rows import chunk_rows
 from text.extract.base import ExtractedText
+from text.hashing import utf8_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,9 @@ class ExtractingService:
             raise Overtaken  # the rollback returns the numbers, and the next step reads the current state
         revision.text, revision.chunk_count, revision.first_id = draft.doc.text, len(draft.spans), first_id
         revision.title, revision.mime_type = revision.title or draft.doc.title, draft.doc.mime_type
-        session.get_one(File, _key(pending)).warnings = [asdict(caveat) for caveat in draft.warnings]
+        file = session.get_one(File, _key(pending))
+        file.warnings = [asdict(caveat) for caveat in draft.warnings]
+        revision.byte_count = file.byte_count + utf8_length(draft.doc.text)
         session.flush()
         session.execute(insert(Chunk), chunk_rows(draft, revision, first_id=first_id, live_seq=None))
 

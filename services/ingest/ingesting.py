@@ -11,14 +11,15 @@ from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.orm import Session, defer
 
 from database.engine import Database
-from domain import Json
-from errors import EmbeddingRefused, ServiceError, Unreadable
+from domain import Amounts, Json
+from errors import DailyQuotaExceeded, EmbeddingRefused, QuotaExceeded, ServiceError, Unreadable
 from job_lease import Claim, Estimate, Lease
 from models import Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.pacing import Pace
 from services.index.publishing import Publisher
+from services.index.quotas import QuotaService, stored_in
 from services.index.stored_vectors import of_chunks
 from services.ingest.extracting import ExtractingService
 from services.ingest.following import Following, texts_of
@@ -27,6 +28,7 @@ from services.ingest.rows import docs_by_id
 log = logging.getLogger(__name__)
 
 MAX_ERRORS_REPORTED = 100
+_OF_ONE_DOCUMENT = (EmbeddingRefused, QuotaExceeded, DailyQuotaExceeded)
 RETRYABLE = (RevisionStatus.FAILED, RevisionStatus.CANCELLED)
 
 
@@ -57,6 +59,7 @@ class IngestingService:
     publisher: Publisher
     following: Following
     extracting: ExtractingService
+    quotas: QuotaService
 
     def ingest(self, lease: Lease) -> Json:
         """Extract, embed and publish every revision of the job. Returns the job's result.
@@ -127,25 +130,32 @@ class IngestingService:
             if texts.keys() != step.keys():
                 return None
             try:
+                self._require_quota(project, len(step))
                 with pace.measured(len(step)):
                     vectors = self.embedding.embed(project.embedding_version, texts)
-            except EmbeddingRefused as error:
+                result = {"counts": counts + Counter(chunks_embedded=len(step))}
+                course = self._course(lease.claim, pending, remaining)
+                with lease.step(course.percent, result, course.estimate(pace)) as session:
+                    kept = of_chunks(session, project.team_id, vectors)
+                    self.embedding.store(session, project.team_id, project.embedding_version, kept)
+                    published = 0 if remaining else self._publish(session, project, pending)
+                    count_ingest(session, project, chunks=published, embedded=len(step))
+            except _OF_ONE_DOCUMENT as error:
                 return self._isolate_refused(lease, pending, counts, error)
             counts["chunks_embedded"] += len(step)
-            course = self._course(lease.claim, pending, remaining)
-            with lease.step(course.percent, {"counts": dict(counts)}, course.estimate(pace)) as session:
-                kept = of_chunks(session, project.team_id, vectors)
-                self.embedding.store(session, project.team_id, project.embedding_version, kept)
-                published = 0 if remaining else self._publish(session, project, pending)
-                count_ingest(session, project, chunks=published, embedded=len(step))
         return None
+
+    def _require_quota(self, project: Project, chunks: int) -> None:
+        with self.database.read() as session:
+            self.quotas.foresee(session, project, Amounts(embedded_chunks_per_day=chunks))
 
     def _publish(self, session: Session, project: Project, pending: Sequence[Revision]) -> int:
         """Publish the revisions that are still pending, unless the namespace's versions were changed meanwhile.
 
         Returns how many chunks were published.
         """
-        current, _ = self.publisher.next_numbers(session, project)
+        current, _ = self.publisher.next_numbers(session, project, locks_team=self.quotas.concern(project))
+        stored = stored_in(current)
         if current.version_set != project.version_set:
             return 0
         doc_ids = [revision.doc_id for revision in pending]
@@ -160,12 +170,13 @@ class IngestingService:
         docs = docs_by_id(session, project, doc_ids)
         if revisions:
             self.publisher.publish(session, current, [docs[revision.doc_id] for revision in revisions], revisions)
+            self.quotas.check(session, current, stored)
         return sum(revision.chunk_count for revision in revisions)
 
     def _isolate_refused(
-        self, lease: Lease, pending: Sequence[Revision], counts: Counter[str], error: EmbeddingRefused
+        self, lease: Lease, pending: Sequence[Revision], counts: Counter[str], error: ServiceError
     ) -> None:
-        """Embed the documents one by one, so that a refused text fails its own document only."""
+        """Embed the documents one by one, so that what is refused fails its own document only."""
         if len(pending) > 1:
             for revision in pending:
                 self._embed(lease, [revision], counts, Pace())

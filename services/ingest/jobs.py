@@ -16,6 +16,7 @@ from job_lease import Claim
 from job_queue import FINISHED, JobQueue
 from models import Job, Project, RevisionStatus, Team
 from services.index import namespaces
+from services.index.auditing import record
 from services.index.embedding import EmbeddingService
 from services.index.namespaces import EXTERNAL
 from services.index.publishing import REBUILD, Publisher
@@ -110,11 +111,16 @@ class JobService:
         with self.database.write() as session:
             project = namespaces.require(session, tenant_id, namespace)
             if not reembed:
-                return self.publisher.request_rebuild(session, project)
+                job_id = self.publisher.request_rebuild(session, project)
+                record(session, "index.rebuild_requested", tenant_id=tenant_id, object=namespace, job_id=job_id)
+                return job_id
             require_only_version(session, project, version, error=Conflict)
             payload = {"reembed": True, "new_embedding_version": version}
             key = f"{REBUILD}:{version}"
-            return self.queue.create_job(session, REBUILD, payload, project=project, dedupe_key=key)
+            job_id = self.queue.create_job(session, REBUILD, payload, project=project, dedupe_key=key)
+            details = {"job_id": job_id, "embedding_version": version}
+            record(session, "index.reembed_requested", tenant_id=tenant_id, object=namespace, **details)
+            return job_id
 
     @repeatable
     def cancel(self, job_id: str, *, tenant_id: str | None = None) -> Job:

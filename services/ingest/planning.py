@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from domain import Amounts
 from errors import PreconditionFailed
 from models import Doc, Project, Revision, RevisionStatus
 from services.ingest.drafts import Draft, NewDoc, recipe_of
 from services.ingest.rows import has_same_content, has_same_description
 
+_UNKNOWN = Amounts(chunks=-(1 << 60), bytes=-(1 << 60))
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The documents of one namespace by what they change. *waiting_job* already processes some of the skipped ones."""
+    """The documents of one namespace by what they change. *waiting_job* already processes some of the skipped ones.
+
+    *growth* is the least by which the new ones let the stored amounts grow, chunks of the service's own not counted.
+    """
 
     new: list[NewDoc]
     redescribed: list[NewDoc]
     skipped: int
     waiting_job: str | None
+    growth: Amounts = field(default_factory=Amounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,10 @@ class WritePlan:
         return sum(len(draft.spans) for draft in self.drafts)
 
     @property
+    def growth(self) -> Amounts:
+        return self.changes.growth + Amounts(chunks=self.chunk_count)
+
+    @property
     def texts(self) -> dict[bytes, str]:
         """All texts to embed, by their keys."""
         return {key: text for draft in self.drafts for key, text in draft.texts.items()}
@@ -59,7 +70,7 @@ def compare(
     """Compares each document with its newest revision. Raises PreconditionFailed."""
     new: list[NewDoc] = []
     redescribed: list[NewDoc] = []
-    waiting_job = None
+    waiting_job, growth = None, Amounts()
     for incoming in docs:
         row, revision = existing.get(incoming.doc_id, (None, None))
         if row is None or row.deleted_at is not None:
@@ -69,12 +80,22 @@ def compare(
         recipe = recipe_of(doc, chunk_tokens)
         if revision is None or revision.status not in present_statuses or not has_same_content(revision, doc, recipe):
             new.append(doc)
+            growth += _growth(doc, row, revision)
             continue
         if revision.status == RevisionStatus.PENDING:
             waiting_job = revision.job_id
         if not has_same_description(revision, doc):
             redescribed.append(doc)
-    return Changes(new, redescribed, len(docs) - len(new) - len(redescribed), waiting_job)
+    return Changes(new, redescribed, len(docs) - len(new) - len(redescribed), waiting_job, growth)
+
+
+def _growth(doc: NewDoc, row: Doc | None, newest: Revision | None) -> Amounts:
+    """Without the document's new chunks. If what is live is not the newest revision, its size is not known here."""
+    if row is None or row.live_revision is None:
+        return Amounts(documents=1, bytes=doc.byte_count)
+    if newest is None or newest.revision != row.live_revision:
+        return _UNKNOWN
+    return Amounts(chunks=-newest.chunk_count, bytes=doc.byte_count - newest.byte_count)
 
 
 def _check_preconditions(doc: NewDoc, revision: Revision | None) -> None:

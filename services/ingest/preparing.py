@@ -10,12 +10,14 @@ from sqlalchemy.orm import Session
 
 from database.batching import batched
 from database.engine import Database
+from domain import Amounts
 from engines.embedders.base import Embedder
 from errors import NotFound, Overtaken, TooLarge
 from models import Project, RevisionStatus
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
 from services.index.lagging import CANNOT_EMBED, Lagging
+from services.index.quotas import QuotaService
 from services.ingest.checking import checked
 from services.ingest.drafts import DraftMaker, Limits, NewDoc
 from services.ingest.own_chunks import require_same_dimension
@@ -36,6 +38,7 @@ class Preparing:
     chunk_tokens: int
     draft: DraftMaker
     creates_namespaces: bool
+    quotas: QuotaService
 
     def check(self, docs: Sequence[NewDoc]) -> list[NewDoc]:
         """Returns the documents as they will be stored. Of two with the same key, the later one wins."""
@@ -90,9 +93,12 @@ class Preparing:
         return WritePlan(project, changes, drafts, version, external)
 
     def embed(self, plan: WritePlan) -> WritePlan:
-        """Adds the missing vectors, of the project's other versions too."""
+        """Adds the missing vectors, of the project's other versions too.
+
+        Raises QuotaExceeded or DailyQuotaExceeded before the model works for what would be refused.
+        """
         unknown = {key: text for key, text in plan.texts.items() if key not in plan.vectors}
-        vectors, embedded = self._missing_vectors(plan.project, plan.version, unknown)
+        vectors, embedded = self._missing_vectors(plan.project, plan.version, unknown, growth=plan.growth)
         others, computed = {}, embedded
         for version in plan.project.other_versions or () if plan.drafts else ():
             others[version], count = self._follow(plan, version)
@@ -101,14 +107,17 @@ class Preparing:
         return replace(plan, vectors=vectors, embedded=embedded, other_vectors=others, computed=computed)
 
     def _missing_vectors(
-        self, project: Project, version: str, texts: Mapping[bytes, str]
+        self, project: Project, version: str, texts: Mapping[bytes, str], *, growth: Amounts
     ) -> tuple[dict[bytes, bytes], int]:
         """Returns the vectors to store, and how many were computed: all but the last step's are stored already, even
         if the request dies.
         """
         with self.database.read() as session:
             missing = self.embedding.missing(session, project.team_id, version, texts)
-        missing_keys = [key for key in texts if key in missing]
+            missing_keys = [key for key in texts if key in missing]
+            if missing_keys:
+                embedded = Amounts(embedded_chunks_per_day=len(missing_keys))
+                self.quotas.foresee(session, project, growth + embedded)
         vectors: dict[bytes, bytes] = {}
         for step in batched(missing_keys, TEXTS_PER_STEP):
             if vectors:
@@ -122,7 +131,7 @@ class Preparing:
         raises Overtaken, so that the write is prepared anew without it.
         """
         try:
-            return self._missing_vectors(plan.project, version, plan.texts)
+            return self._missing_vectors(plan.project, version, plan.texts, growth=plan.growth)
         except CANNOT_EMBED as error:
             self.lagging.stop_following(plan.project, version, str(error))
             raise Overtaken from error

@@ -137,6 +137,7 @@ def revision_row(draft: Draft, project: Project, row: Doc, *, first_id: int, job
         blob_uri=doc.file.blob if doc.file else None,
         doc_metadata=doc.metadata,
         chunk_count=len(draft.spans),
+        byte_count=doc.byte_count,
         first_id=first_id,
         accepted_seq=project.seq,
         created_at=utc_now(),

@@ -42,7 +42,8 @@ from domain import JobStatus
 from errors import Conflict, Invalid, ServiceError, Unstorable
 from job_queue import JobQueue
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision, set_revision
-from models import Base, Doc, IndexRow, Job, KeywordRow, Project, VectorRow, WorkerRow
+from models import AuditChain, Base, Doc, IndexRow, Job, KeywordRow, Project, VectorRow, WorkerRow
+from services.index.auditing import record
 from services.index.publishing import request_rebuild
 from services.operations.comparing import ComparisonSide, PartComparison, compare
 
@@ -51,8 +52,9 @@ Row = dict[str, Any]
 BYTES_PER_BATCH = 8 << 20
 _STREAMED = {"yield_per": 20}  # rows that a driver buffers: a text may have 10 million characters
 
-# Workers belong to the database they work on, and rebuilds write the search rows again.
-_NOT_MOVED = {WorkerRow.__tablename__, VectorRow.__tablename__, KeywordRow.__tablename__}
+# Workers belong to the database they work on, and rebuilds write the search rows again. The head follows from
+# the last row.
+_NOT_MOVED = {AuditChain.__tablename__, WorkerRow.__tablename__, VectorRow.__tablename__, KeywordRow.__tablename__}
 _NO_CHECKPOINT: Mapping[str, Any] = {
     "faiss_path": None,
     "checksum": None,
@@ -152,6 +154,7 @@ class MovingService:
                 request_rebuild(self.queue, session, project)
             if self.target.kind is DatabaseKind.POSTGRES:
                 finish_postgres(session)
+            record(session, "installation.moved", source=identity(self.source))
             _MARKER.drop(session.connection())
             set_revision(session.connection(), HEAD)
         return len(projects)

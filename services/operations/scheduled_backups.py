@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from database.engine import Database
 from errors import Conflict, ServiceError
 from models import BackupRow, utc_now
+from services.index.auditing import record
 from services.operations.manifests import BackupManifest
 from times import shifted
 
@@ -98,6 +99,8 @@ class ScheduledBackups:
                 changed |= {"name": name, "completed_at": completed_at}
             _ensure_row(session)
             session.execute(update(BackupRow).where(BackupRow.id == _ROW).values(**changed))
+            if completed_at is not None:
+                record(session, "backup.made", object=name or "", scheduled=True)
 
 
 def _ensure_row(session: Session) -> None:

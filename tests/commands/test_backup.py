@@ -39,7 +39,7 @@ from tests.support.s3 import running_s3
 from tests.support.service import PLACE, Service, environment, open_service, settings_in
 
 ROOT = Path(__file__).parents[2]
-UNLIKE = {"backups", "jobs", "workers"}
+UNLIKE = {"audit_chain", "audit_log", "backups", "jobs", "workers"}
 
 
 @pytest.fixture
@@ -163,6 +163,9 @@ def test_a_restored_backup_equals_the_service_and_deleted_documents_stay_deleted
         assert rows_of(new_url) == rows
         after.work()
         assert after.problems() == []
+        audit = after.runtime.operations.audit
+        assert audit.verify().problems == []
+        assert [row.object for row in audit.page(limit=9, action="backup.restored")] == [manifest.id]
         after.upsert("next", "Sequences go on.")
     assert [part.name[:4] for part in manifest.raw_files] == ["raw/"]
     assert sorted(path.name for path in target.iterdir()) == sorted([manifest.id, "raw"])

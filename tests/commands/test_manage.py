@@ -418,6 +418,11 @@ def test_a_key_is_made_replaced_and_revoked_by_hand(run: Run, tmp_path: Path) ->
     rotated = run("rotate-key", key_id, "--overlap-hours", 0).stdout
     assert rotated.startswith(f"{key_id} is valid until ")
     assert run("revoke-key", rotated.splitlines()[1][4:20]).stdout == "revoked\n"
+    actions = re.findall(r" manage\.py:\S+ +(\S+) +acme ", run("audit").stdout)
+    assert actions == ["key.revoked", "key.rotated", "key.created", "team.created"]
+    assert "4 rows, number 1 to 4: the chain is whole" in run("audit", "--verify").stdout
+    database(tmp_path, "DELETE FROM audit_log WHERE number = 2")
+    assert "Rows 2 to 2 are missing." in run("audit", "--verify", exit_code=1).stdout
     statuses = re.findall(r" (active|expired|revoked) ", run("list-keys", "--team", "acme").stdout)
     assert sorted(statuses) == ["expired", "revoked"]
     assert "no key 'nonsense'" in run("revoke-key", "nonsense", exit_code=1).stderr

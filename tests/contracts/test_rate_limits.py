@@ -15,7 +15,7 @@ from runtime.opening import open_runtime
 from services.accounts.rate_limits import BUCKETS, _bucket_of
 from tests.support.accounts import TeamClient, issue, make_team
 from tests.support.redis_server import RedisServer, running_redis
-from tests.support.service import Service, open_service, settings_in
+from tests.support.service import PLACE, Service, open_service, settings_in
 
 STATUS = "/v1/queue/stats"
 
@@ -66,6 +66,31 @@ def test_the_keys_of_a_team_share_its_limit_and_other_teams_have_their_own(tmp_p
             True,
         )
         assert other.ask("GET", STATUS).status_code == 200
+
+
+def test_without_keys_each_tenant_that_a_request_names_has_its_limit(tmp_path: Path) -> None:
+    with limited(tmp_path, auth_mode="open", rate_limit_per_tenant="3/hour") as service:
+        doc, form = {**PLACE, "doc_id": "a", "text": "Cats."}, {"files": {"file": ("a.txt", b"Dogs.")}, "data": PLACE}
+        body = service.client.post("/v1/docs/upsert", json=doc)
+        query = service.client.get("/v1/docs", params=PLACE)
+        upload = service.client.post("/v1/docs/upload", **form)
+        assert [each.headers["ratelimit-remaining"] for each in (body, query, upload)] == ["2", "1", "0"]
+        batch = {"docs": [{**doc, "tenant_id": "other"}, doc]}
+        refused = [
+            service.client.post("/v1/docs/upsert/batch", json=batch),
+            service.client.get("/v1/teams/acme"),
+            service.client.post("/v1/docs/upload", **form),
+        ]
+        assert [each.status_code for each in refused] == [429] * 3
+        assert "This tenant has used its limit of 3 per 1 hour" in refused[0].json()["detail"]
+        assert service.client.get("/v1/docs", params={**PLACE, "tenant_id": "other"}).status_code == 200
+        assert service.client.get("/v1/health").status_code == 200
+
+
+def test_with_keys_a_tenant_is_the_keys_team(tmp_path: Path) -> None:
+    with limited(tmp_path, rate_limit_per_tenant="2/hour") as service:
+        team = make_team(service, "acme")
+        assert [team.ask("GET", STATUS).status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_processes_that_share_a_redis_count_together_and_go_on_without_it(

@@ -37,7 +37,7 @@ FLOORS: list[set[str]] = [
     {"models"},
     {"configuration"},
     {"settings"},
-    {"compression", "domain", "durable", "errors", "scratch", "logs", "metrics", "times", "version"},
+    {"compression", "domain", "durable", "errors", "locations", "scratch", "logs", "metrics", "times", "version"},
 ]
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 

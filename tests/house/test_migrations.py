@@ -23,11 +23,11 @@ from migrations.comparing import is_compared
 from migrations.upgrade import HEAD, bring_up_to_date, current_revision
 from models import Base, Team
 from tests.support.postgres import PostgresServer
-from tests.support.service import open_service, settings_in
+from tests.support.service import PLACE, open_service, settings_in
 
 ROOT = Path(__file__).parents[2]
 NOT_OWNED = {"teams", "embedding_versions", "installation", "workers", "idempotency_keys", "pending_blobs", "backups"}
-NOT_OWNED |= {"backup_places", "erasure_ledger"}
+NOT_OWNED |= {"backup_places", "erasure_ledger", "audit_log", "audit_chain"}
 
 
 @pytest.fixture
@@ -71,6 +71,9 @@ def test_what_is_there_survives_the_way_down_to_the_first_tables_and_up_again(tm
     settings = settings_in(tmp_path, database_url=empty_url)
     with open_service(settings) as service:
         service.upsert("doc", "Cats sleep.", metadata={"year": 2020})
+        service.upsert("long", "Dogs bärk. " * 100)
+        service.client.post("/v1/docs/upload", data=PLACE, files={"file": ("birds.txt", b"Birds sing. " * 50)})
+        service.work()
         service.search("cats")
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations"))

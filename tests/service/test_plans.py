@@ -43,6 +43,7 @@ def fill(service: Service) -> None:
 
 def test_nothing_that_a_request_or_a_worker_asks_walks_a_namespace(service: Service) -> None:
     fill(service)
+    service.client.patch("/v1/teams/acme", json={"quotas": {"chunks": 10**6, "embedded_chunks_per_day": 10**6}})
     documents, queue, vector = service.runtime.ingest.documents, service.runtime.queue, [0.5, 0.5, 0.1, 0.2]
     service.post("/v1/search", {**PLACE, "vector": vector})  # loads the index, once
     with executed() as seen:
