@@ -15,7 +15,7 @@ from tests.support.service import PLACE, Service
 
 DOCS = 4
 PARTS = 3
-SEARCHES = 4000 if is_thorough() else 450
+SEARCHES = 4000 if is_thorough() else 480
 READERS = 4
 MODES = ("dense", "keyword", "hybrid")
 
