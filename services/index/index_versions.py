@@ -20,7 +20,7 @@ from engines.vectors.base import VectorStore
 from errors import Conflict, Invalid, NotFound
 from job_queue import JobQueue
 from models import IndexVersion, utc_now
-from services.index import namespaces
+from services.index import auditing, namespaces
 from services.index.embedding import EmbeddingService
 from services.index.gates import checked, failing
 from services.index.lagging import BUILD
@@ -85,6 +85,7 @@ class IndexVersionService:
             payload, key = {"name": row.name, "embedding_version": version}, f"{BUILD}:{row.name}"
             row.job_id = self.queue.create_job(session, BUILD, payload, project=project, dedupe_key=key)
             row.activate, row.gates, row.problem = new.activate, new.gates, None
+            _audit(session, "created", tenant_id, namespace, row)
             return row.job_id
 
     @repeatable
@@ -117,6 +118,7 @@ class IndexVersionService:
                 if reasons := failing(row.gates, row.figures, against=rows.active.name):
                     raise Conflict(f"Version {name!r} does not pass: {' '.join(reasons)}", param="gates")
                 serve(session, self.publisher, rows, row)
+                _audit(session, "activated", tenant_id, namespace, row)
             return info_of(session, project, row)
 
     @repeatable
@@ -147,6 +149,7 @@ class IndexVersionService:
                 raise Conflict("No other version has served this namespace: there is nothing to roll back to.")
             _require_complete(session, rows, row)
             serve(session, self.publisher, rows, row)
+            _audit(session, "rolled_back_to", tenant_id, namespace, row)
             return info_of(session, project, row)
 
     @repeatable
@@ -186,6 +189,7 @@ class IndexVersionService:
                 with suppress(NotFound):  # pruned
                     self.queue.cancel(session, row.job_id)
             session.delete(row)
+            _audit(session, "deleted", tenant_id, namespace, row)
         self.vectors.sweep(key)
 
     def _load(self, tenant_id: str, namespace: str, name: str | None) -> None:
@@ -199,6 +203,12 @@ class IndexVersionService:
             version = row.embedding_version if row is not None and row.is_complete and row is not rows.active else None
         if version is not None:
             self.embedding.embedder(version)
+
+
+def _audit(session: Session, verb: str, tenant_id: str, namespace: str, row: IndexVersion) -> None:
+    session.flush()
+    details = {"name": row.name, "embedding_version": row.embedding_version}
+    auditing.record(session, f"index_version.{verb}", tenant_id=tenant_id, object=namespace, **details)
 
 
 def _check(new: NewVersion) -> None:

@@ -83,6 +83,9 @@ def test_a_version_is_built_searched_activated_and_rolled_back(service: Service)
     service.work()
     assert service.problems() == []
     assert rollback(service)["name"] == "two"
+    audited = [row["action"] for row in reversed(service.get("/v1/audit", {"tenant_id": "acme"})["data"])]
+    verbs = ["created", "activated", "rolled_back_to", "rolled_back_to"]
+    assert [each for each in audited if each.startswith("index_version")] == [f"index_version.{verb}" for verb in verbs]
 
 
 @every_store
