@@ -50,7 +50,7 @@ def sweep_scratch(*, young_seconds: float = YOUNG_SECONDS) -> int:
                 shutil.rmtree(folder, ignore_errors=True)
                 count += 1
         except BlockingIOError:
-            pass
+            pass  # its process lives
         finally:
             os.close(descriptor)
     return count

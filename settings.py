@@ -253,7 +253,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=65_535,
-        description="Port of its own for the API's /metrics, for anyone; 0: on the API's port, for admins",
+        description="Port of its own for the API's /metrics, for anyone; 0: on the API's port, for operators",
     )
     metrics_host: str = Field("127.0.0.1", description="Address that METRICS_PORT and --metrics-port listen on")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -140,18 +141,18 @@ class VectorStore(Protocol):
         ...
 
 
-class WithoutFiles:
+class WithoutFiles(ABC):
     """The parts of a store whose index is rows that go with the chunks: there is nothing to write anew."""
 
-    def take_over(self, session: Session, project: Project, version: str, built: BuildResult) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def take_over(self, session: Session, project: Project, version: str, built: BuildResult) -> None: ...
 
     def replace(self, session: Session, project: Project, version: str, built: BuildResult) -> bool:
         self.take_over(session, project, version, built)
         return True
 
-    def drop(self, session: Session, key: Partition) -> None:
-        """The rows serve on."""
+    def drop(self, session: Session, key: Partition) -> None:  # noqa: B027 - the rows serve on
+        pass
 
     def sweep_all(self, key: Partition, *, wait_for_builders: Callable[[], object]) -> int:  # noqa: ARG002
         return 0

@@ -76,7 +76,7 @@ class ReceiptSigner:
             try:
                 os.link(temporary, self.file)
             except FileExistsError:
-                pass
+                pass  # the other one won
             finally:
                 temporary.unlink()
             sync_folder(self.file.absolute().parent)

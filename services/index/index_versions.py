@@ -169,6 +169,7 @@ class IndexVersionService:
             if share > 0:
                 project.shadow = {"name": name, "share": share, "until": end}
                 row.shadow = {"share": share, "until": end, "sums": {}}
+            _audit(session, "shadowed" if share > 0 else "shadow_ended", tenant_id, namespace, row)
             return info_of(session, project, row)
 
     @repeatable

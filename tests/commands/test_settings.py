@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,12 +64,13 @@ def test_a_location_that_leads_nowhere_is_refused_at_the_start(tmp_path: Path) -
 
 
 def test_locations_of_every_allowed_form_are_read() -> None:
-    Settings(
-        llm_base_url="http://[::1]:8080/v1",
-        embed_base_url="https://user:password@models.example.com/v1",
-        rate_limit_url="rediss+cluster://redis:6379",
-        fetch_allow_hosts="intranet, files.example.com., 10.0.0.0/8, fd00::/8, 192.168.1.7",
-    )
+    locations: dict[str, Any] = {
+        "llm_base_url": "http://[::1]:8080/v1",
+        "embed_base_url": "https://user:password@models.example.com/v1",
+        "rate_limit_url": "rediss+cluster://redis:6379",
+        "fetch_allow_hosts": "intranet, files.example.com., 10.0.0.0/8, fd00::/8, 192.168.1.7",
+    }
+    assert Settings(**locations).model_dump(include=set(locations)) == locations
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
