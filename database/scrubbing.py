@@ -78,6 +78,8 @@ def _scrub_some(file: Path, first: int) -> tuple[int, int]:
         pages = os.fstat(content.fileno()).st_size // size
         if pages >= _LARGEST:
             raise RuntimeError("the file is too large")
+        if any(head[52:56]):  # then there are pages that begin like a b-tree's, and are none
+            raise RuntimeError("it has auto_vacuum: run PRAGMA auto_vacuum = 0 and VACUUM")
         content.seek(first * size)
         block = content.read(PAGES_PER_STEP * size)
         count = 0

@@ -12,11 +12,11 @@ from pathlib import Path
 from tests.support.processes import ROOT
 
 
-def filled(file: Path, seed: int) -> list[tuple[str, str]]:
+def filled(file: Path, seed: int, *pragmas: str) -> list[tuple[str, str]]:
     """A file of which many rows were deleted with secure_delete, of every kind that moves in the tree. Its rows."""
     chance = random.Random(seed)
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        for pragma in ("journal_mode = WAL", "secure_delete = ON", "synchronous = OFF"):
+        for pragma in (*pragmas, "journal_mode = WAL", "secure_delete = ON", "synchronous = OFF"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.execute("CREATE TABLE texts (name TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID")
         connection.execute("CREATE INDEX by_text ON texts (text)")
@@ -44,6 +44,18 @@ def test_no_copy_of_a_deleted_row_is_left_in_any_page_and_every_other_row_is(tmp
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("SELECT * FROM texts ORDER BY name").fetchall() == rows
+
+
+def test_a_file_whose_pages_are_not_all_what_they_look_like_is_refused_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "rag.db"
+    filled(file, 5, "auto_vacuum = FULL")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    before = file.read_bytes()
+    command = [sys.executable, "-m", "database.scrubbing", str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "it has auto_vacuum: run PRAGMA auto_vacuum = 0 and VACUUM\n")
+    assert file.read_bytes() == before
 
 
 def test_a_reader_that_holds_the_log_is_named(tmp_path: Path) -> None:
