@@ -29,6 +29,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
+import tracing
 from api import exposition, responses
 from api.access import SECURITY_SCHEMES
 from api.access_log import AccessLog
@@ -142,7 +143,11 @@ def create_app(settings: Settings | None = None) -> App:
         app.limits, app.openapi_schema = used, None
         _prepare_process(used)
         limit = used.database_statement_timeout_seconds
-        with open_runtime(used, statement_timeout_seconds=limit) as runtime, figures_served(runtime, used.metrics_port):
+        with (
+            tracing.exported("api"),
+            open_runtime(used, statement_timeout_seconds=limit) as runtime,
+            figures_served(runtime, used.metrics_port),
+        ):
             runtime.index.embedding.start_loading(warm_up=lambda embedder: embedder.embed_queries(["warm"]))
             runtime.search.reranking.start_loading()
             runtime.operations.audit.started("api", used.changed)

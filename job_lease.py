@@ -40,6 +40,7 @@ class Claim:
     cancel_requested: bool
     place: str
     request_id: str | None
+    traceparent: str | None
     waited_seconds: float
 
 
@@ -92,6 +93,7 @@ def _claim(job: Job, place: str, worker: str) -> Claim:
         cancel_requested=job.cancel_requested,
         place=place,
         request_id=job.request_id,
+        traceparent=job.traceparent,
         waited_seconds=((job.started_at or job.created_at) - job.created_at).total_seconds(),
     )
 

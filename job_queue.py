@@ -38,6 +38,7 @@ from job_lease import (
 from logs import request_id
 from models import Job, Project, Team, utc_now
 from times import shifted
+from tracing import traceparent
 
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 LONGEST_PAUSE_SECONDS = 300.0
@@ -85,6 +86,7 @@ class JobQueue:
             "payload_json": dict(payload),
             "dedupe_key": dedupe_key,
             "request_id": request_id.get(),
+            "traceparent": traceparent(),
             "run_after": epoch_now(),
         }
         session.flush()  # a new project's row must be inserted first

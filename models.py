@@ -561,7 +561,8 @@ class Job(Base):
     So a document is never stored without the job that indexes it, and no job is left for a document that was rolled
     back. *dedupe_key*: a project has at most one pending job per key. *chunks_done* of *chunks_total*
     have their vectors; *seconds_left* is an estimate; all three are null while unknown. *failed_docs* counts the job's
-    documents that failed. *retried_as* is the job that tries again what failed. *request_id* is for logs.
+    documents that failed. *retried_as* is the job that tries again what failed. *request_id* is for logs,
+    *traceparent* for traces.
     """
 
     __tablename__ = "jobs"
@@ -597,6 +598,7 @@ class Job(Base):
     error: Mapped[str | None]
     dedupe_key: Mapped[str | None]
     request_id: Mapped[str | None]
+    traceparent: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     worker: Mapped[str | None]
@@ -860,7 +862,7 @@ SERVICE_DATA: frozenset[str] = frozenset(
         *("embedding_versions.document_prompt", "installation.embedding_version", "embeddings.embedding_version"),
         *("indices.embedding_version", "indices.faiss_path", "indices.checksum", "indices.problem"),
         *("vectors.embedding_version", "jobs.job_id", "jobs.type", "jobs.status", "jobs.retried_as"),
-        *("jobs.dedupe_key", "jobs.request_id", "jobs.worker"),
+        *("jobs.dedupe_key", "jobs.request_id", "jobs.traceparent", "jobs.worker"),
         *("workers.name", "workers.host", "workers.version", "workers.doing"),
         *(
             "query_logs.query_id",

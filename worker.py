@@ -18,7 +18,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread, Timer
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ try:
     from configuration import misspelt_names, settings_or_exit
 except ModuleNotFoundError as error:
     sys.exit(f"worker: this Python has no {error.name}. Run script/environment once, then .venv/bin/python worker.py")
+import tracing
 from domain import JobStatus, Json
 from errors import (
     EmbeddingRefused,
@@ -167,8 +168,9 @@ class Worker:
         """A line when it begins, for whoever wonders what a busy worker does, and one when it ends."""
         started, token = time.monotonic(), request_id.set(claim.request_id)
         log.debug("%s %s of %s begins%s", claim.type, claim.job_id, claim.place, _attempt(claim))
-        with self.presence.doing(claim.type):
+        with self.presence.doing(claim.type), _traced(claim) as ended:
             outcome = self._run(claim, is_guest=is_guest)
+            ended({"adf.job.outcome": outcome.kind}, has_failed=outcome.level >= logging.WARNING)
         seconds = time.monotonic() - started
         message = "%s %s of %s %s in %.1f s%s"
         log.log(outcome.level, message, claim.type, claim.job_id, claim.place, outcome.words, seconds, _attempt(claim))
@@ -255,6 +257,10 @@ class Worker:
         return f"{type(error).__name__} inside the service: the worker's log has the details under this job's id."
 
 
+def _traced(claim: Claim) -> AbstractContextManager[tracing.SpanEnd]:
+    return tracing.job(claim.type, claim.job_id, claim.attempt, claim.traceparent)
+
+
 def _attempt(claim: Claim) -> str:
     return f" (try {claim.attempt})" if claim.attempt > 1 else ""
 
@@ -284,7 +290,11 @@ def main() -> None:
     limit_memory(settings.memory_limit_mb)
     allow_open_files()
     try:
-        with open_runtime(settings) as runtime, figures_served(runtime, arguments.metrics_port):
+        with (
+            tracing.exported("worker"),
+            open_runtime(settings) as runtime,
+            figures_served(runtime, arguments.metrics_port),
+        ):
             worker = Worker(runtime, HANDLERS, name=_name())
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: worker.stop(settings.worker_stop_seconds))

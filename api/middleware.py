@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import tracing
 from api.access_log import CLIENT_LEFT, NO_ROUTE, Access
 from api.limits import BodyLimit, body_limit, declared_length, header
 from api.manners import without_slash
@@ -47,14 +48,15 @@ class RequestId:
             await send(message)
 
         token = request_id.set(used)
-        try:
-            await self.app(scope, receive, send_with_id)
-        except Exception:
-            status = 500
-            raise
-        finally:
-            request_id.reset(token)
-            _log(scope, used, status, 1000 * (time.perf_counter() - started))
+        with tracing.request(scope, used) as ended:
+            try:
+                await self.app(scope, receive, send_with_id)
+            except Exception:
+                status = 500
+                raise
+            finally:
+                request_id.reset(token)
+                _log(scope, used, status, 1000 * (time.perf_counter() - started), ended)
 
 
 def _new_id() -> str:
@@ -62,11 +64,13 @@ def _new_id() -> str:
     return f"{random.getrandbits(128):032x}"
 
 
-def _log(scope: Scope, used_id: str, status: int, milliseconds: float) -> None:
+def _log(scope: Scope, used_id: str, status: int, milliseconds: float, ended: tracing.SpanEnd) -> None:
     """The route and the tenant are set by StrictRoute."""
-    state = scope["state"]
+    state, method = scope["state"], scope["method"]
     route, tenant = state.get("route", NO_ROUTE), state.get("tenant")
-    count_request(scope["method"], route, status, milliseconds / 1000)
+    count_request(method, route, status, milliseconds / 1000)
+    about = {"http.route": route, "http.response.status_code": status}
+    ended(about, name=f"{method} {route}", has_failed=status >= 500)
     access = Access(used_id, scope["method"], route, tenant, scope["query_string"], status, milliseconds)
     state["access_log"].add(access)
 

@@ -1,21 +1,25 @@
-"""What a request costs the API's process in processor time: ``python -m bench.cpu [--before COMMIT]``.
+"""What a request costs the API's process in processor time: ``python -m bench.cpu [--before COMMIT] [--traced]``.
 
 Searches and one-chunk upserts with the client's own vectors, sent by one client and by many, in turns to this service,
-to the floor (bench/peers) and, if a commit is named, to the service as it was then. Only the processor time of the
-API's process and of all its threads is counted, which a busy machine falsifies far less than it does clocks.
+to the floor (bench/peers) and, on demand, to the service as it was at a commit, and to one that traces every request.
+Only the processor time of the API's process and of all its threads is counted, which a busy machine falsifies far less
+than it does clocks.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from threading import Thread
 
 from bench.own import OwnSource
 from bench.peers.base import PeerConnection, PeerServer, PreparedCall
@@ -31,6 +35,7 @@ from domain import Vectors
 
 EMBEDDED = 256
 CROWD = 16
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 WARM_UP = 200
 
 Calls = Sequence[Sequence[PreparedCall]]
@@ -81,6 +86,8 @@ def _servers(options: argparse.Namespace) -> Iterator[AbstractContextManager[Mea
     yield _ours("now", ROOT)
     if options.before is not None:
         yield _ours_before(options.before)
+    if options.traced:
+        yield _ours_traced()
     yield _floor(options.environments)
 
 
@@ -101,6 +108,33 @@ def _ours_before(commit: str) -> Iterator[MeasuredServer]:
                 yield measured
         finally:
             subprocess.run([*git, "remove", "--force", str(folder / "before")], check=True)
+
+
+@contextmanager
+def _ours_traced() -> Iterator[MeasuredServer]:
+    """Its spans go to a collector that keeps nothing."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Collector) as collector:
+        Thread(target=collector.serve_forever, daemon=True).start()
+        os.environ[ENDPOINT] = f"http://127.0.0.1:{collector.server_address[1]}"
+        try:
+            with _ours("traced", ROOT) as measured:
+                del os.environ[ENDPOINT]
+                yield measured
+        finally:
+            collector.shutdown()
+
+
+class _Collector(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 @contextmanager
@@ -166,6 +200,7 @@ def _print(servers: Sequence[MeasuredServer]) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--before", metavar="COMMIT", help="also measure the service as it was then")
+    parser.add_argument("--traced", action="store_true", help="also measure the service with every request traced")
     parser.add_argument("--chunks", type=int, default=3_000)
     parser.add_argument("--requests", type=int, default=1_000, help="searches a round; a quarter as many upserts")
     parser.add_argument("--rounds", type=int, default=3)

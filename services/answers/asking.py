@@ -13,6 +13,7 @@ from typing import Protocol
 
 from sqlalchemy import select
 
+import tracing
 from database.engine import Database
 from domain import Excerpt
 from engines.answerers.base import Answerer, Ending, Prompt, Usage
@@ -149,6 +150,7 @@ class AskingService:
             return
         exchange.model = self.answerer.model
         prompt = await asyncio.to_thread(self._prompt, exchange)
+        exchange.called_ns = time.time_ns()
         async with aclosing(self.answerer.answer(prompt)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Ending):
@@ -181,6 +183,7 @@ class AskingService:
     def _log(self, exchange: _Exchange) -> None:
         """Log the question, except one to a missing namespace: it has no partition."""
         request, usage, partition = exchange.request, exchange.ended.usage, exchange.search.partition
+        exchange.trace()
         if usage is not None:
             count_tokens(prompt=usage.prompt_tokens, completion=usage.completion_tokens)
         if partition is None:
@@ -214,6 +217,7 @@ class _Exchange:
         self.checker = CitationChecker(0)
         self.texts: list[str] = []
         self.ended = Ending()
+        self.called_ns: int | None = None
         self.model: str | None = None
         self.error: str | None = CLIENT_LEFT
         self._started = started
@@ -229,6 +233,14 @@ class _Exchange:
     @property
     def latency_ms(self) -> int:
         return round(1000 * (time.perf_counter() - self._started))
+
+    def trace(self) -> None:
+        """Record the call of the model, if there was one."""
+        usage = self.ended.usage
+        tokens = {} if usage is None else {"input": usage.prompt_tokens, "output": usage.completion_tokens}
+        if self.called_ns is not None:
+            counts = {f"gen_ai.usage.{kind}_tokens": count for kind, count in tokens.items()}
+            tracing.record_answer(self.model or "", self.called_ns, counts, self.error)
 
     def final_answer(self) -> FinalAnswer:
         return FinalAnswer(

@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+import tracing
 from database.batching import batched
 from database.dialects import insert_or_ignore
 from database.engine import Database
@@ -30,8 +31,7 @@ log = logging.getLogger(__name__)
 
 HASHES_PER_QUERY = 500
 RETRY_SECONDS = 10.0
-CLOSING_SECONDS = 5.0
-CONFIRMED_SECONDS = 1.0
+CLOSING_SECONDS, CONFIRMED_SECONDS = 5.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class EmbeddingService:
         if not texts:
             return {}
         embed = self.embedder(version).embed_documents
-        with embedding("documents"):
+        with embedding("documents"), tracing.embedding(len(texts), version):
             vectors = embed(list(texts.values()))
         return {key: row.astype("<f4").tobytes() for key, row in zip(texts, vectors, strict=True)}
 

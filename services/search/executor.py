@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 
+import tracing
 from errors import Interrupted, Overloaded
 from services.search.question import Answer, Question
 from services.search.searching import RawAnswer, SearchService
@@ -61,6 +62,7 @@ class QueryExecutor:
         if self._queue.qsize() + self._to_prefetch.qsize() >= MAX_WAITING:
             raise Overloaded(f"{MAX_WAITING} searches are waiting already: try again in a second.")
         future: Future[Answer] = Future()
+        tracing.watch_search(future, question.mode, question.top_k)
         self._queue.put(_Pending(question, future))
         return future
 

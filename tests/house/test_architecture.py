@@ -36,7 +36,7 @@ FLOORS: list[set[str]] = [
     {"database"},
     {"models"},
     {"configuration"},
-    {"settings"},
+    {"settings", "tracing"},
     {"compression", "domain", "durable", "errors", "locations", "scratch", "logs", "metrics", "times", "version"},
 ]
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
