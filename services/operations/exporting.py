@@ -24,6 +24,7 @@ from engines.blobs.base import READ_BYTES, BlobStore
 from errors import Conflict, StorageFull
 from models import Chunk, Doc, Embedding, EmbeddingVersion, File, Project, Revision, RevisionStatus
 from services.index import namespaces
+from services.index.auditing import record
 from services.index.embedding import ModelSpec
 from services.operations.archives import FORMAT, FORMAT_VERSION, HEAD_PART, ArchiveWriter
 from services.operations.exported_documents import ExportedNamespace, described, file_of, line_of
@@ -84,6 +85,9 @@ class ExportService:
             else:
                 query = select(Project.name).where(Project.team_id == team.id).order_by(Project.name)
                 names = list(session.scalars(query))
+        with self.database.write() as session:
+            details = {"with_files": options.with_files, "with_vectors": options.with_vectors}
+            record(session, "tenant.exported", tenant_id=tenant_id, object=options.namespace or "", **details)
         return filter(None, self._stream(tenant_id, names, options, report))
 
     def _stream(self, tenant_id: str, names: Sequence[str], options: ExportOptions, report: Report) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from engines.blobs.base import BlobStore
 from errors import Conflict, DamagedExport, Invalid, Overtaken, VersionMismatch
 from models import EmbeddingVersion, Project, RevisionStatus
 from services.index import namespaces
+from services.index.auditing import record
 from services.index.embedding import EmbeddingService, ModelSpec
 from services.index.names import check_new_name
 from services.ingest.checking import checked
@@ -118,10 +119,18 @@ class ImportService:
                     self._receive(place, entry)
         finally:
             for each in places.values():
-                self.pending_blobs.delete_unattached(list(each.blobs.values()))
+                self._close(each)
         return [
             ImportedNamespace(each.tenant_id, each.namespace, each.source.seq, each.result) for each in places.values()
         ]
+
+    def _close(self, place: _Place) -> None:
+        """What was stored stays, so it is audited, whether the import succeeded or not."""
+        self.pending_blobs.delete_unattached(list(place.blobs.values()))
+        if documents := place.result.upserted_docs:
+            names = {"tenant_id": place.tenant_id, "object": place.namespace}
+            with self.database.write() as session:
+                record(session, "namespace.imported", **names, documents=documents)
 
     def _places(self, export: Export, target: ImportTarget) -> dict[str, _Place]:
         """Fit all namespaces first, and then create those that do not exist."""

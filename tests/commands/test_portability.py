@@ -116,6 +116,11 @@ def test_a_tenant_goes_to_the_other_database_and_back_under_other_names_and_noth
             ("project_001", 0),
         ]
         assert [each.result.skipped_docs for each in imported(other, file)] == [1, 22]
+        audited = other.runtime.operations.audit.page(limit=9, action="namespace.imported")
+        assert [(row.object, row.details) for row in audited] == [
+            ("project_001", {"documents": 22}),
+            ("own/vectors", {"documents": 1}),
+        ]
         with other.runtime.database.read() as session:
             assert session.scalar(select(func.sum(IngestUsage.chunks_embedded))) == 0
             assert session.scalar(select(func.count()).select_from(PendingBlob)) == 0

@@ -58,6 +58,7 @@ def test_each_change_is_a_row_and_a_change_that_fails_is_none(service: Service) 
     service.post("/v1/docs/delete", {**PLACE, "whole_namespace": PLACE["namespace"]}, expect=202)
     service.rebuild()
     service.client.patch("/v1/teams/acme", json={"quotas": {"documents": 7}, "system_prompt": "secret wishes"})
+    service.client.get("/v1/teams/acme/export", params={"vectors": True}).raise_for_status()
     listed = rows(service)
     assert [row["action"] for row in reversed(listed)] == [
         "process.started",
@@ -66,13 +67,15 @@ def test_each_change_is_a_row_and_a_change_that_fails_is_none(service: Service) 
         "namespace.emptied",
         "index.rebuild_requested",
         "team.changed",
+        "tenant.exported",
     ]
     assert {row["actor"] for row in listed[:-1]} == {"anyone"}
-    assert listed[0]["details"] == {"quotas": {"documents": 7}, "system_prompt": "changed"}
-    assert listed[3]["object"] == "doc"
-    assert listed[3]["tenant_id"] == "acme"
-    assert listed[3]["request_id"]
-    assert [row["number"] for row in listed] == [6, 5, 4, 3, 2, 1]
+    assert listed[0]["details"] == {"with_files": True, "with_vectors": True}
+    assert listed[1]["details"] == {"quotas": {"documents": 7}, "system_prompt": "changed"}
+    assert listed[4]["object"] == "doc"
+    assert listed[4]["tenant_id"] == "acme"
+    assert listed[4]["request_id"]
+    assert [row["number"] for row in listed] == [7, 6, 5, 4, 3, 2, 1]
     assert problems(service) == []
 
 
