@@ -52,6 +52,7 @@ class Housekeeping:
         grace_seconds = 3600 * settings.blob_grace_hours
         self.chores = [
             Chore(lambda: queue.prune(settings.job_keep_days), MINUTE),
+            Chore(lambda: runtime.events.reader.prune(settings.events_keep_days), MINUTE),
             Chore(runtime.operations.idempotency.prune, MINUTE),
             Chore(lambda: runtime.answers.query_log.prune(settings.query_log_keep_days), MINUTE),
             Chore(runtime.erasure.purging.purge, MINUTE),

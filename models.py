@@ -24,6 +24,8 @@ Indexes
 Jobs
     jobs                a unit of work in the queue
     workers             a worker process that signed on
+Events
+    events              what happened to a document or a job
 Requests
     query_logs          a question, and how it was answered
     query_citations     a chunk that a search returned, or that an answer cited
@@ -626,6 +628,27 @@ class WorkerRow(Base):
     left_at: Mapped[datetime | None]
 
 
+class EventRow(Base):
+    """What happened, written in the transaction that made it happen (event_log.py).
+
+    *number* grows over the whole installation and is never given twice; the newest row is kept, since SQLite counts on
+    from it. *data* names what the event is about, without any text of it. Without a project it concerns the team.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        Index(None, "number"),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    project_id: Mapped[int | None] = mapped_column(BigInteger)
+    type: Mapped[str]
+    data: Mapped[Json]
+    created_at: Mapped[datetime]
+
+
 class LoggedQuery(Base):
     """A question and its outcome; *error* is the error code if it failed.
 
@@ -847,7 +870,7 @@ TENANT_DATA: frozenset[str] = frozenset(
         *("jobs.payload_json", "jobs.result_json", "jobs.error"),
         *("query_logs.question", "query_logs.question_hash", "query_logs.error"),
         *("idempotency_keys.response_body", "idempotency_keys.response_headers", "idempotency_keys.tenant_id"),
-        *("erasures.work", "erasure_docs.doc_id", "index_versions.name"),
+        *("erasures.work", "erasure_docs.doc_id", "index_versions.name", "events.data"),
     }
 )
 """Every column that holds what a tenant sent, or what was made of it: an erasure has to reach each of them."""
@@ -861,7 +884,7 @@ SERVICE_DATA: frozenset[str] = frozenset(
         *("indices.embedding_version", "indices.faiss_path", "indices.checksum", "indices.problem"),
         *("vectors.embedding_version", "jobs.job_id", "jobs.type", "jobs.status", "jobs.retried_as"),
         *("jobs.dedupe_key", "jobs.request_id", "jobs.worker"),
-        *("workers.name", "workers.host", "workers.version", "workers.doing"),
+        *("events.type", "workers.name", "workers.host", "workers.version", "workers.doing"),
         *(
             "query_logs.query_id",
             "query_citations.query_id",

@@ -24,6 +24,8 @@ from services.erasure.requests import ErasureService
 from services.evaluation.evaluating import EvaluatingService
 from services.evaluation.shadowing import Shadowing
 from services.evaluation.version_comparing import ComparingService
+from services.events.feed import EventFeed
+from services.events.reading import EventReader
 from services.index.embedding import EmbeddingService
 from services.index.index_versions import IndexVersionService
 from services.index.indexing import IndexingService
@@ -113,6 +115,12 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Events:
+    reader: EventReader
+    feed: EventFeed
+
+
+@dataclass(frozen=True)
 class Accounts:
     """*are_open*: with AUTH_MODE=open, anyone who reaches the port may do everything."""
 
@@ -155,6 +163,7 @@ class Runtime:
     database: Database
     queue: JobQueue
     index: Index
+    events: Events
     ingest: Ingest
     search: Search
     answers: Answers

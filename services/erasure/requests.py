@@ -14,6 +14,7 @@ from database.engine import Database
 from database.repeating import repeatable
 from domain import JobStatus, Json
 from errors import Invalid, NotFound
+from event_log import record_finished
 from job_queue import JobQueue
 from models import ApiKey, Erasure, ErasureDoc, ErasureKind, Job, Project, Team, utc_now
 from services.erasure.hiding import Hiding
@@ -128,7 +129,8 @@ class ErasureService:
         ended = {"status": JobStatus.COMPLETED, "progress": 100, "completed_at": utc_now()}
         with self.database.write() as session:
             own = update(Job).where(Job.team_id == team_id, Job.job_id == accepted.job_id)
-            session.execute(own.values(**ended))
+            jobs = session.scalars(own.values(**ended).returning(Job)).all()
+            record_finished(session, jobs, JobStatus.COMPLETED)
 
     def _projects(self, session: Session, team: Team, namespace: str | None) -> list[Project]:
         """Locked, in the order in which writers of several namespaces lock them. What comes later has a later seq."""
@@ -209,7 +211,8 @@ def _end_jobs(session: Session, projects: Sequence[Project]) -> None:
         of_project = (Job.team_id == project.team_id, Job.project_id == project.id, Job.type != ERASE)
         now = utc_now()
         waiting = update(Job).where(*of_project, Job.status == JobStatus.PENDING)
-        session.execute(waiting.values(status=JobStatus.CANCELLED, completed_at=now, cancel_requested=True))
+        cancelled = waiting.values(status=JobStatus.CANCELLED, completed_at=now, cancel_requested=True)
+        record_finished(session, session.scalars(cancelled.returning(Job)).all(), JobStatus.CANCELLED)
         running = update(Job).where(*of_project, Job.status == JobStatus.RUNNING)
         session.execute(running.values(cancel_requested=True))
 
