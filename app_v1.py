@@ -61,6 +61,7 @@ from api.v1 import (
     teams,
     usage,
     versions,
+    webhooks,
 )
 from configuration import misspelt_names, read_settings, settings_or_exit
 from errors import ServiceError
@@ -123,6 +124,7 @@ RESOURCES = (
     versions,
     jobs,
     events,
+    webhooks,
     usage,
     audit,
     teams,

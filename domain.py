@@ -132,6 +132,8 @@ class EventType(StrEnum):
     VERSION_ACTIVATED = "version.activated"
     VERSION_ROLLED_BACK = "version.rolled_back"
     ERASURE_FINISHED = "erasure.finished"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_TEST = "webhook.test"
 
 
 class Scope(StrEnum):

@@ -199,6 +199,12 @@ class Settings(BaseSettings):
     max_event_streams: Positive = Field(
         200, description="Most streams of events, and requests that wait for a job, of one API process"
     )
+    webhook_timeout_seconds: float = Field(
+        15.0, gt=0, description="Time in which the receiver of a webhook has to answer one delivery"
+    )
+    webhook_retry_seconds: float = Field(
+        5.0, gt=0, description="Pause before the second try of a delivery; the later ones grow in proportion, to a day"
+    )
     worker_nice: int = Field(19, ge=0, le=19, description="Niceness of the worker, so that searches stay fast")
     worker_silence_seconds: float = Field(
         60.0,

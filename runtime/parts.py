@@ -59,6 +59,9 @@ from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
 from services.search.reranking import RerankingService
 from services.search.searching import SearchService
+from services.webhooks.courier import Courier
+from services.webhooks.hooks import WebhookService
+from services.webhooks.outbox import Outbox
 from settings import Settings
 
 
@@ -121,6 +124,13 @@ class Events:
 
 
 @dataclass(frozen=True)
+class Webhooks:
+    hooks: WebhookService
+    outbox: Outbox
+    courier: Courier
+
+
+@dataclass(frozen=True)
 class Accounts:
     """*are_open*: with AUTH_MODE=open, anyone who reaches the port may do everything."""
 
@@ -164,6 +174,7 @@ class Runtime:
     queue: JobQueue
     index: Index
     events: Events
+    webhooks: Webhooks
     ingest: Ingest
     search: Search
     answers: Answers

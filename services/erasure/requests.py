@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from database.batching import batched
@@ -16,7 +16,7 @@ from domain import JobStatus, Json
 from errors import Invalid, NotFound
 from event_log import record_finished
 from job_queue import JobQueue
-from models import ApiKey, Erasure, ErasureDoc, ErasureKind, Job, Project, Team, utc_now
+from models import ApiKey, Erasure, ErasureDoc, ErasureKind, Job, Project, Team, Webhook, utc_now
 from services.erasure.hiding import Hiding
 from services.erasure.indexes import ERASE
 from services.erasure.ledger import ErasureLedger
@@ -101,6 +101,8 @@ class ErasureService:
             team = _require_team(session, request)
             projects = self._projects(session, team, namespace)
             _require_confirmed("namespace", namespace, confirmed)
+            of_namespace = and_(Webhook.team_id == team.id, Webhook.project_id == projects[0].id)
+            session.execute(delete(Webhook).where(of_namespace))
             erasure = self._create(session, ErasureKind.NAMESPACE, request, team, projects)
             _end_jobs(session, projects)
             _make_shells(erasure, projects)
@@ -119,6 +121,7 @@ class ErasureService:
             projects = self._projects(session, team, None)
             erasure = self._create(session, ErasureKind.TENANT, request, team, projects)
             session.execute(delete(ApiKey).where(ApiKey.team_id == team.id))
+            session.execute(delete(Webhook).where(Webhook.team_id == team.id))
             _end_jobs(session, projects)
             _make_shells(erasure, projects)
             team.name, team.system_prompt, team.erased_at = f"erased {erasure.id}", None, utc_now()

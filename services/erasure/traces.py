@@ -29,6 +29,7 @@ from models import (
     Job,
     LoggedQuery,
     QueryCitation,
+    WebhookDelivery,
 )
 from services.erasure.steps import Steps
 from services.index.auditing import erase_names
@@ -83,9 +84,13 @@ class TraceRemoval:
             for start in range(0, len(numbers), ROWS_PER_STEP):
                 steps.give_way()
                 with steps.step(80, dict(erasure.tally)) as session:
-                    chosen = EventRow.number.in_(numbers[start : start + ROWS_PER_STEP])
-                    own = update(EventRow).where(EventRow.team_id == erasure.team_id, chosen)
+                    named = numbers[start : start + ROWS_PER_STEP]
+                    own = update(EventRow).where(EventRow.team_id == erasure.team_id, EventRow.number.in_(named))
                     session.execute(own.values(type=ERASED, data={}, project_id=None), execution_options=_NO_SYNC)
+                    sent = update(WebhookDelivery).where(
+                        WebhookDelivery.team_id == erasure.team_id, WebhookDelivery.number.in_(named)
+                    )
+                    session.execute(sent.values(answer_excerpt=None, error=None), execution_options=_NO_SYNC)
             count += len(numbers)
 
     def erase_answers(self, erasure: Erasure, steps: Steps) -> int:

@@ -64,6 +64,10 @@ class Horizon:
             number = self.advance()
         return number
 
+    def now(self) -> int:
+        """Where what happens from now on begins. What a long transaction is writing just now may be before it."""
+        return self.settled() or self.last_number()
+
     def last_number(self) -> int:
         """The last number that was taken, whether or not it is committed."""
         with self.database.read() as session:

@@ -90,18 +90,21 @@ class EventReader:
                 param="Last-Event-ID",
             )
 
-    def prune(self, keep_days: float) -> int:
-        """Delete events older than *keep_days*, in small steps; the newest one stays. Returns their number."""
+    def prune(self, keep_days: float, *, needed: int | None = None) -> int:
+        """Delete events older than *keep_days*, in small steps, up to the event *needed*. Returns their number.
+
+        The newest one stays.
+        """
         before, deleted = shifted(utc_now(), days=-keep_days), 0
         for _ in range(STEPS_PER_PRUNE):
-            if (number := self._last_old(before)) is None:
+            if (number := self._last_old(before, needed)) is None:
                 break
             with self.database.write() as session:
                 old = delete(EventRow).where(EventRow.number <= number).returning(EventRow.number)
                 deleted += len(session.scalars(old, execution_options={"synchronize_session": False}).all())
         return deleted
 
-    def _last_old(self, before: datetime) -> int | None:
+    def _last_old(self, before: datetime, needed: int | None) -> int | None:
         """The last number of the next step. Numbers follow the times, but for transactions that ran side by side."""
         newest = select(func.max(EventRow.number)).scalar_subquery()
         query = select(EventRow.number, EventRow.created_at).where(EventRow.number < newest)
@@ -109,7 +112,7 @@ class EventReader:
             rows = session.execute(query.order_by(EventRow.number).limit(EVENTS_PER_STEP)).all()
         number = None
         for each, created_at in rows:
-            if created_at >= before:
+            if created_at >= before or each == needed:
                 break
             number = each
         return number

@@ -45,7 +45,7 @@ FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 WINGS: list[set[str]] = [
     {"operations", "accounts", "evaluation", "answers"},
     {"erasure"},
-    {"ingest", "search"},
+    {"ingest", "search", "webhooks"},
     {"events"},
     {"index"},
 ]
