@@ -49,6 +49,7 @@ from api.v1 import (
     documents,
     erasures,
     evaluation,
+    events,
     fetch,
     files,
     health,
@@ -61,6 +62,7 @@ from api.v1 import (
     teams,
     usage,
     versions,
+    webhooks,
 )
 from configuration import misspelt_names, read_settings, settings_or_exit
 from errors import ServiceError
@@ -122,6 +124,8 @@ RESOURCES = (
     indexes,
     versions,
     jobs,
+    events,
+    webhooks,
     usage,
     audit,
     teams,

@@ -116,6 +116,26 @@ class ListedStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+def outcome_of(status: JobStatus, *, has_errors: bool) -> ListedStatus:
+    """How a job ended, of which some documents failed if it *has_errors*."""
+    is_partial = status == JobStatus.COMPLETED and has_errors
+    return ListedStatus.COMPLETED_WITH_ERRORS if is_partial else ListedStatus(status)
+
+
+class EventType(StrEnum):
+    """What events tell of. A document's are about what searches find of it."""
+
+    DOCUMENT_INDEXED = "document.indexed"
+    DOCUMENT_FAILED = "document.failed"
+    DOCUMENT_DELETED = "document.deleted"
+    JOB_FINISHED = "job.finished"
+    VERSION_ACTIVATED = "version.activated"
+    VERSION_ROLLED_BACK = "version.rolled_back"
+    ERASURE_FINISHED = "erasure.finished"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_TEST = "webhook.test"
+
+
 class Scope(StrEnum):
     """A right of an API key: search and read, write and delete, administer the team, operate all teams."""
 

@@ -83,6 +83,12 @@ class Conflict(ServiceError):
     code = "conflict"
 
 
+class Gone(ServiceError):
+    """It is not kept any more, so that whoever followed it has to start again."""
+
+    code = "gone"
+
+
 class PreconditionFailed(ServiceError):
     """If-Match or If-None-Match was not met."""
 

@@ -48,10 +48,11 @@ class Housekeeping:
     """One worker's chores. A chore that fails is retried after its interval, and does not hold up the others."""
 
     def __init__(self, runtime: Runtime) -> None:
-        settings, queue = runtime.settings, runtime.queue
+        self.runtime, settings, queue = runtime, runtime.settings, runtime.queue
         grace_seconds = 3600 * settings.blob_grace_hours
         self.chores = [
             Chore(lambda: queue.prune(settings.job_keep_days), MINUTE),
+            Chore(self._prune_events, MINUTE),
             Chore(runtime.operations.idempotency.prune, MINUTE),
             Chore(lambda: runtime.answers.query_log.prune(settings.query_log_keep_days), MINUTE),
             Chore(runtime.erasure.purging.purge, MINUTE),
@@ -64,6 +65,12 @@ class Housekeeping:
             self.chores.append(Chore(InBackground(runtime.operations.compressing.run), MINUTE))
         if settings.backup_url:
             self.chores.append(Chore(InBackground(runtime.operations.backups.run_if_due), MINUTE))
+
+    def _prune_events(self) -> None:
+        """Deliveries name events, so they go first."""
+        days, webhooks = self.runtime.settings.events_keep_days, self.runtime.webhooks
+        webhooks.outbox.prune(days)
+        self.runtime.events.reader.prune(days, needed=webhooks.outbox.oldest_needed())
 
     def run_due_chores(self) -> None:
         for chore in self.chores:

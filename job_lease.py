@@ -119,8 +119,11 @@ def write(session: Session, claim: Claim, values: Mapping[str, Any], *, is_last:
         raise JobCancelled(CANCELLED)
 
 
-def release(session: Session, claim: Claim, values: Mapping[str, Any]) -> None:
-    """Make the job pending again; cancel it if a newer one with the same key is already pending."""
+def release(session: Session, claim: Claim, values: Mapping[str, Any]) -> bool:
+    """Make the job pending again; cancel it if a newer one with the same key is already pending.
+
+    Returns whether it is pending.
+    """
     change: dict[str, Any] = {"status": JobStatus.PENDING, "worker": None, "lease_until": None}
     own = aliased(Job)
     newer = session.scalar(
@@ -132,6 +135,7 @@ def release(session: Session, claim: Claim, values: Mapping[str, Any]) -> None:
         reason = f"Job {newer} is pending for the same work."
         change |= {"status": JobStatus.CANCELLED, "completed_at": utc_now(), "error": reason}
     write(session, claim, {**values, **change})
+    return newer is None
 
 
 def lost_lease(claim: Claim) -> LostLease:

@@ -22,6 +22,7 @@ from database.engine import Database
 from database.repeating import repeatable
 from domain import JobStatus, Json, ListedStatus
 from errors import NotFound
+from event_log import record_finished
 from job_lease import (
     Claim,
     Estimate,
@@ -94,9 +95,10 @@ class JobQueue:
             return session.scalars(insert(Job).values(**values).returning(Job.job_id)).one()
         return _insert_or_get_pending(session, values)
 
-    def cancel(self, session: Session, job_id: str, *, tenant_id: str | None = None) -> Job:
+    def cancel(self, session: Session, job_id: str, *, tenant_id: str | None = None) -> tuple[bool, Job]:
         """Cancels a pending job at once and a running one at its next step; a finished one stays unchanged.
 
+        Returns whether that has ended it, and the job.
         With *tenant_id*, here and below, jobs of other tenants do not exist.
         """
         is_waiting = Job.status == JobStatus.PENDING
@@ -107,11 +109,12 @@ class JobQueue:
             "updated_at": utc_now(),
         }
         is_job = and_(Job.job_id == job_id, _belongs_to(tenant_id))
-        session.execute(update(Job).where(is_job, Job.status.not_in(FINISHED)).values(**change))
+        changed = update(Job).where(is_job, Job.status.not_in(FINISHED)).values(**change).returning(Job.status)
+        has_ended = session.scalar(changed) == JobStatus.CANCELLED
         job = session.scalar(select(Job).where(is_job))
         if job is None:
             raise _no_such_job(job_id)
-        return job
+        return has_ended, job
 
     # Reading
 
@@ -239,8 +242,7 @@ class JobQueue:
     def retry(self, claim: Claim, error: str) -> float:
         """Return the job to the queue for another attempt. Returns the backoff in seconds, which doubles each time."""
         pause = min(self.retry_seconds * 2.0 ** (claim.attempt - 1), LONGEST_PAUSE_SECONDS)
-        with self.database.write() as session:
-            release(session, claim, {"error": error, "run_after": epoch_now() + pause})
+        self._release(claim, {"error": error, "run_after": epoch_now() + pause})
         return pause
 
     def give_back(self, claim: Claim) -> None:
@@ -248,8 +250,12 @@ class JobQueue:
 
         The job keeps its position among its tenant's jobs; other tenants take their turn first.
         """
+        self._release(claim, {"attempts": Job.attempts - 1})
+
+    def _release(self, claim: Claim, values: Mapping[str, Any]) -> None:
         with self.database.write() as session:
-            release(session, claim, {"attempts": Job.attempts - 1})
+            if not release(session, claim, values):
+                record_finished(session, [claim], JobStatus.CANCELLED)
 
     @contextmanager
     def lease(

@@ -74,6 +74,10 @@ _lock_seconds = Histogram(
 )
 _llm_tokens = Counter("adf_llm_tokens", "Tokens that the language model counted.", ["of"], registry=REGISTRY)
 
+_deliveries = Counter(
+    "adf_webhook_deliveries", "Tries to deliver an event to a webhook, by outcome.", ["outcome"], registry=REGISTRY
+)
+
 DATABASE_RETRIES = Counter(
     "adf_database_retries", "Transactions that the database interrupted and that were tried again.", registry=REGISTRY
 )
@@ -113,6 +117,11 @@ def count_chunks(*, published: int, embedded: int) -> None:
 def count_tokens(*, prompt: int, completion: int) -> None:
     _llm_tokens.labels("prompt").inc(prompt)
     _llm_tokens.labels("completion").inc(completion)
+
+
+def count_delivery(outcome: str) -> None:
+    """*outcome*: delivered, retried, failed, gone or dropped."""
+    _deliveries.labels(outcome).inc()
 
 
 @contextmanager

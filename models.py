@@ -24,6 +24,10 @@ Indexes
 Jobs
     jobs                a unit of work in the queue
     workers             a worker process that signed on
+Events
+    events              what happened to a document or a job
+    webhooks            a URL that is called with events
+    webhook_deliveries  an event for a webhook, and the answer
 Requests
     query_logs          a question, and how it was answered
     query_citations     a chunk that a search returned, or that an answer cited
@@ -628,6 +632,102 @@ class WorkerRow(Base):
     left_at: Mapped[datetime | None]
 
 
+class EventRow(Base):
+    """What happened, written in the transaction that made it happen (event_log.py).
+
+    *number* grows over the whole installation and is never given twice; the newest row is kept, since SQLite counts on
+    from it. *data* names what the event is about, without any text of it. Without a project it concerns the team.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        Index(None, "number"),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    project_id: Mapped[int | None] = mapped_column(BigInteger)
+    type: Mapped[str]
+    data: Mapped[Json]
+    created_at: Mapped[datetime]
+
+
+class DisabledBecause(StrEnum):
+    """Why a webhook gets nothing: somebody said so, its receiver answered 410, or failed for too long."""
+
+    REQUESTED = "requested"
+    GONE = "gone"
+    FAILING = "failing"
+
+
+class Webhook(Base):
+    """A URL that is called with what happens to a tenant, or to one of its projects. *events* are types; null: all.
+
+    *secret* signs, and has to be readable for that; *previous_secret* signs too until *previous_until*. Events up to
+    the number *position* have their deliveries. *due_at* is when the next delivery is due (null: none waits), and like
+    *lease_until* in seconds since 1970 by the database's clock. Whoever delivers holds the lease as *holder*.
+    """
+
+    __tablename__ = "webhooks"
+    __table_args__ = (ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),)
+
+    team_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("teams.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[int | None] = mapped_column(BigInteger)
+    url: Mapped[str]
+    events: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    secret: Mapped[str]
+    previous_secret: Mapped[str | None]
+    previous_until: Mapped[datetime | None]
+    position: Mapped[int] = mapped_column(BigInteger)
+    due_at: Mapped[float | None]
+    served_at: Mapped[float] = mapped_column(default=0.0)
+    lease_until: Mapped[float | None]
+    holder: Mapped[str | None]
+    failing_since: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    disabled_at: Mapped[datetime | None]
+    disabled_because: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class DeliveryStatus(StrEnum):
+    """pending -> delivered | failed. dropped: its event was erased, or is not kept any more."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
+class WebhookDelivery(Base):
+    """An event for a webhook, and how its receiver answered the last time. *due_at* is null unless it is pending.
+
+    What is sent is read from the event when it is sent.
+    """
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "webhook_id"], ["webhooks.team_id", "webhooks.id"], ondelete="CASCADE"),
+        Index(None, "team_id", "webhook_id", "due_at"),
+        Index(None, "team_id", "number"),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    status: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[float | None]
+    attempted_at: Mapped[datetime | None]
+    answer_status: Mapped[int | None]
+    answer_excerpt: Mapped[str | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class LoggedQuery(Base):
     """A question and its outcome; *error* is the error code if it failed.
 
@@ -849,7 +949,8 @@ TENANT_DATA: frozenset[str] = frozenset(
         *("jobs.payload_json", "jobs.result_json", "jobs.error"),
         *("query_logs.question", "query_logs.question_hash", "query_logs.error"),
         *("idempotency_keys.response_body", "idempotency_keys.response_headers", "idempotency_keys.tenant_id"),
-        *("erasures.work", "erasure_docs.doc_id", "index_versions.name"),
+        *("erasures.work", "erasure_docs.doc_id", "index_versions.name", "events.data", "webhooks.url"),
+        *("webhooks.last_error", "webhook_deliveries.answer_excerpt", "webhook_deliveries.error"),
     }
 )
 """Every column that holds what a tenant sent, or what was made of it: an erasure has to reach each of them."""
@@ -863,6 +964,8 @@ SERVICE_DATA: frozenset[str] = frozenset(
         *("indices.embedding_version", "indices.faiss_path", "indices.checksum", "indices.problem"),
         *("vectors.embedding_version", "jobs.job_id", "jobs.type", "jobs.status", "jobs.retried_as"),
         *("jobs.dedupe_key", "jobs.request_id", "jobs.traceparent", "jobs.worker"),
+        *("events.type", "webhooks.id", "webhooks.events", "webhooks.secret", "webhooks.previous_secret"),
+        *("webhooks.holder", "webhooks.disabled_because", "webhook_deliveries.webhook_id", "webhook_deliveries.status"),
         *("workers.name", "workers.host", "workers.version", "workers.doing"),
         *(
             "query_logs.query_id",

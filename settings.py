@@ -195,6 +195,16 @@ class Settings(BaseSettings):
     job_max_attempts: Positive = Field(12, description="Attempts before a job fails for good")
     job_retry_seconds: float = Field(2.0, ge=0, description="Pause before the second attempt; it doubles each time")
     job_keep_days: float = Field(7.0, ge=0, description="Retention of finished jobs, in days")
+    events_keep_days: float = Field(7.0, ge=0, description="Retention of events, in days")
+    max_event_streams: Positive = Field(
+        200, description="Most streams of events, and requests that wait for a job, of one API process"
+    )
+    webhook_timeout_seconds: float = Field(
+        15.0, gt=0, description="Time in which the receiver of a webhook has to answer one delivery"
+    )
+    webhook_retry_seconds: float = Field(
+        5.0, gt=0, description="Pause before the second try of a delivery; the later ones grow in proportion, to a day"
+    )
     worker_nice: int = Field(19, ge=0, le=19, description="Niceness of the worker, so that searches stay fast")
     worker_silence_seconds: float = Field(
         60.0,

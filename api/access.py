@@ -88,6 +88,13 @@ async def admit_tenants(request: Request, names: Callable[[], Iterable[str | Non
         request.state.quota = hit(name) if limits.is_local else await run_in_threadpool(hit, name)
 
 
+async def require_still_valid(request: Request) -> None:
+    """For an answer that goes on for long. Raises Unauthenticated once the key is revoked or has expired."""
+    accounts: Admission = request.state.runtime.accounts
+    if not accounts.are_open:
+        await _identified(request, accounts)
+
+
 def _declare(any_of: tuple[Scope, ...]) -> Callable[[Endpoint], Endpoint]:
     def declare(endpoint: Endpoint) -> Endpoint:
         vars(endpoint)["any_of"] = any_of

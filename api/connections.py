@@ -40,6 +40,15 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._start_clock()
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"]["abort_connection"] = self.transport.abort
+
+    def shutdown(self) -> None:
+        """Streams without an end would keep the process from stopping."""
+        self.app_state["runtime"].events.feed.close()
+        super().shutdown()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_clock()
         super().connection_lost(exc)

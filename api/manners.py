@@ -57,7 +57,7 @@ class HeadAndOptions:
         if scope["type"] == "http" and scope["method"] == "OPTIONS" and (allowed := _allowed(scope)):
             await Response(status_code=204, headers={"Allow": ", ".join(allowed)})(scope, receive, send)
         elif scope["type"] == "http" and scope["method"] == "HEAD":
-            await self.app({**scope, "method": "GET"}, receive, _without_body(send))
+            await self.app({**scope, "method": "GET", "is_head": True}, receive, _without_body(send))
         else:
             await self.app(scope, receive, send)
 

@@ -24,6 +24,7 @@ STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.VersionUnavailable: HTTPStatus.CONFLICT,
     errors.VersionMismatch: HTTPStatus.CONFLICT,
+    errors.Gone: HTTPStatus.GONE,
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     errors.EmbeddingRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.Unreadable: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -15,6 +15,7 @@ from runtime.answers import open_answers
 from runtime.backups import open_backup_places, open_scheduled_backups
 from runtime.erasure import open_erasure
 from runtime.evaluation import open_evaluation
+from runtime.events import open_events
 from runtime.index import open_index
 from runtime.ingest import compression_of, open_ingest
 from runtime.installation import with_model
@@ -22,6 +23,7 @@ from runtime.operations import open_operations
 from runtime.parts import Erasing, Index, Ingest, Runtime, Search
 from runtime.queue import open_queue
 from runtime.search import open_search
+from runtime.webhooks import open_webhooks
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,8 +63,10 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
         open_answers(settings, database, index.embedding, search.questions) as answers,
         open_accounts(settings, database, index.embedding) as accounts,
         open_evaluation(database, queue, index, search) as evaluation,
+        open_events(settings, database) as events,
     ):
         ingest = open_ingest(settings, database, queue, embedding=index.embedding, publisher=index.publisher)
+        webhooks = open_webhooks(settings, database, events)
         erasure = _erasure(settings, database, queue, index, ingest, search)
         operations = open_operations(
             database,
@@ -77,7 +81,19 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             silence_seconds=settings.worker_silence_seconds,
         )
         yield Runtime(
-            settings, database, queue, index, ingest, search, answers, accounts, evaluation, erasure, operations
+            settings,
+            database,
+            queue,
+            index,
+            events,
+            webhooks,
+            ingest,
+            search,
+            answers,
+            accounts,
+            evaluation,
+            erasure,
+            operations,
         )
 
 

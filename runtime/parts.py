@@ -24,6 +24,8 @@ from services.erasure.requests import ErasureService
 from services.evaluation.evaluating import EvaluatingService
 from services.evaluation.shadowing import Shadowing
 from services.evaluation.version_comparing import ComparingService
+from services.events.feed import EventFeed
+from services.events.reading import EventReader
 from services.index.embedding import EmbeddingService
 from services.index.index_versions import IndexVersionService
 from services.index.indexing import IndexingService
@@ -57,6 +59,9 @@ from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
 from services.search.reranking import RerankingService
 from services.search.searching import SearchService
+from services.webhooks.courier import Courier
+from services.webhooks.hooks import WebhookService
+from services.webhooks.outbox import Outbox
 from settings import Settings
 
 
@@ -113,6 +118,19 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Events:
+    reader: EventReader
+    feed: EventFeed
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    hooks: WebhookService
+    outbox: Outbox
+    courier: Courier
+
+
+@dataclass(frozen=True)
 class Accounts:
     """*are_open*: with AUTH_MODE=open, anyone who reaches the port may do everything."""
 
@@ -155,6 +173,8 @@ class Runtime:
     database: Database
     queue: JobQueue
     index: Index
+    events: Events
+    webhooks: Webhooks
     ingest: Ingest
     search: Search
     answers: Answers

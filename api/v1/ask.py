@@ -9,9 +9,8 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.sse import format_sse_event
 from pydantic import Field
-from starlette.types import Send
 
 from api.access import needs
 from api.dependencies import Caller, InRuntime
@@ -20,6 +19,7 @@ from api.headers import NOT_BUFFERED
 from api.problems import problem_of
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
+from api.sse import EventStream
 from api.strings import QueryText, SystemPrompt, at_most
 from api.v1.common import Out, PlaceIn
 from domain import Mode, Scope
@@ -100,16 +100,6 @@ class AskOut(Out):
     reranked: bool | None
 
 
-class Events(EventSourceResponse):
-    """Server-sent events. When the client disconnects, their generator is closed at once."""
-
-    body_iterator: AsyncGenerator[bytes, None]
-
-    async def stream_response(self, send: Send) -> None:
-        async with aclosing(self.body_iterator):
-            await super().stream_response(send)
-
-
 @router.post(
     "/ask",
     response_model=AskOut,
@@ -122,7 +112,7 @@ async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller)
     events = runtime.answers.asking.answer(_to_ask(body, runtime.search.limits, api_key_id=caller.key_id))
     if body.stream:
         first = await anext(events)  # an error before the first event is a problem of its own
-        return Events(_streamed(request, first, events), headers=NOT_BUFFERED)
+        return EventStream(_streamed(request, first, events), headers=NOT_BUFFERED)
     answered = await _unless_disconnected(request, events)
     return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else AskOut.model_validate(answered)
 

@@ -70,6 +70,16 @@ class JobStartedOut(Out):
     status: str
 
 
+class WaitingOut(Out):
+    """job_outcome is there only with wait=true: how the job has ended; null if it has not in that time."""
+
+    job_outcome: str | None = None
+
+
+class BatchOut(UpsertOut, WaitingOut):
+    pass
+
+
 class FileOut(Out):
     doc_id: str
     filename: str
@@ -78,7 +88,7 @@ class FileOut(Out):
     sha256: str
 
 
-class UploadOut(UpsertOut):
+class UploadOut(UpsertOut, WaitingOut):
     """A worker extracts and publishes *docs* under *job_id*; skipped ones are stored already."""
 
     docs: list[FileOut]

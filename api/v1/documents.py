@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
 from api.dependencies import After, Caller, DocFilters, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
@@ -17,6 +18,7 @@ from api.responses import EMBEDDING, QUOTAS, raises, with_headers
 from api.routing import WritingRoute
 from api.strings import DocName, DocText, JsonObject, Line, Name, Title, Word
 from api.v1.common import (
+    BatchOut,
     ChunkingIn,
     ErasureStartedOut,
     JobStartedOut,
@@ -28,10 +30,12 @@ from api.v1.common import (
     actor,
     started,
 )
+from api.waiting import WaitSeconds, outcome_in_time
 from domain import JobStatus, Scope
 from errors import Conflict, Invalid, NotFound, PreconditionFailed
+from runtime.parts import Runtime
 from services.erasure.requests import ErasureRequest
-from services.ingest.drafts import NewDoc, OwnChunk
+from services.ingest.drafts import NewDoc, OwnChunk, UpsertResult
 from services.ingest.listing import DocQuery, Order
 from services.ingest.own_chunks import unit_vector
 from settings import BATCH_DOCS_CEILING
@@ -174,17 +178,23 @@ def upsert(
     return UpsertOut.model_validate(runtime.ingest.documents.upsert([doc]))
 
 
-@router.post("/upsert/batch", responses=with_headers("Location"))
+@router.post("/upsert/batch", responses=with_headers("Location"), response_model_exclude_unset=True)
 @needs(Scope.INGEST)
 @raises(*EMBEDDING, *QUOTAS, NotFound, Conflict)
-def upsert_batch(body: BatchIn, runtime: InRuntime, response: Response) -> UpsertOut:
+async def upsert_batch(body: BatchIn, runtime: InRuntime, response: Response, seconds: WaitSeconds) -> BatchOut:
     """Store many documents: all published before the answer, or by a worker after it (async_mode)."""
+    result = await run_in_threadpool(_store, body, runtime)
+    answer = BatchOut.model_validate(result)
+    if result.job_id:
+        response.headers["Location"] = f"/v1/jobs/{result.job_id}"
+    if seconds is not None:
+        answer.job_outcome = await outcome_in_time(runtime, result.job_id, seconds)
+    return answer
+
+
+def _store(body: BatchIn, runtime: Runtime) -> UpsertResult:
     docs = [each.to_doc() for each in body.docs]
-    store = runtime.ingest.documents.accept if body.async_mode else runtime.ingest.documents.upsert
-    outcome = store(docs)
-    if outcome.job_id:
-        response.headers["Location"] = f"/v1/jobs/{outcome.job_id}"
-    return UpsertOut.model_validate(outcome)
+    return (runtime.ingest.documents.accept if body.async_mode else runtime.ingest.documents.upsert)(docs)
 
 
 @router.get("")

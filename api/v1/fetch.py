@@ -36,7 +36,7 @@ class FetchIn(ChunkingIn, PlaceIn):
     metadata: JsonObject = Field(default_factory=dict)
 
 
-@router.post("/fetch", responses=with_headers("Location"))
+@router.post("/fetch", responses=with_headers("Location"), response_model_exclude_unset=True)
 @needs(Scope.INGEST)
 @raises(
     *QUOTAS,

@@ -21,6 +21,7 @@ from api.routing import KEYED, StrictRoute, answer_once
 from api.strings import DocName, JsonInForm, Title
 from api.tenants import BodyContext
 from api.v1.common import ChunkingIn, PlaceIn, UploadOut, uploaded
+from api.waiting import WaitSeconds, outcome_in_time
 from domain import RawFile, Scope
 from errors import (
     BlobStoreUnavailable,
@@ -76,11 +77,11 @@ FILES = {"type": "array", "items": ONE_FILE, "minItems": 1, "maxItems": BATCH_DO
 )
 @needs(Scope.INGEST)
 @raises(*QUOTAS, NotFound, Conflict, VersionUnavailable, Unreadable, BlobStoreUnavailable, ModelUnavailable)
-async def upload(request: Request, runtime: InRuntime) -> Response:
+async def upload(request: Request, runtime: InRuntime, seconds: WaitSeconds) -> Response:
     """Store files as documents; a worker extracts, embeds and publishes them after the answer."""
     form = Form()
     try:
-        return await _received(request, runtime, form)
+        return await _received(request, runtime, form, seconds)
     except ServiceError:
         await drain(request)
         raise
@@ -103,7 +104,7 @@ def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: 
     return StreamingResponse(file.pieces, headers={**headers, **NEVER_RUN})
 
 
-async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
+async def _received(request: Request, runtime: Runtime, form: Form, seconds: float | None) -> Response:
     most = runtime.settings.max_batch_docs
     too_many = f"At most {most} files are accepted at once (MAX_BATCH_DOCS). Send several uploads."
     await receive(request, runtime.ingest.uploads, form, most_files=most, too_many=too_many)
@@ -116,8 +117,10 @@ async def _received(request: Request, runtime: Runtime, form: Form) -> Response:
 
     async def accept(_request: Request) -> Response:
         outcome = await run_in_threadpool(runtime.ingest.uploads.accept, docs)
-        headers = {"Location": f"/v1/jobs/{outcome.job_id}"} if outcome.job_id else {}
-        return JSONResponse(uploaded(outcome, docs).model_dump(), headers=headers)
+        headers, answer = {"Location": f"/v1/jobs/{outcome.job_id}"} if outcome.job_id else {}, uploaded(outcome, docs)
+        if seconds is not None:
+            answer.job_outcome = await outcome_in_time(runtime, outcome.job_id, seconds)
+        return JSONResponse(answer.model_dump(exclude_unset=True), headers=headers)
 
     key = request.headers.get("idempotency-key")
     if key is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
 from api.dependencies import After, Caller, IdInPath, InRuntime, Limit, NamespaceIfAny, TenantIfAny
@@ -13,8 +15,9 @@ from api.responses import raises, with_headers
 from api.routing import WritingRoute
 from api.strings import Word
 from api.v1.common import Out, Page
+from api.waiting import WaitSeconds, wait_for_end
 from domain import ListedStatus, Scope
-from errors import Conflict, NotFound
+from errors import Conflict, NotFound, Overloaded
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=WritingRoute)
 
@@ -76,9 +79,14 @@ def list_jobs(
 
 @router.get("/jobs/{job_id}")
 @needs(Scope.INGEST)
-@raises(NotFound)
-def get_job(job_id: IdInPath, runtime: InRuntime, caller: Caller) -> JobOut:
-    return JobOut.model_validate(runtime.ingest.jobs.get(job_id, tenant_id=caller.tenant_id))
+@raises(NotFound, Overloaded)
+async def get_job(job_id: IdInPath, runtime: InRuntime, caller: Caller, seconds: WaitSeconds) -> JobOut:
+    get = partial(run_in_threadpool, runtime.ingest.jobs.get, job_id, tenant_id=caller.tenant_id)
+    job = await get()
+    if seconds is not None and job.outcome is None:
+        await wait_for_end(runtime, job_id, seconds)
+        job = await get()
+    return JobOut.model_validate(job)
 
 
 @router.post("/jobs/{job_id}/cancel")

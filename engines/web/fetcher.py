@@ -1,29 +1,23 @@
-"""Fetches a document from another server, and prevents server-side request forgery: only public addresses are reached.
-
-It connects to the very address that it checked, so DNS rebinding gains nothing. Redirects are checked the same way, as
-every connection is made here. No proxies are used.
-"""
+"""Fetches a document from another server. Redirects are checked as the first URL is: every connection is made here."""
 
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 
 import httpcore
 import httpx
 
-from engines.web.addresses import AllowedHosts, parse_address
-from errors import FetchFailed, Invalid, TooLarge
+from engines.web.addresses import AllowedHosts
+from engines.web.guard import NETWORK_ERRORS, CheckedBackend, check_url, not_http
+from errors import FetchFailed, TooLarge
 
 MAX_REDIRECTS = 5
-MAX_PORT = 65_535
 PIECE_BYTES = 65_536
 _HEADERS = {"User-Agent": "ai3-datafactory", "Accept": "*/*", "Accept-Encoding": "identity"}
 _FILENAME = re.compile(r"filename\*?=(?:utf-8'')?\"?([^\";]+)", re.IGNORECASE)
@@ -58,8 +52,8 @@ class Fetcher:
         except httpx.TooManyRedirects as error:
             raise FetchFailed(f"The server redirects more than {MAX_REDIRECTS} times.") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise _not_http() from error
-        except (httpx.HTTPError, *_NETWORK_ERRORS) as error:
+            raise not_http() from error
+        except (httpx.HTTPError, *NETWORK_ERRORS) as error:
             raise FetchFailed(f"The server cannot be reached or breaks off: {type(error).__name__}.") from error
 
     def _response(self, stack: ExitStack, url: str, deadline: float) -> httpx.Response:
@@ -68,16 +62,16 @@ class Fetcher:
             response = client.stream("GET", _parse_url(url), extensions={"timeout": _timeouts(self.seconds)})
             return stack.enter_context(response)
         except UnicodeError as error:  # a host name, here or in a redirect, that IDNA rejects
-            raise _not_http() from error
+            raise not_http() from error
 
     def _client(self, deadline: float) -> httpx.Client:
         return httpx.Client(
-            transport=_Transport(_CheckedBackend(self.allowed, deadline)),
+            transport=_Transport(CheckedBackend(self.allowed, deadline)),
             headers=_HEADERS,
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
             trust_env=False,
-            event_hooks={"request": [lambda request: _check_url(request.url)]},
+            event_hooks={"request": [lambda request: check_url(request.url)]},
         )
 
     def _fetched_file(self, response: httpx.Response) -> FetchedFile:
@@ -100,9 +94,6 @@ class Fetcher:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"The file at the URL has more than {self.max_bytes >> 20} MB (MAX_UPLOAD_MB).", param="url")
-
-
-_NETWORK_ERRORS = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
 
 
 class _Transport(httpx.BaseTransport):
@@ -138,101 +129,14 @@ class _ResponseStream(httpx.SyncByteStream):
         self._response.close()
 
 
-class _CheckedBackend(httpcore.NetworkBackend):
-    """Resolves a name once, checks all its addresses, and connects to one of them."""
-
-    def __init__(self, allowed: AllowedHosts, deadline: float) -> None:
-        self._allowed = allowed
-        self._deadline = deadline
-        self._backend = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        error: Exception = httpcore.ConnectError()
-        for address in self._addresses(host, port):
-            try:
-                seconds = _seconds_left(self._deadline, timeout)
-                stream = self._backend.connect_tcp(address, port, seconds, local_address, socket_options)
-                return _TimedStream(stream, self._deadline)
-            except httpcore.ConnectError as connect_error:
-                error = connect_error
-        raise error
-
-    def _addresses(self, host: str, port: int) -> list[str]:
-        try:
-            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise FetchFailed("The host in the URL has no address: is its name right?") from error
-        addresses = list(dict.fromkeys(str(each[4][0]) for each in entries))
-        if not all(self._allowed.permits(host, parse_address(each)) for each in addresses):
-            raise Invalid(
-                f"{host} has no public address, and internal networks are not fetched from. An operator can allow it "
-                "(FETCH_ALLOW_HOSTS).",
-                param="url",
-            )
-        return addresses
-
-
-class _TimedStream(httpcore.NetworkStream):
-    """Applies the deadline to every read and write, so that a slow server cannot extend it."""
-
-    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
-        self._stream = stream
-        self._deadline = deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _seconds_left(self._deadline, timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _seconds_left(self._deadline, timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _TimedStream(
-            self._stream.start_tls(ssl_context, server_hostname, _seconds_left(self._deadline, timeout)), self._deadline
-        )
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-def _seconds_left(deadline: float, timeout: float | None) -> float:
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise httpcore.ReadTimeout
-    return seconds if timeout is None else min(seconds, timeout)
-
-
 def _timeouts(seconds: float) -> dict[str, float]:
     return dict.fromkeys(("connect", "read", "write", "pool"), seconds)
 
 
 def _parse_url(url: str) -> httpx.URL:
     parsed = httpx.URL(url)
-    _check_url(parsed)
+    check_url(parsed)
     return parsed
-
-
-def _check_url(url: httpx.URL) -> None:
-    """Applied to every URL, redirects included."""
-    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > MAX_PORT:
-        raise _not_http()
-    if url.userinfo:
-        raise Invalid("A URL with a user and a password in it is not fetched: leave them out.", param="url")
-
-
-def _not_http() -> Invalid:
-    return Invalid("Only http:// and https:// URLs with a host are fetched.", param="url")
 
 
 def _filename(response: httpx.Response) -> str:

@@ -70,5 +70,6 @@ VERIFIED = {
     "jobs": "payloads, results and errors of ended jobs were rewritten without the documents",
     "answers": "kept answers that named the documents are not repeated any more",
     "audit_rows": "rows of the audit log that named it keep their place and their hash, without the names",
+    "events": "events that named the documents keep their number, and nothing else",
     "questions": "citations of the chunks, and text and hash of the questions that they answered",
 }

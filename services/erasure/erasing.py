@@ -14,7 +14,8 @@ from sqlalchemy import and_, delete, func, select
 from sqlalchemy.orm import Session
 
 from database.engine import Database
-from domain import Json
+from domain import EventType, Json
+from event_log import record_events
 from job_lease import Lease
 from models import Chunk, Embedding, Erasure, ErasureDoc, ErasureKind, IndexRow, IndexVersion, Project, utc_now
 from services.erasure.cleaning import Cleaning
@@ -83,6 +84,7 @@ class ErasingService:
         self.rows.delete_doomed()
         for project in self._projects(erasure):
             self._add(key, steps, jobs=self.traces.erase_jobs(erasure, project.id, steps))
+            self._add(key, steps, events=self.traces.erase_events(erasure, project.id, steps))
             self._add(key, steps, questions=self.traces.erase_questions(erasure, project.id, steps))
         self._add(key, steps, answers=self.traces.erase_answers(erasure, steps))
         self._add(key, steps, audit_rows=self.traces.erase_audit(erasure, steps))
@@ -213,6 +215,8 @@ class ErasingService:
             erasure = session.get_one(Erasure, key)
             erasure.finished_at = utc_now()
             self.ledger.issue(session, erasure, content_of(erasure, how, backups))
+            data = {"erasure_id": erasure.id, "kind": erasure.kind, "receipt": erasure.number}
+            record_events(session, EventType.ERASURE_FINISHED, team_id=key[0], project_id=None, data=[data])
 
     def _count(self, session: Session, key: tuple[int, str], removed: Counter[str]) -> None:
         erasure = session.get_one(Erasure, key)

@@ -18,7 +18,7 @@ from database.engine import Database
 from domain import JobStatus, Partition
 from engines.vectors.base import VectorStore
 from errors import DatabaseUnavailable
-from models import Erasure, IndexRow, IndexVersion, Job, Project, Team
+from models import Erasure, EventRow, IndexRow, IndexVersion, Job, Project, Team
 from services.erasure.steps import Steps
 from services.index.publishing import Publisher
 
@@ -74,6 +74,8 @@ class IndexRemoval:
                 return 0
         for project in projects:
             with self.database.write() as session:
+                of_shell = and_(EventRow.team_id == project.team_id, EventRow.project_id == project.id)
+                session.execute(update(EventRow).where(of_shell).values(project_id=None))
                 session.execute(delete(Project).where(Project.team_id == project.team_id, Project.id == project.id))
             count += 1
         with self.database.write() as session:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from database.batching import batched
@@ -14,8 +14,9 @@ from database.engine import Database
 from database.repeating import repeatable
 from domain import JobStatus, Json
 from errors import Invalid, NotFound
+from event_log import record_finished
 from job_queue import JobQueue
-from models import ApiKey, Erasure, ErasureDoc, ErasureKind, Job, Project, Team, utc_now
+from models import ApiKey, Erasure, ErasureDoc, ErasureKind, Job, Project, Team, Webhook, utc_now
 from services.erasure.hiding import Hiding
 from services.erasure.indexes import ERASE
 from services.erasure.ledger import ErasureLedger
@@ -100,6 +101,8 @@ class ErasureService:
             team = _require_team(session, request)
             projects = self._projects(session, team, namespace)
             _require_confirmed("namespace", namespace, confirmed)
+            of_namespace = and_(Webhook.team_id == team.id, Webhook.project_id == projects[0].id)
+            session.execute(delete(Webhook).where(of_namespace))
             erasure = self._create(session, ErasureKind.NAMESPACE, request, team, projects)
             _end_jobs(session, projects)
             _make_shells(erasure, projects)
@@ -118,6 +121,7 @@ class ErasureService:
             projects = self._projects(session, team, None)
             erasure = self._create(session, ErasureKind.TENANT, request, team, projects)
             session.execute(delete(ApiKey).where(ApiKey.team_id == team.id))
+            session.execute(delete(Webhook).where(Webhook.team_id == team.id))
             _end_jobs(session, projects)
             _make_shells(erasure, projects)
             team.name, team.system_prompt, team.erased_at = f"erased {erasure.id}", None, utc_now()
@@ -128,7 +132,8 @@ class ErasureService:
         ended = {"status": JobStatus.COMPLETED, "progress": 100, "completed_at": utc_now()}
         with self.database.write() as session:
             own = update(Job).where(Job.team_id == team_id, Job.job_id == accepted.job_id)
-            session.execute(own.values(**ended))
+            jobs = session.scalars(own.values(**ended).returning(Job)).all()
+            record_finished(session, jobs, JobStatus.COMPLETED)
 
     def _projects(self, session: Session, team: Team, namespace: str | None) -> list[Project]:
         """Locked, in the order in which writers of several namespaces lock them. What comes later has a later seq."""
@@ -209,7 +214,8 @@ def _end_jobs(session: Session, projects: Sequence[Project]) -> None:
         of_project = (Job.team_id == project.team_id, Job.project_id == project.id, Job.type != ERASE)
         now = utc_now()
         waiting = update(Job).where(*of_project, Job.status == JobStatus.PENDING)
-        session.execute(waiting.values(status=JobStatus.CANCELLED, completed_at=now, cancel_requested=True))
+        cancelled = waiting.values(status=JobStatus.CANCELLED, completed_at=now, cancel_requested=True)
+        record_finished(session, session.scalars(cancelled.returning(Job)).all(), JobStatus.CANCELLED)
         running = update(Job).where(*of_project, Job.status == JobStatus.RUNNING)
         session.execute(running.values(cancel_requested=True))
 

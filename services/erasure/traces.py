@@ -16,17 +16,20 @@ from compression import plain
 from database.batching import batched
 from database.engine import Database
 from domain import Ids, Json
+from event_log import ERASED
 from job_queue import FINISHED
 from models import (
     AuditRow,
     Erasure,
     ErasureDoc,
     ErasureKind,
+    EventRow,
     IdempotencyKey,
     IngestUsage,
     Job,
     LoggedQuery,
     QueryCitation,
+    WebhookDelivery,
 )
 from services.erasure.steps import Steps
 from services.index.auditing import erase_names
@@ -64,6 +67,31 @@ class TraceRemoval:
                         own = update(Job).where(Job.team_id == erasure.team_id, Job.job_id == job_id)
                         session.execute(own.values(**values), execution_options=_NO_SYNC)
             count += len(changed)
+
+    def erase_events(self, erasure: Erasure, project_id: int, steps: Steps) -> int:
+        """What events name. They keep their number, which is never given again."""
+        after, count = 0, 0
+        while True:
+            with self.database.read() as session:
+                of_team = and_(EventRow.team_id == erasure.team_id, EventRow.number > after)
+                rows = session.scalars(
+                    select(EventRow).where(of_team).order_by(EventRow.number).limit(ROWS_PER_READ)
+                ).all()
+                numbers = _events_about(session, erasure, project_id, rows)
+            if not rows:
+                return count
+            after = rows[-1].number
+            for start in range(0, len(numbers), ROWS_PER_STEP):
+                steps.give_way()
+                with steps.step(80, dict(erasure.tally)) as session:
+                    named = numbers[start : start + ROWS_PER_STEP]
+                    own = update(EventRow).where(EventRow.team_id == erasure.team_id, EventRow.number.in_(named))
+                    session.execute(own.values(type=ERASED, data={}, project_id=None), execution_options=_NO_SYNC)
+                    sent = update(WebhookDelivery).where(
+                        WebhookDelivery.team_id == erasure.team_id, WebhookDelivery.number.in_(named)
+                    )
+                    session.execute(sent.values(answer_excerpt=None, error=None), execution_options=_NO_SYNC)
+            count += len(numbers)
 
     def erase_answers(self, erasure: Erasure, steps: Steps) -> int:
         """Of the last day's keyed requests, by the names in their answers."""
@@ -206,6 +234,24 @@ def _forget_questions(session: Session, team_id: int, cited: Sequence[tuple[str,
         LoggedQuery.team_id == team_id, LoggedQuery.query_id.in_([query_id for query_id, _ in cited])
     )
     session.execute(questions.values(question=None, question_hash="", error=None), execution_options=_NO_SYNC)
+
+
+def _events_about(session: Session, erasure: Erasure, project_id: int, rows: Sequence[EventRow]) -> list[int]:
+    """Those of the project; of documents, those of the revisions that are erased, since a newer one may be there."""
+    rows = [row for row in rows if row.project_id == project_id]
+    if erasure.kind in _WHOLE:
+        return [row.number for row in rows]
+    last: dict[str, int] = {}
+    of_project = and_(
+        ErasureDoc.team_id == erasure.team_id,
+        ErasureDoc.erasure_id == erasure.id,
+        ErasureDoc.project_id == project_id,
+    )
+    for batch in batched(sorted({row.data["doc_id"] for row in rows if "doc_id" in row.data}), NAMES_PER_QUERY):
+        named = select(ErasureDoc.doc_id, ErasureDoc.last_revision).where(of_project, ErasureDoc.doc_id.in_(batch))
+        last |= {doc_id: revision or 0 for doc_id, revision in session.execute(named)}
+    docs = [(row.number, row.data.get("doc_id"), row.data.get("revision", 0)) for row in rows]
+    return [number for number, doc_id, revision in docs if doc_id in last and revision <= last[doc_id]]
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from database.engine import Database
 from database.repeating import repeatable
-from domain import ANYONE, Json, Partition, Principal
+from domain import ANYONE, EventType, Json, Partition, Principal
 from engines.vectors.base import VectorStore
 from errors import Conflict, Invalid, NotFound
 from job_queue import JobQueue
@@ -148,7 +148,7 @@ class IndexVersionService:
             if row is None:
                 raise Conflict("No other version has served this namespace: there is nothing to roll back to.")
             _require_complete(session, rows, row)
-            serve(session, self.publisher, rows, row)
+            serve(session, self.publisher, rows, row, event=EventType.VERSION_ROLLED_BACK)
             _audit(session, "rolled_back_to", tenant_id, namespace, row)
             return info_of(session, project, row)
 

@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 
 from database.batching import batched
 from database.prepared import PreparedStatement, attached, attributes_of, is_among
-from domain import ChunkContent, Partition
+from domain import ChunkContent, EventType, Json, Partition
 from engines.follower import Advance, Follower
 from engines.vectors.base import Growth, VectorStore
+from event_log import record_events
 from job_queue import JobQueue
 from models import (
     Chunk,
@@ -103,6 +104,7 @@ class Publisher:
             doc.deleted_at, doc.updated_at = None, now
             revision.status, revision.published_seq, revision.published_at = RevisionStatus.LIVE, project.seq, now
         self._count_changes(session, project, retired + len(chunks))
+        record_indexed(session, project, revisions)
 
     def withdraw(self, session: Session, project: Project, docs: Sequence[Doc]) -> int:
         """Hide the docs from every search. Returns how many chunks they had."""
@@ -112,6 +114,8 @@ class Publisher:
         for doc in docs:
             doc.live_revision = None
         self._count_changes(session, project, retired)
+        deleted: list[Json] = [{"doc_id": doc.doc_id, "seq": project.seq} for doc in docs]
+        record_events(session, EventType.DOCUMENT_DELETED, team_id=project.team_id, project_id=project.id, data=deleted)
         return retired
 
     def request_rebuild(self, session: Session, project: Project) -> str:
@@ -241,6 +245,21 @@ _COUNT_CHANGES = PreparedStatement(
     .values(changes=IndexRow.changes + bindparam("more", type_=BigInteger()))
     .returning(IndexRow.changes, IndexRow.ntotal)
 )
+
+
+def record_indexed(session: Session, project: Project, revisions: Sequence[Revision]) -> None:
+    """Record that searches find these revisions from now on, or find them as they are now described."""
+    data: list[Json] = [
+        {
+            "doc_id": revision.doc_id,
+            "revision": revision.revision,
+            "seq": project.seq,
+            "chunks": revision.chunk_count,
+            "job_id": revision.job_id,
+        }
+        for revision in revisions
+    ]
+    record_events(session, EventType.DOCUMENT_INDEXED, team_id=project.team_id, project_id=project.id, data=data)
 
 
 def request_rebuild(queue: JobQueue, session: Session, project: Project) -> str:

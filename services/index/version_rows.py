@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from domain import EventType, Json
 from errors import NotFound, ServiceError
+from event_log import record_events
 from models import IndexVersion, Project, utc_now
 from services.index import namespaces
 from services.index.publishing import Publisher
@@ -83,14 +85,24 @@ def lock(session: Session, publisher: Publisher, tenant_id: str, namespace: str)
     return project
 
 
-def serve(session: Session, publisher: Publisher, rows: VersionRows, row: IndexVersion) -> None:
-    """Let a complete version serve. The one that served goes on following, for a rollback."""
+def serve(
+    session: Session,
+    publisher: Publisher,
+    rows: VersionRows,
+    row: IndexVersion,
+    *,
+    event: EventType = EventType.VERSION_ACTIVATED,
+) -> None:
+    """Let a complete version serve, and record it. The one that served goes on following, for a rollback."""
     publisher.next_numbers(session, rows.project)  # a publication, so that every process takes notice
     now, before = utc_now(), rows.active
     before.retired_at, row.activated_at = now, now
     rows.project.embedding_version = row.embedding_version
     rows.end_shadow(row)
     rows.follow(row)
+    data: Json = {"name": row.name, "embedding_version": row.embedding_version, "before": before.name}
+    key = {"team_id": rows.project.team_id, "project_id": rows.project.id}
+    record_events(session, event, **key, data=[data | {"seq": rows.project.seq}])
 
 
 def require_only_version(session: Session, project: Project, version: str, *, error: type[ServiceError]) -> None:

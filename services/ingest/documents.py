@@ -14,12 +14,12 @@ from database.repeating import repeatable
 from domain import Amounts
 from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
-from models import Project, RevisionStatus, utc_now
+from models import Project, Revision, RevisionStatus, utc_now
 from services.index import namespaces
 from services.index.auditing import record
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
-from services.index.publishing import Publisher, supersede
+from services.index.publishing import Publisher, record_indexed, supersede
 from services.index.quotas import stored_in
 from services.index.stored_vectors import require_stored
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
@@ -177,7 +177,7 @@ class DocumentService:
             if not namespaces.is_unused(session, project):
                 raise Overtaken
             self.publisher.start_with_version(session, project, plan.version)
-        redescribed = plan.changes.redescribed
+        redescribed, described = plan.changes.redescribed, list[Revision]()
         newest = newest_revisions(session, project, [new_doc.doc_id for new_doc in redescribed]) if redescribed else {}
         for new_doc in redescribed:
             doc, revision = newest[new_doc.doc_id]
@@ -188,4 +188,6 @@ class DocumentService:
             doc.updated_at = utc_now()
             if revision.status == RevisionStatus.LIVE:
                 revision.published_seq, revision.published_at = project.seq, doc.updated_at
+                described.append(revision)
+        record_indexed(session, project, described)
         return project, first_id

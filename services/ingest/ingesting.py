@@ -11,8 +11,9 @@ from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.orm import Session, defer
 
 from database.engine import Database
-from domain import Amounts, Json
+from domain import Amounts, EventType, Json
 from errors import DailyQuotaExceeded, EmbeddingRefused, QuotaExceeded, ServiceError, Unreadable
+from event_log import LONGEST_ERROR, record_events
 from job_lease import Claim, Estimate, Lease
 from models import Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
 from services.index.counting import count_ingest
@@ -187,7 +188,7 @@ class IngestingService:
         with lease.step(self._course(lease.claim).percent, {"counts": dict(counts)}) as session:
             revision = session.get(Revision, _key(pending), options=[defer(Revision.text)])
             if revision is not None and revision.status == RevisionStatus.PENDING:
-                _fail(session, revision, RevisionStatus.FAILED, str(error))
+                _fail(session, [revision], RevisionStatus.FAILED, str(error))
 
     def _project(self, revision: Revision) -> Project:
         with self.database.read() as session:
@@ -248,19 +249,29 @@ class IngestingService:
 def abandon(session: Session, job_id: str, error: str, status: RevisionStatus) -> int:
     """End the job's pending revisions; their docs get *error*. Returns how many documents of the job failed in all."""
     query = select(Revision).where(Revision.job_id == job_id, Revision.status == RevisionStatus.PENDING)
-    for revision in session.scalars(query.options(defer(Revision.text))):
-        _fail(session, revision, status, error)
+    _fail(session, session.scalars(query.options(defer(Revision.text))).all(), status, error)
     session.flush()
     of_job = select(func.count()).where(Revision.job_id == job_id, Revision.status.in_(RETRYABLE))
     return session.scalars(of_job).one()
 
 
-def _fail(session: Session, revision: Revision, status: RevisionStatus, error: str) -> None:
-    """Mark the revision and its doc as failed. Its chunks stay, for a retry, and so does the previous revision."""
-    revision.status, revision.error = status, error
-    doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id), with_for_update=True)
-    if doc.revision == revision.revision:
-        doc.status, doc.error, doc.updated_at = DocStatus.FAILED, error, utc_now()
+def _fail(session: Session, revisions: Sequence[Revision], status: RevisionStatus, error: str) -> None:
+    """Mark the revisions and their docs as failed. Their chunks stay, for a retry, and so do the previous revisions."""
+    for revision in revisions:
+        revision.status, revision.error = status, error
+        doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id), with_for_update=True)
+        if doc.revision == revision.revision:
+            doc.status, doc.error, doc.updated_at = DocStatus.FAILED, error, utc_now()
+    _record_failed(session, revisions, error)
+
+
+def _record_failed(session: Session, revisions: Sequence[Revision], error: str) -> None:
+    failed: dict[tuple[int, int], list[Json]] = {}
+    for revision in revisions:
+        data = {"doc_id": revision.doc_id, "revision": revision.revision, "job_id": revision.job_id}
+        failed.setdefault(_project_key(revision), []).append({**data, "error": error[:LONGEST_ERROR]})
+    for (team_id, project_id), events in failed.items():
+        record_events(session, EventType.DOCUMENT_FAILED, team_id=team_id, project_id=project_id, data=events)
 
 
 def _is_unextracted(revision: Revision) -> bool:

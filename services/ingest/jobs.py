@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from database.engine import Database
 from database.repeating import repeatable
-from domain import ANYONE, JobStatus, Json, ListedStatus, Principal
+from domain import ANYONE, JobStatus, Json, ListedStatus, Principal, outcome_of
 from errors import Conflict, Invalid
+from event_log import record_finished
 from job_lease import Claim
 from job_queue import FINISHED, JobQueue
 from models import Job, Project, RevisionStatus, Team
@@ -126,9 +127,10 @@ class JobService:
     def cancel(self, job_id: str, *, tenant_id: str | None = None) -> Job:
         """Cancel a waiting job and its pending revisions at once, a running job at its next step."""
         with self.database.write() as session:
-            job = self.queue.cancel(session, job_id, tenant_id=tenant_id)
-            if job.status == JobStatus.CANCELLED:
+            was_waiting, job = self.queue.cancel(session, job_id, tenant_id=tenant_id)
+            if was_waiting:
                 job.failed_docs = abandon(session, job_id, "Its job was cancelled.", RevisionStatus.CANCELLED)
+                record_finished(session, [job], JobStatus.CANCELLED)
             return job
 
     def complete(self, claim: Claim, result: Json) -> JobStatus:
@@ -139,6 +141,7 @@ class JobService:
         error = _none_published(failed, result["errors"][0]) if has_failed else None
         with self.queue.finish(claim, status, result=result, error=error) as session:
             _count_failed(session, claim, failed)
+            record_finished(session, [claim], status, has_errors=failed > 0)
         return status
 
     def end(self, claim: Claim, status: JobStatus, error: str) -> None:
@@ -146,14 +149,12 @@ class JobService:
         revision_status = RevisionStatus.CANCELLED if status == JobStatus.CANCELLED else RevisionStatus.FAILED
         with self.queue.finish(claim, status, error=error) as session:
             _count_failed(session, claim, abandon(session, claim.job_id, error, revision_status))
+            record_finished(session, [claim], status)
 
 
-def outcome_of(job: Job) -> ListedStatus | None:
+def _outcome(job: Job) -> ListedStatus | None:
     """How the job ended; None while it has not."""
-    if job.status not in FINISHED:
-        return None
-    is_partial = job.status == JobStatus.COMPLETED and job.failed_docs > 0
-    return ListedStatus.COMPLETED_WITH_ERRORS if is_partial else ListedStatus(job.status)
+    return outcome_of(JobStatus(job.status), has_errors=job.failed_docs > 0) if job.status in FINISHED else None
 
 
 def _none_published(failed: int, first: Json) -> str:
@@ -174,7 +175,7 @@ def _info(job: Job, project: Project, team: Team) -> JobInfo:
         job_id=job.job_id,
         type=job.type,
         status=JobStatus(job.status),
-        outcome=outcome_of(job),
+        outcome=_outcome(job),
         progress=job.progress,
         chunks_done=job.chunks_done,
         chunks_total=job.chunks_total,

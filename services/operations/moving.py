@@ -42,7 +42,7 @@ from domain import JobStatus
 from errors import Conflict, Invalid, ServiceError, Unstorable
 from job_queue import JobQueue
 from migrations.upgrade import HEAD, MOVING, bring_up_to_date, current_revision, set_revision
-from models import AuditChain, Base, Doc, IndexRow, Job, KeywordRow, Project, VectorRow, WorkerRow
+from models import AuditChain, Base, Doc, EventRow, IndexRow, Job, KeywordRow, Project, VectorRow, WorkerRow
 from services.index.auditing import record
 from services.index.publishing import request_rebuild
 from services.operations.comparing import ComparisonSide, PartComparison, compare
@@ -287,11 +287,15 @@ def _mark(connection: Connection, source: Mapping[str, str]) -> None:
 def finish_postgres(session: Session) -> None:
     """Let sequences continue after the largest copied value, and update the planner's statistics."""
     for table in TABLES:
-        if (column := table.autoincrement_column) is not None:
+        if (column := _counted_by_sequence(table)) is not None:
             largest = select(func.max(column)).scalar_subquery()
             sequence = func.pg_get_serial_sequence(table.name, column.name)
             session.execute(select(func.setval(sequence, func.coalesce(largest, 1), largest.is_not(None))))
     session.execute(text(f"ANALYZE {', '.join(table.name for table in TABLES)}"))
+
+
+def _counted_by_sequence(table: Table) -> Column[Any] | None:
+    return table.columns["number"] if table.name == EventRow.__tablename__ else table.autoincrement_column
 
 
 def _as_moved(table: Table, row: Row) -> Row:

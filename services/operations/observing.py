@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, make_url, select, text
+from sqlalchemy import and_, func, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from database.engine import Database
 from database.repeating import repeatable
 from engines.vectors.base import VectorStore
 from errors import ServiceError
-from models import IndexRow, Project, Team
+from models import DisabledBecause, IndexRow, Project, Team, Webhook
 from services.erasure.purging import count_waiting
 from services.index.embedding import EmbeddingService
 from services.operations.scheduled_backups import ScheduledBackups
@@ -86,6 +86,7 @@ class ObservingService:
         if db_ok:
             _passes(lambda: warnings.extend(self.scripts.recent_warnings()), problems)
             _passes(lambda: warnings.extend(filter(None, [self.backups.problem()])), problems)
+            _passes(lambda: warnings.extend(self._failed_webhooks()), problems)
         workers_ok = jobqueue_ok and not waiting
         return Health(db_ok, index_store_ok, jobqueue_ok, workers_ok, workers, model, problems, warnings)
 
@@ -134,6 +135,13 @@ class ObservingService:
         workers += self.workers.present()
         backlog = self.workers.backlog()
         waiting += [backlog] if backlog is not None else []
+
+    def _failed_webhooks(self) -> list[str]:
+        """How many, of all tenants: health names none of them."""
+        failed = Webhook.disabled_because.in_((DisabledBecause.GONE, DisabledBecause.FAILING))
+        with self.database.read() as session:
+            count = session.scalar(select(func.count()).select_from(Webhook).where(failed)) or 0
+        return [f"Disabled webhooks whose receivers failed: {count}. GET /v1/webhooks shows them."] if count else []
 
     def _ping_database(self) -> None:
         with self.database.read() as session:

@@ -32,7 +32,7 @@ FLOORS: list[set[str]] = [
     {"loaded_index"},
     {"half_precision"},
     {"migrations"},
-    {"snapshot"},
+    {"event_log", "snapshot"},
     {"database"},
     {"models"},
     {"configuration"},
@@ -45,7 +45,8 @@ FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 WINGS: list[set[str]] = [
     {"operations", "accounts", "evaluation", "answers"},
     {"erasure"},
-    {"ingest", "search"},
+    {"ingest", "search", "webhooks"},
+    {"events"},
     {"index"},
 ]
 WING = {wing: number for number, floor in enumerate(WINGS) for wing in floor}
@@ -57,7 +58,7 @@ ONLY = {
     "fastapi": {"app_v1", "api", "bench"},
     "starlette": {"app_v1", "api", "bench"},
     "sqlalchemy": {
-        *("database", "models", "snapshot", "job_queue", "job_lease", "services", "engines"),
+        *("database", "models", "event_log", "snapshot", "job_queue", "job_lease", "services", "engines"),
         "migrations",
         "bench",
     },
@@ -72,7 +73,7 @@ ONLY = {
     "ir_measures": {"services"},
     "scipy": {"services"},
     "models": {
-        *("database", "snapshot", "job_queue", "job_lease", "services", "engines"),
+        *("database", "event_log", "snapshot", "job_queue", "job_lease", "services", "engines"),
         *("worker", "handlers", "commands", "migrations", "bench"),
     },
     "settings": {"app_v1", "commands", "runtime", "api", "migrations", "configuration", "bench"},

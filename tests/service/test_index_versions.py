@@ -86,6 +86,12 @@ def test_a_version_is_built_searched_activated_and_rolled_back(service: Service)
     audited = [row["action"] for row in reversed(service.get("/v1/audit", {"tenant_id": "acme"})["data"])]
     verbs = ["created", "activated", "rolled_back_to", "rolled_back_to"]
     assert [each for each in audited if each.startswith("index_version")] == [f"index_version.{verb}" for verb in verbs]
+    served = service.get("/v1/events", {"types": "version.activated,version.rolled_back"})["data"]
+    assert [(each["type"], each["data"]["name"], each["data"]["before"]) for each in served] == [
+        ("version.activated", "two", "initial"),
+        ("version.rolled_back", "initial", "two"),
+        ("version.rolled_back", "two", "initial"),
+    ]
 
 
 @every_store

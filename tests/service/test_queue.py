@@ -147,7 +147,8 @@ def test_a_job_cancelled_while_it_runs_learns_of_it(queue: JobQueue, database: D
     [job_id] = ask(queue, tenant(database, "a"))
     with queue.lease(claimed(queue), Event()) as lease:
         with database.write() as session:
-            assert queue.cancel(session, job_id).status == "running"
+            has_ended, job = queue.cancel(session, job_id)
+            assert (has_ended, job.status) == (False, "running")
         with pytest.raises(JobCancelled):
             until(lambda: bool(lease.check()))  # type: ignore[func-returns-value]
 

@@ -1,0 +1,23 @@
+"""The events wing: the log, and the feed that streams follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from database.engine import Database
+from runtime.parts import Events
+from services.events.feed import EventFeed
+from services.events.horizon import Horizon
+from services.events.reading import EventReader
+from settings import Settings
+
+
+@contextmanager
+def open_events(settings: Settings, database: Database) -> Iterator[Events]:
+    reader = EventReader(database, Horizon(database))
+    feed = EventFeed(reader, most_followers=settings.max_event_streams)
+    try:
+        yield Events(reader, feed)
+    finally:
+        feed.shut_down()
