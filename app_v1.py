@@ -40,6 +40,7 @@ from api.docs_page import add_docs_pages
 from api.front_page import add_front_page
 from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
+from api.mcp.endpoint import McpSessions, add_mcp
 from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId
 from api.problems import add_handlers
 from api.strings import with_limits
@@ -90,6 +91,7 @@ class State(TypedDict):
     runtime: Runtime
     large_bodies: LargeBodies
     access_log: AccessLog
+    mcp_sessions: McpSessions
 
 
 class App(FastAPI):
@@ -157,8 +159,13 @@ def create_app(settings: Settings | None = None) -> App:
             runtime.operations.audit.started("api", used.changed)
             large_bodies = LargeBodies(max_body_mb=used.max_body_mb)
             with AccessLog.running(used.log_level, used.log_format) as access_log:
-                async with _access_warnings(runtime):
-                    yield {"runtime": runtime, "large_bodies": large_bodies, "access_log": access_log}
+                async with _access_warnings(runtime), McpSessions.closing() as mcp_sessions:
+                    yield {
+                        "runtime": runtime,
+                        "large_bodies": large_bodies,
+                        "access_log": access_log,
+                        "mcp_sessions": mcp_sessions,
+                    }
 
     app = App(
         title="AI-3 DataFactory",
@@ -170,6 +177,7 @@ def create_app(settings: Settings | None = None) -> App:
         redirect_slashes=False,
         middleware=[*(Middleware(each) for each in MIDDLEWARES), Middleware(DirectRoutes, all_routes())],
     )
+    add_mcp(app)
     for each in RESOURCES:
         app.include_router(each.router)
     add_front_page(app)

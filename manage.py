@@ -30,6 +30,7 @@ from commands import (
     measuring,
     portability,
     reading,
+    serving,
     settings_page,
     upkeep,
     versions,
@@ -54,6 +55,7 @@ for each in (
     backups,
     erasing,
     portability,
+    serving,
     settings_page,
     limits_page,
 ):

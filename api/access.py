@@ -72,9 +72,14 @@ async def admit(request: Request, any_of: tuple[Scope, ...]) -> tuple[Principal,
         raise
     limits = accounts.rate_limits
     quota = limits.hit(principal) if limits.is_local else await run_in_threadpool(limits.hit, principal)
+    require(principal, any_of)
+    return principal, quota
+
+
+def require(principal: Principal, any_of: tuple[Scope, ...]) -> None:
+    """Raises Forbidden unless *principal* has one of these scopes, or none is needed."""
     if any_of and not principal.may(*any_of):
         raise Forbidden(f"This requires a key with the scope {' or '.join(any_of)}.")
-    return principal, quota
 
 
 async def admit_tenants(request: Request, names: Callable[[], Iterable[str | None]]) -> None:

@@ -81,6 +81,8 @@ ONLY = {
     "httpx": {"engines", "examples"},
     "httpcore": {"engines"},
     "multipart": {"api"},
+    "mcp": {"api"},
+    "mcp_types": {"api"},
     "zstandard": {"compression", "services", "migrations"},
     "lxml": {"text"},
     "webencodings": {"text"},
@@ -196,7 +198,7 @@ def test_no_room_hides_a_standard_module() -> None:
 
 def test_importing_the_faces_opens_nothing_and_loads_no_model_library(tmp_path: Path) -> None:
     late = {"torch", "transformers", "openvino", "alembic", "scipy", "matplotlib", "ir_measures", "limits"}
-    late |= {"obstore", "lxml", "pypdfium2"}
+    late |= {"obstore", "lxml", "pypdfium2", "mcp", "mcp_types"}
     code = (
         "import sys, app_v1, worker, manage; assert app_v1.app\n"
         f"assert not {late} & set(sys.modules), sys.modules.keys()"
