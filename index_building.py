@@ -111,7 +111,8 @@ def _live_rows(base: LoadedIndex) -> Rows:
 
 
 def _precision(index: faiss.Index, lower: LowerHalves, error: float, kinds: Kinds) -> Precision:
-    return Precision(read_lower=lower.__getitem__, error=error, depth=_measured_depth(index, recall=kinds.recall))
+    depth = _measured_depth(index, recall=kinds.recall)
+    return Precision(read_lower=lower.__getitem__, error=error, depth=depth, lower_bytes=lower.nbytes)
 
 
 def _flat_index(vectors: Vectors) -> faiss.Index:

@@ -52,11 +52,15 @@ def read_index(content: NDArray[np.uint8], *, can_grow: bool) -> faiss.Index:
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """How an index of upper halves is searched: *depth* of a graph, and the largest error of a score."""
+    """How an index of upper halves is searched: *depth* of a graph, and the largest error of a score.
+
+    *lower_bytes* are those of the lower halves that are in memory.
+    """
 
     read_lower: ReadLower
     error: float
     depth: int = 0
+    lower_bytes: int = 0
 
 
 class LoadedIndex:
@@ -104,6 +108,7 @@ class LoadedIndex:
             + self.ids.nbytes
             + self._alive.nbytes
             + (0 if self._order is None else self._order.nbytes)
+            + (0 if self.precision is None else self.precision.lower_bytes)
         )
 
     @cached_property

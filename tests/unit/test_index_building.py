@@ -52,8 +52,19 @@ def saved(folder: Path, built: Built, *, can_grow: bool) -> LoadedIndex:
     return index_file.read(path, expected, can_grow=can_grow)
 
 
+@pytest.fixture(params=[True, False], ids=["lower halves in memory", "lower halves in the file"])
+def keeps_lower(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    if not request.param:
+        monkeypatch.setattr(index_file, "KEPT_LOWER_BYTES", 0)
+    return bool(request.param)
+
+
 @pytest.fixture(params=KINDS)
-def grown(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[LoadedIndex, dict[int, np.ndarray]]]:
+def grown(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    keeps_lower: bool,  # noqa: ARG001, FBT001
+) -> Iterator[tuple[LoadedIndex, dict[int, np.ndarray]]]:
     """An index that was built, saved and extended three times, and the vectors that must be in it."""
     kinds, random = KINDS[request.param], np.random.default_rng(7)
     base = LoadedIndex.empty(DIMENSION)
@@ -119,7 +130,10 @@ def test_one_changed_byte_anywhere_is_noticed(tmp_path: Path) -> None:
             index_file.read(path, expected)
 
 
-def test_without_lower_halves_a_search_says_that_it_is_not_exact(tmp_path: Path) -> None:
+def test_without_lower_halves_a_search_says_that_it_is_not_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_file, "KEPT_LOWER_BYTES", 0)
     built = small("half")
     path = tmp_path / "one.faiss"
     checksum = index_file.write(path, KEY, built.index, built.lower)
@@ -140,9 +154,13 @@ def test_halves_restore_every_float() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_index_states_the_memory_that_its_file_takes_without_the_lower_halves(kind: str, tmp_path: Path) -> None:
+def test_an_index_states_the_memory_that_it_takes_of_its_file(
+    kind: str,
+    tmp_path: Path,
+    keeps_lower: bool,  # noqa: FBT001
+) -> None:
     built = build(LoadedIndex.empty(DIMENSION), np.arange(2000), unit_vectors(2000, seed=1), NONE, KINDS[kind])
     loaded = saved(tmp_path, built, can_grow=False)
     [file] = tmp_path.iterdir()
-    in_memory = file.stat().st_size - (0 if built.lower is None else built.lower.nbytes)
+    in_memory = file.stat().st_size - (0 if built.lower is None or keeps_lower else built.lower.nbytes)
     assert 0.98 * in_memory < loaded.nbytes < 1.02 * in_memory
