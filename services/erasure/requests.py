@@ -101,6 +101,7 @@ class ErasureService:
             projects = self._projects(session, team, namespace)
             _require_confirmed("namespace", namespace, confirmed)
             erasure = self._create(session, ErasureKind.NAMESPACE, request, team, projects)
+            _forget_in_keys(session, team, namespace)
             _end_jobs(session, projects)
             _make_shells(erasure, projects)
             return self._queued(session, erasure, projects[0])
@@ -212,6 +213,13 @@ def _end_jobs(session: Session, projects: Sequence[Project]) -> None:
         session.execute(waiting.values(status=JobStatus.CANCELLED, completed_at=now, cancel_requested=True))
         running = update(Job).where(*of_project, Job.status == JobStatus.RUNNING)
         session.execute(running.values(cancel_requested=True))
+
+
+def _forget_in_keys(session: Session, team: Team, namespace: str) -> None:
+    """A key that saw this namespace alone sees nothing then, nor a new one of its name."""
+    keys = select(ApiKey).where(ApiKey.team_id == team.id, ApiKey.namespaces.is_not(None))
+    for key in session.scalars(keys):
+        key.namespaces = [name for name in key.namespaces or () if name != namespace]
 
 
 def _make_shells(erasure: Erasure, projects: Sequence[Project]) -> None:
