@@ -159,13 +159,15 @@ def with_included(scopes: Iterable[Scope]) -> frozenset[Scope]:
 class Principal:
     """Who makes a request. *tenant_id* is the only tenant that exists for them; None: all tenants (AUTH_MODE=open).
 
-    *team_id* is the tenant's number in the database, *key_id* identifies the API key.
+    *team_id* is the tenant's number in the database, *key_id* identifies the API key. *is_derived*: the caller has a
+    key that was derived from that one.
     """
 
     scopes: frozenset[Scope]
     tenant_id: str | None = None
     team_id: int | None = None
     key_id: str | None = None
+    is_derived: bool = False
 
     def may(self, *any_of: Scope) -> bool:
         return not self.scopes.isdisjoint(any_of)

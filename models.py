@@ -220,7 +220,8 @@ class Project(Base):
 class ApiKey(Base):
     """A key of a team. *id* is its public part, *key_hash* the SHA-256 of the whole; the key itself is not stored.
 
-    *scopes* are separated by spaces. A key is active until it has been revoked or has expired.
+    *scopes* are separated by spaces. A key is active until it has been revoked or has expired. With *filters*, as they
+    were sent, or *namespaces* it sees nothing else of its team.
     """
 
     __tablename__ = "api_keys"
@@ -235,6 +236,8 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+    filters: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    namespaces: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class DocStatus(StrEnum):
@@ -939,6 +942,7 @@ class AuditChain(Base):
 TENANT_DATA: frozenset[str] = frozenset(
     {
         *("teams.name", "teams.system_prompt", "projects.name", "api_keys.name"),
+        *("api_keys.filters", "api_keys.namespaces"),
         *("docs.doc_id", "docs.error"),
         *("revisions.doc_id", "revisions.error", "revisions.doc_hash", "revisions.title", "revisions.metadata"),
         *("revisions.text", "revisions.source_type", "revisions.mime_type", "revisions.blob_uri"),

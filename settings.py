@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     auth_trust_seconds: float = Field(
         5.0, ge=0, description="Longest time an API process accepts a key that another process has revoked or rotated"
     )
+    derived_key_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Secret of 32 characters or more that signs derived API keys, the same for all API processes; "
+        "empty: no key can be derived",
+    )
     auth_failures_per_minute: int = Field(
         60,
         ge=0,

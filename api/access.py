@@ -3,6 +3,9 @@
 A route declares with @needs which scopes open it; one that declares nothing cannot be made. With AUTH_MODE=keys a
 tenant that is not the caller's own is replaced by a name that no tenant has: from there on the request is handled as
 one for a tenant that does not exist, with the same answer in the same time.
+
+A key that sees a part of its team's documents opens only routes that take its restriction (dependencies.py), so that a
+new route cannot forget it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from domain import ANYONE, STRANGER, Principal, Scope
 from errors import Forbidden, ServiceError, Unauthenticated
 from services.accounts.authentication import Authenticator
 from services.accounts.rate_limits import FailureLimiter, Quota, RateLimiter
+from text.restriction import restriction_of
 
 NO_KEY = "This requires an API key: send the header Authorization: Bearer adf_…"
 SECURITY_SCHEMES = {"ApiKey": {"type": "http", "scheme": "bearer", "description": "Only with AUTH_MODE=keys"}}
@@ -52,6 +56,17 @@ def needed_by(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
     return declared
 
 
+def applies_restriction(dependency: Endpoint) -> Endpoint:
+    """A route that takes the *dependency* is open to keys that see a part of their team's documents."""
+    vars(dependency)["applies_restriction"] = True
+    return dependency
+
+
+def admits_restricted(dependencies: Iterable[Callable[..., Any] | None]) -> bool:
+    """Whether a route that takes these *dependencies* does."""
+    return any("applies_restriction" in getattr(each, "__dict__", {}) for each in dependencies)
+
+
 def as_openapi(any_of: tuple[Scope, ...]) -> dict[str, Any]:
     """Each alternative by itself; the empty one means that no key is required."""
     return {"security": [{"ApiKey": [scope.value]} for scope in any_of] or [{}, {"ApiKey": []}]}
@@ -80,6 +95,14 @@ def require(principal: Principal, any_of: tuple[Scope, ...]) -> None:
     """Raises Forbidden unless *principal* has one of these scopes, or none is needed."""
     if any_of and not principal.may(*any_of):
         raise Forbidden(f"This requires a key with the scope {' or '.join(any_of)}.")
+
+
+def refuse_restricted(principal: Principal) -> None:
+    """For a route that does not know restrictions. Raises Forbidden."""
+    if restriction_of(principal) is not None:
+        raise Forbidden(
+            "A key with filters or namespaces searches, asks, measures and reads documents; this takes a key without."
+        )
 
 
 async def admit_tenants(request: Request, names: Callable[[], Iterable[str | None]]) -> None:

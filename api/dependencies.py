@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import unquote
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 
+from api.access import applies_restriction
 from api.fields import LEFT_OUT, REQUIRED
-from api.strings import LONGEST_CURSOR, DocName, Name, Word, as_json
+from api.strings import LONGEST_CURSOR, DocName, Name, Title, Word, as_json
 from api.tenants import visible
 from domain import Principal, Scope
-from errors import Invalid
+from errors import Forbidden, Invalid
 from runtime.parts import Runtime
 from services.index.names import check_name
+from services.ingest.listing import DocQuery, Order
 from text import strict_json
 from text.filter_spellings import parse
 from text.filters import Filter
+from text.restriction import Restriction, restriction_of
 
+DocStatus = Literal["uploaded", "processing", "ready", "failed"]
+After = Annotated[str | None, Query(max_length=LONGEST_CURSOR, description="next_cursor of the page before")]
 ENCODED = "Percent-encode what is not a letter or a digit"
 
 
@@ -37,6 +42,24 @@ async def _caller(request: Request) -> Principal:
 
 
 Caller = Annotated[Principal, Depends(_caller)]
+
+
+@applies_restriction
+async def _restriction(request: Request) -> Restriction | None:
+    """Reads nothing but the request, for the short way of api/direct.py."""
+    return restriction_of(request.state.principal)
+
+
+@applies_restriction
+async def _key_holder(caller: Caller) -> Principal:
+    if caller.is_derived:
+        raise Forbidden("A derived key cannot derive another: use the key that it comes from.")
+    return caller
+
+
+# What alone the caller sees; None: all of the tenant. A route that does not take it is closed to callers who have one.
+CallersRestriction = Annotated[Restriction | None, Depends(_restriction)]
+KeyHolder = Annotated[Principal, Depends(_key_holder)]
 
 
 async def _doc_id(doc_id: Annotated[DocName, Path(description=ENCODED)], runtime: InRuntime) -> str:
@@ -109,19 +132,30 @@ async def _filters(
         raise Invalid(f"filters: {error}", param="filters") from error
 
 
+@applies_restriction
+async def _doc_query(
+    restriction: CallersRestriction,
+    filters: Annotated[Filter | None, Depends(_filters)],
+    status: Annotated[DocStatus | None, Query(description="Only of this status")] = None,
+    title: Annotated[Title | None, Query(description="Only if the title contains this, in any case")] = None,
+    order: Annotated[Order, Query(description="-updated_at: the newest change first")] = "doc_id",
+    after: After = None,
+) -> DocQuery:
+    return DocQuery(status=status, title=title, filters=filters, order=order, after=after, restriction=restriction)
+
+
 def _checked(field: str, name: str | None, runtime: Runtime) -> str | None:
     if name is not None:
         check_name(field, name, runtime.settings.max_name_chars)
     return name
 
 
+DocQueryInUrl = Annotated[DocQuery, Depends(_doc_query)]
 DocId = Annotated[str, Depends(_doc_id)]
 Namespace = Annotated[str, Depends(_namespace)]
 NamespaceInPath = Annotated[str, Depends(_namespace_in_path)]
 NamespaceIfAny = Annotated[str | None, Depends(_namespace_if_any)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the answer")]
-DocFilters = Annotated[Filter | None, Depends(_filters)]
-After = Annotated[str | None, Query(max_length=LONGEST_CURSOR, description="next_cursor of the page before")]
 
 # A tenant as a URL names it, or NOBODY if it is not visible to the caller: no route takes one in any other way.
 TenantId = Annotated[str, Depends(_tenant)]

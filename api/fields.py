@@ -98,6 +98,22 @@ Filters = Annotated[
 ]
 """A filter, as parsed. A PlainValidator would publish the classes of the tree in the OpenAPI document."""
 
+
+def _checked_filter(value: Any) -> Any:
+    _filter(value)
+    return value
+
+
+KeyFilters = Annotated[
+    dict[str, Any] | None,
+    GetPydanticSchema(
+        lambda _source, handler: no_info_plain_validator_function(
+            _checked_filter, json_schema_input_schema=handler(_FiltersIn)
+        )
+    ),
+]
+"""A filter as it was sent, refused as in a search."""
+
 UnparsedFilters = Annotated[dict[str, Any], Field(max_length=MAX_CONDITIONS), AfterValidator(as_json)]
 """The same as it was sent, for a job, which parses it when it runs."""
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from api.access import admit, admit_tenants, as_openapi, needed_by
+from api.access import admit, admit_tenants, admits_restricted, as_openapi, needed_by, refuse_restricted
 from api.headers import rate_limit_headers
 from api.limits import LARGE_BODY_BYTES, RECEIVE_SECONDS, body_limit, declared_length
 from api.parameters import QueryParameters
@@ -108,6 +108,7 @@ class StrictRoute(APIRoute):
         options["responses"] = merged(problems, options.get("responses") or {})
         super().__init__(path, endpoint, **options)
         self.query_parameters = QueryParameters.of(self.dependant)
+        self.admits_restricted = not self.any_of or admits_restricted(each.call for each in self.dependant.dependencies)
         body = self.body_field.field_info.annotation if self.body_field else None
         self.body_model = TypeAdapter[Any](body) if body is not None else None
 
@@ -124,6 +125,8 @@ class StrictRoute(APIRoute):
         state = request.state
         state.route = self.path_format
         state.principal, state.quota = await admit(request, self.any_of)
+        if not self.admits_restricted:
+            refuse_restricted(state.principal)
         actor.set(f"key:{state.principal.key_id}" if state.principal.key_id else "anyone")
         state.tenant = state.principal.tenant_id or request.path_params.get("tenant_id")
         _refuse_nul(request)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import json
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +22,10 @@ _MAY_PROMPT = typer.Option(
 Team = Annotated[str, typer.Option("--team", help="The team: the API's tenant_id.")]
 Prompt = Annotated[str | None, typer.Option(help="The system prompt of the team's questions.")]
 MayPrompt = Annotated[bool, _MAY_PROMPT]
+Filters = Annotated[
+    str | None, typer.Option(help="The key sees only documents that match: filters of a search, as JSON.")
+]
+Namespaces = Annotated[list[str] | None, typer.Option("--namespace", help="The key sees only it. May be repeated.")]
 
 commands = group()
 
@@ -89,19 +94,46 @@ def issue_key(
     scope: Annotated[list[Scope], typer.Option(help="May be repeated.")],
     name: Annotated[str, typer.Option(help="A note on what the key is for.")] = "",
     days: Annotated[int | None, typer.Option(min=1, help="Validity in days; otherwise until it is revoked.")] = None,
+    filters: Filters = None,
+    namespace: Namespaces = None,
 ) -> None:
     """Create a key of a team and print it, once: it is stored nowhere.
 
     Scopes: search searches and reads; ingest stores and deletes; admin does both and manages the team's projects and
-    keys; operator manages all teams.
+    keys; operator manages all teams. With --filters or --namespace the key only reads, and sees nothing else.
     """
     from models import utc_now
     from times import shifted
 
     expires_at = shifted(utc_now(), days=days) if days else None
+    limits: dict[str, Any] = {"filters": _filters(filters), "namespaces": namespace}
     with opened(context) as runtime:
-        issued = runtime.accounts.keys.issue(team, name=name, scopes=scope, expires_at=expires_at, by=ANYONE)
+        issued = runtime.accounts.keys.issue(team, name=name, scopes=scope, expires_at=expires_at, by=ANYONE, **limits)
     _show_new(issued.key)
+
+
+@commands.command()
+def derive_key(
+    context: typer.Context,
+    key_id: str,
+    *,
+    seconds: Annotated[int, typer.Option(help="How long it is valid; at most a day.")],
+    scope: Annotated[list[Scope] | None, typer.Option(help="search and ingest at most. May be repeated.")] = None,
+    filters: Filters = None,
+    namespace: Namespaces = None,
+) -> None:
+    """Derive a short-lived key from another, which may do and sees less, and print it. It is stored nowhere.
+
+    Needs the DERIVED_KEY_SECRET of the APIs that are to accept it.
+    """
+    from services.accounts.deriving import Narrowing
+
+    narrowing = Narrowing(seconds=seconds, scopes=scope, filters=_filters(filters), namespaces=namespace)
+    with opened(context) as runtime:
+        team = runtime.accounts.keys.team_of(key_id)
+        derived = runtime.accounts.deriving.derive(team, key_id, narrowing, by=ANYONE)
+    typer.echo(f"valid until {derived.expires_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
+    say(derived.key)
 
 
 @commands.command()
@@ -109,7 +141,7 @@ def list_keys(context: typer.Context, *, team: Team) -> None:
     """Show the keys of a team, expired and revoked ones too."""
     with opened(context) as runtime:
         rows = [_row(key) for key in runtime.accounts.keys.page(team, limit=MAX_ROWS)]
-    show_table(["id", "status", "scopes", "created", "expires", "last used", "name"], rows)
+    show_table(["id", "status", "scopes", "sees", "created", "expires", "last used", "name"], rows)
 
 
 @commands.command()
@@ -142,4 +174,20 @@ def _show_new(key: str) -> None:
 
 def _row(key: KeyInfo) -> tuple[object, ...]:
     times = [f"{time:%Y-%m-%d %H:%M}" if time else "-" for time in (key.created_at, key.expires_at, key.last_used_at)]
-    return key.key_id, key.status, " ".join(key.scopes), *times, key.name
+    limits = [f"namespaces {', '.join(key.namespaces)}"] if key.namespaces is not None else []
+    limits += [json.dumps(key.filters, ensure_ascii=False)] if key.filters is not None else []
+    return key.key_id, key.status, " ".join(key.scopes), "; ".join(limits) or "all", *times, key.name
+
+
+def _filters(text: str | None) -> dict[str, Any] | None:
+    from text import strict_json
+
+    if text is None:
+        return None
+    try:
+        filters = strict_json.loads(text.encode())
+    except (strict_json.NotJson, UnicodeEncodeError) as error:
+        raise failed(f"--filters is not valid JSON ({error})") from error
+    if not isinstance(filters, dict):
+        raise failed('--filters takes a JSON object, such as {"department": "hr"}')
+    return filters

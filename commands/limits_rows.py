@@ -15,7 +15,7 @@ from api.v1.documents import ChunkIn, DocIn, ETag
 from api.v1.erasures import ErasureIn
 from api.v1.evaluation import EvalIn
 from api.v1.events import LONGEST_TYPES
-from api.v1.keys import KeyIn, RotateIn
+from api.v1.keys import DeriveIn, KeyIn, RotateIn
 from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
 from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionIn
@@ -29,6 +29,8 @@ from engines.vectors.graphs import MAX_HALF_DIMENSIONS
 from engines.web.fetcher import MAX_REDIRECTS
 from event_log import LONGEST_ERROR
 from job_queue import LONGEST_PAUSE_SECONDS
+from services.accounts.derived_keys import MAX_CHARS
+from services.accounts.restricting import MAX_FILTER_BYTES
 from services.answers.query_log import MAX_ROWS_WAITING
 from services.answers.usage import MAX_DAYS
 from services.erasure.content import KEYS_IN_RECEIPT
@@ -112,7 +114,7 @@ NAMES = Section(
     "Names and lists",
     (
         Bound(
-            "`tenant_id`, `namespace`, `whole_namespace`, `confirm_tenant_id`, `confirm_namespace`, "
+            "`tenant_id`, `namespace`, `namespaces`, `whole_namespace`, `confirm_tenant_id`, `confirm_namespace`, "
             "`embedding_version`, `new_embedding_version`",
             "max_name_chars",
             "422",
@@ -261,6 +263,10 @@ ACCOUNTS = Section(
         Bound("Time that a revoked key lives on in other processes", "auth_trust_seconds", "401"),
         Bound("`scopes` of a key", largest(KeyIn, "scopes"), "422"),
         Bound("`name` of a key", largest(KeyIn, "name"), "422", _CHARS),
+        Bound("`filters` of a key, as JSON", MAX_FILTER_BYTES, "422", "bytes"),
+        Bound("`namespaces` of a key", largest(KeyIn, "namespaces"), "422"),
+        Bound("A derived key", MAX_CHARS, "422", _CHARS),
+        Bound("`expires_in_seconds` of a derived key", largest(DeriveIn, "expires_in_seconds"), "422", _SECONDS),
         Bound("`overlap_seconds` of a rotation (30 days)", largest(RotateIn, "overlap_seconds"), "422", _SECONDS),
         Bound("Days in one usage report", MAX_DAYS, "422"),
         Bound("The audit log is kept", "audit_keep_days", "Deleted"),

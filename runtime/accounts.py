@@ -9,6 +9,8 @@ from database.engine import Database
 from runtime.parts import Accounts
 from services.accounts.api_keys import KeyService
 from services.accounts.authentication import Authenticator
+from services.accounts.derived_keys import KeySigner
+from services.accounts.deriving import DerivingService
 from services.accounts.rate_limits import FailureLimiter, RateLimiter
 from services.accounts.teams import AccountService
 from services.index.embedding import EmbeddingService
@@ -17,11 +19,13 @@ from settings import Settings
 
 @contextmanager
 def open_accounts(settings: Settings, database: Database, embedding: EmbeddingService) -> Iterator[Accounts]:
-    with Authenticator.running(database, trust_seconds=settings.auth_trust_seconds) as authentication:
+    signer = KeySigner(settings.derived_key_secret.get_secret_value())
+    with Authenticator.running(database, trust_seconds=settings.auth_trust_seconds, signer=signer) as authentication:
         yield Accounts(
             are_open=settings.auth_mode == "open",
             teams=AccountService(database, embedding, settings.max_name_chars),
             keys=KeyService(database, authentication.forget),
+            deriving=DerivingService(database, signer),
             authentication=authentication,
             rate_limits=_rate_limiter(settings),
             login_failures=_failure_limiter(settings),

@@ -12,6 +12,7 @@ from engines.vectors.base import VectorStore
 from job_queue import JobQueue
 from services.accounts.api_keys import KeyService
 from services.accounts.authentication import Authenticator
+from services.accounts.deriving import DerivingService
 from services.accounts.rate_limits import FailureLimiter, RateLimiter
 from services.accounts.teams import AccountService
 from services.answers.asking import AskingService
@@ -137,6 +138,7 @@ class Accounts:
     are_open: bool
     teams: AccountService
     keys: KeyService
+    deriving: DerivingService
     authentication: Authenticator
     rate_limits: RateLimiter
     login_failures: FailureLimiter

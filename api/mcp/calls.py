@@ -23,6 +23,7 @@ from domain import Principal, Scope
 from errors import Invalid, NotFound
 from runtime.parts import Runtime
 from services.index.names import check_name
+from text.restriction import Restriction, restriction_of
 
 NAMED = 5
 NO_TENANT = (
@@ -58,6 +59,10 @@ class ToolCaller:
             raise Invalid(NO_TENANT, param="tenant_id")
 
     @property
+    def restriction(self) -> Restriction | None:
+        return restriction_of(self.principal)
+
+    @property
     def tenant_id(self) -> str:
         assert self.principal.tenant_id is not None, "require() comes first"
         return self.principal.tenant_id
@@ -87,8 +92,11 @@ class ToolCaller:
             return teams.ProjectPage(data=[], has_more=False, next_cursor=None)
 
     async def _only_namespace(self) -> str:
-        names = [each.namespace for each in (await self.namespaces(NAMED)).data]
+        if self.restriction is not None:
+            names = sorted(self.restriction.namespaces or ())
+        else:
+            names = [each.namespace for each in (await self.namespaces(NAMED)).data]
         if len(names) == 1:
             return names[0]
-        some = f"it has {', '.join(map(repr, names))}" if names else "it has none yet"
+        some = f"it has {', '.join(map(repr, names[:NAMED]))}" if names else "it has none yet"
         raise Invalid(f"Say which namespace of this tenant: {some}.", param="namespace")

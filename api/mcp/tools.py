@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.access import needed_by
+from api.access import needed_by, refuse_restricted
 from api.fields import RequestBody
 from api.mcp import results
 from api.mcp.arguments import (
@@ -38,6 +38,7 @@ from api.v1.common import UpsertOut
 from domain import Json, Principal, Scope
 from errors import Invalid, NotFound
 from services.index.names import check_name
+from services.ingest.listing import DocQuery
 
 
 async def search(caller: ToolCaller, arguments: SearchArguments) -> Json:
@@ -46,7 +47,9 @@ async def search(caller: ToolCaller, arguments: SearchArguments) -> Json:
     seen, most = arguments.offset, caller.runtime.search.limits.top_k
     fields = {"namespace": namespace, "top_k": max(1, min(seen + arguments.top_k, most))}
     fields |= {"query": arguments.query, "mode": arguments.mode, "filters": arguments.filters}
-    answer = await searching.search(caller.body(searching.SearchIn, fields), caller.runtime, caller.principal)
+    answer = await searching.search(
+        caller.body(searching.SearchIn, fields), caller.runtime, caller.principal, caller.restriction
+    )
     is_full = seen + arguments.top_k == len(answer.chunks) < most
     return results.search_results(answer, namespace, skipped=seen, next_offset=len(answer.chunks) if is_full else None)
 
@@ -63,7 +66,7 @@ async def ask(caller: ToolCaller, arguments: AskArguments) -> Json:
     namespace = await caller.namespace_of(arguments.namespace)
     fields = {"namespace": namespace, "question": arguments.question, "filters": arguments.filters}
     body = caller.body(asking.AskIn, fields)
-    answer = await asking.ask(body, caller.request, caller.runtime, caller.principal)
+    answer = await asking.ask(body, caller.request, caller.runtime, caller.principal, caller.restriction)
     return {} if isinstance(answer, Response) else results.answer_with_citations(answer, namespace)
 
 
@@ -75,8 +78,9 @@ async def list_namespaces(caller: ToolCaller, arguments: ListNamespacesArguments
 async def list_documents(caller: ToolCaller, arguments: ListDocumentsArguments) -> Json:
     """List the documents of a namespace, by doc_id."""
     namespace = await caller.namespace_of(arguments.namespace)
-    place = (caller.tenant_id, namespace, caller.runtime, None)
-    page = await run_in_threadpool(documents.list_documents, *place, limit=arguments.limit, after=arguments.after)
+    query = DocQuery(after=arguments.after, restriction=caller.restriction)
+    place = (caller.tenant_id, namespace, caller.runtime)
+    page = await run_in_threadpool(documents.list_documents, *place, query, limit=arguments.limit)
     return results.document_list(page.data, namespace, next_after=page.next_cursor)
 
 
@@ -102,7 +106,7 @@ async def delete_document(caller: ToolCaller, arguments: DeleteDocumentArguments
 
 async def job_status(caller: ToolCaller, arguments: JobStatusArguments) -> Json:
     """How far a job is, and what failed."""
-    job = await run_in_threadpool(jobs.get_job, arguments.job_id, caller.runtime, caller.principal)
+    job = await jobs.get_job(arguments.job_id, caller.runtime, caller.principal, None)
     if caller.namespace not in (None, job.namespace):
         raise NotFound(f"There is no job {arguments.job_id!r} in this namespace.", param="job_id")
     return results.job_state(job)
@@ -110,7 +114,10 @@ async def job_status(caller: ToolCaller, arguments: JobStatusArguments) -> Json:
 
 @dataclass(frozen=True)
 class Tool:
-    """*route* is the function of api/v1 whose scopes open it. Its name and description are those of *run*."""
+    """*route* is the function of api/v1 whose scopes open it. Its name and description are those of *run*.
+
+    A tool that *applies_restriction* is for keys that see a part of their team's documents too.
+    """
 
     run: Callable[[ToolCaller, Any], Awaitable[Json]]
     arguments: type[RequestBody]
@@ -118,6 +125,7 @@ class Tool:
     only_reads: bool = True
     destroys: bool = False
     reaches_out: bool = False
+    applies_restriction: bool = False
 
     @property
     def name(self) -> str:
@@ -144,6 +152,8 @@ class Tool:
     async def call(self, caller: ToolCaller, arguments: Mapping[str, Any]) -> Json:
         """Raises Forbidden, Invalid, RequestValidationError, and what the route raises."""
         caller.require(self.any_of)
+        if not self.applies_restriction:
+            refuse_restricted(caller.principal)
         return await self.run(caller, self._parsed(arguments, caller.principal))
 
     def _parsed(self, arguments: Mapping[str, Any], principal: Principal) -> Any:
@@ -155,13 +165,13 @@ class Tool:
         return validated(self._parser, {"principal": principal}, content)
 
 
-FETCH = Tool(fetch, FetchArguments, documents.list_chunks)
+FETCH = Tool(fetch, FetchArguments, documents.list_chunks, applies_restriction=True)
 TOOLS = (
-    Tool(search, SearchArguments, searching.search),
+    Tool(search, SearchArguments, searching.search, applies_restriction=True),
     FETCH,
-    Tool(ask, AskArguments, asking.ask),
+    Tool(ask, AskArguments, asking.ask, applies_restriction=True),
     Tool(list_namespaces, ListNamespacesArguments, teams.list_projects),
-    Tool(list_documents, ListDocumentsArguments, documents.list_documents),
+    Tool(list_documents, ListDocumentsArguments, documents.list_documents, applies_restriction=True),
     Tool(add_document, AddDocumentArguments, documents.upsert, only_reads=False, reaches_out=True),
     Tool(delete_document, DeleteDocumentArguments, documents.delete_document, only_reads=False, destroys=True),
     Tool(job_status, JobStatusArguments, jobs.get_job),
@@ -170,11 +180,12 @@ TOOLS = (
 
 def offered_to(caller: ToolCaller) -> list[Tool]:
     """What this caller is shown: what its scopes allow, and what this service can do."""
-    return [each for each in TOOLS if caller.principal.may(*each.any_of) and each.is_offered(caller)]
+    tools = [each for each in TOOLS if caller.principal.may(*each.any_of) and each.is_offered(caller)]
+    return [each for each in tools if caller.restriction is None or each.applies_restriction]
 
 
 def _fetched(caller: ToolCaller, reference: DocReference, arguments: FetchArguments) -> Json:
-    place = (reference.doc_id, caller.tenant_id, reference.namespace or "", caller.runtime)
+    place = (reference.doc_id, caller.tenant_id, reference.namespace or "", caller.runtime, caller.restriction)
     _check_doc_id(caller, reference.doc_id)
     document = documents.get_document(*place, Response())
 
@@ -192,7 +203,8 @@ def _stored(caller: ToolCaller, arguments: AddDocumentArguments, fields: Mapping
         outcome: UpsertOut = fetching.fetch(body, runtime, Response())
     else:
         outcome = documents.upsert(caller.body(documents.DocIn, {**fields, "text": arguments.text}), runtime)
-    document = documents.get_document(arguments.doc_id, caller.tenant_id, str(fields["namespace"]), runtime, Response())
+    place = (caller.tenant_id, str(fields["namespace"]), runtime, caller.restriction)
+    document = documents.get_document(arguments.doc_id, *place, Response())
     return results.stored(document, is_unchanged=outcome.skipped_docs > 0, job_id=outcome.job_id)
 
 

@@ -13,7 +13,7 @@ from fastapi.sse import format_sse_event
 from pydantic import Field
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime
+from api.dependencies import Caller, CallersRestriction, InRuntime
 from api.fields import Filters
 from api.headers import NOT_BUFFERED
 from api.problems import problem_of
@@ -27,6 +27,7 @@ from errors import LlmFailed, LlmTooSlow, LlmUnavailable, Overloaded, VersionMis
 from services.answers.asking import AskRequest, Event, FinalAnswer, Sources, Token
 from services.search.checking import QuestionLimits, checked, choose_mode
 from services.search.question import Question
+from text.restriction import Restriction
 
 router = APIRouter(prefix="/v1", tags=["ask"], route_class=StrictRoute)
 
@@ -107,9 +108,12 @@ class AskOut(Out):
 )
 @needs(Scope.SEARCH)
 @raises(*EMBEDDING, VersionMismatch, Overloaded, LlmUnavailable, LlmFailed, LlmTooSlow)
-async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller) -> AskOut | Response:
+async def ask(
+    body: AskIn, request: Request, runtime: InRuntime, caller: Caller, restriction: CallersRestriction
+) -> AskOut | Response:
     """An answer with citations. Its markers, [1], are checked: one that names no passage is removed and reported."""
-    events = runtime.answers.asking.answer(_to_ask(body, runtime.search.limits, api_key_id=caller.key_id))
+    question = _question(body, runtime.search.limits, restriction)
+    events = runtime.answers.asking.answer(_to_ask(body, question, api_key_id=caller.key_id))
     if body.stream:
         first = await anext(events)  # an error before the first event is a problem of its own
         return EventStream(_streamed(request, first, events), headers=NOT_BUFFERED)
@@ -117,7 +121,7 @@ async def ask(body: AskIn, request: Request, runtime: InRuntime, caller: Caller)
     return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else AskOut.model_validate(answered)
 
 
-def _to_ask(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> AskRequest:
+def _question(body: AskIn, limits: QuestionLimits, restriction: Restriction | None) -> Question:
     question = Question(
         body.tenant_id,
         body.namespace,
@@ -127,9 +131,14 @@ def _to_ask(body: AskIn, limits: QuestionLimits, *, api_key_id: str | None) -> A
         mode=choose_mode(body.mode, limits),
         min_score=body.min_score,
         rerank=limits.has_reranker,
+        restriction=restriction,
     )
+    return checked(question, limits, field="question")
+
+
+def _to_ask(body: AskIn, question: Question, *, api_key_id: str | None) -> AskRequest:
     return AskRequest(
-        question=checked(question, limits, field="question"),
+        question=question,
         system_prompt=body.system_prompt,
         temperature=body.temperature,
         max_tokens=body.max_tokens,

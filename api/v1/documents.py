@@ -11,7 +11,17 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
-from api.dependencies import After, Caller, DocFilters, DocId, InRuntime, Limit, Namespace, TenantId, unquoted_etag
+from api.dependencies import (
+    Caller,
+    CallersRestriction,
+    DocId,
+    DocQueryInUrl,
+    InRuntime,
+    Limit,
+    Namespace,
+    TenantId,
+    unquoted_etag,
+)
 from api.fields import RequestBody, UnparsedFilters, Vector
 from api.limits import MAX_CHUNKS
 from api.responses import EMBEDDING, QUOTAS, raises, with_headers
@@ -36,13 +46,11 @@ from errors import Conflict, Invalid, NotFound, PreconditionFailed
 from runtime.parts import Runtime
 from services.erasure.requests import ErasureRequest
 from services.ingest.drafts import NewDoc, OwnChunk, UpsertResult
-from services.ingest.listing import DocQuery, Order
 from services.ingest.own_chunks import unit_vector
 from settings import BATCH_DOCS_CEILING
 
 router = APIRouter(prefix="/v1/docs", tags=["documents"], route_class=WritingRoute)
 
-DocStatus = Literal["uploaded", "processing", "ready", "failed"]
 ETag = Annotated[str | None, Header(max_length=255, description="The document's content hash; 412 if it differs")]
 
 
@@ -203,17 +211,12 @@ def list_documents(
     tenant_id: TenantId,
     namespace: Namespace,
     runtime: InRuntime,
-    filters: DocFilters,
+    query: DocQueryInUrl,
     *,
-    status: Annotated[DocStatus | None, Query(description="Only of this status")] = None,
-    title: Annotated[Title | None, Query(description="Only if the title contains this, in any case")] = None,
-    order: Annotated[Order, Query(description="-updated_at: the newest change first")] = "doc_id",
     count: Annotated[bool, Query(description="Count the whole list in total")] = False,
     limit: Limit = 100,
-    after: After = None,
 ) -> DocPage:
     """The documents of a namespace."""
-    query = DocQuery(status=status, title=title, filters=filters, order=order, after=after)
     page = runtime.ingest.browsing.page(tenant_id, namespace, query, limit=limit, is_counted=count)
     documents = [DocOut.model_validate(each) for each in page.data]
     has_more = page.next_cursor is not None
@@ -228,11 +231,14 @@ def list_chunks(
     tenant_id: TenantId,
     namespace: Namespace,
     runtime: InRuntime,
+    restriction: CallersRestriction,
     limit: Limit = 100,
     after: Annotated[int | None, Query(ge=0, le=2**31, description="next_cursor of the page before")] = None,
 ) -> ChunkPage:
     """The live chunks of a document, in document order."""
-    chunks = runtime.ingest.browsing.chunks(tenant_id, namespace, doc_id, limit=limit + 1, after=after)
+    chunks = runtime.ingest.browsing.chunks(
+        tenant_id, namespace, doc_id, limit=limit + 1, after=after, restriction=restriction
+    )
     return ChunkPage.of(chunks, limit=limit, cursor="chunk_index")
 
 
@@ -240,9 +246,14 @@ def list_chunks(
 @needs(Scope.SEARCH, Scope.INGEST)
 @raises(NotFound)
 def get_document(
-    doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, response: Response
+    doc_id: DocId,
+    tenant_id: TenantId,
+    namespace: Namespace,
+    runtime: InRuntime,
+    restriction: CallersRestriction,
+    response: Response,
 ) -> DocOut:
-    document = runtime.ingest.browsing.get(tenant_id, namespace, doc_id)
+    document = runtime.ingest.browsing.get(tenant_id, namespace, doc_id, restriction=restriction)
     response.headers["ETag"] = f'"{document.doc_hash}"'
     return DocOut.model_validate(document)
 

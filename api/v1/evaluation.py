@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from api.access import needs
-from api.dependencies import InRuntime
+from api.dependencies import CallersRestriction, InRuntime
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import Name, Word
@@ -63,7 +63,10 @@ class LeftOutOut(Out):
 
 
 class EvalOut(Out):
-    """queries: how many were measured. unknown_docs are judged but not in the namespace. notes are caveats."""
+    """queries: how many were measured. unknown_docs are judged but not in the namespace. notes are caveats.
+
+    index is null for keys with filters.
+    """
 
     queries: int
     settings: list[SettingOut]
@@ -71,23 +74,30 @@ class EvalOut(Out):
     test: str
     left_out: LeftOutOut
     unknown_docs: int
-    index: SearchedIndexOut
+    index: SearchedIndexOut | None
     notes: list[str]
 
 
 @router.post("/eval")
 @needs(Scope.SEARCH)
 @raises(*EMBEDDING, VersionMismatch, NotFound, Overloaded)
-def evaluate(body: EvalIn, runtime: InRuntime) -> EvalOut:
+def evaluate(body: EvalIn, runtime: InRuntime, restriction: CallersRestriction) -> EvalOut:
     """nDCG@10, Recall@10, Recall@100 and MRR@10 of a namespace. Takes as long as that many searches."""
     check_size(body.queries, body.qrels, runtime.settings)
     evaluation = EvaluationRequest(
-        body.tenant_id, body.namespace, body.queries, body.qrels, body.modes, body.embedding_version
+        body.tenant_id,
+        body.namespace,
+        body.queries,
+        body.qrels,
+        body.modes,
+        body.embedding_version,
+        restriction=restriction,
     )
-    return _eval_out(runtime.evaluation.evaluating.evaluate(evaluation))
+    report = runtime.evaluation.evaluating.evaluate(evaluation)
+    return _eval_out(report, sees_all=restriction is None or restriction.filters is None)
 
 
-def _eval_out(report: Report) -> EvalOut:
+def _eval_out(report: Report, *, sees_all: bool) -> EvalOut:
     return EvalOut.model_validate(
         {
             "queries": len(report.judged.queries),
@@ -96,7 +106,7 @@ def _eval_out(report: Report) -> EvalOut:
             "test": TEST,
             "left_out": report.judged,
             "unknown_docs": report.unknown_docs,
-            "index": report,
+            "index": report if sees_all else None,
             "notes": report.notes,
         }
     )

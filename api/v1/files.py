@@ -14,7 +14,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from api.access import admit_tenants, needs
-from api.dependencies import DocId, InRuntime, Namespace, TenantId
+from api.dependencies import CallersRestriction, DocId, InRuntime, Namespace, TenantId
 from api.forms import NO_FILE, ONE_FILE, Form, checked, drain, form_schema, receive
 from api.responses import QUOTAS, raises, with_headers
 from api.routing import KEYED, StrictRoute, answer_once
@@ -92,9 +92,11 @@ async def upload(request: Request, runtime: InRuntime, seconds: WaitSeconds) -> 
 @router.get("/{doc_id:path}/file", response_class=StreamingResponse, responses=FILE)
 @needs(Scope.SEARCH)
 @raises(NotFound, BlobStoreUnavailable)
-def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime) -> StreamingResponse:
+def get_file(
+    doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime, restriction: CallersRestriction
+) -> StreamingResponse:
     """The raw file of a document, byte for byte, as a download."""
-    file = runtime.ingest.uploads.open(tenant_id, namespace, doc_id)
+    file = runtime.ingest.uploads.open(tenant_id, namespace, doc_id, restriction=restriction)
     headers = {
         "Content-Type": file.mime_type,
         "Content-Length": str(file.byte_count),

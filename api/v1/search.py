@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from api.access import needs
-from api.dependencies import Caller, InRuntime
+from api.dependencies import Caller, CallersRestriction, InRuntime
 from api.fields import Filters, Vector
 from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
@@ -22,6 +22,7 @@ from errors import NotFound, Overloaded, VersionMismatch
 from services.ingest.own_chunks import unit_vector
 from services.search.checking import MAX_QUERIES, QuestionLimits, checked, choose_mode
 from services.search.question import Answer, Fusion, Passage, Question, Side
+from text.restriction import Restriction
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
@@ -101,7 +102,7 @@ class HintOut(Out):
 class SearchOut(Out):
     """hints say why there are fewer chunks than top_k, as far as that is known; hint is the first if there are none.
 
-    reranked is false if the reranker failed.
+    reranked is false if the reranker failed. index is null if there is no such namespace, and for keys with filters.
     """
 
     chunks: list[PassageOut]
@@ -117,10 +118,10 @@ class SearchOut(Out):
 @router.post("/search", response_model_exclude_none=False)
 @needs(Scope.SEARCH)
 @raises(*EMBEDDING, VersionMismatch, NotFound, Overloaded)
-async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
+async def search(body: SearchIn, runtime: InRuntime, caller: Caller, restriction: CallersRestriction) -> SearchOut:
     """The best chunks of a namespace for a query. Deleted and replaced ones are never among them."""
     started = time.perf_counter()
-    question = checked(_question(body, runtime.search.limits), runtime.search.limits)
+    question = checked(_question(body, runtime.search.limits, restriction), runtime.search.limits)
     answer = await asyncio.wrap_future(runtime.search.questions.submit(question))
     latency_ms = round(1000 * (time.perf_counter() - started))
     runtime.answers.query_log.add_search(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
@@ -128,7 +129,7 @@ async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOu
     return _search_out(answer, body, question)
 
 
-def _question(body: SearchIn, limits: QuestionLimits) -> Question:
+def _question(body: SearchIn, limits: QuestionLimits, restriction: Restriction | None) -> Question:
     has_words, has_vector = body.vector is None or body.query is not None, body.vector is not None
     return Question(
         body.tenant_id,
@@ -148,6 +149,7 @@ def _question(body: SearchIn, limits: QuestionLimits) -> Question:
         group_size=body.group_size if body.group_by else 1,
         context=body.context,
         rerank=limits.has_reranker and has_words if body.rerank is None else body.rerank,
+        restriction=restriction,
     )
 
 
@@ -157,7 +159,9 @@ def _search_out(answer: Answer, body: SearchIn, question: Question) -> SearchOut
         chunks=[_passage_out(passage, hidden) for passage in answer.passages],
         total_found=len(answer.passages),
         mode=question.mode,
-        index=None if answer.seq is None else SearchedIndexOut.model_validate(answer),
+        index=None
+        if answer.seq is None or question.visibility is not None
+        else SearchedIndexOut.model_validate(answer),
         hint=answer.hint,
         hints=[HintOut.model_validate(each) for each in answer.hints],
         reranked=answer.reranked,

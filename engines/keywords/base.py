@@ -53,9 +53,11 @@ class KeywordStore(Follower, Protocol):
         *,
         k: int,
         allowed: Ids | None = None,
+        visible: Ids | None = None,
     ) -> list[Matches]:
         """The *k* best live chunks for each query, by BM25 over the namespace alone, without chunks that hold none of
-        its words. *allowed* are the ids to choose from, ascending; None: all."""
+        its words. *allowed* are the ids to choose from, ascending; None: all. With *visible*, ids too, no other chunk's
+        words have a part in the scores, so that these do not say how rare a word is where the caller may not look."""
         ...
 
     def is_behind(self, snapshot: Snapshot) -> bool:

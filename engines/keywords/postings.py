@@ -53,3 +53,8 @@ class Postings:
         places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         places = places[self.ids[places] == ids]
         return Postings(np.delete(self.ids, places), np.delete(self.codes, places)) if len(places) else self
+
+    def among(self, ids: Ids) -> Postings:
+        """Those of these chunks alone."""
+        kept = np.isin(self.ids, ids, assume_unique=True)
+        return Postings(self.ids[kept], self.codes[kept])

@@ -45,9 +45,12 @@ class KeywordTable:
         *,
         k: int,
         allowed: Ids | None = None,
+        visible: Ids | None = None,
     ) -> list[Matches]:
         query_words = sorted({word for query in queries for word in query})
         postings = self._postings(session, snapshot, query_words) if query_words else {}
+        if visible is not None:
+            postings = {word: each.among(visible) for word, each in postings.items()}
         chunks = snapshot.project.live_chunks
         return [bm25(query, postings, chunks=chunks, k=k, allowed=allowed) for query in queries]
 

@@ -3,6 +3,8 @@
 A key is cached for some seconds after a lookup: for at most that long a key that another process revoked, or rotated
 with a shorter overlap, is still accepted. The process that revokes it stops accepting it at once. The expiry time is
 checked to the second, cached or not.
+
+A derived key costs no further query: it counts as long as the key that it comes from, whose row or cached copy is read.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from database.engine import Database
 from domain import Principal
 from errors import Unauthenticated
 from models import ApiKey, Team, utc_now
-from services.accounts.api_keys import hash_of, id_of, scopes_of, status_of
+from services.accounts.api_keys import hash_of, id_of, principal_of_row, status_of
+from services.accounts.derived_keys import KeySigner, is_derived
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +46,17 @@ class CachedKey:
 class Authenticator:
     """Opened by running(). Thread-safe; cached() never blocks, so the event loop may call it."""
 
-    def __init__(self, database: Database, *, trust_seconds: float, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        trust_seconds: float,
+        signer: KeySigner | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self.database = database
         self.trust_seconds = trust_seconds
+        self.signer = signer or KeySigner()
         self.now = now
         self._cache: dict[str, CachedKey] = {}
         self._forget_count = 0
@@ -55,9 +66,11 @@ class Authenticator:
 
     @classmethod
     @contextmanager
-    def running(cls, database: Database, *, trust_seconds: float) -> Iterator[Authenticator]:
+    def running(
+        cls, database: Database, *, trust_seconds: float, signer: KeySigner | None = None
+    ) -> Iterator[Authenticator]:
         """Runs a thread that stores the uses of keys once a minute and at the end."""
-        authenticator = cls(database, trust_seconds=trust_seconds)
+        authenticator = cls(database, trust_seconds=trust_seconds, signer=signer)
         thread = Thread(target=authenticator._write_uses, name="key-uses", daemon=True)
         thread.start()
         try:
@@ -72,29 +85,33 @@ class Authenticator:
         now = self.now()
         if cached is None or time.monotonic() - cached.read_at > self.trust_seconds:
             return None
-        if not hmac.compare_digest(cached.key_hash, hash_of(key)) or (cached.expires_at and cached.expires_at <= now):
+        if cached.expires_at and cached.expires_at <= now:
             return None
-        self._note_use(cached.principal, now)
-        return cached.principal
+        principal = self._caller(key, cached, now)
+        if principal is not None:
+            self._note_use(principal, now)
+        return principal
 
     def look_up(self, key: str) -> Principal:
         """Returns the key's principal from the database. Raises Unauthenticated."""
         key_id = id_of(key)
         if key_id is None:
-            raise Unauthenticated("This is no API key: they begin with adf_ and have 85 characters.")
+            raise Unauthenticated("This is no API key: they begin with adf_ and have 85 characters, unless derived.")
         read_at, forget_count = time.monotonic(), self._forget_count
         with self.database.read() as session:
             query = select(ApiKey, Team.name).join(Team, Team.id == ApiKey.team_id).where(ApiKey.id == key_id)
             row, team_name = session.execute(query).one_or_none() or (None, "")
-        if row is None or not hmac.compare_digest(row.key_hash, hash_of(key)):
+        if row is None:
             raise Unauthenticated(UNKNOWN_KEY)
-        now = self.now()
+        now, known = self.now(), CachedKey(row.key_hash, principal_of_row(row, team_name), row.expires_at, read_at)
+        principal = self._caller(key, known, now)
+        if principal is None:
+            raise Unauthenticated(UNKNOWN_KEY)
         if (status := status_of(row, now)) != "active":
             self.forget(key_id)
             raise Unauthenticated(f"This API key ({key_id}) is {status}: ask your team's admin for another.")
-        principal = Principal(scopes_of(row), team_name, row.team_id, key_id)
         if forget_count == self._forget_count:  # else the key may have been revoked since it was read
-            self._cache[key_id] = CachedKey(row.key_hash, principal, row.expires_at, read_at)
+            self._cache[key_id] = known
         self._note_use(principal, now)
         return principal
 
@@ -117,6 +134,12 @@ class Authenticator:
             log.error("could not store the uses of keys: %s", error)
             with self._using:
                 self._used = used | self._used
+
+    def _caller(self, key: str, known: CachedKey, now: datetime) -> Principal | None:
+        """The caller of a key that names the *known* one; None if it is neither that one nor derived from it."""
+        if is_derived(key):
+            return self.signer.principal(key, known.principal, now)
+        return known.principal if hmac.compare_digest(known.key_hash, hash_of(key)) else None
 
     def _note_use(self, principal: Principal, now: datetime) -> None:
         if principal.team_id is not None and principal.key_id is not None:

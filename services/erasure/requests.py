@@ -104,6 +104,7 @@ class ErasureService:
             of_namespace = and_(Webhook.team_id == team.id, Webhook.project_id == projects[0].id)
             session.execute(delete(Webhook).where(of_namespace))
             erasure = self._create(session, ErasureKind.NAMESPACE, request, team, projects)
+            _forget_in_keys(session, team, namespace)
             _end_jobs(session, projects)
             _make_shells(erasure, projects)
             return self._queued(session, erasure, projects[0])
@@ -218,6 +219,13 @@ def _end_jobs(session: Session, projects: Sequence[Project]) -> None:
         record_finished(session, session.scalars(cancelled.returning(Job)).all(), JobStatus.CANCELLED)
         running = update(Job).where(*of_project, Job.status == JobStatus.RUNNING)
         session.execute(running.values(cancel_requested=True))
+
+
+def _forget_in_keys(session: Session, team: Team, namespace: str) -> None:
+    """A key that saw this namespace alone sees nothing then, nor a new one of its name."""
+    keys = select(ApiKey).where(ApiKey.team_id == team.id, ApiKey.namespaces.is_not(None))
+    for key in session.scalars(keys):
+        key.namespaces = [name for name in key.namespaces or () if name != namespace]
 
 
 def _make_shells(erasure: Erasure, projects: Sequence[Project]) -> None:

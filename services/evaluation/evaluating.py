@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,22 +12,26 @@ from sqlalchemy.orm import Session
 from database.batching import batched
 from database.engine import Database
 from errors import Invalid, TooLarge
-from models import Doc, Project
+from models import Doc, Project, Revision
 from services.evaluation.judging import JudgedQueries, match_judgements, quoted
 from services.evaluation.measuring import MAX_DEPTH, MEASURES, Values, measure, p_value
 from services.evaluation.ranking import MODES, Ranking, check_modes
 from services.index import namespaces
+from services.ingest.rows import fields_of, select_docs
 from services.search.checking import QuestionLimits, check_length, check_place
 from services.search.searching import SearchService
 from text.hashing import UNSTORABLE
 from text.judgements import Qrels, Queries, Run
+from text.restriction import Restriction
 
 IDS_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """*earlier* are previous rankings of the same queries, by name, to compare with."""
+    """*earlier* are previous rankings of the same queries, by name, to compare with. With a *restriction* of the
+    caller, documents that it does not show are not there.
+    """
 
     tenant_id: str
     namespace: str
@@ -36,6 +40,7 @@ class EvaluationRequest:
     modes: Sequence[str] = MODES[:1]
     embedding_version: str | None = None
     earlier: Mapping[str, Run] = field(default_factory=dict)
+    restriction: Restriction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +100,9 @@ class EvaluatingService:
         check_modes(request.modes)
         judged = match_judgements(request.queries, request.qrels)
         with self.database.read() as session:
-            project = namespaces.require(session, *place)
-            unknown = _unknown(session, project, judged.doc_ids)
-        ranking = Ranking(self.searching, place, request.embedding_version, on_progress)
+            project = namespaces.require(session, *place, request.restriction)
+            unknown = _unknown(session, project, judged.doc_ids, request.restriction)
+        ranking = Ranking(self.searching, place, request.embedding_version, on_progress, request.restriction)
         count = min(MAX_DEPTH, project.live_docs)
         runs = {mode: ranking.documents(judged.queries, mode, count=count) for mode in request.modes}
         settings = [Setting(name, run, measure(judged.qrels, run)) for name, run in {**request.earlier, **runs}.items()]
@@ -114,15 +119,12 @@ class EvaluatingService:
         )
 
 
-def _unknown(session: Session, project: Project, doc_ids: set[str]) -> list[str]:
-    """Returns the documents that are not live. Raises Invalid if none is."""
+def _unknown(session: Session, project: Project, doc_ids: set[str], restriction: Restriction | None) -> list[str]:
+    """Returns the documents that are not live, or not shown. Raises Invalid if none is."""
     storable = sorted(doc_id for doc_id in doc_ids if not UNSTORABLE.search(doc_id))
-    live = select(Doc.doc_id).where(
-        Doc.team_id == project.team_id, Doc.project_id == project.id, Doc.live_revision.is_not(None)
-    )
     existing: set[str] = set()
     for batch in batched(storable, IDS_PER_QUERY):
-        existing.update(session.scalars(live.where(Doc.doc_id.in_(batch))))
+        existing.update(_existing(session, project, batch, restriction))
     unknown = sorted(doc_ids - existing)
     if not existing:
         raise Invalid(
@@ -131,6 +133,18 @@ def _unknown(session: Session, project: Project, doc_ids: set[str]) -> list[str]
             param="qrels",
         )
     return unknown
+
+
+def _existing(
+    session: Session, project: Project, doc_ids: Sequence[str], restriction: Restriction | None
+) -> Iterable[str]:
+    if restriction is None or restriction.filters is None:
+        in_project = (Doc.team_id == project.team_id, Doc.project_id == project.id)
+        return session.scalars(
+            select(Doc.doc_id).where(*in_project, Doc.live_revision.is_not(None), Doc.doc_id.in_(doc_ids))
+        )
+    live = select_docs(project, Revision.revision == Doc.live_revision).where(Doc.doc_id.in_(doc_ids))
+    return [doc.doc_id for doc, revision in session.execute(live) if restriction.shows(fields_of(doc, revision))]
 
 
 def _comparisons(settings: Sequence[Setting]) -> Iterator[Comparison]:

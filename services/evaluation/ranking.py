@@ -14,6 +14,7 @@ from services.search.question import Answer, Question
 from services.search.searching import SearchService
 from text.hashing import UNSTORABLE
 from text.judgements import Queries, Run
+from text.restriction import Restriction
 
 MODES: tuple[Mode, ...] = ("dense", "keyword", "hybrid")
 CHUNK_DEPTHS = (128, 512, 2048, 8192)
@@ -27,6 +28,7 @@ MAX_QUERIES_PER_BATCH = 16
 class Ranking:
     """Ranks documents of one namespace. *place* is its tenant and name; *on_progress* gets the number of queries done.
 
+    With a *restriction*, only documents that it shows.
     Searches do not share a snapshot: *snapshots* are the (seq, version) pairs that answered, in order.
     """
 
@@ -34,6 +36,7 @@ class Ranking:
     place: tuple[str, str]
     embedding_version: str | None
     on_progress: Callable[[int], None]
+    restriction: Restriction | None = None
     done: int = 0
     is_exact: bool = True
     snapshots: dict[tuple[int, str], None] = field(default_factory=dict)
@@ -75,7 +78,9 @@ class Ranking:
 
     def _question(self, query: str, mode: str, chunks: int) -> Question:
         text = UNSTORABLE.sub(" ", query)
-        return Question(*self.place, text, chunks, self.embedding_version, mode=cast(Mode, mode))
+        return Question(
+            *self.place, text, chunks, self.embedding_version, mode=cast(Mode, mode), restriction=self.restriction
+        )
 
 
 def check_modes(modes: Sequence[str]) -> None:

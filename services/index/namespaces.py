@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from sqlalchemy import bindparam, func, select, update
@@ -14,6 +15,7 @@ from database.prepared import PreparedStatement, attached, attributes_of
 from errors import NotFound
 from models import Doc, IndexRow, IndexVersion, Project, Team
 from services.index.auditing import record
+from text.restriction import Restriction
 
 EXTERNAL = "external-"
 """The prefix of embedding versions that stand for external vectors."""
@@ -34,10 +36,11 @@ def require_team(session: Session, name: str, *, for_update: bool = False) -> Te
     return team
 
 
-def require(session: Session, tenant_id: str, namespace: str) -> Project:
-    project = find(session, tenant_id, namespace)
+def require(session: Session, tenant_id: str, namespace: str, restriction: Restriction | None = None) -> Project:
+    """Raises NotFound, in the same words for a namespace that is not there and one that *restriction* excludes."""
+    project = find(session, tenant_id, namespace) if restriction is None or restriction.includes(namespace) else None
     if project is None:
-        raise NotFound(missing(session, tenant_id, namespace), param="namespace")
+        raise NotFound(missing(session, tenant_id, namespace, restriction), param="namespace")
     return project
 
 
@@ -52,12 +55,17 @@ def is_unused(session: Session, project: Project) -> bool:
     return session.scalar(doc) is None and session.scalar(version) is None
 
 
-def missing(session: Session, tenant_id: str, namespace: str) -> str:
+def missing(session: Session, tenant_id: str, namespace: str, restriction: Restriction | None = None) -> str:
     """Returns the message for a missing namespace. It does not reveal whether a tenant without namespaces exists.
 
-    It names others of the tenant: who may name a tenant sees all of it, and another team's is never looked up here.
+    It names others of the tenant, but not to a caller with a *restriction*: without one, who may name a tenant sees all
+    of it, and another team's is never looked up here.
     """
-    names = _nearest(session, tenant_id, namespace)
+    return not_here(namespace, _nearest(session, tenant_id, namespace) if restriction is None else ())
+
+
+def not_here(namespace: str, names: Sequence[str] = ()) -> str:
+    """Returns the same message, with some of *names*, which are other namespaces of the tenant."""
     near = get_close_matches(namespace, names, n=NAMED, cutoff=0.5)
     listed = ", ".join(map(repr, near or names[:NAMED]))
     others = f"Did you mean {listed}? " if near else f"It has {listed}. " if listed else ""

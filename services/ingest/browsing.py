@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from database.batching import batched
 from database.engine import Database
@@ -18,7 +19,9 @@ from models import Chunk, Doc, File, Project, Revision
 from services.index import namespaces
 from services.ingest.listing import DocQuery, count, listed
 from services.ingest.planning import check_hash
-from services.ingest.rows import IDS_PER_QUERY, DocView, newest_revisions, require_doc
+from services.ingest.rows import IDS_PER_QUERY, DocView, fields_of, newest_revisions, require_doc
+from text.filters import METADATA
+from text.restriction import Restriction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +80,12 @@ class BrowsingService:
     database: Database
 
     @repeatable
-    def get(self, tenant_id: str, namespace: str, doc_id: str) -> DocumentInfo:
+    def get(
+        self, tenant_id: str, namespace: str, doc_id: str, *, restriction: Restriction | None = None
+    ) -> DocumentInfo:
         with self.database.read() as session:
-            project = namespaces.require(session, tenant_id, namespace)
-            views = [require_doc(session, project, doc_id)]
+            project = namespaces.require(session, tenant_id, namespace, restriction)
+            views = [require_doc(session, project, doc_id, restriction)]
             return _documents((tenant_id, namespace), views, _files(session, project, views))[0]
 
     @repeatable
@@ -88,8 +93,9 @@ class BrowsingService:
         self, tenant_id: str, namespace: str, query: DocQuery, *, limit: int, is_counted: bool = False
     ) -> DocumentPage:
         """Returns at most *limit* documents; of a list that compares titles or metadata perhaps fewer."""
+        is_excluded = query.restriction is not None and not query.restriction.includes(namespace)
         with self.database.read() as session:
-            project = namespaces.find(session, tenant_id, namespace)
+            project = None if is_excluded else namespaces.find(session, tenant_id, namespace)
             if project is None:
                 return DocumentPage([], total=0 if is_counted else None)
             page = listed(session, project, query, limit=limit)
@@ -109,11 +115,20 @@ class BrowsingService:
             check_hash(doc_id, newest[1] if newest[0].deleted_at is None else None, expected_hash)
 
     @repeatable
-    def chunks(self, tenant_id: str, namespace: str, doc_id: str, *, limit: int, after: int | None) -> list[ChunkInfo]:
+    def chunks(
+        self,
+        tenant_id: str,
+        namespace: str,
+        doc_id: str,
+        *,
+        limit: int,
+        after: int | None,
+        restriction: Restriction | None = None,
+    ) -> list[ChunkInfo]:
         """Returns the chunks that a search can return, in document order, starting after index *after*."""
         with self.database.read() as session:
-            project = namespaces.require(session, tenant_id, namespace)
-            doc = require_doc(session, project, doc_id).doc
+            project = namespaces.require(session, tenant_id, namespace, restriction)
+            doc = require_doc(session, project, doc_id, restriction).doc
             query = select(Chunk).where(
                 Chunk.team_id == project.team_id,
                 Chunk.project_id == project.id,
@@ -122,7 +137,23 @@ class BrowsingService:
                 Chunk.chunk_index > (-1 if after is None else after),
                 Chunk.deleted_at.is_(None),
             )
-            return [_chunk(row) for row in session.scalars(query.order_by(Chunk.chunk_index).limit(limit))]
+            query = query.order_by(Chunk.chunk_index)
+            if restriction is not None and restriction.filters is not None:
+                described = session.execute(query.with_only_columns(Chunk.chunk_index, Chunk.chunk_metadata)).all()
+                is_visible = _shows_chunk(session, doc, restriction)
+                indexes = islice((index for index, own in described if is_visible(own)), limit)
+                query = query.where(Chunk.chunk_index.in_(list(indexes)))
+            return [_chunk(row) for row in session.scalars(query.limit(limit))]
+
+
+def _shows_chunk(session: Session, doc: Doc, restriction: Restriction) -> Callable[[Json | None], bool]:
+    """As in a search: the live revision decides, which need not be the newest, with a chunk's own metadata."""
+    key = (doc.team_id, doc.project_id, doc.doc_id, doc.live_revision)
+    live = session.get_one(Revision, key, options=[defer(Revision.text)]) if doc.live_revision is not None else None
+    if live is None:
+        return lambda _: False
+    fields = {**fields_of(doc, live), "updated_at": live.published_at or live.created_at}
+    return lambda own: restriction.shows({**fields, METADATA: {**live.doc_metadata, **(own or {})}})
 
 
 def _files(session: Session, project: Project, views: Sequence[DocView]) -> dict[str, File]:

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import ColumnElement, Select, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from errors import Invalid
 from models import Doc, DocStatus, Project, Revision
-from services.ingest.rows import DocView, select_docs
-from text.filters import METADATA, PAGE, Filter, conditions, matches
+from services.ingest.rows import DocView, fields_of, select_docs
+from text.filters import PAGE, Filter, conditions, matches
+from text.restriction import Restriction
 
 Order = Literal["doc_id", "updated_at", "-updated_at"]
 STEP_DOCS = 500
@@ -29,6 +30,7 @@ MOST_EXAMINED = 20_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocQuery:
     """What is listed. *title* is contained in the title, whatever the case. *after* is the cursor of the page before.
+    Documents that the *restriction* of the caller does not show are not there.
 
     Raises Invalid for a filter on pages, which are those of chunks, and for a cursor of another order.
     """
@@ -38,6 +40,7 @@ class DocQuery:
     filters: Filter | None = None
     order: Order = "doc_id"
     after: str | None = None
+    restriction: Restriction | None = None
 
     def __post_init__(self) -> None:
         if self.filters is not None and any(each.key == PAGE for each in conditions(self.filters)):
@@ -50,7 +53,7 @@ class DocQuery:
     @property
     def compares(self) -> bool:
         """Whether documents must be read to know which belong to the list."""
-        return self.title is not None or self.filters is not None
+        return self.title is not None or self.filters is not None or self.restriction is not None
 
     def cursor(self, doc: Doc) -> str:
         return doc.doc_id if self.order == "doc_id" else f"{doc.updated_at.isoformat()} {doc.doc_id}"
@@ -59,7 +62,10 @@ class DocQuery:
         title = view.revision.title or ""
         if self.title is not None and _folded(self.title) not in _folded(title):
             return False
-        return self.filters is None or matches(self.filters, _fields(view))
+        return self.filters is None or matches(self.filters, fields_of(view.doc, view.revision))
+
+    def shows(self, view: DocView) -> bool:
+        return self.restriction is None or self.restriction.shows(fields_of(view.doc, view.revision))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +100,13 @@ def count(session: Session, project: Project, query: DocQuery) -> int:
 
 
 def _views(session: Session, project: Project, query: DocQuery, *, step: int) -> Iterator[DocView]:
-    """The list before titles and filters are compared, *step* documents per statement."""
+    """The list before titles and filters are compared, *step* documents per statement.
+
+    What is not shown is left out here already, so that no cursor is of it and no count of those examined includes it.
+    """
     while True:
         batch = [DocView(*row) for row in session.execute(_select(project, query).limit(step))]
-        yield from batch
+        yield from filter(query.shows, batch)
         if len(batch) < step:
             return
         query = replace(query, after=query.cursor(batch[-1].doc))
@@ -140,18 +149,6 @@ def _position(cursor: str) -> tuple[datetime, str]:
     if position is None or position.tzinfo is None or not doc_id:
         raise Invalid("The cursor is not of this order: start again without after.", param="after")
     return position, doc_id
-
-
-def _fields(view: DocView) -> dict[str, Any]:
-    doc, revision = view.doc, view.revision
-    return {
-        "doc_id": doc.doc_id,
-        "source_type": revision.source_type,
-        "mime_type": revision.mime_type,
-        "created_at": doc.created_at,
-        "updated_at": doc.updated_at,
-        METADATA: revision.doc_metadata,
-    }
 
 
 def _folded(text: str) -> str:

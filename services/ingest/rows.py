@@ -17,6 +17,8 @@ from domain import Json, RawFile, Span
 from errors import NotFound
 from models import Doc, File, Project, Revision, RevisionStatus, utc_now
 from services.ingest.drafts import Draft, NewDoc
+from text.filters import METADATA
+from text.restriction import Restriction
 
 IDS_PER_QUERY = 500
 
@@ -29,12 +31,24 @@ class DocView:
     revision: Revision
 
 
-def require_doc(session: Session, project: Project, doc_id: str) -> DocView:
-    """Raises NotFound for a doc that does not exist or is deleted."""
+def require_doc(session: Session, project: Project, doc_id: str, restriction: Restriction | None = None) -> DocView:
+    """Raises NotFound for a doc that does not exist, is deleted, or is not shown to a caller with the *restriction*."""
     row = newest_revisions(session, project, [doc_id]).get(doc_id)
-    if row is None or row[0].deleted_at is not None:
+    if row is None or row[0].deleted_at is not None or not (restriction is None or restriction.shows(fields_of(*row))):
         raise NotFound(f"There is no document {doc_id!r} in this namespace.", param="doc_id")
     return DocView(*row)
+
+
+def fields_of(doc: Doc, revision: Revision) -> dict[str, Any]:
+    """What filters test of a document, as *revision* describes it."""
+    return {
+        "doc_id": doc.doc_id,
+        "source_type": revision.source_type,
+        "mime_type": revision.mime_type,
+        "created_at": doc.created_at,
+        "updated_at": doc.updated_at,
+        METADATA: revision.doc_metadata,
+    }
 
 
 def newest_revisions(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, tuple[Doc, Revision]]:

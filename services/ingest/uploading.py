@@ -24,6 +24,7 @@ from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.rows import require_doc
 from text.extract.kinds import HEAD_BYTES, kind_of
 from text.hashing import UNFIT_FOR_A_LINE
+from text.restriction import Restriction
 
 MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
@@ -66,11 +67,13 @@ class UploadService:
         if blobs:
             self.pending.delete_unattached(blobs)
 
-    def open(self, tenant_id: str, namespace: str, doc_id: str) -> StoredFile:
+    def open(
+        self, tenant_id: str, namespace: str, doc_id: str, *, restriction: Restriction | None = None
+    ) -> StoredFile:
         """Returns the raw file of the document's newest accepted revision. Raises NotFound if it was sent as text."""
         with self.database.read() as session:
-            project = namespaces.require(session, tenant_id, namespace)
-            revision = require_doc(session, project, doc_id).revision
+            project = namespaces.require(session, tenant_id, namespace, restriction)
+            revision = require_doc(session, project, doc_id, restriction).revision
             key = (revision.team_id, revision.project_id, revision.doc_id, revision.revision)
             file = session.get(File, key)
         if file is None or revision.blob_uri is None:

@@ -12,12 +12,13 @@ from domain import Ids
 from models import Doc, DocStatus, Project, Revision
 from services.search.fusing import RankedList, fuse
 from services.search.question import Hint, Passage, Question
-from text.filters import BUILT_IN, METADATA, Condition, Exists, Filter, conditions
+from text.filters import BUILT_IN, METADATA, All, Condition, Exists, Filter, conditions
 from text.words import query_words
 
 MOST_COUNTED = 1000
 DOCS_WITH_KEYS = 50
 WORDS_NAMED = 5
+NOTHING_PUBLISHED = Hint("nothing_published", "Nothing was published in this namespace yet.")
 
 Matches = Callable[[Filter], Ids]
 """The chunks that a filter matches."""
@@ -31,10 +32,18 @@ def hints(
     passages: Sequence[Passage],
     matches: Matches,
 ) -> tuple[Hint, ...]:
+    """To a caller who may see a part of the namespace they speak of nothing else."""
     if len(passages) >= question.top_k:
         return ()
-    reasons = [] if passages else list(_reasons(session, project, question, lists, matches))
-    return (*reasons, *processing(session, project))
+    if question.visibility is None:
+        reasons = [] if passages else list(_reasons(session, project, question, lists, matches))
+        return (*reasons, *processing(session, project))
+    if passages:
+        return ()
+    if not len(matches(question.visibility)):
+        return (NOTHING_PUBLISHED,)
+    visibility = question.visibility
+    return tuple(_reasons(session, project, question, lists, lambda filters: matches(All((visibility, filters)))))
 
 
 def processing(session: Session, project: Project) -> Iterator[Hint]:
@@ -62,15 +71,18 @@ def _reasons(
         yield Hint("below_min_score", message)
         return
     if question.filters is not None and not len(matches(question.filters)):
-        yield from _about_filter(session, project, question.filters, matches)
+        suggests = question.visibility is None
+        yield from _about_filter(session, project, question.filters, matches, suggests=suggests)
     elif question.mode == "keyword":
         yield _about_words(question)
 
 
-def _about_filter(session: Session, project: Project, filters: Filter, matches: Matches) -> Iterator[Hint]:
+def _about_filter(
+    session: Session, project: Project, filters: Filter, matches: Matches, *, suggests: bool
+) -> Iterator[Hint]:
     keys = dict.fromkeys(condition.key for condition in conditions(filters))
     unknown = [key for key in keys if not len(matches(Condition(key, Exists())))]
-    known = _known_keys(session, project) if unknown else []
+    known = _known_keys(session, project) if unknown and suggests else []
     for key in unknown:
         nearest = get_close_matches(key.removeprefix(f"{METADATA}."), known, n=1)
         did_you_mean = f": did you mean {nearest[0]!r}?" if nearest else "."

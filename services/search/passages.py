@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from database.batching import batched
 from database.prepared import PreparedStatement, is_among
-from domain import Json, Vectors, chunk_id
+from domain import Ids, Json, Vectors, chunk_id
 from models import Chunk, Revision
 from services.search.fusing import Candidate
 from services.search.question import Passage
@@ -72,11 +72,19 @@ def own_vectors(session: Session, snapshot: Snapshot, faiss_ids: Sequence[int]) 
     return vectors[np.searchsorted(ids, faiss_ids)]
 
 
-def with_context(session: Session, snapshot: Snapshot, passages: Sequence[Passage], reach: int) -> list[Passage]:
-    """Joins each passage with up to *reach* chunks of its revision before and after it, as one text."""
+def with_context(
+    session: Session, snapshot: Snapshot, passages: Sequence[Passage], reach: int, *, visible: Ids | None = None
+) -> list[Passage]:
+    """Joins each passage with up to *reach* chunks of its revision before and after it, as one text.
+
+    *visible*: the only chunks that the caller may see, ascending.
+    """
     pieces: dict[tuple[str, int], dict[int, Piece]] = defaultdict(dict)
     in_project = and_(Chunk.team_id == snapshot.project.team_id, Chunk.project_id == snapshot.project.id)
-    for ids in batched(_neighbours(passages, reach), IDS_PER_QUERY):
+    neighbours = _neighbours(passages, reach)
+    if visible is not None:
+        neighbours = np.intersect1d(neighbours, visible, assume_unique=True).tolist()
+    for ids in batched(neighbours, IDS_PER_QUERY):
         for row in session.execute(_PIECES.where(in_project, Chunk.faiss_id.in_(ids))):
             pieces[row.doc_id, row.revision][row.chunk_index] = Piece(row.char_start, row.char_end, row.text)
     return [_joined(passage, pieces[passage.doc_id, passage.revision], reach) for passage in passages]

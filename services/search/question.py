@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from domain import Json, Mode, Partition
 from text.filters import Filter
+from text.restriction import Restriction
 
 Side = Literal["dense", "keyword"]
 Fusion = Literal["weighted", "min_max", "reciprocal_rank"]
@@ -34,7 +35,8 @@ class Question:
 
     *vector*, from own_chunks.unit_vector(), replaces the embedded texts on the dense side. *mmr_lambda* runs from 0
     (all diversity) to 1 (all relevance). *context* is the number of chunks joined on each side of a passage.
-    *is_judged* requests the relevance of each passage, and the floor that it is compared with.
+    *is_judged* requests the relevance of each passage, and the floor that it is compared with. Chunks that the
+    *restriction* of the caller does not show are not there for it.
     """
 
     tenant_id: str
@@ -55,6 +57,7 @@ class Question:
     rerank: bool = False
     vector: bytes | None = None
     is_judged: bool = False
+    restriction: Restriction | None = None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -63,6 +66,20 @@ class Question:
     @property
     def target(self) -> SearchTarget:
         return SearchTarget(self.tenant_id, self.namespace, self.embedding_version, self.index_version)
+
+    @property
+    def condition(self) -> Filter | None:
+        """What a chunk has to match: *filters*, and what the restriction shows."""
+        return self.filters if self.restriction is None else self.restriction.narrowed(self.filters)
+
+    @property
+    def visibility(self) -> Filter | None:
+        """What the caller may see of the namespace, whatever *filters* match; None: all."""
+        return None if self.restriction is None else self.restriction.filters
+
+    @property
+    def is_within_restriction(self) -> bool:
+        return self.restriction is None or self.restriction.includes(self.namespace)
 
     @property
     def is_of_serving_version(self) -> bool:

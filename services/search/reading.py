@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -30,7 +30,7 @@ class Prepared:
     """A question, with the vectors of its texts if meaning ranks or judges. *depth* is the number of hits per list.
 
     *scales* are those of the similarities with each vector, if lists are fused. *allowed* are the chunks that its
-    filter matches; None without a filter.
+    filter matches, and *visible* those that the caller may see; None: all.
     """
 
     question: Question
@@ -38,6 +38,7 @@ class Prepared:
     depth: int
     scales: Sequence[Scale] = ()
     allowed: Ids | None = None
+    visible: Ids | None = None
 
     @classmethod
     def of(cls, question: Question, vectors: Vectors | None, scales: Sequence[Scale] = ()) -> Prepared:
@@ -149,9 +150,16 @@ class SnapshotReader:
         return iter(hits.per_query), hits.is_exact
 
     def _matches(self, questions: Sequence[Prepared]) -> Iterator[Matches]:
+        """Questions that see different parts of the namespace do not share the scores of words."""
+        if any(each.visible is not None for each in questions):
+            return chain.from_iterable(self._word_hits([each]) for each in questions)
+        return self._word_hits(questions)
+
+    def _word_hits(self, questions: Sequence[Prepared]) -> Iterator[Matches]:
         queries: list[Counter[str]] = [query_words(text) for each in questions for text in each.question.texts]
         k = max(each.depth for each in questions)
-        return iter(self.keywords.search(self.session, self.snapshot, queries, k=k, allowed=questions[0].allowed))
+        allowed, visible = questions[0].allowed, questions[0].visible
+        return iter(self.keywords.search(self.session, self.snapshot, queries, k=k, allowed=allowed, visible=visible))
 
 
 def _share(matches: Matches) -> Scale:

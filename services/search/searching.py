@@ -26,11 +26,11 @@ from errors import EmbeddingRefused, Interrupted, Invalid, ServiceError, Version
 from metrics import count_search
 from models import IndexRow, Project
 from services.index.embedding import EmbeddingService
-from services.index.namespaces import missing
+from services.index.namespaces import missing, not_here
 from services.search.arranging import arrange
 from services.search.filters.filtering import FilterService
 from services.search.fusing import Candidate, RankedList
-from services.search.hints import hints, processing
+from services.search.hints import NOTHING_PUBLISHED, hints, processing
 from services.search.laps import Laps
 from services.search.passages import own_vectors, with_context
 from services.search.question import Answer, Hint, Passage, Question, SearchTarget
@@ -103,21 +103,27 @@ class SearchService:
 
     def needs_prefetch(self, question: Question) -> bool:
         """Whether the namespace must be loaded for the question's filter first, which may take seconds."""
-        return question.filters is not None and self.filtering.needs_loading(question.place, question.filters)
+        condition = question.condition
+        if condition is None or not question.is_within_restriction:
+            return False
+        return self.filtering.needs_loading(question.place, condition)
 
     def prefetch(self, question: Question) -> None:
         """Load it now, concurrently with other searches, for find_many() to use."""
         with self.database.read() as session:
             snapshot = read_snapshot(session, *question.place)
-            if snapshot is not None and question.filters is not None:
-                self.filtering.read(session, snapshot.project, question.place, question.filters)
+            if snapshot is not None and question.condition is not None:
+                self.filtering.read(session, snapshot.project, question.place, question.condition)
 
     def find_many(self, questions: Sequence[Question]) -> list[RawAnswer | Exception]:
         """The raw answer or the error of each question, in order. Questions of one target share the work."""
         by_number: dict[int, RawAnswer | Exception] = {}
         by_target: dict[SearchTarget, list[int]] = defaultdict(list)
         for number, question in enumerate(questions):
-            by_target[question.target].append(number)
+            if question.is_within_restriction:
+                by_target[question.target].append(number)
+            else:
+                by_number[number] = _unknown(not_here(question.namespace))
         for target, numbers in by_target.items():
             results = self._search_target(target, [questions[number] for number in numbers])
             by_number.update(zip(numbers, results, strict=True))
@@ -174,16 +180,12 @@ class SearchService:
                     self._remember(target, current)
                     if not current.project.next_faiss_id:
                         waiting = tuple(processing(session, current.project))
-                        return [RawAnswer(_empty_answer(current, waiting)) for _ in questions]
+                        return [RawAnswer(_empty_answer(current, question, waiting)) for question in questions]
                     reader = SnapshotReader(session, current, partition, self.keywords, laps)
                     return self._search_snapshot(reader, prepared)
             snapshot, is_current = current, True  # the namespace got its first chunk, or moved to another version
-        return self._nothing(target.place, questions)
-
-    def _nothing(self, place: tuple[str, str], questions: Sequence[Question]) -> list[RawAnswer]:
         with self.database.read() as session:
-            hint = Hint("unknown_namespace", missing(session, *place))
-        return [RawAnswer(Answer([], hints=(hint,))) for _ in questions]
+            return [_unknown(missing(session, *target.place, each.restriction)) for each in questions]
 
     def _current_snapshot(self, target: SearchTarget) -> Snapshot | None:
         with self.database.read() as session:
@@ -233,7 +235,8 @@ class SearchService:
         for problem in reader.catch_up(questions):
             self._report(place, reader.snapshot, problem)
         reader.laps.end("catch_up_ms")
-        filters = [each.question.filters for each in questions]
+        questions = [self._limited(reader, each) for each in questions]
+        filters = [each.question.condition for each in questions]
         groups = self.filtering.groups(reader.session, reader.snapshot.project, place, filters)
         if any(filters):
             reader.laps.end("filter_ms")
@@ -251,31 +254,37 @@ class SearchService:
         reader.laps.end("fetch_ms")
         return answers
 
+    def _limited(self, reader: SnapshotReader, prepared: Prepared) -> Prepared:
+        """With the chunks that the caller may see, if those are not all."""
+        question = prepared.question
+        if question.visibility is None:
+            return prepared
+        visible = self.filtering.allowed(reader.session, reader.snapshot.project, question.place, question.visibility)
+        return replace(prepared, visible=visible)
+
     def _raw_answer(
         self, reader: SnapshotReader, prepared: Prepared, chosen: _Chosen, passages: list[Passage]
     ) -> RawAnswer:
         """The final passages, or all candidates in order if they are still to be reranked."""
         question, vectors = prepared.question, None
+        matches = partial(self.filtering.allowed, reader.session, reader.snapshot.project, question.place)
         if question.mmr_lambda is not None and passages:
             vectors = own_vectors(reader.session, reader.snapshot, [passage.faiss_id for passage in passages])
         if question.is_arranged and not question.rerank:
             passages = arrange(question, passages, vectors)
         if question.context:
-            passages = with_context(reader.session, reader.snapshot, passages, question.context)
+            passages = with_context(
+                reader.session, reader.snapshot, passages, question.context, visible=prepared.visible
+            )
         seq, key = reader.snapshot.project.seq, reader.snapshot.key
-        reasons = self._hints(reader, question, ranking(question, chosen.lists), passages)
+        lists = ranking(question, chosen.lists)
+        reasons = hints(reader.session, reader.snapshot.project, question, lists, passages, matches)
         floor, timings = floor_of(chosen.lists) if question.is_judged else None, reader.laps.milliseconds
         shadow = reader.snapshot.project.shadow if question.is_of_serving_version else None
         answer = Answer(
             passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key, floor=floor, shadow=shadow
         )
         return RawAnswer(answer, vectors)
-
-    def _hints(
-        self, reader: SnapshotReader, question: Question, lists: list[RankedList], passages: list[Passage]
-    ) -> tuple[Hint, ...]:
-        matches = partial(self.filtering.allowed, reader.session, reader.snapshot.project, question.place)
-        return hints(reader.session, reader.snapshot.project, question, lists, passages, matches)
 
     def _report(self, place: tuple[str, str], snapshot: Snapshot, problem: str) -> None:
         """Record the problem in the index row and queue a rebuild, unless a rebuild has finished meanwhile.
@@ -299,8 +308,11 @@ def _basis(snapshot: Snapshot) -> tuple[Partition, int, bool]:
     return snapshot.key, snapshot.index.dimension, snapshot.project.next_faiss_id > 0
 
 
-def _empty_answer(snapshot: Snapshot, waiting: tuple[Hint, ...]) -> Answer:
+def _unknown(message: str) -> RawAnswer:
+    return RawAnswer(Answer([], hints=(Hint("unknown_namespace", message),)))
+
+
+def _empty_answer(snapshot: Snapshot, question: Question, waiting: tuple[Hint, ...]) -> Answer:
     """For a namespace that never had a chunk, so that its dimension may not be known yet."""
-    hint = Hint("nothing_published", "Nothing was published in this namespace yet.")
-    version = snapshot.key.embedding_version
-    return Answer([], snapshot.project.seq, version, hints=(hint, *waiting), partition=snapshot.key)
+    hints = (NOTHING_PUBLISHED, *waiting) if question.visibility is None else (NOTHING_PUBLISHED,)
+    return Answer([], snapshot.project.seq, snapshot.key.embedding_version, hints=hints, partition=snapshot.key)

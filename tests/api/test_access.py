@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,7 @@ from api.routing import StrictRoute
 from domain import Scope, with_included
 from tests.support.accounts import TeamClient, keyed, make_team
 from tests.support.examples import is_thorough
-from tests.support.routes import names_in_answer, resource_names, routes_of
+from tests.support.routes import PLACE, Route, names_in_answer, resource_names, routes_of
 from tests.support.service import Service
 
 __all__ = ["keyed"]
@@ -85,9 +86,57 @@ class World:
         texts = [team.ask(**route.request(known)).text for route in reading]
         return [re.sub(r'"last_used_at":(?:null|"[^"]*")', "", text) for text in texts]
 
+    def restricted(self, team: TeamClient, kind: str, limits: Known) -> str:
+        """A key with these limits; a derived one comes from a key without."""
+        path = f"{team.own}/api-keys"
+        if kind != "derived":
+            return str(team.post(path, {"scopes": ["search"], **limits}, expect=201)["key"])
+        parent = team.post(path, {"scopes": ["search"]}, expect=201)["key_id"]
+        return str(team.post(f"{path}/{parent}/derive", {"expires_in_seconds": 60, **limits}, expect=201)["key"])
+
+    def hide(self, team: TeamClient, known: Known) -> str:
+        """A document of the board beside the known one, with a file, live, and replaced by one that waits."""
+        self._count += 1
+        doc_id = f"board-document-{self._count}"
+        place = {name: known[name] for name in ("tenant_id", "namespace")} | {"doc_id": doc_id}
+        board = {"metadata": {"department": "board", "minutes": self._count}}
+        team.post("/v1/docs/upsert", {**place, "text": "Cats sail the seven seas at sea.", **board})
+        data = {**place, "metadata": json.dumps(board["metadata"])}
+        team.ask("POST", "/v1/docs/upload", data=data, files={"file": ("sea.txt", b"Cats at sea.")}, expect=200)
+        return doc_id
+
+    def ask(self, route: Route, known: Known, key: str) -> Any:
+        request = route.request(known)
+        headers = {"Authorization": f"Bearer {key}", **request.pop("headers", {})}
+        return self.client.request(**request, headers=headers)
+
+    def readings_with(self, key: str, known: Known) -> dict[str, tuple[int, str]]:
+        """What a key that only reads is answered, everywhere, but for what differs each time.
+
+        Scores of words depend on all documents of the namespace (docs/accounts.md).
+        """
+        answers = {str(route): self.ask(route, known, key) for route in self.routes}
+        varying = re.compile(r'"(?:query_id|latency_ms|score)":[^,}]*')
+        return {
+            name: (answer.status_code, varying.sub("", answer.text))
+            for name, answer in answers.items()
+            if answer.headers.get("cache-control") != "no-store"
+        }
+
     def _learn(self, known: Known, answers: list[Any]) -> None:
         for name, value in names_in_answer(answers, self.names):
             known.setdefault(name, value)
+
+
+def restrictions(own: Known) -> dict[str, Known]:
+    """By name, those that show the *own* document alone, and neither other namespaces nor documents of the board."""
+    by_filter, by_name = {"filters": {"department": {"$ne": "board"}}}, {"namespaces": [own["namespace"]]}
+    return {"filters": by_filter, "namespaces": by_name, "both": {**by_filter, **by_name}, "derived": by_filter}
+
+
+def _is_read(route: str) -> bool:
+    """Or one that is open to strangers, or hands on what the key may."""
+    return route.startswith("GET ") or route.endswith(("/search", "/ask", "/eval", "/derive"))
 
 
 def _without(values: Known, name: str) -> Known:
@@ -163,6 +212,47 @@ def test_what_another_team_has_is_answered_like_what_nobody_has(world: World) ->
         refused = {401, 403, 404, 422, 500} - ({422} if str(route) in CONFIRMED else set())
         assert reply.status_code not in refused, f"{route} does not find its own: {reply.text}"
         assert _view(reply, theirs, names) != _view(missed, absent, names), f"{route}: this test would see nothing"
+
+
+def test_what_a_restricted_key_does_not_see_is_answered_like_what_nobody_has(world: World) -> None:
+    team = world.one
+    own, other = world.owned(team), world.owned(team)
+    team.service.work()
+    for kind, limits in restrictions(own).items():
+        key = world.restricted(team, kind, limits)
+        unseen = {name: value for name, value in other.items() if "namespaces" in limits or name not in PLACE}
+        if "filters" in limits:
+            unseen["doc_id"] = world.hide(team, own)
+        opened = set()
+        for route in world.routes:
+            names = [name for name in route.names(world.names) if name in unseen and name != "tenant_id"]
+            absent = world.absent()
+            for some in _parts(names):
+                real, unreal = ({**own, **{name: value[name] for name in some}} for value in (unseen, absent))
+                answer, compared = (world.ask(route, value, key) for value in (real, unreal))
+                assert _view(answer, real, some) == _view(compared, unreal, some), f"{route} with {kind} naming {some}"
+            reply = world.ask(route, {**own, "key_id": key[4:20]}, key)
+            if reply.status_code == 403:
+                continue
+            opened.add(str(route))
+            assert reply.status_code < 300, f"{route} with {kind} does not find what the key sees: {reply.text}"
+        assert {"POST /v1/search", "POST /v1/ask", "POST /v1/eval", "GET /v1/docs"} <= opened
+        assert [each for each in opened if not _is_read(each)] == []
+
+
+def test_what_a_restricted_key_does_not_see_changes_no_answer(world: World) -> None:
+    team = world.one
+    own = world.owned(team)
+    team.service.work()
+    for kind, limits in restrictions(own).items():
+        key = world.restricted(team, kind, limits)
+        before = world.readings_with(key, own)
+        if "filters" in limits:
+            world.hide(team, own)
+        if "namespaces" in limits:
+            world.owned(team)
+        assert world.readings_with(key, own) == before, kind
+        assert len([each for each in before.values() if each[0] == 200]) > 6
 
 
 def test_what_another_team_does_changes_no_answer(world: World) -> None:

@@ -23,6 +23,7 @@ from services.operations.diagnosing import without_secrets
 from services.operations.walking import Selection, find_files
 from settings import Settings
 from tests.support import files
+from tests.support.accounts import SECRET
 from tests.support.processes import PATIENCE_SECONDS
 from tests.support.service import MODEL, Service, environment
 from text.extract.plain import decode
@@ -427,6 +428,28 @@ def test_a_key_is_made_replaced_and_revoked_by_hand(run: Run, tmp_path: Path) ->
     assert sorted(statuses) == ["expired", "revoked"]
     assert "no key 'nonsense'" in run("revoke-key", "nonsense", exit_code=1).stderr
     assert database(tmp_path, "SELECT name, system_prompt FROM teams") == [("acme", "Be brief.")]
+
+
+def test_a_key_that_sees_a_part_is_made_and_derived_from_by_hand(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DERIVED_KEY_SECRET", SECRET)
+    run("create-team", "acme")
+    issue = ("issue-key", "--team", "acme", "--scope")
+    assert (
+        "only reads, so it cannot have the scope admin"
+        in run(*issue, "admin", "--filters", '{"a": 1}', exit_code=1).stderr
+    )
+    for filters, reason in {"{a}": "is not valid JSON", "[1]": "takes a JSON object", '{"a": {"$b": 1}}': "$b"}.items():
+        assert reason in run(*issue, "search", "--filters", filters, exit_code=1).stderr
+    assert "has no namespace 'nots'" in run(*issue, "search", "--namespace", "nots", exit_code=1).stderr
+    key_id = run(*issue, "search", "--filters", '{"department": "hr"}').stdout[4:20]
+    assert re.search(
+        rf'^{key_id} +active +search +{{"department": "hr"}} ', run("list-keys", "--team", "acme").stdout, re.M
+    )
+    derived = run("derive-key", key_id, "--seconds", 60, "--filters", '{"user": 7}').stdout
+    assert re.fullmatch(rf"adf_{key_id}\.[\w-]+\.[\w-]{{43}}\n", derived)
+    assert "1 to 86400 seconds" in run("derive-key", key_id, "--seconds", 0, exit_code=1).stderr
+    monkeypatch.setenv("DERIVED_KEY_SECRET", "short")
+    assert "fewer than 32 characters" in run("derive-key", key_id, "--seconds", 60, exit_code=1).stderr
 
 
 def test_what_a_team_lets_questions_say_is_changed_by_hand(run: Run, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from app_v1 import create_app
 from commands import limits_page, settings_page
 from settings import Settings
 from tests.support import files
+from tests.support.accounts import SECRET
 from tests.support.processes import ROOT, Api, api_process, worker_process
 from tests.support.service import environment, settings_in
 
@@ -278,7 +279,8 @@ def test_the_lines_of_a_page_work_and_the_answers_look_as_shown(
 
 @needs_curl
 def test_the_lines_about_accounts_work_with_keys(tmp_path: Path, remote: dict[str, Any]) -> None:
-    with running(settings_in(tmp_path, auth_mode="keys", worker_nice=0, **remote)) as service:
+    settings = settings_in(tmp_path, auth_mode="keys", worker_nice=0, derived_key_secret=SECRET, **remote)
+    with running(settings) as service:
         answers = pasted(blocks_of(ACCOUNTS), service, tmp_path, tenant=TENANT)
     assert len(answers) > 5
     assert [answer for answer in answers if not _has_the_shape(*answer)] == []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from alembic import command
@@ -21,7 +22,7 @@ from database.engine import Database
 from errors import DatabaseUnavailable
 from migrations.comparing import is_compared
 from migrations.upgrade import HEAD, bring_up_to_date, current_revision
-from models import Base, Team
+from models import ApiKey, Base, Team
 from tests.support.postgres import PostgresServer
 from tests.support.service import PLACE, open_service, settings_in
 
@@ -85,6 +86,29 @@ def test_what_is_there_survives_the_way_down_to_the_first_tables_and_up_again(tm
         for mode in ("dense", "keyword", "hybrid"):
             assert after.hit_ids("cats", mode=mode, filters={"year": 2020}) == ["doc"]
         assert after.problems() == []
+
+
+def test_on_the_way_down_keys_that_see_a_part_are_revoked(database: Database) -> None:
+    """An older version would let them see everything."""
+    bring_up_to_date(database)
+    limits: dict[str, dict[str, Any]] = {"all": {}, "one": {"filters": {"a": 1}}, "other": {"namespaces": ["notes"]}}
+    with database.write() as session:
+        session.add(Team(name="acme"))
+        session.flush()
+        keys = [
+            ApiKey(team_id=1, id=name, name="", key_hash=b"", scopes="search", **each) for name, each in limits.items()
+        ]
+        session.add_all(keys)
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    with database.migrating() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0020")
+        rows = connection.execute(text("SELECT id FROM api_keys WHERE revoked_at IS NOT NULL ORDER BY id")).all()
+    assert [row[0] for row in rows] == ["one", "other"]
+    bring_up_to_date(database)
+    with database.read() as session:
+        assert {row.id: row.filters for row in session.scalars(select(ApiKey))} == dict.fromkeys(limits)
 
 
 def test_rows_of_words_are_written_anew_where_words_have_changed(tmp_path: Path, empty_url: str) -> None:

@@ -12,6 +12,8 @@ import pytest
 from domain import ANYONE, Scope
 from tests.support.service import Service, open_service, settings_in
 
+SECRET = "a secret that only these tests know"
+
 
 @dataclass(frozen=True)
 class TeamClient:
@@ -62,6 +64,7 @@ def keyed(tmp_path: Path, database_url: str) -> Iterator[Service]:
         database_url=database_url,
         auth_mode="keys",
         auth_failures_per_minute=0,
+        derived_key_secret=SECRET,
         fetch_enabled=True,
         fetch_allow_hosts="127.0.0.1",
     )

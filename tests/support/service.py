@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from sqlalchemy import make_url, update
 
 import runtime.index
@@ -286,7 +287,8 @@ def _service_on(request: pytest.FixtureRequest, folder: Path, **changed: Any) ->
 def environment(settings: Settings) -> dict[str, str]:
     """Returns the environment of a real process with these settings."""
     changed = settings.model_dump(exclude_defaults=True, exclude={"embed_api_key"})
-    return {**os.environ, **{name.upper(): str(value) for name, value in changed.items()}}
+    plain = {name: each.get_secret_value() if isinstance(each, SecretStr) else each for name, each in changed.items()}
+    return {**os.environ, **{name.upper(): str(value) for name, value in plain.items()}}
 
 
 def _checked(answer: Any, expect: int) -> Any:
