@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -228,7 +227,7 @@ def next_line(answers: Any) -> Any:
 
 def test_any_server_of_asgi_apps_gives_half_a_body_up(tmp_path: Path) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "app_v1:app", "--port", str(port), "--log-level", "warning"]
+    command = ["-m", "uvicorn", "app_v1:app", "--port", str(port), "--log-level", "warning"]
     with process(command, settings_in(tmp_path, request_timeout_seconds=SECONDS)):
         until(lambda: is_up(port))
         with connected(port) as connection:
