@@ -444,7 +444,7 @@ def test_kills_in_the_middle_leave_whole_backups_and_nothing_half_restored(
     changed = {"database_url": new_url, "blob_store_url": f"file://{raw_files}"}
     with open_service(settings.model_copy(update=changed)) as after:
         assert state_of(after) == expected
-    backup_id = back_up(service, target, keep=1).id
+    backup_id = run(service.settings, "backup", target, "--keep", 1).stdout.split()[1]
     assert {path.name for path in target.iterdir()} == {backup_id, "raw", "erasures.json"}
 
 
