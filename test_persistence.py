@@ -83,4 +83,6 @@ def test_index_files_can_be_deleted_at_any_time(service: Service) -> None:
 
 if __name__ == "__main__":
     # In a process of its own: pytest wants to be there before what it watches is imported.
-    sys.exit(subprocess.call([sys.executable, "-m", "pytest", __file__, "-v", "-s", *sys.argv[1:]]))
+    sys.exit(
+        subprocess.call([sys.executable, "-m", "pytest", "-p", "no:schemathesis", __file__, "-v", "-s", *sys.argv[1:]])
+    )

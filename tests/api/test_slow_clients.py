@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -20,14 +19,14 @@ from tests.support.service import PLACE, settings_in
 
 SECONDS = 1.0
 MAX_CONNECTIONS = 20
-SOON = 10 * SECONDS  # on a busy machine
+SOON = 60 * SECONDS  # on a busy machine
 SEARCH = json.dumps({**PLACE, "query": "cats"}).encode()
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def port(tmp_path_factory: pytest.TempPathFactory, remote: dict[str, Any]) -> Iterator[int]:
     limits = {"request_timeout_seconds": SECONDS, "max_connections": MAX_CONNECTIONS, "max_body_mb": 1}
-    with api_process(settings_in(tmp_path_factory.mktemp("api"), **limits)) as api:
+    with api_process(settings_in(tmp_path_factory.mktemp("api"), **limits, **remote)) as api:
         api.client.close()
         yield int(api.client.base_url.port or 0)
 
@@ -130,11 +129,11 @@ def test_a_body_that_drips_is_given_up_and_one_that_is_slow_is_not(port: int) ->
     with connected(port) as dripping, connected(port) as slow:
         dripping.sendall(request("/v1/search", length=1000))
         slow.sendall(request("/v1/search", "Connection: close", length=200_000))
-        for number in range(8):
-            slow.sendall(b" " * 25_000 if number < 7 else b" " * (25_000 - len(SEARCH)) + SEARCH)
-            if number < 3:
+        for number in range(16):
+            slow.sendall(b" " * 12_500 if number < 15 else b" " * (12_500 - len(SEARCH)) + SEARCH)
+            if number < 8:
                 dripping.sendall(b" ")
-            time.sleep(0.3)
+            time.sleep(SECONDS / 8)
         assert problem_of(answer(dripping))[0] == 408
         assert answer(slow).startswith(b"HTTP/1.1 200")
 
@@ -172,13 +171,13 @@ def test_more_connections_than_may_be_are_answered_503_until_others_end(port: in
 def test_a_stream_is_answered_while_it_comes_and_may_take_longer_than_a_body_but_not_stop(port: int) -> None:
     with connected(port) as connection, closing(connection.makefile("rb")) as answers:
         connection.sendall(stream_head())
-        for number in range(4):
+        for number in range(10):
             connection.sendall(chunk(line(f"doc-{number}") + b"\n"))
             assert next_line(answers) == {"line": number + 1, "status": "stored", "doc_id": f"doc-{number}"}
-            time.sleep(SECONDS / 3)
+            time.sleep(SECONDS / 8)
         connection.sendall(chunk(line("half")[:20]))
         last = next_line(answers)
-        assert (last["line"], last["error"]["code"]) == (5, "request_timeout")
+        assert (last["line"], last["error"]["code"]) == (11, "request_timeout")
 
 
 def test_what_was_acknowledged_is_stored_though_its_client_leaves(port: int) -> None:
@@ -228,7 +227,7 @@ def next_line(answers: Any) -> Any:
 
 def test_any_server_of_asgi_apps_gives_half_a_body_up(tmp_path: Path) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "app_v1:app", "--port", str(port), "--log-level", "warning"]
+    command = ["-m", "uvicorn", "app_v1:app", "--port", str(port), "--log-level", "warning"]
     with process(command, settings_in(tmp_path, request_timeout_seconds=SECONDS)):
         until(lambda: is_up(port))
         with connected(port) as connection:

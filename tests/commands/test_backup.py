@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -33,12 +32,11 @@ from services.operations.database_copies import drop_tables, remove_sqlite
 from services.operations.manifests import BackupManifest
 from settings import Settings
 from tests.support.postgres import PostgresServer
-from tests.support.processes import until
+from tests.support.processes import ROOT, finished, process, until
 from tests.support.prose import prose
 from tests.support.s3 import running_s3
 from tests.support.service import PLACE, Service, environment, open_service, settings_in
 
-ROOT = Path(__file__).parents[2]
 UNLIKE = {"audit_chain", "audit_log", "backups", "jobs", "workers"}
 
 
@@ -404,23 +402,20 @@ def test_an_older_schema_is_migrated(service: Service, target: Path, new_url: st
 
 
 def run(settings: Settings, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, check=False, timeout=120, env=environment(settings)
-    )
+    return finished(command(*arguments), environment(settings))
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, str(ROOT / "manage.py"), *map(str, arguments)]
+    return ["manage.py", *map(str, arguments)]
 
 
 def kill_once(appeared: Callable[[], bool], after_seconds: float, settings: Settings, *arguments: object) -> None:
     """Kill the command some time after that has appeared, if it still runs then."""
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command(*arguments), env=environment(settings), stdout=quiet, stderr=quiet) as process:
-        until(lambda: appeared() or process.poll() is not None, pause=0.002)
+    with process(command(*arguments), settings) as running:
+        until(lambda: appeared() or running.poll() is not None, pause=0.002)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(after_seconds)
-        process.kill()
+            running.wait(after_seconds)
+        running.kill()
 
 
 def test_kills_in_the_middle_leave_whole_backups_and_nothing_half_restored(
@@ -449,7 +444,7 @@ def test_kills_in_the_middle_leave_whole_backups_and_nothing_half_restored(
     changed = {"database_url": new_url, "blob_store_url": f"file://{raw_files}"}
     with open_service(settings.model_copy(update=changed)) as after:
         assert state_of(after) == expected
-    backup_id = back_up(service, target, keep=1).id
+    backup_id = run(service.settings, "backup", target, "--keep", 1).stdout.split()[1]
     assert {path.name for path in target.iterdir()} == {backup_id, "raw", "erasures.json"}
 
 

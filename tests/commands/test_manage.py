@@ -24,7 +24,7 @@ from services.operations.walking import Selection, find_files
 from settings import Settings
 from tests.support import files
 from tests.support.accounts import SECRET
-from tests.support.processes import PATIENCE_SECONDS
+from tests.support.processes import PATIENCE_SECONDS, started
 from tests.support.service import MODEL, Service, environment
 from text.extract.plain import decode
 
@@ -75,7 +75,7 @@ def database(tmp_path: Path, statement: str) -> list[tuple[object, ...]]:
 
 def work(tmp_path: Path) -> None:
     """A worker process that lives until no job waits."""
-    process = subprocess.Popen([sys.executable, ROOT / "worker.py", "--poll-interval", "0.05"], env=os.environ)
+    process = started(["worker.py", "--poll-interval", "0.05"], os.environ)
     try:
         while database(tmp_path, "SELECT 1 FROM jobs WHERE status IN ('pending', 'running')"):
             assert process.poll() is None

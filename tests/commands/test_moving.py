@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -29,11 +28,10 @@ from services.search.question import Answer, Question
 from settings import Settings
 from tests.support.accounts import issue
 from tests.support.postgres import STRANGER, PostgresServer
-from tests.support.processes import until
+from tests.support.processes import finished, process, until
 from tests.support.prose import prose
 from tests.support.service import MODEL, PLACE, Service, environment, open_service, settings_in
 
-ROOT = Path(__file__).parents[2]
 QUERIES = [prose(10_000 + number, 1) for number in range(30)]
 OTHER = {"tenant_id": "Zoë & Söhne", "namespace": "日本語/手引き"}
 REBUILT_TABLES = {"audit_chain", "indices", "jobs", "keywords", "vectors", "workers"}
@@ -158,14 +156,11 @@ def move(source: str, target: str) -> list[PartComparison]:
 
 
 def command(source: str, target: str, *more: object) -> list[str]:
-    return [sys.executable, str(ROOT / "manage.py"), "move", "--from", source, "--to", target, *map(str, more)]
+    return ["manage.py", "move", "--from", source, "--to", target, *map(str, more)]
 
 
 def run(source: str, target: str, *more: object) -> subprocess.CompletedProcess[str]:
-    variables = environment(Settings(min_free_disk_mb=0))
-    return subprocess.run(
-        command(source, target, *more), capture_output=True, text=True, check=False, timeout=120, env=variables
-    )
+    return finished(command(source, target, *more), environment(Settings(min_free_disk_mb=0)))
 
 
 def has_copied(target: Database, table: str) -> bool:
@@ -264,9 +259,9 @@ def test_an_empty_installation_moves_too(tmp_path: Path, empty_url: str) -> None
 def test_a_move_that_is_killed_goes_on_where_it_was(home: Settings, tmp_path: Path, empty_url: str) -> None:
     for table in ("embeddings", "docs", "chunks"):
         cut_up = command(home.database_url, empty_url, "--batch-rows", 4)
-        with Database.open(empty_url) as target, subprocess.Popen(cut_up, env=environment(home)) as process:
+        with Database.open(empty_url) as target, process(cut_up, home) as moving:
             until(partial(has_copied, target, table), pause=0.01)
-            process.kill()
+            moving.kill()
         closed = pytest.raises(DatabaseUnavailable, match="A move into this database did not finish")
         with closed, open_service(home.model_copy(update={"database_url": empty_url})):
             pass

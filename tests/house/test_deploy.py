@@ -153,7 +153,7 @@ def test_the_commands_bring_the_service_up_in_the_order_of_the_composition(
         for _ in range(OURS["worker"]["deploy"]["replicas"]):
             running.enter_context(started(OURS["worker"]["command"], image, environment))
         for port in ports:
-            until(partial(is_healthy, moved(HEALTH_COMMAND, port), image, environment), PATIENCE_SECONDS)
+            until(partial(is_healthy, moved(HEALTH_COMMAND, port), image, environment), PATIENCE_SECONDS, pause=0.5)
         for port in [*ports, *running.enter_context(proxied(ports, tmp_path))]:
             put_in_and_find(f"http://127.0.0.1:{port}", f"doc-{port}")
         upload_and_fetch(*(f"http://127.0.0.1:{port}" for port in ports))

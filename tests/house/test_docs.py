@@ -261,9 +261,9 @@ def test_every_page_of_the_guide_is_linked_from_readme() -> None:
 
 
 @pytest.fixture(scope="module")
-def open_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def open_service(tmp_path_factory: pytest.TempPathFactory, remote: dict[str, Any]) -> Iterator[Running]:
     """An open service."""
-    with running(settings_in(tmp_path_factory.mktemp("open"), worker_nice=0)) as service:
+    with running(settings_in(tmp_path_factory.mktemp("open"), worker_nice=0, **remote)) as service:
         yield service
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,9 @@ Run = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(tmp_path_factory: pytest.TempPathFactory, remote: dict[str, Any]) -> Iterator[Run]:
     """Runs a program with a service and a key, and returns what it printed."""
-    settings = settings_in(tmp_path_factory.mktemp("examples"), auth_mode="keys", worker_nice=0)
+    settings = settings_in(tmp_path_factory.mktemp("examples"), auth_mode="keys", worker_nice=0, **remote)
     with open_runtime(settings) as runtime:
         runtime.accounts.teams.create_team("acme")
         key = runtime.accounts.keys.issue("acme", name="", scopes=[Scope.ADMIN], expires_at=None, by=ANYONE).key

@@ -26,6 +26,7 @@ LEFT_OUT = (
     "*.egg-info",
     "raw_files",
     "tests",
+    "decisions",
     ".env",
 )
 ADDRESS = "http://localhost:8000"

@@ -13,7 +13,7 @@ from tests.support.service import PLACE, Service, settings_in
 
 def test_a_request_that_takes_too_much_memory_is_answered_503_and_the_api_lives(tmp_path: Path) -> None:
     lists = b'{"documents": [' + b"[]," * 15_000_000 + b"[]]}"  # 45 MB, and twenty times that as objects
-    with api_process(settings_in(tmp_path, memory_limit_mb=1000, max_body_mb=512)) as api:
+    with api_process(settings_in(tmp_path, memory_limit_mb=1000, max_body_mb=512), is_fresh=True) as api:
         refused = api.client.post("/v1/docs/upsert/batch", content=lists)
         assert refused.status_code == 503, refused.text
         assert "MEMORY_LIMIT_MB" in refused.json()["detail"]

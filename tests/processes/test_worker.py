@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Mapping
 
@@ -121,7 +120,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_job_and_exits_well(remote_se
 def test_a_worker_that_is_stopped_while_its_model_loads_exits_well(service: Service, seconds: float) -> None:
     """Even where closing does not wait for the model, as it does not for one that takes long."""
     impatient = "import services.index.embedding as e; e.CLOSING_SECONDS = 0.0; import worker; worker.main()"
-    command = [sys.executable, "-c", impatient, "--poll-interval", "0.05"]
+    command = ["-c", impatient, "--poll-interval", "0.05"]
     with process(command, service.settings) as worker:
         until(lambda: service.runtime.operations.workers.present() != [])
         time.sleep(seconds)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from subprocess import Popen
 from threading import Event, Thread
 from typing import Any
 
@@ -23,7 +22,7 @@ from settings import Settings
 from tests.support.examples import is_thorough
 from tests.support.pooler import CONNECTIONS, pooled
 from tests.support.postgres import PostgresServer, own_server
-from tests.support.processes import Api, api_process, until, worker_process
+from tests.support.processes import Api, Process, api_process, until, worker_process
 from tests.support.prose import prose
 from tests.support.service import PLACE, settings_in
 
@@ -59,7 +58,7 @@ def send_batches(api: Api, starts: range) -> list[str]:
     return [api.batch({f"doc-{n:04d}": sentence(n) for n in range(first, first + DOCS_PER_BATCH)}) for first in starts]
 
 
-def kill_at_work(database: Database, worker: Popen[bytes]) -> str:
+def kill_at_work(database: Database, worker: Process) -> str:
     """kill -9 while it holds a job, which stands still for as long as that takes to see. Returns the job."""
     held: list[str] = []
 
@@ -78,7 +77,7 @@ def kill_at_work(database: Database, worker: Popen[bytes]) -> str:
     return held[0]
 
 
-def job_of(database: Database, worker: Popen[bytes]) -> str | None:
+def job_of(database: Database, worker: Process) -> str | None:
     with database.read() as session:
         is_its_own = Job.worker.like(f"%-{worker.pid}-%")
         return session.scalar(select(Job.job_id).where(Job.status == JobStatus.RUNNING, is_its_own))
@@ -208,7 +207,7 @@ def at_work(clients: list[Client]) -> Iterator[None]:
             client.join(60)
 
 
-def require_end(worker: Popen[bytes]) -> None:
+def require_end(worker: Process) -> None:
     """One that is told to stop while there is no database ends well all the same."""
     worker.terminate()
     assert worker.wait(30) == 0

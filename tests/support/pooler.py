@@ -38,7 +38,7 @@ def pooled(url: str) -> Iterator[str]:
     process = subprocess.Popen(as_owner(program, "-q", folder / "pgbouncer.ini"), stdin=subprocess.DEVNULL)
     try:
         through = behind.set(port=port).render_as_string(hide_password=False)
-        until(lambda: _answers(through), 20)
+        until(lambda: _answers(through))
         yield through
     finally:
         process.terminate()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ import httpx
 from settings import Settings
 from tests.support.postgres import free_port
 from tests.support.service import PLACE, environment
+from tests.support.zygote import ForkedProcess, can_fork, forked
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180.0
+Process = subprocess.Popen[bytes] | ForkedProcess
 
 
 def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, *, pause: float = 0.05) -> None:
@@ -32,7 +34,7 @@ def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, *, p
 class Api:
     """A client of one API process."""
 
-    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, port: int, process: Process) -> None:
         self.process = process
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
 
@@ -71,9 +73,9 @@ class Api:
 
 
 @contextmanager
-def api_process(settings: Settings) -> Iterator[Api]:
+def api_process(settings: Settings, *, is_fresh: bool = False) -> Iterator[Api]:
     port = free_port()
-    with process([sys.executable, "app_v1.py", "--port", str(port)], settings) as running:
+    with process(["app_v1.py", "--port", str(port)], settings, is_fresh=is_fresh) as running:
         api = Api(port, running)
         with api.client:
             until(lambda: _is_ready(api))
@@ -81,25 +83,49 @@ def api_process(settings: Settings) -> Iterator[Api]:
 
 
 @contextmanager
-def worker_process(settings: Settings, *options: str, poll_interval: float = 0.1) -> Iterator[subprocess.Popen[bytes]]:
-    with process([sys.executable, "worker.py", "--poll-interval", str(poll_interval), *options], settings) as worker:
+def worker_process(settings: Settings, *options: str, poll_interval: float = 0.1) -> Iterator[Process]:
+    with process(["worker.py", "--poll-interval", str(poll_interval), *options], settings) as worker:
         yield worker
 
 
 @contextmanager
-def process(command: list[str], settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a process, which is stopped when the block is left."""
-    running = subprocess.Popen(command, cwd=ROOT, env=environment(settings))
+def process(arguments: Sequence[str], settings: Settings, *, is_fresh: bool = False) -> Iterator[Process]:
+    """Runs Python, stopped when the block is left."""
+    running = started(arguments, environment(settings), is_fresh=is_fresh)
     try:
         yield running
     finally:
-        if running.poll() is None:
-            running.send_signal(signal.SIGTERM)
+        running.terminate()
         try:
             running.wait(30)
         except subprocess.TimeoutExpired:
             running.kill()
             running.wait()
+
+
+def finished(
+    arguments: Sequence[str], variables: Mapping[str, str], *, is_fresh: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Runs Python to its end, and returns what it printed."""
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        running = started(arguments, variables, stdout=stdout.fileno(), stderr=stderr.fileno(), is_fresh=is_fresh)
+        try:
+            code = running.wait(PATIENCE_SECONDS)
+        finally:
+            running.kill()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(arguments, code, stdout.read(), stderr.read())
+
+
+def started(
+    arguments: Sequence[str], variables: Mapping[str, str], *, stdout: int = 1, stderr: int = 2, is_fresh: bool = False
+) -> Process:
+    """Starts Python in ROOT with these arguments: forked from the zygote where that is possible, unless *is_fresh*."""
+    if can_fork(arguments[0]) and not is_fresh:
+        return forked(arguments, variables, cwd=ROOT, stdout=stdout, stderr=stderr)
+    command = [sys.executable, *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=dict(variables), stdout=stdout, stderr=stderr)
 
 
 def _is_ready(api: Api) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -37,6 +38,7 @@ def running_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
         variables = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}
         for name, value in {**variables, "REGION": "us-east-1"}.items():
             monkeypatch.setenv(f"AWS_{name}", value)
+        httpx.post(f"{variables['ENDPOINT_URL']}/moto-api/reset").raise_for_status()  # its buckets outlive the server
         client = boto3.client("s3", endpoint_url=variables["ENDPOINT_URL"], region_name="us-east-1")
         client.create_bucket(Bucket=BUCKET)
         yield S3(server, client)

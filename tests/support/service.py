@@ -30,6 +30,7 @@ from runtime.index import embedder_config
 from runtime.opening import open_runtime
 from runtime.parts import Runtime
 from settings import Settings
+from tests.support.cached_embedder import CachedEmbedder
 from tests.support.documented import require_documented
 from tests.support.embedding_server import EmbeddingServer, embedding_server
 from tests.support.postgres import PostgresServer, running_server
@@ -171,8 +172,8 @@ def end_leases(database: Database) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_bundled_model() -> Iterator[Opener]:
-    """Loads the bundled model once for the whole run; other models are not cached."""
-    cached = functools.cache(open_embedder)
+    """Loads the bundled model once for the whole run, and embeds each text once; other models are not cached."""
+    cached = functools.cache(lambda config: CachedEmbedder(open_embedder(config)))
 
     def opened(config: EmbedderConfig) -> Embedder:
         is_bundled = (config.model_name, config.backend) == (MODEL, "auto")
@@ -256,7 +257,10 @@ def shared_service(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="session")
 def bundled_model(one_bundled_model: Opener) -> Embedder:
-    return one_bundled_model(embedder_config(settings_in(Path())))
+    """Takes its time for every text, as tests that kill somebody amid the work expect."""
+    cached = one_bundled_model(embedder_config(settings_in(Path())))
+    assert isinstance(cached, CachedEmbedder)
+    return cached.embedder
 
 
 @pytest.fixture(scope="session")
