@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain import Mode
-from locations import is_host_or_network, is_http_url
+from locations import check_base_url, check_counter, check_hosts, check_origins, listed
 
 Positive = Annotated[int, Field(gt=0)]
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*]+")
-_COUNTER = re.compile(r"memory://|rediss?(\+\w+)?://.+")
+BaseUrl = Annotated[str, AfterValidator(check_base_url)]
 
 BATCH_DOCS_CEILING = 100_000
 EVAL_QUERIES_CEILING = 100_000
@@ -64,7 +62,7 @@ class Settings(BaseSettings):
     rate_limit_per_tenant: str = Field(
         "", description="Rate limit of each tenant, without keys too, where requests name it"
     )
-    rate_limit_url: str = Field(
+    rate_limit_url: Annotated[str, AfterValidator(check_counter)] = Field(
         "memory://",
         description="Where requests are counted: redis://host:6379/0 (shared), or memory:// (each process by itself)",
     )
@@ -99,7 +97,7 @@ class Settings(BaseSettings):
     model_cache_dir: Path = Field(
         Path("~/.cache/ai3-datafactory"), description="Folder for exported models, shared by all processes"
     )
-    embed_base_url: str = Field(
+    embed_base_url: BaseUrl = Field(
         "", description="Base URL, up to /v1, of the OpenAI-compatible server for EMBED_BACKEND=remote"
     )
     embed_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for the embedding server")
@@ -109,7 +107,7 @@ class Settings(BaseSettings):
     rerank_model_name: str = Field(
         "", description="Cross-encoder that reranks the best candidates: a name on the hub or a folder; empty: none"
     )
-    rerank_base_url: str = Field("", description="Base URL, without /rerank, of a reranking server to use instead")
+    rerank_base_url: BaseUrl = Field("", description="Base URL, without /rerank, of a reranking server to use instead")
     rerank_api: Literal["tei", "cohere"] = Field("tei", description="API that the reranking server speaks")
     rerank_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for the reranking server")
     rerank_depth: Positive = Field(50, description="Number of candidates to rerank")
@@ -117,7 +115,7 @@ class Settings(BaseSettings):
         5.0, gt=0, description="Timeout of reranking; after it the original order is kept"
     )
 
-    llm_base_url: str = Field(
+    llm_base_url: BaseUrl = Field(
         "",
         description="Base URL, up to /v1, of the OpenAI-compatible server that writes answers; empty: quotes",
     )
@@ -154,7 +152,7 @@ class Settings(BaseSettings):
     ocr_enabled: bool = Field(False, description="Run OCR on scans with tesseract, which must be installed")
     ocr_languages: str = Field("eng", description="Tesseract's languages, as in eng+deu")
     fetch_enabled: bool = Field(False, description="Whether POST /v1/docs/fetch may request URLs")
-    fetch_allow_hosts: str = Field(
+    fetch_allow_hosts: Annotated[str, AfterValidator(check_hosts)] = Field(
         "", description="Comma-separated names, addresses and networks that may be fetched although they are not public"
     )
     fetch_timeout_seconds: float = Field(20.0, gt=0, description="Timeout of fetching one document, redirects included")
@@ -223,7 +221,7 @@ class Settings(BaseSettings):
         20.0, gt=0, description="Time that a stopping worker has to finish its current job"
     )
 
-    cors_origins: str = Field(
+    cors_origins: Annotated[str, AfterValidator(check_origins)] = Field(
         "", description="Origins whose pages may call the API from a browser, separated by commas; *: all; empty: none"
     )
     max_connections: Positive = Field(500, description="Most connections of one API process; further ones get 503")
@@ -275,39 +273,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level")
     log_format: Literal["text", "json"] = Field("text", description="Format of log lines; json: an object per line")
 
-    @field_validator("cors_origins")
-    @classmethod
-    def _are_origins(cls, value: str) -> str:
-        for origin in _listed(value):
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin: write https://app.example.com, without a path, or *")
-        return value
-
-    @field_validator("embed_base_url", "rerank_base_url", "llm_base_url")
-    @classmethod
-    def _is_base_url(cls, value: str) -> str:
-        if value and not is_http_url(value):
-            raise ValueError("it is no URL: write http://localhost:8080/v1")
-        return value
-
-    @field_validator("rate_limit_url")
-    @classmethod
-    def _is_counter(cls, value: str) -> str:
-        if not _COUNTER.fullmatch(value):
-            raise ValueError("write memory:// or redis://host:port/number")
-        return value
-
-    @field_validator("fetch_allow_hosts")
-    @classmethod
-    def _are_hosts(cls, value: str) -> str:
-        for entry in filter(None, map(str.strip, value.split(","))):
-            if not is_host_or_network(entry):
-                raise ValueError(f"{entry!r} is no host: write a name, an address or a network, as in 10.0.0.0/8")
-        return value
-
     @property
     def cors_origin_list(self) -> list[str]:
-        return _listed(self.cors_origins)
+        return listed(self.cors_origins)
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -318,7 +286,3 @@ class Settings(BaseSettings):
     def version(self) -> str:
         """The embedding version that this process runs, once runtime/installation.py has given it a model."""
         return self.embedding_version or self.embed_model_name
-
-
-def _listed(value: str) -> list[str]:
-    return [each for each in (part.strip().rstrip("/") for part in value.split(",")) if each]

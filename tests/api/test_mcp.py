@@ -192,6 +192,33 @@ def _without(answer: str, names: Any) -> str:
     return answer
 
 
+def test_a_key_that_sees_a_part_finds_lists_and_fetches_no_more(keyed: Service) -> None:
+    team = make_team(keyed, "parted")
+    for namespace in ("part", "n1"):
+        team.post(f"{team.own}/projects", {"namespace": namespace}, expect=201)
+    team.post("/v1/docs/upsert", SEA)
+    for kind in ("open", "closed"):
+        document = {"doc_id": kind, "text": f"The {kind} harbour.", "metadata": {"kind": kind}, "namespace": "part"}
+        team.post("/v1/docs/upsert", document)
+    limits = {"filters": {"kind": "open"}, "namespaces": ["part"]}
+    key = team.post(f"{team.own}/api-keys", {"scopes": ["search"], **limits}, expect=201)["key"]
+
+    async def talk(client: Client) -> None:
+        assert {each.name for each in (await client.list_tools()).tools} == READING - {"list_namespaces"}
+        found = content_of(await client.call_tool("search", {"query": "harbour"}))["results"]
+        assert {each["doc_id"] for each in found} == {"open"}
+        listed = content_of(await client.call_tool("list_documents", {}))["documents"]
+        assert [each["id"] for each in listed] == ["part/open"]
+        assert content_of(await client.call_tool("fetch", {"id": "part/open"}))["text"] == "The open harbour."
+        for id in ("part/closed", "n1/sea"):
+            assert (await client.call_tool("fetch", {"id": id})).is_error
+        elsewhere = await client.call_tool("search", {"query": "ships", "namespace": "n1"})
+        assert content_of(elsewhere)["results"] == []
+        assert "without" in str((await client.call_tool("list_namespaces", {})).content[0])
+
+    converse(team.service, talk, mode="auto", **with_key(key))
+
+
 def test_a_url_names_a_tenant_only_where_no_key_does(acme: TeamClient, opened: Service) -> None:
     key = with_key(acme.keys[Scope.ADMIN])
     named = {**key, "url": "/mcp?tenant_id=acme"}
