@@ -10,6 +10,7 @@ from runtime.parts import Accounts
 from services.accounts.api_keys import KeyService
 from services.accounts.authentication import Authenticator
 from services.accounts.rate_limits import FailureLimiter, RateLimiter
+from services.accounts.sessions import SessionService
 from services.accounts.teams import AccountService
 from services.index.embedding import EmbeddingService
 from settings import Settings
@@ -23,6 +24,7 @@ def open_accounts(settings: Settings, database: Database, embedding: EmbeddingSe
             teams=AccountService(database, embedding, settings.max_name_chars),
             keys=KeyService(database, authentication.forget),
             authentication=authentication,
+            sessions=SessionService(database, authentication),
             rate_limits=_rate_limiter(settings),
             login_failures=_failure_limiter(settings),
         )

@@ -13,6 +13,7 @@ from job_queue import JobQueue
 from services.accounts.api_keys import KeyService
 from services.accounts.authentication import Authenticator
 from services.accounts.rate_limits import FailureLimiter, RateLimiter
+from services.accounts.sessions import SessionService
 from services.accounts.teams import AccountService
 from services.answers.asking import AskingService
 from services.answers.query_log import QueryLog
@@ -120,6 +121,7 @@ class Accounts:
     teams: AccountService
     keys: KeyService
     authentication: Authenticator
+    sessions: SessionService
     rate_limits: RateLimiter
     login_failures: FailureLimiter
 
