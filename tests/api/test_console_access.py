@@ -20,9 +20,6 @@ OWN_ALONE = {"/console", "/console/sign-in", "/console/sign-out", "/console/keys
 """They are about the session's own team, whatever a request names."""
 
 LISTS_OF_A_TENANT = {"/console/usage", "/console/erasures"}
-NEED_MORE = {"/console/jobs/{job_id}/retry", "/console/document/retry", "/console/versions/rollback"}
-"""They need something that has failed, or served before."""
-
 SENT = ("tenant_id", "namespace", "doc_id", "key_id", "index_version")
 TIME = re.compile(r"<time.*?</time>|token\" value=\"\w+\"|\d+(?:\.\d+)? ms|\d+\.\d\d\d?")
 
@@ -52,20 +49,23 @@ def test_what_another_team_has_looks_like_what_nobody_has(world: World) -> None:
 
 def test_the_same_names_lead_their_own_team_to_what_it_has(world: World) -> None:
     """Else the test above would see nothing."""
-    admin = Visitor.with_key(world.one.service, world.one.keys[Scope.ADMIN])
+    admin = Visitor.with_key(world.one.service, world.one.keys[Scope.OPERATOR])
     shared = world.owned(world.one)
     for route in [*reads(), *writes()]:
-        if route.path in OWN_ALONE | LISTS_OF_A_TENANT | NEED_MORE:
+        if route.path in OWN_ALONE | LISTS_OF_A_TENANT:
             continue
         known = world.owned(world.one) if "POST" in (route.methods or ()) else shared
         absent = world.absent()
         answer, missed = _asked(admin, route, known), _asked(admin, route, {**absent, "tenant_id": world.one.name})
-        assert answer.status_code in (200, 303), f"{route.path} does not find its own: {answer.text}"
+        assert answer.status_code in (200, 303, 409), f"{route.path} does not find its own: {answer.text}"
         assert _view(answer, known, list(known)) != _view(missed, absent, list(absent)), route.path
 
 
 def _names(route: ConsoleRoute) -> tuple[str, ...]:
-    return (*re.findall(r"{(\w+)}", route.path), *SENT)
+    """Those that the route looks at: of what it ignores, a write would be done twice."""
+    its_own = {"/document": "doc_id", "/revoke": "key_id", "/activate": "index_version"}
+    more = [name for part, name in its_own.items() if part in route.path and route.path != "/console/documents/upload"]
+    return (*re.findall(r"{(\w+)}", route.path), "tenant_id", "namespace", *more)
 
 
 def _asked(visitor: Visitor, route: ConsoleRoute, known: Known) -> Any:
@@ -74,7 +74,11 @@ def _asked(visitor: Visitor, route: ConsoleRoute, known: Known) -> Any:
     if "GET" in (route.methods or ()):
         return visitor.get(path, expect=None, **sent)
     file = ("cats.txt", b"Cats.") if path.endswith("/upload") else None
-    fields = {"query": "cats", "name": "built", "dense": "1"} if not path.endswith("/upload") else {}
+    fields = (
+        {"query": "cats", "name": "built", "document_prompt": "built: ", "dense": "1"}
+        if not path.endswith("/upload")
+        else {}
+    )
     if path.endswith("/upload"):
         sent = {name: value for name, value in sent.items() if name in ("tenant_id", "namespace", "doc_id")}
     return visitor.post(path, expect=None, file=file, **{**fields, **sent})
