@@ -35,6 +35,7 @@ from api.access import SECURITY_SCHEMES
 from api.access_log import AccessLog
 from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
+from api.console.mounting import add_console
 from api.direct import DirectRoutes
 from api.docs_page import add_docs_pages
 from api.front_page import add_front_page
@@ -182,6 +183,7 @@ def create_app(settings: Settings | None = None) -> App:
         app.include_router(each.router)
     add_front_page(app)
     add_docs_pages(app)
+    add_console(app)
     add_handlers(app)
     return app
 

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     auth_mode: Literal["open", "keys"] = Field(
         "open", description="open: anyone who reaches the port may do everything; keys: requests need an API key"
     )
+    console: Literal["auto", "on", "off"] = Field(
+        "auto", description="Web console at /console; auto: without keys only for callers on this machine; on: for all"
+    )
     auth_trust_seconds: float = Field(
         5.0, ge=0, description="Longest time an API process accepts a key that another process has revoked or rotated"
     )

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import HTMLResponse
 
 LINKS = {
+    "/console": "The console",
     "/docs": "Try the API",
     "/redoc": "Read about the API",
     "/openapi.json": "The OpenAPI document, for generators of clients",

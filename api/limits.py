@@ -66,6 +66,7 @@ COMPARE = "/v1/index/versions/{index_version}/compare"
 FIXED_BODY_BYTES = {"/v1/search": MIB, "/v1/ask": MIB, "/v1/docs/fetch": MIB, "/v1/eval": 8 * MIB, COMPARE: 8 * MIB}
 OTHER_BODY_BYTES = 256 * KIB
 STREAM = "/v1/docs/upsert/stream"
+UPLOADS = ("/v1/docs/upload", "/v1/docs/preview", "/console/documents/upload")
 
 LINES_PER_BATCH = 256
 """So many lines of a stream are stored by one transaction, if MAX_BATCH_DOCS allows as many."""
@@ -91,7 +92,7 @@ def body_limit(path: str, settings: Settings) -> BodyLimit:
 @lru_cache
 def _limits_by_path(max_upload_mb: int, max_body_mb: int) -> dict[str, BodyLimit]:
     limits = [
-        *(BodyLimit(f"/v1/docs/{name}", max_upload_mb * MIB, "MAX_UPLOAD_MB") for name in ("upload", "preview")),
+        *(BodyLimit(path, max_upload_mb * MIB, "MAX_UPLOAD_MB") for path in UPLOADS),
         *(BodyLimit(f"/v1/docs/{name}", max_body_mb * MIB, "MAX_BODY_MB") for name in ("upsert", "upsert/batch")),
         BodyLimit(STREAM, sys.maxsize, is_stream=True),
         *(BodyLimit(path, largest) for path, largest in FIXED_BODY_BYTES.items()),

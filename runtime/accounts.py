@@ -12,6 +12,7 @@ from services.accounts.authentication import Authenticator
 from services.accounts.derived_keys import KeySigner
 from services.accounts.deriving import DerivingService
 from services.accounts.rate_limits import FailureLimiter, RateLimiter
+from services.accounts.sessions import SessionService
 from services.accounts.teams import AccountService
 from services.index.embedding import EmbeddingService
 from settings import Settings
@@ -27,6 +28,7 @@ def open_accounts(settings: Settings, database: Database, embedding: EmbeddingSe
             keys=KeyService(database, authentication.forget),
             deriving=DerivingService(database, signer),
             authentication=authentication,
+            sessions=SessionService(database, authentication),
             rate_limits=_rate_limiter(settings),
             login_failures=_failure_limiter(settings),
         )

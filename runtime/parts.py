@@ -14,6 +14,7 @@ from services.accounts.api_keys import KeyService
 from services.accounts.authentication import Authenticator
 from services.accounts.deriving import DerivingService
 from services.accounts.rate_limits import FailureLimiter, RateLimiter
+from services.accounts.sessions import SessionService
 from services.accounts.teams import AccountService
 from services.answers.asking import AskingService
 from services.answers.query_log import QueryLog
@@ -140,6 +141,7 @@ class Accounts:
     keys: KeyService
     deriving: DerivingService
     authentication: Authenticator
+    sessions: SessionService
     rate_limits: RateLimiter
     login_failures: FailureLimiter
 

@@ -49,12 +49,12 @@ def audit(
 ) -> AuditPage:
     """The newest first: all rows for an operator, for others those of their own team."""
     rows = runtime.operations.audit.page(
-        limit=limit + 1, after=_number(after), tenant_id=tenant_id, action=action, since=since
+        limit=limit + 1, after=cursor_number(after), tenant_id=tenant_id, action=action, since=since
     )
     return AuditPage.of(rows, limit=limit, cursor="number")
 
 
-def _number(after: str | None) -> int | None:
+def cursor_number(after: str | None) -> int | None:
     if after is None:
         return None
     if not (after.isascii() and after.isdigit() and len(after) <= LONGEST_NUMBER):

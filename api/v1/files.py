@@ -115,7 +115,7 @@ async def _received(request: Request, runtime: Runtime, form: Form, seconds: flo
     upload_form = await request.state.large_bodies.parse(check)
     request.state.tenant = upload_form.tenant_id
     await admit_tenants(request, lambda: [upload_form.tenant_id])
-    docs = _docs(upload_form, form.files)
+    docs = docs_of(upload_form, form.files)
 
     async def accept(_request: Request) -> Response:
         outcome = await run_in_threadpool(runtime.ingest.uploads.accept, docs)
@@ -132,7 +132,7 @@ async def _received(request: Request, runtime: Runtime, form: Form, seconds: flo
     return await answer_once(request, accept, key, tenant=upload_form.tenant_id, content=content)
 
 
-def _docs(form: UploadForm, files: Sequence[RawFile]) -> list[NewDoc]:
+def docs_of(form: UploadForm, files: Sequence[RawFile]) -> list[NewDoc]:
     if not files:
         raise Invalid(NO_FILE, param="file")
     doc_ids = form.doc_id or [doc_id_of(form.namespace, file.filename) for file in files]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, defer
 
 from database.batching import batched
@@ -66,6 +66,23 @@ class ChunkInfo:
     token_count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionInfo:
+    """An accepted content of a document. *new_chunks* are those whose text the revision before did not have: what an
+    edit had embedded. None for a revision of more than MOST_COMPARED chunks.
+    """
+
+    revision: int
+    status: str
+    error: str | None
+    title: str | None
+    chunk_count: int
+    new_chunks: int | None
+    byte_count: int
+    created_at: datetime
+    published_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentPage:
     """*next_cursor* is None on the last page. *total* counts the documents of all pages, if that was requested."""
@@ -73,6 +90,9 @@ class DocumentPage:
     data: list[DocumentInfo]
     next_cursor: str | None = None
     total: int | None = None
+
+
+MOST_COMPARED = 2000
 
 
 @dataclass(frozen=True)
@@ -145,6 +165,21 @@ class BrowsingService:
                 query = query.where(Chunk.chunk_index.in_(list(indexes)))
             return [_chunk(row) for row in session.scalars(query.limit(limit))]
 
+    @repeatable
+    def revisions(self, tenant_id: str, namespace: str, doc_id: str, *, limit: int) -> list[RevisionInfo]:
+        """Returns the newest first. Those that were replaced long ago are gone."""
+        with self.database.read() as session:
+            project = namespaces.require(session, tenant_id, namespace)
+            require_doc(session, project, doc_id)
+            of_doc = (
+                Revision.team_id == project.team_id,
+                Revision.project_id == project.id,
+                Revision.doc_id == doc_id,
+            )
+            newest = select(Revision).where(*of_doc).order_by(Revision.revision.desc()).limit(limit)
+            rows = list(session.scalars(newest.options(defer(Revision.text))))
+            return [_revision(row, _new_chunks(session, row)) for row in rows]
+
 
 def _shows_chunk(session: Session, doc: Doc, restriction: Restriction) -> Callable[[Json | None], bool]:
     """As in a search: the live revision decides, which need not be the newest, with a chunk's own metadata."""
@@ -154,6 +189,37 @@ def _shows_chunk(session: Session, doc: Doc, restriction: Restriction) -> Callab
         return lambda _: False
     fields = {**fields_of(doc, live), "updated_at": live.published_at or live.created_at}
     return lambda own: restriction.shows({**fields, METADATA: {**live.doc_metadata, **(own or {})}})
+
+
+def _new_chunks(session: Session, revision: Revision) -> int | None:
+    if revision.chunk_count > MOST_COMPARED:
+        return None
+
+    def chunks_of(number: int) -> Select[bytes]:
+        return select(Chunk.embed_hash).where(
+            Chunk.team_id == revision.team_id,
+            Chunk.project_id == revision.project_id,
+            Chunk.doc_id == revision.doc_id,
+            Chunk.revision == number,
+        )
+
+    before = chunks_of(revision.revision - 1)
+    own = chunks_of(revision.revision).where(Chunk.embed_hash.not_in(before)).subquery()
+    return session.scalar(select(func.count()).select_from(own))
+
+
+def _revision(row: Revision, new_chunks: int | None) -> RevisionInfo:
+    return RevisionInfo(
+        revision=row.revision,
+        status=row.status,
+        error=row.error,
+        title=row.title,
+        chunk_count=row.chunk_count,
+        new_chunks=new_chunks,
+        byte_count=row.byte_count,
+        created_at=row.created_at,
+        published_at=row.published_at,
+    )
 
 
 def _files(session: Session, project: Project, views: Sequence[DocView]) -> dict[str, File]:

@@ -30,8 +30,8 @@ def test_the_root_is_a_page_that_says_what_runs_here_and_leads_on(tmp_path: Path
         assert answer.headers["content-type"].startswith("text/html")
         assert f"<h1>AI-3 DataFactory {VERSION}</h1>" in answer.text
         links = re.findall(r'(?:href|src)="([^"]+)"', answer.text)
-        assert links == ["/docs", "/redoc", "/openapi.json", "/v1/health"]
-        assert [service.client.get(link).status_code for link in links] == [200, 200, 200, 503]
+        assert links == ["/console", "/docs", "/redoc", "/openapi.json", "/v1/health"]
+        assert [service.client.get(link).status_code for link in links] == [200, 200, 200, 200, 503]
         [style] = re.findall("<style>(.*)</style>", answer.text)
         digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
         assert f"style-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
