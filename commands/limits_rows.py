@@ -8,26 +8,23 @@ from api.dependencies import Limit
 from api.forms import MAX_FIELD_BYTES
 from api.middleware import SLOWEST_BYTES
 from api.routing import LONGEST_KEY
-from api.sse import SEND_SECONDS
 from api.strings import LONGEST_CURSOR, Key, Word
 from api.v1.ask import AskIn
 from api.v1.documents import ChunkIn, DocIn, ETag
 from api.v1.erasures import ErasureIn
 from api.v1.evaluation import EvalIn
-from api.v1.events import LONGEST_TYPES
 from api.v1.keys import KeyIn, RotateIn
 from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
 from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionIn
-from api.waiting import LONGEST_WAIT_SECONDS
 from commands.limit_bounds import Bound, Section, largest, of_type
+from commands.limits_of_events import EVENTS
 from database.engine import RESERVE_BYTES
 from database.postgres import POOL_TIMEOUT_SECONDS
 from engines.keywords.cache import CACHE_BYTES
 from engines.keywords.lexemes import MAX_BYTES as MAX_WORD_BYTES
 from engines.vectors.graphs import MAX_HALF_DIMENSIONS
 from engines.web.fetcher import MAX_REDIRECTS
-from event_log import LONGEST_ERROR
 from job_queue import LONGEST_PAUSE_SECONDS
 from services.answers.query_log import MAX_ROWS_WAITING
 from services.answers.usage import MAX_DAYS
@@ -60,9 +57,6 @@ CONNECTIONS = Section(
     "Connections",
     (
         Bound("Connections of one API process", "max_connections", "503"),
-        Bound("Streams of events and waiting requests of one API process", "max_event_streams", _RETRY),
-        Bound("`timeout_seconds` of a request that waits for its job", LONGEST_WAIT_SECONDS, "422", _SECONDS),
-        Bound("Time in which a stream's client takes nothing", SEND_SECONDS, "Closed", _SECONDS),
         Bound("A request's head: URL and headers", "max_header_kb", "431"),
         Bound("Time for a head to arrive", "request_timeout_seconds", "408; closed without an answer if nothing came"),
         Bound(
@@ -70,7 +64,6 @@ CONNECTIONS = Section(
             "request_timeout_seconds",
             f"408; {SLOWEST_BYTES:,} bytes add a second; of a stream, for each piece",
         ),
-        Bound("`types` of events", LONGEST_TYPES, "422", _CHARS),
         Bound("`If-Match`, `If-None-Match`, `Last-Event-ID`", of_type(ETag), "422", _CHARS),
         Bound("`Idempotency-Key`", LONGEST_KEY, "422", _CHARS),
         Bound("An answer kept under an idempotency key", RETENTION.days, "The request is new", "day"),
@@ -123,7 +116,7 @@ NAMES = Section(
         Bound("`mime_type`", largest(DocIn, "mime_type"), "422", _CHARS),
         Bound("`url`", 4096, "422", _CHARS),
         Bound(
-            "`chunk_strategy`, `modes`, `type`, `action`, `job_id`, `erasure_id`, `key_id`",
+            "`chunk_strategy`, `modes`, `type`, `action`, `job_id`, `erasure_id`, `key_id`, `webhook_id`",
             of_type(Word),
             "422",
             _CHARS,
@@ -282,8 +275,6 @@ JOBS = Section(
         Bound("Time for the current job of a stopping worker", "worker_stop_seconds", "Its lease expires"),
         Bound("`errors`, and documents with `warnings`, in a job's result", MAX_ERRORS_REPORTED, "Not listed"),
         Bound("Finished jobs are kept", "job_keep_days", "Deleted"),
-        Bound("Events are kept", "events_keep_days", "Deleted; 410 for whoever goes on from there"),
-        Bound("An error in an event", LONGEST_ERROR, "Cut", _CHARS),
     ),
 )
 
@@ -312,4 +303,18 @@ PROCESSES = Section(
     ),
 )
 
-SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, VERSIONS, ACCOUNTS, JOBS, ERASURE, PROCESSES)
+SECTIONS = (
+    CONNECTIONS,
+    BODIES,
+    NAMES,
+    DOCUMENTS,
+    FILES,
+    SEARCH,
+    ANSWERS,
+    VERSIONS,
+    ACCOUNTS,
+    JOBS,
+    EVENTS,
+    ERASURE,
+    PROCESSES,
+)
