@@ -136,6 +136,15 @@ class EventType(StrEnum):
     WEBHOOK_TEST = "webhook.test"
 
 
+class DeliveryStatus(StrEnum):
+    """pending -> delivered | failed. dropped: its event was erased, or is not kept any more."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
 class Scope(StrEnum):
     """A right of an API key: search and read, write and delete, administer the team, operate all teams."""
 

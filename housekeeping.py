@@ -68,7 +68,7 @@ class Housekeeping:
 
     def _prune_events(self) -> None:
         """Deliveries name events, so they go first."""
-        days, webhooks = self.runtime.settings.events_keep_days, self.runtime.webhooks
+        days, webhooks = self.runtime.settings.events_keep_days, self.runtime.events.webhooks
         webhooks.outbox.prune(days)
         self.runtime.events.reader.prune(days, needed=webhooks.outbox.oldest_needed())
 

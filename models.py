@@ -696,15 +696,6 @@ class Webhook(Base):
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
-class DeliveryStatus(StrEnum):
-    """pending -> delivered | failed. dropped: its event was erased, or is not kept any more."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    DROPPED = "dropped"
-
-
 class WebhookDelivery(Base):
     """An event for a webhook, and how its receiver answered the last time. *due_at* is null unless it is pending.
 

@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     ocr_languages: str = Field("eng", description="Tesseract's languages, as in eng+deu")
     fetch_enabled: bool = Field(False, description="Whether POST /v1/docs/fetch may request URLs")
     fetch_allow_hosts: Annotated[str, AfterValidator(check_hosts)] = Field(
-        "", description="Comma-separated names, addresses and networks that may be fetched although they are not public"
+        "", description="Comma-separated names, addresses and networks that may be called although they are not public"
     )
     fetch_timeout_seconds: float = Field(20.0, gt=0, description="Timeout of fetching one document, redirects included")
 

@@ -127,7 +127,7 @@ class Worker:
         self.presence = Presence(runtime.operations.workers, name)
 
     def run(self, poll_interval: float) -> None:
-        with self.presence, self.runtime.webhooks.courier.running():
+        with self.presence, self.runtime.events.webhooks.courier.running():
             self._run_until_stopped(poll_interval)
 
     def _run_until_stopped(self, poll_interval: float) -> None:

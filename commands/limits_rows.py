@@ -7,18 +7,16 @@ from api.dependencies import Limit
 from api.forms import MAX_FIELD_BYTES
 from api.middleware import SLOWEST_BYTES
 from api.routing import LONGEST_KEY
-from api.sse import SEND_SECONDS
 from api.strings import LONGEST_CURSOR, Key, Word
 from api.v1.ask import AskIn
 from api.v1.documents import ChunkIn, DocIn, ETag
 from api.v1.evaluation import EvalIn
-from api.v1.events import LONGEST_TYPES
 from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
 from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionIn
-from api.waiting import LONGEST_WAIT_SECONDS
 from commands.limit_bounds import Bound, Section, largest, of_type
-from commands.limits_rows_operating import ACCOUNTS, ERASURE, JOBS, PROCESSES
+from commands.limits_of_events import EVENTS
+from commands.limits_of_operating import ACCOUNTS, ERASURE, JOBS, PROCESSES
 from engines.keywords.cache import CACHE_BYTES
 from engines.keywords.lexemes import MAX_BYTES as MAX_WORD_BYTES
 from engines.vectors.graphs import MAX_HALF_DIMENSIONS
@@ -49,9 +47,6 @@ CONNECTIONS = Section(
     "Connections",
     (
         Bound("Connections of one API process", "max_connections", "503"),
-        Bound("Streams of events and waiting requests of one API process", "max_event_streams", _RETRY),
-        Bound("`timeout_seconds` of a request that waits for its job", LONGEST_WAIT_SECONDS, "422", _SECONDS),
-        Bound("Time in which a stream's client takes nothing", SEND_SECONDS, "Closed", _SECONDS),
         Bound("A request's head: URL and headers", "max_header_kb", "431"),
         Bound("Time for a head to arrive", "request_timeout_seconds", "408; closed without an answer if nothing came"),
         Bound(
@@ -59,7 +54,6 @@ CONNECTIONS = Section(
             "request_timeout_seconds",
             f"408; {SLOWEST_BYTES:,} bytes add a second; of a stream, for each piece",
         ),
-        Bound("`types` of events", LONGEST_TYPES, "422", _CHARS),
         Bound("`If-Match`, `If-None-Match`, `Last-Event-ID`", of_type(ETag), "422", _CHARS),
         Bound("`Idempotency-Key`", LONGEST_KEY, "422", _CHARS),
         Bound("An answer kept under an idempotency key", RETENTION.days, "The request is new", "day"),
@@ -112,7 +106,7 @@ NAMES = Section(
         Bound("`mime_type`", largest(DocIn, "mime_type"), "422", _CHARS),
         Bound("`url`", 4096, "422", _CHARS),
         Bound(
-            "`chunk_strategy`, `modes`, `type`, `action`, `job_id`, `erasure_id`, `key_id`",
+            "`chunk_strategy`, `modes`, `type`, `action`, `job_id`, `erasure_id`, `key_id`, `webhook_id`",
             of_type(Word),
             "422",
             _CHARS,
@@ -232,4 +226,18 @@ VERSIONS = Section(
     ),
 )
 
-SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, VERSIONS, ACCOUNTS, JOBS, ERASURE, PROCESSES)
+SECTIONS = (
+    CONNECTIONS,
+    BODIES,
+    NAMES,
+    DOCUMENTS,
+    FILES,
+    SEARCH,
+    ANSWERS,
+    VERSIONS,
+    ACCOUNTS,
+    JOBS,
+    EVENTS,
+    ERASURE,
+    PROCESSES,
+)

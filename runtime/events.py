@@ -1,4 +1,4 @@
-"""The events wing: the log, and the feed that streams follow."""
+"""The events wing: the log, the feed that streams follow, and webhooks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from database.engine import Database
 from runtime.parts import Events
+from runtime.webhooks import open_webhooks
 from services.events.feed import EventFeed
 from services.events.horizon import Horizon
 from services.events.reading import EventReader
@@ -18,6 +19,6 @@ def open_events(settings: Settings, database: Database) -> Iterator[Events]:
     reader = EventReader(database, Horizon(database))
     feed = EventFeed(reader, most_followers=settings.max_event_streams)
     try:
-        yield Events(reader, feed)
+        yield Events(reader, feed, open_webhooks(settings, database, reader))
     finally:
         feed.shut_down()

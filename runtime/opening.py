@@ -23,7 +23,6 @@ from runtime.operations import open_operations
 from runtime.parts import Erasing, Index, Ingest, Runtime, Search
 from runtime.queue import open_queue
 from runtime.search import open_search
-from runtime.webhooks import open_webhooks
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -66,7 +65,6 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
         open_events(settings, database) as events,
     ):
         ingest = open_ingest(settings, database, queue, embedding=index.embedding, publisher=index.publisher)
-        webhooks = open_webhooks(settings, database, events)
         erasure = _erasure(settings, database, queue, index, ingest, search)
         operations = open_operations(
             database,
@@ -81,19 +79,7 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             silence_seconds=settings.worker_silence_seconds,
         )
         yield Runtime(
-            settings,
-            database,
-            queue,
-            index,
-            events,
-            webhooks,
-            ingest,
-            search,
-            answers,
-            accounts,
-            evaluation,
-            erasure,
-            operations,
+            settings, database, queue, index, events, ingest, search, answers, accounts, evaluation, erasure, operations
         )
 
 

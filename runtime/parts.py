@@ -63,7 +63,7 @@ from services.search.reranking import RerankingService
 from services.search.searching import SearchService
 from services.webhooks.courier import Courier
 from services.webhooks.hooks import WebhookService
-from services.webhooks.outbox import Outbox
+from services.webhooks.outbox import HookOutbox
 from settings import Settings
 
 
@@ -120,16 +120,17 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Events:
-    reader: EventReader
-    feed: EventFeed
+class Webhooks:
+    hooks: WebhookService
+    outbox: HookOutbox
+    courier: Courier
 
 
 @dataclass(frozen=True)
-class Webhooks:
-    hooks: WebhookService
-    outbox: Outbox
-    courier: Courier
+class Events:
+    reader: EventReader
+    feed: EventFeed
+    webhooks: Webhooks
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,6 @@ class Runtime:
     queue: JobQueue
     index: Index
     events: Events
-    webhooks: Webhooks
     ingest: Ingest
     search: Search
     answers: Answers

@@ -15,9 +15,8 @@ from api.responses import raises
 from api.routing import WritingRoute
 from api.strings import Line, Name
 from api.v1.common import Out, Page
-from domain import EventType, Scope
+from domain import DeliveryStatus, EventType, Scope
 from errors import Conflict, Gone, Invalid, NotFound
-from models import DeliveryStatus
 from services.webhooks.hooks import WebhookChange
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=WritingRoute)
@@ -108,7 +107,7 @@ class DeliveryPage(Page[DeliveryOut]):
 @raises(NotFound, Conflict)
 def create_webhook(body: WebhookIn, runtime: InRuntime, response: Response) -> NewSecretOut:
     """Have a URL called with what happens from now on."""
-    hooks = runtime.webhooks.hooks
+    hooks = runtime.events.webhooks.hooks
     created = hooks.create(body.tenant_id, url=body.url, events=body.events, namespace=body.namespace)
     response.headers["Cache-Control"] = "no-store"
     return NewSecretOut.model_validate(created)
@@ -118,7 +117,7 @@ def create_webhook(body: WebhookIn, runtime: InRuntime, response: Response) -> N
 @needs(Scope.ADMIN)
 def list_webhooks(runtime: InRuntime, tenant_id: TenantIfAny, limit: Limit = 100, after: After = None) -> WebhookPage:
     """The webhooks by webhook_id, disabled ones too."""
-    rows = runtime.webhooks.hooks.page(tenant_id=tenant_id, limit=limit + 1, after=after)
+    rows = runtime.events.webhooks.hooks.page(tenant_id=tenant_id, limit=limit + 1, after=after)
     return WebhookPage.of(rows, limit=limit, cursor="webhook_id")
 
 
@@ -127,7 +126,7 @@ def list_webhooks(runtime: InRuntime, tenant_id: TenantIfAny, limit: Limit = 100
 @raises(NotFound)
 def get_webhook(webhook_id: IdInPath, runtime: InRuntime, caller: Caller) -> WebhookOut:
     """A webhook, and whether its receiver works."""
-    return WebhookOut.model_validate(runtime.webhooks.hooks.get(webhook_id, tenant_id=caller.tenant_id))
+    return WebhookOut.model_validate(runtime.events.webhooks.hooks.get(webhook_id, tenant_id=caller.tenant_id))
 
 
 @router.patch("/{webhook_id}")
@@ -136,7 +135,7 @@ def get_webhook(webhook_id: IdInPath, runtime: InRuntime, caller: Caller) -> Web
 def update_webhook(webhook_id: IdInPath, body: WebhookChangeIn, runtime: InRuntime, caller: Caller) -> WebhookOut:
     """Change its URL or its types; disable it, or enable it again."""
     change = WebhookChange(url=body.url, events=body.events, is_enabled=body.enabled)
-    changed = runtime.webhooks.hooks.update(webhook_id, change, tenant_id=caller.tenant_id)
+    changed = runtime.events.webhooks.hooks.update(webhook_id, change, tenant_id=caller.tenant_id)
     return WebhookOut.model_validate(changed)
 
 
@@ -145,7 +144,7 @@ def update_webhook(webhook_id: IdInPath, body: WebhookChangeIn, runtime: InRunti
 @raises(NotFound)
 def delete_webhook(webhook_id: IdInPath, runtime: InRuntime, caller: Caller) -> WebhookOut:
     """Delete it, with its deliveries; the answer is what it was."""
-    return WebhookOut.model_validate(runtime.webhooks.hooks.delete(webhook_id, tenant_id=caller.tenant_id))
+    return WebhookOut.model_validate(runtime.events.webhooks.hooks.delete(webhook_id, tenant_id=caller.tenant_id))
 
 
 @router.post("/{webhook_id}/rotate", status_code=201)
@@ -156,7 +155,7 @@ def rotate_secret(
 ) -> NewSecretOut:
     """Make a new secret. Until overlap_seconds are over, each delivery has two signatures."""
     seconds = (body or RotateSecretIn()).overlap_seconds
-    rotated = runtime.webhooks.hooks.rotate(webhook_id, overlap_seconds=seconds, tenant_id=caller.tenant_id)
+    rotated = runtime.events.webhooks.hooks.rotate(webhook_id, overlap_seconds=seconds, tenant_id=caller.tenant_id)
     response.headers["Cache-Control"] = "no-store"
     return NewSecretOut.model_validate(rotated)
 
@@ -166,7 +165,7 @@ def rotate_secret(
 @raises(NotFound, Conflict)
 def send_test(webhook_id: IdInPath, runtime: InRuntime, caller: Caller) -> WebhookOut:
     """Send it an event of the type webhook.test; its deliveries show the answer."""
-    return WebhookOut.model_validate(runtime.webhooks.hooks.send_test(webhook_id, tenant_id=caller.tenant_id))
+    return WebhookOut.model_validate(runtime.events.webhooks.hooks.send_test(webhook_id, tenant_id=caller.tenant_id))
 
 
 @router.get("/{webhook_id}/deliveries")
@@ -183,7 +182,7 @@ def list_deliveries(
     """What it was sent, or will be, the newest event first, and what its receiver answered."""
     if after is not None and not (after.isascii() and after.isdigit()):
         raise Invalid(f"after is the id of an event, a number, not {after!r}.", param="after")
-    rows = runtime.webhooks.hooks.deliveries(
+    rows = runtime.events.webhooks.hooks.deliveries(
         webhook_id,
         tenant_id=caller.tenant_id,
         status=status,
@@ -202,5 +201,5 @@ def replay(webhook_id: IdInPath, runtime: InRuntime, caller: Caller, body: Repla
     if chosen.event_id is not None and chosen.after is not None:
         raise Invalid("Send event_id or after, not both.", param="after")
     numbers = {name: value and int(value) for name, value in dict(chosen).items()}
-    replayed = runtime.webhooks.hooks.replay(webhook_id, tenant_id=caller.tenant_id, **numbers)
+    replayed = runtime.events.webhooks.hooks.replay(webhook_id, tenant_id=caller.tenant_id, **numbers)
     return WebhookOut.model_validate(replayed)

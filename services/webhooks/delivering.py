@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from random import uniform
 from threading import Event
 
-from domain import Json
+from domain import DeliveryStatus, Json
 from engines.web.poster import PostAnswer, Poster
 from metrics import count_delivery
-from models import DeliveryStatus, EventRow, utc_now
-from services.webhooks.outbox import DueDelivery, HookClaim, Outbox, Outcome
+from models import EventRow, utc_now
+from services.webhooks.outbox import DueDelivery, HookClaim, HookOutbox, TryOutcome
 from services.webhooks.signing import signed_headers
 
 PAUSES = (5, 300, 1800, *(3600 * hours for hours in (2, 5, 10, 14, 20, 24)))
@@ -31,7 +31,7 @@ OVERLOADED = (408, 425, 429)
 class DeliveringService:
     """The pauses are PAUSES times *pace*."""
 
-    outbox: Outbox
+    outbox: HookOutbox
     poster: Poster
     pace: float = 1.0
 
@@ -59,10 +59,10 @@ class DeliveringService:
         self.outbox.release(claim, hold_seconds=0)
         return count
 
-    def _try(self, claim: HookClaim, delivery: DueDelivery) -> tuple[PostAnswer, Outcome]:
+    def _try(self, claim: HookClaim, delivery: DueDelivery) -> tuple[PostAnswer, TryOutcome]:
         if delivery.event is None:
             count_delivery("dropped")
-            return PostAnswer(None), Outcome(status=DeliveryStatus.DROPPED)
+            return PostAnswer(None), TryOutcome(status=DeliveryStatus.DROPPED)
         body = body_of(delivery.event, delivery)
         headers = signed_headers(
             body,
@@ -76,17 +76,17 @@ class DeliveringService:
         count_delivery("retried" if retried else "gone" if outcome.is_gone else outcome.status)
         return answer, outcome
 
-    def _judged(self, delivery: DueDelivery, answer: PostAnswer) -> Outcome:
+    def _judged(self, delivery: DueDelivery, answer: PostAnswer) -> TryOutcome:
         answered: Json = {"answer_status": answer.status, "answer_excerpt": answer.excerpt or None}
         if answer.is_success:
-            return Outcome(status=DeliveryStatus.DELIVERED, **answered)
+            return TryOutcome(status=DeliveryStatus.DELIVERED, **answered)
         error = answer.error or f"The receiver answers {answer.status}."
         is_last = delivery.attempts >= len(PAUSES) or answer.status == GONE
         if is_last:
-            return Outcome(status=DeliveryStatus.FAILED, is_gone=answer.status == GONE, error=error, **answered)
+            return TryOutcome(status=DeliveryStatus.FAILED, is_gone=answer.status == GONE, error=error, **answered)
         pause = self.pace * PAUSES[delivery.attempts] * uniform(1, 1 + JITTER)  # noqa: S311
         pause = max(pause, min(answer.retry_after_seconds or 0, LONGEST_PAUSE_SECONDS))
-        return Outcome(status=DeliveryStatus.PENDING, pause_seconds=pause, error=error, **answered)
+        return TryOutcome(status=DeliveryStatus.PENDING, pause_seconds=pause, error=error, **answered)
 
     def _hold(self, claim: HookClaim, answer: PostAnswer) -> float:
         """How long the receiver is left alone: the longer it fails the longer, and as long as it says."""

@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from database.engine import Database
 from database.repeating import repeatable
-from domain import EventType, Json
+from domain import DeliveryStatus, EventType, Json
 from engines.web.poster import Poster
 from errors import Conflict, NotFound
 from event_log import record_events
-from models import DeliveryStatus, DisabledBecause, EventRow, Project, Team, Webhook, WebhookDelivery, utc_now
+from models import DisabledBecause, EventRow, Project, Team, Webhook, WebhookDelivery, utc_now
 from services.events.reading import EventReader
 from services.index import namespaces
 from services.index.auditing import record
@@ -27,7 +27,7 @@ from services.webhooks.signing import new_secret
 from times import shifted
 
 MOST_WEBHOOKS = 50
-Found = tuple[Webhook, str, str | None]
+OwnedWebhook = tuple[Webhook, str, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +130,8 @@ class WebhookService:
             self.poster.check(change.url)
         position = self.reader.horizon.now()
         with self.database.write() as session:
-            found = _require(session, webhook_id, tenant_id, for_update=True)
-            hook = found[0]
+            owned = _require(session, webhook_id, tenant_id, for_update=True)
+            hook = owned[0]
             hook.url = hook.url if change.url is None else change.url
             hook.events = hook.events if change.events is None else _types(change.events)
             if change.is_enabled is False and hook.disabled_at is None:
@@ -140,36 +140,36 @@ class WebhookService:
                 hook.disabled_at = hook.disabled_because = hook.failing_since = hook.last_error = None
                 hook.position, hook.due_at = max(hook.position, position), 0.0
             hook.updated_at = utc_now()
-            _audit(session, "updated", found[1], hook, enabled=hook.disabled_at is None)
-            return WebhookInfo(**_fields(found))
+            _audit(session, "updated", owned[1], hook, enabled=hook.disabled_at is None)
+            return WebhookInfo(**_fields(owned))
 
     def delete(self, webhook_id: str, *, tenant_id: str | None) -> WebhookInfo:
         """With its deliveries, also those that wait. Returns what it was."""
         with self.database.write() as session:
-            found = _require(session, webhook_id, tenant_id, for_update=True)
-            info = WebhookInfo(**_fields(found))
-            session.delete(found[0])
-            _audit(session, "deleted", found[1], found[0])
+            owned = _require(session, webhook_id, tenant_id, for_update=True)
+            info = WebhookInfo(**_fields(owned))
+            session.delete(owned[0])
+            _audit(session, "deleted", owned[1], owned[0])
             return info
 
     def rotate(self, webhook_id: str, *, overlap_seconds: float, tenant_id: str | None) -> NewSecret:
         """Make a new secret. For *overlap_seconds* deliveries are signed with both."""
         with self.database.write() as session:
-            found = _require(session, webhook_id, tenant_id, for_update=True)
-            hook = found[0]
+            owned = _require(session, webhook_id, tenant_id, for_update=True)
+            hook = owned[0]
             hook.previous_secret, hook.previous_until = hook.secret, shifted(utc_now(), seconds=overlap_seconds)
             hook.secret, hook.updated_at = new_secret(), utc_now()
-            _audit(session, "rotated", found[1], hook, previous_until=hook.previous_until.isoformat())
-            return NewSecret(**_fields(found), secret=hook.secret)
+            _audit(session, "rotated", owned[1], hook, previous_until=hook.previous_until.isoformat())
+            return NewSecret(**_fields(owned), secret=hook.secret)
 
     def send_test(self, webhook_id: str, *, tenant_id: str | None) -> WebhookInfo:
         """Record an event for this webhook alone, whatever types it gets."""
         with self.database.write() as session:
-            found = _require(session, webhook_id, tenant_id)
-            hook = _require_enabled(found[0])
+            owned = _require(session, webhook_id, tenant_id)
+            hook = _require_enabled(owned[0])
             data: list[Json] = [{"webhook_id": hook.id}]
             record_events(session, EventType.WEBHOOK_TEST, team_id=hook.team_id, project_id=hook.project_id, data=data)
-            return WebhookInfo(**_fields(found))
+            return WebhookInfo(**_fields(owned))
 
     @repeatable
     def deliveries(
@@ -196,15 +196,15 @@ class WebhookService:
         if after is not None:
             self.reader.require_kept(after)
         with self.database.write() as session:
-            found = _require(session, webhook_id, tenant_id, for_update=True)
-            hook = _require_enabled(found[0])
+            owned = _require(session, webhook_id, tenant_id, for_update=True)
+            hook = _require_enabled(owned[0])
             count = make_due(session, hook.team_id, hook.id, _chosen(event_id, after))
             if event_id is not None and not count:
                 raise NotFound(f"This webhook has no delivery of an event {event_id}.", param="event_id")
             if after is not None:
                 hook.position = min(hook.position, after)
-            _audit(session, "replayed", found[1], hook, event_id=event_id, after=after)
-            return WebhookInfo(**_fields(found))
+            _audit(session, "replayed", owned[1], hook, event_id=event_id, after=after)
+            return WebhookInfo(**_fields(owned))
 
 
 def _chosen(event_id: int | None, after: int | None) -> ColumnElement[bool]:
@@ -224,7 +224,7 @@ def _webhooks(tenant_id: str | None) -> Any:
     return query if tenant_id is None else query.where(Team.name == tenant_id)
 
 
-def _require(session: Session, webhook_id: str, tenant_id: str | None, *, for_update: bool = False) -> Found:
+def _require(session: Session, webhook_id: str, tenant_id: str | None, *, for_update: bool = False) -> OwnedWebhook:
     query = _webhooks(tenant_id).where(Webhook.id == webhook_id)
     row = session.execute(query.with_for_update(of=Webhook) if for_update else query).one_or_none()
     if row is None:
@@ -238,8 +238,8 @@ def _require_enabled(hook: Webhook) -> Webhook:
     return hook
 
 
-def _fields(found: Found) -> Json:
-    hook, tenant_id, namespace = found
+def _fields(owned: OwnedWebhook) -> Json:
+    hook, tenant_id, namespace = owned
     is_in_overlap = hook.previous_until is not None and hook.previous_until > utc_now()
     working = "active" if hook.failing_since is None else "failing"
     same = ("url", "events", "disabled_because", "failing_since", "last_error", "created_at", "updated_at")

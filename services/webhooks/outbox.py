@@ -16,10 +16,9 @@ from sqlalchemy.orm import Session
 
 from database.dialects import epoch_now
 from database.engine import Database
-from domain import EventType, Json
+from domain import DeliveryStatus, EventType, Json
 from event_log import ERASED, record_events
 from models import (
-    DeliveryStatus,
     DisabledBecause,
     EventRow,
     Project,
@@ -72,7 +71,7 @@ class DueDelivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class TryOutcome:
     """How a try ended. *pause_seconds*: until the next one, if the delivery stays pending."""
 
     status: DeliveryStatus
@@ -88,7 +87,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Outbox:
+class HookOutbox:
     """A lease lasts *lease_seconds*, which is longer than a try takes."""
 
     database: Database
@@ -150,7 +149,7 @@ class Outbox:
             for number, attempts, row, tenant_id, namespace in rows
         ]
 
-    def note(self, claim: HookClaim, delivery: DueDelivery, outcome: Outcome) -> bool:
+    def note(self, claim: HookClaim, delivery: DueDelivery, outcome: TryOutcome) -> bool:
         """Record how a try ended. Returns False if the webhook is not this process's to serve any more."""
         now = utc_now()
         values: Json = {"lease_until": epoch_now() + self.lease_seconds, "last_error": outcome.error}
@@ -269,7 +268,7 @@ def _add_deliveries(session: Session, claim: HookClaim, numbers: list[int]) -> N
         session.execute(insert(WebhookDelivery), [{**of_hook, **due, "number": number} for number in new])
 
 
-def _write(session: Session, claim: HookClaim, delivery: DueDelivery, outcome: Outcome) -> None:
+def _write(session: Session, claim: HookClaim, delivery: DueDelivery, outcome: TryOutcome) -> None:
     is_pending = outcome.status == DeliveryStatus.PENDING
     session.execute(
         update(WebhookDelivery)

@@ -57,7 +57,7 @@ class World:
             "namespace": f"{team.name}-namespace-{self._count}",
             "doc_id": f"{team.name}-document-{self._count}",
             "index_version": f"{team.name}-version-{self._count}",
-            "url": self.url,
+            "url": f"{self.url}?of={team.name}-{self._count}",
         }
         team.post(f"{team.own}/projects", {"namespace": known["namespace"]}, expect=201)
         place = {name: known[name] for name in ("tenant_id", "namespace", "doc_id")}
@@ -66,6 +66,7 @@ class World:
         answers = [
             team.post("/v1/docs/upsert/batch", {"docs": [{**doc, "text": "Later."}], "async_mode": True}),
             team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, expect=201),
+            team.post("/v1/webhooks", {"url": known["url"]}, expect=201),
             team.post("/v1/erasures", {**_without(place, "doc_id"), "doc_ids": ["nothing"]}, expect=202),
             team.ask(
                 "POST", "/v1/docs/upload", data=place, files={"file": ("cats.txt", b"Cats in a file.")}, expect=200

@@ -46,7 +46,7 @@ def create(service: Service, url: str, *, expect: int = 201, **more: Any) -> Any
 
 
 def deliver(service: Service) -> int:
-    return service.runtime.webhooks.courier.deliver_due()
+    return service.runtime.events.webhooks.courier.deliver_due()
 
 
 def deliver_all(service: Service, hook: Any) -> None:
@@ -300,7 +300,7 @@ def test_a_receiver_that_hangs_keeps_neither_others_nor_jobs_waiting(service: Se
         for number in range(6):
             create(hooked, f"{hanging.url}-{number}")
             create(hooked, f"{receiver.url}-{number}") if number == 0 else None
-        with hooked.runtime.webhooks.courier.running():
+        with hooked.runtime.events.webhooks.courier.running():
             hooked.upsert("a", "Cats sleep long.")
             until(lambda: len(hanging.messages) >= 3, 10)
             job_id = hooked.batch({"b": "Dogs bark."}, async_mode=True)["job_id"]
@@ -319,14 +319,14 @@ def test_whoever_lost_a_lease_records_nothing_and_the_next_sends_the_same_again(
 ) -> None:
     hook = create(hooked, receiver.url)
     hooked.upsert("a", "Cats sleep.")
-    outbox = hooked.runtime.webhooks.outbox
+    outbox = hooked.runtime.events.webhooks.outbox
     slow = outbox.claim(outbox.horizon.settled(), are_failing=False)
     assert slow is not None
     assert outbox.claim(outbox.horizon.settled(), are_failing=False) is None, "one at a time"
     with hooked.runtime.database.write() as session:
         session.execute(update(Webhook).values(lease_until=0.0))
     deliver(hooked)
-    assert hooked.runtime.webhooks.courier.delivering.serve(slow, Event()) == 0
+    assert hooked.runtime.events.webhooks.courier.delivering.serve(slow, Event()) == 0
     assert [each["attempts"] for each in deliveries(hooked, hook)] == [1]
 
 

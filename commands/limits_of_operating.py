@@ -8,7 +8,6 @@ from api.v1.keys import DeriveIn, KeyIn, RotateIn
 from commands.limit_bounds import Bound, Section, largest
 from database.engine import RESERVE_BYTES
 from database.postgres import POOL_TIMEOUT_SECONDS
-from event_log import LONGEST_ERROR
 from job_queue import LONGEST_PAUSE_SECONDS
 from services.accounts.derived_keys import MAX_CHARS
 from services.accounts.restricting import MAX_FILTER_BYTES
@@ -64,8 +63,6 @@ JOBS = Section(
         Bound("Time for the current job of a stopping worker", "worker_stop_seconds", "Its lease expires"),
         Bound("`errors`, and documents with `warnings`, in a job's result", MAX_ERRORS_REPORTED, "Not listed"),
         Bound("Finished jobs are kept", "job_keep_days", "Deleted"),
-        Bound("Events are kept", "events_keep_days", "Deleted; 410 for whoever goes on from there"),
-        Bound("An error in an event", LONGEST_ERROR, "Cut", _CHARS),
     ),
 )
 
