@@ -80,14 +80,14 @@ async def _ranking(visit: Visit, filters: Json | None, mode: Mode) -> Ranking:
         "explain": True,
     }
     asked |= {"filters": filters} if filters else {}
-    found = await search(as_body(visit, SearchIn, asked), visit.runtime, visit.principal)
+    found = await search(as_body(visit, SearchIn, asked), visit.runtime, visit.principal, None)
     return Ranking(mode, found, _curl(visit, "/v1/search", asked))
 
 
 async def _answer(visit: Visit, filters: Json | None) -> AskOut | None:
     asked: Json = {**visit.named_place, "question": visit.value("query"), "top_k": _top_k(visit)}
     asked |= {"filters": filters} if filters else {}
-    answer = await ask(as_body(visit, AskIn, asked), visit.request, visit.runtime, visit.principal)
+    answer = await ask(as_body(visit, AskIn, asked), visit.request, visit.runtime, visit.principal, None)
     return answer if isinstance(answer, AskOut) else None
 
 
