@@ -138,6 +138,7 @@ def revision_row(draft: Draft, project: Project, row: Doc, *, first_id: int, job
         doc_metadata=doc.metadata,
         chunk_count=len(draft.spans),
         byte_count=doc.byte_count,
+        has_own_chunks=bool(doc.chunks),
         first_id=first_id,
         accepted_seq=project.seq,
         created_at=utc_now(),
