@@ -39,6 +39,10 @@ class Partition:
     embedding_version: str
 
 
+MIRROR_MARK = "\x1f"
+"""The first character of a mirror's name, which no request may have in one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mirror:
     """A hidden namespace that has another's live documents, cut as *chunking* says and embedded under *version*.

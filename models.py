@@ -221,10 +221,26 @@ class Project(Base):
         """Those that every publication reaches."""
         return tuple(each for each in self.all_mirrors if each.is_complete)
 
+    def change_mirror(self, mirror_id: int, *, is_complete: bool) -> None:
+        changed = {mirror_id: is_complete}
+        self.mirrors = [
+            {**each, "is_complete": changed.get(each["id"], each["is_complete"])} for each in self.mirrors or ()
+        ]
+
+    @property
+    def is_headed(self) -> bool:
+        """Whether a mirror puts the titles of the documents before their chunks."""
+        return any(mirror.chunking["enrich_context"] for mirror in self.following_mirrors)
+
     @property
     def namespace_id(self) -> int:
         """The id of the namespace that it mirrors, or its own: what has jobs, usage and a name."""
         return self.id if self.mirror_of is None else self.mirror_of
+
+    @property
+    def searched_id(self) -> int:
+        """The id of the project whose chunks a search of this namespace returns."""
+        return self.id if self.serving_mirror is None else self.serving_mirror
 
     @property
     def version_set(self) -> frozenset[str | int]:

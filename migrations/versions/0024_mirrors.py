@@ -19,7 +19,9 @@ _OWN_CHUNKS = f"""
         AND metadata IS NOT NULL)
 """  # noqa: S608 - nothing of it comes from outside
 _OF_MIRRORS = ("keywords", "indices", "erasure_docs", "chunks", "revisions", "docs", "ingest_usage", "query_logs")
-_IN_MIRROR = "EXISTS (SELECT 1 FROM projects AS p WHERE p.team_id = {0}.team_id AND p.id = {0}.project_id AND mirror_of > 0)"
+_IN_MIRROR = (
+    "EXISTS (SELECT 1 FROM projects AS p WHERE p.team_id = {0}.team_id AND p.id = {0}.project_id AND mirror_of > 0)"
+)
 
 
 def upgrade() -> None:

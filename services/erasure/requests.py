@@ -20,6 +20,8 @@ from services.erasure.hiding import Hiding
 from services.erasure.indexes import ERASE
 from services.erasure.ledger import ErasureLedger
 from services.index.auditing import record
+from services.index.mirroring import mirrors_of
+from services.index.namespaces import is_listed
 from services.index.publishing import Publisher
 from services.ingest.deleting import parsed_filter
 
@@ -102,7 +104,7 @@ class ErasureService:
             _require_confirmed("namespace", namespace, confirmed)
             erasure = self._create(session, ErasureKind.NAMESPACE, request, team, projects)
             _end_jobs(session, projects)
-            _make_shells(erasure, projects)
+            _make_shells(session, erasure, projects)
             return self._queued(session, erasure, projects[0])
 
     @repeatable
@@ -119,7 +121,7 @@ class ErasureService:
             erasure = self._create(session, ErasureKind.TENANT, request, team, projects)
             session.execute(delete(ApiKey).where(ApiKey.team_id == team.id))
             _end_jobs(session, projects)
-            _make_shells(erasure, projects)
+            _make_shells(session, erasure, projects)
             team.name, team.system_prompt, team.erased_at = f"erased {erasure.id}", None, utc_now()
             return self._queued(session, erasure, projects[0] if projects else None)
 
@@ -132,7 +134,7 @@ class ErasureService:
 
     def _projects(self, session: Session, team: Team, namespace: str | None) -> list[Project]:
         """Locked, in the order in which writers of several namespaces lock them. What comes later has a later seq."""
-        query = select(Project).where(Project.team_id == team.id, Project.erased_at.is_(None))
+        query = select(Project).where(Project.team_id == team.id, is_listed())
         if namespace is not None:
             query = query.where(Project.name == namespace)
         projects = session.scalars(query.order_by(Project.name)).all()
@@ -160,7 +162,7 @@ class ErasureService:
             work={
                 "filters": request.filters,
                 "tenant_id": team.name,
-                "namespaces": {str(project.id): project.name for project in projects},
+                "namespaces": _places(session, projects),
                 "before": {str(project.id): project.seq for project in projects},
             },
             tally={},
@@ -214,6 +216,14 @@ def _end_jobs(session: Session, projects: Sequence[Project]) -> None:
         session.execute(running.values(cancel_requested=True))
 
 
-def _make_shells(erasure: Erasure, projects: Sequence[Project]) -> None:
+def _places(session: Session, projects: Sequence[Project]) -> Json:
+    """The names of the namespaces by id, and by the ids of their mirrors."""
+    own = {str(project.id): project.name for project in projects}
+    return own | {str(each.id): project.name for project in projects for each in mirrors_of(session, project)}
+
+
+def _make_shells(session: Session, erasure: Erasure, projects: Sequence[Project]) -> None:
     for project in projects:
         project.name, project.erased_at = f"erased {erasure.id} {project.id}", utc_now()
+        for mirror in mirrors_of(session, project):
+            mirror.erased_at = mirror.erased_at or utc_now()

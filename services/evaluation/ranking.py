@@ -36,6 +36,7 @@ class Ranking:
     on_progress: Callable[[int], None]
     done: int = 0
     is_exact: bool = True
+    index_version: str | None = None
     snapshots: dict[tuple[int, str], None] = field(default_factory=dict)
 
     def documents(self, queries: Queries, mode: str, *, count: int) -> Run:
@@ -75,7 +76,7 @@ class Ranking:
 
     def _question(self, query: str, mode: str, chunks: int) -> Question:
         text = UNSTORABLE.sub(" ", query)
-        return Question(*self.place, text, chunks, self.embedding_version, mode=cast(Mode, mode))
+        return Question(*self.place, text, chunks, self.embedding_version, self.index_version, mode=cast(Mode, mode))
 
 
 def check_modes(modes: Sequence[str]) -> None:

@@ -159,7 +159,7 @@ class ComparingService:
         for mode in request.modes:
             values = []
             for info in infos:
-                ranking = Ranking(self.searching, place, info.embedding_version, lambda _: None)
+                ranking = Ranking(self.searching, place, None, lambda _: None, index_version=info.name)
                 run = ranking.documents(judged.queries, mode, count=MAX_DEPTH)
                 values.append(measure(judged.qrels, run))
             by_mode[mode] = {name: _compared(values[0][name], values[1][name]) for name in MEASURES}
@@ -187,5 +187,6 @@ def _report(lease: Lease, share: float) -> None:
 
 
 def _logged(project: Project) -> Any:
-    of_project = (LoggedQuery.team_id == project.team_id, LoggedQuery.project_id == project.id)
+    ids = [project.id, *(mirror.id for mirror in project.all_mirrors)]
+    of_project = (LoggedQuery.team_id == project.team_id, LoggedQuery.project_id.in_(ids))
     return select(LoggedQuery.question, LoggedQuery.question_hash).where(*of_project, LoggedQuery.question.is_not(None))

@@ -14,10 +14,11 @@ from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, delete, liter
 from sqlalchemy.orm import Session
 
 from database.batching import batched
-from database.prepared import PreparedStatement, attached, attributes_of, is_among
+from database.prepared import PreparedStatement, attached, attributes_of, is_among, write_and_release
 from domain import ChunkContent, Partition
 from engines.follower import Advance, Follower
 from engines.vectors.base import Growth, VectorStore
+from errors import Overtaken
 from job_queue import JobQueue
 from models import (
     Chunk,
@@ -32,6 +33,7 @@ from models import (
     Team,
     utc_now,
 )
+from services.index.mirroring import CutDocs, Cuts, MirrorRows, hide_rows, mirrored_docs, read_mirror
 from snapshot import chunk_contents
 
 REBUILD = "rebuild_index"
@@ -82,12 +84,18 @@ class Publisher:
         docs: Sequence[Doc],
         revisions: Sequence[Revision],
         chunks: Sequence[ChunkContent] | None = None,
+        *,
+        cuts: Cuts | None = None,
     ) -> None:
         """Make each revision live in place of its doc's previous one, under the seq that *project* just took.
 
         A caller that writes the chunks, with live_seq, in this transaction passes them as *chunks*. Otherwise they are
         in the database and get live_seq here. Takes a few statements, however many docs there are.
+        *cuts* are the chunks for the mirrors that follow; their vectors are stored. Raises Overtaken if one lacks.
         """
+        cuts = cuts or {}
+        if any(mirror.id not in cuts for mirror in project.following_mirrors):
+            raise Overtaken
         with session.no_autoflush:  # the project's row is written once, at the end
             retired = self._retire(session, project, docs)
             if chunks is None:
@@ -103,9 +111,54 @@ class Publisher:
             doc.deleted_at, doc.updated_at = None, now
             revision.status, revision.published_seq, revision.published_at = RevisionStatus.LIVE, project.seq, now
         self._count_changes(session, project, retired + len(chunks))
+        for mirror in project.following_mirrors if docs else ():
+            self.mirror(session, project, mirror.id, docs, revisions, cuts[mirror.id])
+
+    def mirror(
+        self,
+        session: Session,
+        namespace: Project,
+        mirror_id: int,
+        docs: Sequence[Doc],
+        revisions: Sequence[Revision],
+        cut: CutDocs,
+    ) -> None:
+        """Publish the live revisions of *namespace*, whose row is locked, in its mirror, under the seq that it has."""
+        mirror, first_id = self.follow(session, namespace, mirror_id, chunks=sum(map(len, cut.values())))
+        existing = mirrored_docs(session, mirror, [doc.doc_id for doc in docs])
+        rows = MirrorRows.of(mirror, existing, docs, revisions, cut, first_id=first_id)
+        self.publish(session, mirror, rows.docs, rows.revisions, rows.contents)
+        rows.write(session)
+        write_and_release(session, mirror)
+
+    def redescribe(self, session: Session, namespace: Project, revision: Revision) -> None:
+        """Give the document in each mirror that follows the description of its live revision, which has changed."""
+        for each in namespace.following_mirrors:
+            mirror, _ = self.follow(session, namespace, each.id)
+            same = ("title", "source_type", "mime_type", "doc_metadata", "accepted_seq", "published_at")
+            values = {getattr(Revision, name): getattr(revision, name) for name in same}
+            of_doc = and_(Revision.team_id == mirror.team_id, Revision.project_id == mirror.id)
+            is_live = and_(of_doc, Revision.doc_id == revision.doc_id, Revision.status == RevisionStatus.LIVE)
+            change = update(Revision).where(is_live).values({**values, Revision.published_seq: mirror.seq})
+            session.execute(change, execution_options=_NO_SYNC)
+            write_and_release(session, mirror)
+
+    def follow(self, session: Session, namespace: Project, mirror_id: int, *, chunks: int = 0) -> tuple[Project, int]:
+        """Take the seq of *namespace*, whose row is locked, and *chunks* ids in its mirror. As next_numbers()."""
+        mirror = read_mirror(session, namespace, mirror_id)
+        return self.next_numbers(session, mirror, chunks=chunks, publications=namespace.seq - mirror.seq)
+
+    def next_of(self, session: Session, project: Project) -> Project:
+        """Lock a namespace and take its next seq; or of a mirror, lock its namespace and take that one's."""
+        if project.mirror_of is None:
+            return self.next_numbers(session, project)[0]
+        namespace, _ = self.next_numbers(session, session.get_one(Project, (project.team_id, project.mirror_of)))
+        return self.follow(session, namespace, project.id)[0]
 
     def withdraw(self, session: Session, project: Project, docs: Sequence[Doc]) -> int:
-        """Hide the docs from every search. Returns how many chunks they had."""
+        """Hide the docs from every search, in all mirrors too. Returns how many chunks they had."""
+        for each in project.all_mirrors:
+            self.withdraw_from(session, project, each.id, [doc.doc_id for doc in docs])
         with session.no_autoflush:
             retired = self._retire(session, project, docs)
         project.live_docs -= sum(doc.live_revision is not None for doc in docs)
@@ -113,6 +166,15 @@ class Publisher:
             doc.live_revision = None
         self._count_changes(session, project, retired)
         return retired
+
+    def withdraw_from(self, session: Session, namespace: Project, mirror_id: int, doc_ids: Sequence[str]) -> None:
+        mirror = read_mirror(session, namespace, mirror_id)
+        docs = [doc for doc in mirrored_docs(session, mirror, doc_ids).values() if doc.live_revision is not None]
+        if docs:
+            mirror, _ = self.follow(session, namespace, mirror_id)
+            self.withdraw(session, mirror, docs)
+            hide_rows(session, mirror, docs)
+            write_and_release(session, mirror)
 
     def request_rebuild(self, session: Session, project: Project) -> str:
         return request_rebuild(self.queue, session, project)
@@ -142,9 +204,10 @@ class Publisher:
         key = {"the_team": project.team_id, "the_project": project.id}
         is_due = False
         for version in project.indexed_versions:
-            [(counted, built)] = _COUNT_CHANGES.rows(session, {**key, "version": version, "more": changes})
-            is_due |= self.vectors.is_rebuild_due(Growth(project.live_chunks, built, counted))
-        if is_due and not _WAITING_REBUILD.rows(session, {**key, "job_key": REBUILD}):
+            for counted, built in _COUNT_CHANGES.rows(session, {**key, "version": version, "more": changes}):
+                is_due |= self.vectors.is_rebuild_due(Growth(project.live_chunks, built, counted))
+        of_namespace = {"the_team": project.team_id, "the_project": project.namespace_id}
+        if is_due and not _WAITING_REBUILD.rows(session, {**of_namespace, "job_key": REBUILD}):
             self.request_rebuild(session, project)
 
 
@@ -244,7 +307,9 @@ _COUNT_CHANGES = PreparedStatement(
 
 
 def request_rebuild(queue: JobQueue, session: Session, project: Project) -> str:
-    """Returns the id of the partition's only waiting rebuild job, queueing it if there is none."""
+    """Returns the id of the namespace's only waiting rebuild job, queueing it if there is none."""
+    if project.mirror_of is not None:
+        project = session.get_one(Project, (project.team_id, project.mirror_of))
     return queue.create_job(session, REBUILD, {}, project=project, dedupe_key=REBUILD)
 
 

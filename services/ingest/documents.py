@@ -25,6 +25,7 @@ from services.index.stored_vectors import require_stored
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
+from services.ingest.recutting import cuts_of
 from services.ingest.rows import describe, newest_revisions, require_doc
 from services.ingest.writing import NewRows
 
@@ -105,7 +106,9 @@ class DocumentService:
                 stored = stored_in(project)
                 self._store_vectors(session, project, plan, {*plan.texts, *plan.vectors})
                 rows = NewRows.of(session, project, plan, first_id=first_id, live_seq=project.seq)
-                self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
+                self.publisher.publish(
+                    session, project, rows.docs, rows.revisions, rows.contents, cuts=cuts_of(plan.mirrored)
+                )
                 rows.write(session)
                 self.preparing.quotas.check(session, project, stored, embedded=plan.computed)
                 count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.computed)
@@ -145,6 +148,8 @@ class DocumentService:
         for version, vectors in {plan.version: plan.vectors, **plan.other_vectors}.items():
             self.embedding.store(session, project.team_id, version, vectors)
             require_stored(session, project.team_id, version, hashes - vectors.keys() if is_alone else hashes)
+        for mirrored in plan.mirrored:
+            self.preparing.recutting.store(session, project, mirrored, is_alone=is_alone)
 
     def _foresee(self, session: Session, plan: WritePlan) -> None:
         """Refuses what the worker could not publish. How many texts it will have to embed is not known yet."""
@@ -188,4 +193,5 @@ class DocumentService:
             doc.updated_at = utc_now()
             if revision.status == RevisionStatus.LIVE:
                 revision.published_seq, revision.published_at = project.seq, doc.updated_at
+                self.publisher.redescribe(session, project, revision)
         return project, first_id

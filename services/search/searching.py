@@ -234,7 +234,7 @@ class SearchService:
             self._report(place, reader.snapshot, problem)
         reader.laps.end("catch_up_ms")
         filters = [each.question.filters for each in questions]
-        groups = self.filtering.groups(reader.session, reader.snapshot.project, place, filters)
+        groups = self.filtering.groups(reader.session, reader.snapshot.project, filters)
         if any(filters):
             reader.laps.end("filter_ms")
         chosen: dict[int, _Chosen] = {}
@@ -265,7 +265,7 @@ class SearchService:
         seq, key = reader.snapshot.project.seq, reader.snapshot.key
         reasons = self._hints(reader, question, ranking(question, chosen.lists), passages)
         floor, timings = floor_of(chosen.lists) if question.is_judged else None, reader.laps.milliseconds
-        shadow = reader.snapshot.project.shadow if question.is_of_serving_version else None
+        shadow = reader.snapshot.namespace.shadow if question.is_of_serving_version else None
         answer = Answer(
             passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key, floor=floor, shadow=shadow
         )
@@ -274,7 +274,7 @@ class SearchService:
     def _hints(
         self, reader: SnapshotReader, question: Question, lists: list[RankedList], passages: list[Passage]
     ) -> tuple[Hint, ...]:
-        matches = partial(self.filtering.allowed, reader.session, reader.snapshot.project, question.place)
+        matches = partial(self.filtering.allowed, reader.session, reader.snapshot.project)
         return hints(reader.session, reader.snapshot.project, question, lists, passages, matches)
 
     def _report(self, place: tuple[str, str], snapshot: Snapshot, problem: str) -> None:
