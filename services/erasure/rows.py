@@ -168,9 +168,8 @@ def is_needed() -> ColumnElement[bool]:
         Job.dedupe_key == REBUILD + ":" + Embedding.embedding_version,
         Job.status.not_in(FINISHED),
     )
-    is_indexed = or_(
-        Project.embedding_version == Embedding.embedding_version, exists().where(named), exists().where(moving)
-    )
+    others = (exists().where(condition).correlate(Project, Embedding) for condition in (named, moving))
+    is_indexed = or_(Project.embedding_version == Embedding.embedding_version, *others)
     of_chunk = and_(Project.team_id == Chunk.team_id, Project.id == Chunk.project_id)
     has_text = and_(Chunk.team_id == Embedding.team_id, Chunk.embed_hash == Embedding.embed_hash)
     return select(Chunk.faiss_id).join(Project, of_chunk).where(has_text, is_indexed).correlate(Embedding).exists()

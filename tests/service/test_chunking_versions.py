@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from tests.service.test_index_versions import VERSIONS, activate, rollback, states, version
-from tests.support.service import PLACE, Service, every_store
+import pytest
+from sqlalchemy import func, select
+
+from models import Chunk, Doc, Embedding, KeywordRow, Project, Revision
+from tests.service.test_index_versions import VERSIONS, activate, delete, rollback, states, version
+from tests.support.service import MODEL, PLACE, Service, every_store
 
 SMALL = {"chunk_tokens": 16}
 SENTENCES = (
@@ -80,3 +85,140 @@ def test_a_version_with_another_chunking_is_built_searched_activated_and_rolled_
     assert service.problems() == []
     assert rollback(service)["name"] == "small"
     assert set(by_doc(chunks_of(service))) == {"doc-1", "doc-2", "doc-3", "late"}
+
+
+@every_store
+def test_writes_during_a_build_reach_it_once_and_later_ones_of_every_kind_too(service: Service) -> None:
+    service.batch({f"doc-{number}": text_of(number) for number in range(4)})
+    create(service)
+    building = service.runtime.index.indexing.vectors.build
+
+    def build_while_others_write(*args: Any, **kwargs: Any) -> Any:
+        result = building(*args, **kwargs)
+        service.upsert("between", text_of("between"))
+        service.upsert("doc-1", text_of("changed"))
+        service.upsert("doc-2", text_of(2), title="Told anew")
+        service.delete("doc-0")
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service.runtime.index.indexing.vectors, "build", build_while_others_write)
+        assert service.worker.run_one()
+    assert version(service, "small")["state"] == "ready"
+    assert_same_documents(service, {"between", "doc-1", "doc-2", "doc-3"})
+    upload = {"file": ("tale.txt", text_of("file").encode())}
+    service.client.post("/v1/docs/upload", data={**PLACE, "doc_id": "file"}, files=upload).raise_for_status()
+    line = json.dumps({**PLACE, "doc_id": "line", "text": text_of("line")})
+    service.client.post("/v1/docs/upsert/stream", content=line).raise_for_status()
+    service.post("/v1/docs/upsert", {**PLACE, "doc_id": "own", "chunks": [{"text": "One."}, {"text": text_of("own")}]})
+    service.upsert("doc-3", text_of(3), metadata={"year": 1901})
+    service.work()
+    present = {"between", "doc-1", "doc-2", "doc-3", "file", "line", "own"}
+    assert_same_documents(service, present)
+    filtered = chunks_of(service, index_version="small", filters={"year": 1901})
+    assert set(by_doc(filtered)) == {"doc-3"}
+    assert by_doc(chunks_of(service, index_version="small"))["own"] == 2
+    service.post("/v1/docs/delete", {**PLACE, "filters": {"year": 1901}}, expect=202)
+    service.work()
+    assert_same_documents(service, present - {"doc-3"})
+    service.post("/v1/docs/delete", {**PLACE, "whole_namespace": PLACE["namespace"]}, expect=202)
+    service.work()
+    assert_same_documents(service, set())
+
+
+def assert_same_documents(service: Service, doc_ids: set[str]) -> None:
+    for mode in ("dense", "keyword"):
+        for name in ("initial", "small"):
+            chunks = chunks_of(service, "gulls over the harbour tale", index_version=name, mode=mode)
+            assert set(by_doc(chunks)) == doc_ids, (mode, name)
+            keys = [chunk["chunk_id"] for chunk in chunks]
+            assert len(keys) == len(set(keys))
+    assert service.problems() == []
+
+
+def rows_of(service: Service, doc_id: str) -> dict[str, int]:
+    """How many rows of the document there are, in all layers."""
+    tables = (Doc, Revision, Chunk)
+    with service.runtime.database.read() as session:
+        return {
+            table.__tablename__: session.scalar(select(func.count()).where(table.doc_id == doc_id)) or 0
+            for table in tables
+        }
+
+
+@every_store
+def test_an_erasure_reaches_mirrors_that_serve_that_are_built_and_that_were_deleted(service: Service) -> None:
+    texts = {f"doc-{number}": text_of(number) for number in range(4)}
+    service.batch(texts)
+    built(service)
+    activate(service, "small")
+    service.upsert("doc-1", text_of("older"))
+    service.upsert("doc-1", text_of(1))
+    built(service, "dropped", chunking={"chunk_strategy": "sentences", "chunk_tokens": 24})
+    delete(service, "dropped")
+    create(service, "waiting", chunking={"chunk_strategy": "sentences", "chunk_tokens": 32})
+    with service.runtime.database.read() as session:
+        of_doc = select(Chunk.embed_hash).where(Chunk.doc_id == "doc-1", Chunk.text.contains("Tale"))
+        hashes = set(session.scalars(of_doc))
+        others = set(session.scalars(select(Chunk.embed_hash).where(Chunk.doc_id != "doc-1")))
+    service.search("gulls", mode="hybrid")
+    receipt = service.post("/v1/erasures", {**PLACE, "doc_ids": ["doc-1"]}, expect=202)
+    service.work()
+    done = service.get(f"/v1/erasures/{receipt['erasure_id']}")
+    stores = {each["store"]: each for each in done["receipt"]["stores"]}
+    assert {each["left"] for each in stores.values()} == {0}
+    assert stores["documents"]["erased"] == 1
+    assert rows_of(service, "doc-1") == {"docs": 0, "revisions": 0, "chunks": 0}
+    with service.runtime.database.read() as session:
+        kept = session.scalars(select(Embedding.embed_hash)).all()
+        assert not (hashes - others) & set(kept)
+        ids = {tuple(row) for row in session.execute(select(Chunk.project_id, Chunk.faiss_id))}
+        assert {tuple(row) for row in session.execute(select(KeywordRow.project_id, KeywordRow.faiss_id))} <= ids
+    for name in ("initial", "small", "waiting"):
+        found = by_doc(chunks_of(service, index_version=name))
+        assert set(found) == {"doc-0", "doc-2", "doc-3"}
+    assert service.problems() == []
+    path = f"/v1/teams/{PLACE['tenant_id']}/projects/{PLACE['namespace']}"
+    confirmed = {"confirm_namespace": PLACE["namespace"]}
+    assert service.client.request("DELETE", path, json=confirmed).status_code == 202
+    service.work()
+    service.runtime.queue.prune(0)
+    assert service.runtime.erasure.erasing.drop_shells() == 1
+    purge(service)
+    with service.runtime.database.read() as session:
+        for table in (Project, Doc, Chunk, Embedding, KeywordRow):
+            assert session.scalar(select(func.count()).select_from(table)) == 0, table
+    assert service.index_files() == []
+
+
+def purge(service: Service) -> None:
+    while service.runtime.erasure.purging.purge():
+        pass
+
+
+def test_a_deleted_version_leaves_nothing_behind_its_purge(service: Service) -> None:
+    with service.restarted(keep_deleted_days=0) as now:
+        now.batch({f"doc-{number}": text_of(number) for number in range(3)})
+        before = counts(now)
+        built(now)
+        built(now, "prompts", chunking=None, prompts={"document": "A tale: "})
+        activate(now, "small")
+        now.search("gulls")
+        now.runtime.answers.query_log.flush()
+        assert "the active one" in delete(now, "small", expect=409)["detail"]
+        assert delete(now, "initial")["deleted"]
+        assert "only one that indexes the chunks" in delete(now, "prompts", expect=409)["detail"]
+        activate(now, "prompts")
+        built(now, "initial", chunking=None, embedding_version=MODEL, activate="when_ready")
+        delete(now, "small")
+        delete(now, "prompts")
+        purge(now)
+        assert counts(now) == before
+        assert now.problems() == []
+        assert set(by_doc(chunks_of(now))) == {"doc-0", "doc-1", "doc-2"}
+
+
+def counts(service: Service) -> dict[str, int]:
+    with service.runtime.database.read() as session:
+        tables = (Project, Doc, Revision, Chunk, Embedding, KeywordRow)
+        return {each.__tablename__: session.scalar(select(func.count()).select_from(each)) or 0 for each in tables}
