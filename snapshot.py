@@ -95,7 +95,7 @@ _SNAPSHOT = PreparedStatement(
     select(Project, IndexRow)
     .join(Team, Team.id == Project.team_id)
     .join(IndexRow, _IS_CURRENT)
-    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"))
+    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"), Project.mirror_of.is_(None))
 )
 _MIRROR = PreparedStatement(
     select(Project, IndexRow)

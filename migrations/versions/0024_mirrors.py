@@ -43,10 +43,10 @@ def downgrade() -> None:
     for table in (*(["vectors"] if is_postgres else []), *_OF_MIRRORS):
         op.execute(f"DELETE FROM {table} WHERE {_IN_MIRROR.format(table)}")  # noqa: S608 - as above
     op.execute("DELETE FROM projects WHERE mirror_of > 0")
-    with op.batch_alter_table("index_versions") as table:
-        table.drop_constraint(_UNIQUE, type_="unique")
-        table.create_unique_constraint(_UNIQUE_BEFORE, ["team_id", "project_id", "embedding_version"])
-        table.drop_column("chunks_of")
+    with op.batch_alter_table("index_versions") as versions:
+        versions.drop_constraint(_UNIQUE, type_="unique")
+        versions.create_unique_constraint(_UNIQUE_BEFORE, ["team_id", "project_id", "embedding_version"])
+        versions.drop_column("chunks_of")
     op.drop_column("revisions", "has_own_chunks")
     for name in ("mirror_of", "serving_mirror", "mirrors"):
         op.drop_column("projects", name)

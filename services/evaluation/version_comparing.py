@@ -55,10 +55,12 @@ class _Pair:
     mode: str
     k: int
     share: float
+    by_document: bool
 
     def question(self, query: str, side: int) -> Question:
         text, mode = UNSTORABLE.sub(" ", query), cast(Mode, self.mode)
-        return Question(*self.place, text, self.k, index_version=self.names[side], mode=mode)
+        name = self.names[side]
+        return Question(*self.place, text, self.k, index_version=name, mode=mode, by_doc=self.by_document)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class ComparingService:
         infos = [self.versions.get(*place, name) for name in (request.name, str(request.against))]
         modes: dict[str, list[VersionAnswers]] = {}
         for number, mode in enumerate(request.modes):
-            pair = _Pair(place, (infos[0].name, infos[1].name), mode, request.k, share=1 / len(request.modes))
+            names, by_document = (infos[0].name, infos[1].name), infos[0].chunking != infos[1].chunking
+            pair = _Pair(place, names, mode, request.k, share=1 / len(request.modes), by_document=by_document)
             modes[mode] = self._ask(lease, queries, pair, done=number * pair.share)
         judged = self._judge(request, place, infos) if request.qrels else {}
         report = report_of(queries, modes, infos=infos, k=request.k, judged=judged)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -39,10 +41,35 @@ class NewChunking:
         return {**asdict(self), "chunk_tokens": tokens}
 
 
+def read_chunking(lines: Iterable[str]) -> NewChunking:
+    """Reads ``chunk_tokens=128`` and the like. Raises Invalid."""
+    options: dict[str, Any] = {}
+    for line in lines:
+        name, _, value = line.partition("=")
+        try:
+            options[name.strip()] = _READERS[name.strip()](value.strip())
+        except (KeyError, ValueError) as error:
+            names = ", ".join(_READERS)
+            raise Invalid(f"{line!r} is no option of a chunking: there are {names}.", param="chunking") from error
+    return NewChunking(**options)
+
+
+def _flag(value: str) -> bool:
+    return {"true": True, "false": False}[value.lower()]
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "chunk_tokens": int,
+    "chunk_strategy": str,
+    "chunk_overlap": int,
+    "enrich_context": _flag,
+}
+
+
 def add_mirror(session: Session, namespace: Project, version: str, chunking: Json) -> int:
     """Create an empty mirror. The rows of the team and of *namespace* are locked. Returns its id.
 
-    No request can name it: a name has no control characters.
+    No request reaches it by its name, which no namespace can have: it begins with a control character.
     """
     numbering = update(Team).where(Team.id == namespace.team_id).values(next_project_id=Team.next_project_id + 1)
     mirror_id = int(session.execute(numbering.returning(Team.next_project_id)).scalar_one()) - 1

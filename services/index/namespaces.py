@@ -111,5 +111,5 @@ _PROJECT_NAMES = attributes_of(Project)
 _FIND = PreparedStatement(
     select(Project)
     .join(Team, Team.id == Project.team_id)
-    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"))
+    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"), Project.mirror_of.is_(None))
 )

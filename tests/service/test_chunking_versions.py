@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
+from domain import MIRROR_MARK
+from engines.embedders.base import Embedder
 from models import Chunk, Doc, Embedding, KeywordRow, Project, Revision
+from services.index.pacing import FIRST_TEXTS
 from tests.service.test_index_versions import VERSIONS, activate, delete, rollback, states, version
-from tests.support.service import MODEL, PLACE, Service, every_store
+from tests.support.embedding_server import embedding_server
+from tests.support.processes import until, worker_process
+from tests.support.service import MODEL, PLACE, Service, end_leases, every_store, open_service, settings_in, vectors_of
 
 SMALL = {"chunk_tokens": 16}
 SENTENCES = (
@@ -222,3 +229,103 @@ def counts(service: Service) -> dict[str, int]:
     with service.runtime.database.read() as session:
         tables = (Project, Doc, Revision, Chunk, Embedding, KeywordRow)
         return {each.__tablename__: session.scalar(select(func.count()).select_from(each)) or 0 for each in tables}
+
+
+def test_a_comparison_is_by_document_and_so_are_gates_and_the_shadow(service: Service) -> None:
+    service.batch({f"doc-{number}": text_of(number) for number in range(4)})
+    built(service, activate="if_passes", gates={"min_overlap": 0.4})
+    assert "never compared" in activate(service, "small", expect=409)["detail"]
+    body = {**PLACE, "share": 1, "until": "2100-01-01T00:00:00Z"}
+    service.post(f"{VERSIONS}/small/shadow", body)
+    service.search("gulls", top_k=100)
+    until(lambda: (version(service, "small")["shadow"] or {}).get("queries") == 1)
+    assert version(service, "small")["shadow"]["overlap"] == 1
+    queries = {f"q{number}": f"Tale {number}" for number in range(4)}
+    body = {**PLACE, "queries": queries, "qrels": {"q1": {"doc-1": 1}}, "k": 2, "modes": ["keyword", "hybrid"]}
+    job_id = service.post(f"{VERSIONS}/small/compare", body, expect=202)["job_id"]
+    service.work()
+    report = service.job(job_id)["result"]
+    assert (report["by"], report["k"]) == ("document", 2)
+    assert report["version"]["chunking"]["chunk_tokens"] == 16
+    assert report["modes"]["keyword"]["top1_agreement"] == 1
+    assert states(service) == {"initial": "retired", "small": "active"}
+    service.runtime.answers.query_log.flush()
+    usage = service.get("/v1/usage", PLACE)["data"]
+    assert {day["namespace"] for day in usage} == {PLACE["namespace"]}
+
+
+@every_store
+def test_what_cannot_follow_lags_but_a_version_that_serves_decides_what_is_stored(
+    service: Service,
+) -> None:
+    service.upsert("doc-1", text_of(1))
+    built(service)
+    with service.restarted(max_chunks_per_document=2) as strict:
+        assert strict.upsert("doc-2", text_of(2))["upserted_docs"] == 1
+        lagging = version(strict, "small")
+        assert (lagging["state"], lagging["lag"]) == ("building", 1)
+        assert "at most 2 are accepted" in lagging["problem"]
+        assert "is not complete" in strict.search("gulls", index_version="small", expect=409)["detail"]
+        strict.work()
+        assert states(strict) == {"initial": "active", "small": "failed"}
+    create(service)
+    service.work()
+    assert version(service, "small")["problem"] is None
+    activate(service, "small")
+    with service.restarted(max_chunks_per_document=2) as strict:
+        assert "at most 2 are accepted" in strict.upsert("doc-3", text_of(3), expect=422)["detail"]
+        job_id = strict.batch({"doc-3": text_of(3), "doc-4": "Gulls."}, async_mode=True)["job_id"]
+        strict.work()
+        assert [each["doc_id"] for each in strict.job(job_id)["result"]["errors"]] == ["doc-3"]
+        assert "at most 2 are accepted" in strict.doc("doc-3")["error"]
+    service.post("/v1/docs/doc-3/retry", {}, params=PLACE)
+    service.work()
+    assert_same_documents(service, {"doc-1", "doc-2", "doc-3", "doc-4"})
+
+
+def test_a_worker_killed_in_mid_build_is_followed_by_one_that_goes_on_and_embeds_nothing_twice(
+    database_url: str, tmp_path: Path, bundled_model: Embedder
+) -> None:
+    with embedding_server(bundled_model) as server:
+        settings = settings_in(tmp_path, database_url=database_url, **vectors_of(server))
+        with open_service(settings) as service:
+            service.batch({f"doc-{number}": text_of(number) for number in range(60)})
+            own = [{"text": "One tale."}, {"text": "Another tale."}]
+            service.post("/v1/docs/upsert", {**PLACE, "doc_id": "own", "chunks": own})
+            job_id, before = create(service)["job_id"], len(server.texts)
+            with worker_process(settings) as worker:
+                until(partial(lambda: len(server.texts) > before + FIRST_TEXTS), pause=0.005)
+                worker.kill()
+            end_leases(service.runtime.database)
+            service.upsert("doc-0", text_of("new"))
+            written = len(service.chunks("doc-0"))
+            service.work()
+            assert (service.job(job_id)["status"], version(service, "small")["state"]) == ("completed", "ready")
+            texts = server.texts[before:]
+            assert len(texts) - len(set(texts)) <= 4 * FIRST_TEXTS  # the step that the kill cut short
+            assert service.job(job_id)["result"]["chunks_embedded"] <= len(set(texts)) - written
+            assert set(by_doc(chunks_of(service, index_version="small"))) <= {"own", *map("doc-{}".format, range(60))}
+            assert version(service, "small")["chunks"] == version(service, "small")["vectors"]
+            assert service.problems() == []
+
+
+def test_a_document_counts_once(service: Service) -> None:
+    service.batch({f"doc-{number}": text_of(number) for number in range(3)})
+    before = service.stats()
+    built(service)
+    after = service.stats()
+    assert {**after, "versions": [], "seq": 0} == {**before, "versions": [], "seq": 0}
+    counted = {each["name"]: (each["chunks"], each["vectors"]) for each in after["versions"]}
+    small = version(service, "small")["chunks"]
+    assert counted == {"initial": (3, 3), "small": (small, small)}
+    activate(service, "small")
+    assert (service.stats()["ntotal"], service.stats()["live_docs"]) == (small, 3)
+    [project] = service.get("/v1/teams/acme/projects")["data"]
+    assert project["namespace"] == PLACE["namespace"]
+    jobs = service.get("/v1/jobs", {"tenant_id": "acme"})["data"]
+    assert {job["namespace"] for job in jobs} == {PLACE["namespace"]}
+    for mirror in range(1, 9):
+        hidden = {"tenant_id": "acme", "namespace": f"{MIRROR_MARK}1 {mirror}"}
+        service.get("/v1/docs/list", hidden, expect=404)
+        hit = service.post("/v1/search", {**hidden, "query": "gulls"})
+        assert hit["chunks"] == []
