@@ -39,6 +39,23 @@ class Partition:
     embedding_version: str
 
 
+MIRROR_MARK = "\x1f"
+"""The first character of a mirror's name, which no request may have in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A hidden namespace that has another's live documents, cut as *chunking* says and embedded under *version*.
+
+    *is_complete*: it has all of them with their vectors, and every publication reaches it.
+    """
+
+    id: int
+    version: str
+    chunking: Json
+    is_complete: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class BuildResult:
     """The result of a rebuild: an index of *ntotal* vectors that covers the partition up to *covered_seq*."""

@@ -30,7 +30,7 @@ def delete_docs(runtime: Runtime, lease: Lease) -> Json:
 
 
 def build_version(runtime: Runtime, lease: Lease) -> Json:
-    return runtime.index.building.build(lease)
+    return runtime.index.building.build(lease, runtime.ingest.mirrors.catch_up)
 
 
 def compare_versions(runtime: Runtime, lease: Lease) -> Json:

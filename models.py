@@ -75,7 +75,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from compression import CompressedText, plain_text
-from domain import JobStatus, Json
+from domain import JobStatus, Json, Mirror
 from times import in_utc, storable
 
 
@@ -183,6 +183,8 @@ class Project(Base):
     time. Both are here because every reader and writer has this row anyway.
     The rows of chunks that disappeared up to *purged_seq* may be gone: who has applied less has to begin anew.
     *live_bytes* are those of the live revisions. *has_quotas*: its team has some of its own, so that a writer knows.
+    *mirrors* are its hidden namespaces with the same live documents in other chunks, and *serving_mirror* is the id of
+    the one that answers searches; null: its own chunks do. In a mirror's row *mirror_of* is the id of its namespace.
     """
 
     __tablename__ = "projects"
@@ -202,6 +204,9 @@ class Project(Base):
     keywords_number: Mapped[int | None] = mapped_column(BigInteger)
     other_versions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     shadow: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    mirrors: Mapped[list[Json] | None] = mapped_column(JSON(none_as_null=True))
+    serving_mirror: Mapped[int | None] = mapped_column(BigInteger)
+    mirror_of: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     erased_at: Mapped[datetime | None]
     purged_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
@@ -212,9 +217,39 @@ class Project(Base):
         return (self.embedding_version, *(self.other_versions or ()))
 
     @property
-    def version_set(self) -> frozenset[str]:
+    def all_mirrors(self) -> tuple[Mirror, ...]:
+        return tuple(Mirror(**each) for each in self.mirrors or ())
+
+    @property
+    def following_mirrors(self) -> tuple[Mirror, ...]:
+        """Those that every publication reaches."""
+        return tuple(each for each in self.all_mirrors if each.is_complete)
+
+    def change_mirror(self, mirror_id: int, *, is_complete: bool) -> None:
+        changed = {mirror_id: is_complete}
+        self.mirrors = [
+            {**each, "is_complete": changed.get(each["id"], each["is_complete"])} for each in self.mirrors or ()
+        ]
+
+    @property
+    def is_headed(self) -> bool:
+        """Whether a mirror puts the titles of the documents before their chunks."""
+        return any(mirror.chunking["enrich_context"] for mirror in self.following_mirrors)
+
+    @property
+    def namespace_id(self) -> int:
+        """The id of the namespace that it mirrors, or its own: what has jobs, usage and a name."""
+        return self.id if self.mirror_of is None else self.mirror_of
+
+    @property
+    def searched_id(self) -> int:
+        """The id of the project whose chunks a search of this namespace returns."""
+        return self.id if self.serving_mirror is None else self.serving_mirror
+
+    @property
+    def version_set(self) -> frozenset[str | int]:
         """The same, whichever of them serves: what was prepared for these stays good when another one does."""
-        return frozenset(self.indexed_versions)
+        return frozenset((*self.indexed_versions, *(mirror.id for mirror in self.following_mirrors)))
 
 
 class ApiKey(Base):
@@ -291,8 +326,8 @@ class Revision(Base):
     Its chunks have consecutive ids from *first_id* on. *published_seq* and *published_at* are those of its publication,
     or of a later change of its description; *accepted_seq* is the project's seq when its content or its description
     was last accepted, null in rows of older releases. *byte_count* is that of its text in UTF-8, once there is one, and
-    of its raw file. *text* is the last column, so that reading metadata does not
-    read it.
+    of its raw file. *has_own_chunks*: it came in chunks, which are not cut again. *text* is the last column, so that
+    reading metadata does not read it. In a mirror a revision has the number of the seq that published it, and no text.
     """
 
     __tablename__ = "revisions"
@@ -318,6 +353,7 @@ class Revision(Base):
     doc_metadata: Mapped[Json] = mapped_column("metadata")
     chunk_count: Mapped[int]
     byte_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    has_own_chunks: Mapped[bool] = mapped_column(default=False, server_default=false())
     first_id: Mapped[int | None] = mapped_column(BigInteger)
     accepted_seq: Mapped[int | None] = mapped_column(BigInteger)
     published_seq: Mapped[int | None] = mapped_column(BigInteger)
@@ -489,18 +525,19 @@ class IndexVersion(Base):
     *is_complete*: it has a vector of every live chunk, and follows each publication; *job_id* builds it otherwise.
     *covered_seq* is up to where it was complete when it stopped following. *activate* and *gates* say when it shall
     serve. *figures* are those of its last comparison, *shadow* has sums over live searches. The version that served
-    last has the latest *retired_at*.
+    last has the latest *retired_at*. *chunks_of* is the project whose chunks it indexes: its own, or a mirror of it.
     """
 
     __tablename__ = "index_versions"
     __table_args__ = (
         ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
-        UniqueConstraint("team_id", "project_id", "embedding_version"),
+        UniqueConstraint("team_id", "project_id", "chunks_of", "embedding_version", name="uq__index_versions__way"),
     )
 
     team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
+    chunks_of: Mapped[int] = mapped_column(BigInteger)
     embedding_version: Mapped[str] = mapped_column(ForeignKey("embedding_versions.name"))
     is_complete: Mapped[bool] = mapped_column(default=False)
     covered_seq: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -977,6 +1014,7 @@ SERVICE_DATA: frozenset[str] = frozenset(
         *("erasure_docs.erasure_id", "erasure_docs.chunk_ranges"),
         *("erasure_ledger.hmac_key", "erasure_ledger.digest"),
         *("projects.other_versions", "projects.shadow", "index_versions.embedding_version", "index_versions.job_id"),
+        "projects.mirrors",
         *("index_versions.activate", "index_versions.gates", "index_versions.figures", "index_versions.shadow"),
         *("index_versions.problem", "audit_log.action", "audit_log.actor", "audit_log.details", "audit_log.hash"),
         *("audit_log.object", "audit_log.previous_hash", "audit_log.request_id", "audit_log.tenant_id"),

@@ -21,12 +21,19 @@ ROWS_PER_PART = 2000
 class Snapshot:
     """A namespace's rows as one read transaction sees them, and their values as read_snapshot() compares them.
 
-    *index* is of the version that serves, or of another one that is complete (version_snapshot()).
+    *index* is of the version that serves, or of another one that is complete (version_snapshot()). *project* is whose
+    chunks are searched: the namespace's row, or that of a mirror, whose *owner* then is the namespace's row.
     """
 
     project: Project
     index: IndexRow
     values: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    owner: Project | None = None
+
+    @property
+    def namespace(self) -> Project:
+        """What has the namespace's name, jobs, versions and shadow."""
+        return self.owner or self.project
 
     @property
     def key(self) -> Partition:
@@ -36,7 +43,7 @@ class Snapshot:
 def read_snapshot(
     session: Session, tenant_id: str, namespace: str, *, known: Snapshot | None = None
 ) -> Snapshot | None:
-    """The rows of the namespace and its index, by one query; None if it does not exist.
+    """The rows of the namespace and its index, by one query; None if it does not exist. By two, if a mirror serves.
 
     They belong to no session. Returns *known*, an earlier snapshot of the namespace, if it is still the same.
     """
@@ -44,35 +51,56 @@ def read_snapshot(
     if not rows:
         return None
     [values] = rows
+    mirror_id = values[_SERVING_MIRROR]
+    if mirror_id is not None:
+        [mirror] = _MIRROR.rows(session, {"the_team": values[_TEAM_ID], "the_project": mirror_id})
+        values = (*values, *mirror)
     if known is not None and known.values == values:
         return known
-    project = Project(**dict(zip(_PROJECT_NAMES, values, strict=False)))
-    return Snapshot(project, IndexRow(**dict(zip(_INDEX_NAMES, values[len(_PROJECT_NAMES) :], strict=True))), values)
+    owner, index = _rows_of(values)
+    return Snapshot(owner, index, values) if mirror_id is None else Snapshot(*_rows_of(mirror), values, owner)
 
 
-def version_snapshot(session: Session, current: Snapshot, version: str) -> Snapshot:
-    """The namespace of *current*, a snapshot of this transaction, under another of its *indexed_versions*."""
-    if version == current.key.embedding_version:
+def version_snapshot(session: Session, current: Snapshot, version: str, *, chunks_of: int | None = None) -> Snapshot:
+    """The namespace of *current*, a snapshot of this transaction, under another of its versions that are complete.
+
+    *chunks_of* is the project whose chunks are searched; None: the namespace itself.
+    """
+    owner = current.namespace
+    chunks_of = owner.id if chunks_of is None else chunks_of
+    if (chunks_of, version) == (current.project.id, current.key.embedding_version):
         return current
-    key = {"the_team": current.project.team_id, "the_project": current.project.id, "version": version}
-    [values] = _INDEX_ROW.rows(session, key)
-    index = IndexRow(**dict(zip(_INDEX_NAMES, values, strict=True)))
-    return Snapshot(current.project, index, (*current.values, *values))
+    key = {"the_team": owner.team_id, "the_project": chunks_of}
+    if chunks_of != owner.id:
+        [values] = _MIRROR.rows(session, key)
+        return Snapshot(*_rows_of(values), (*current.values, *values), owner)
+    [values] = _INDEX_ROW.rows(session, {**key, "version": version})
+    return Snapshot(owner, IndexRow(**dict(zip(_INDEX_NAMES, values, strict=True))), (*current.values, *values))
+
+
+def _rows_of(values: Sequence[Any]) -> tuple[Project, IndexRow]:
+    count = len(_PROJECT_NAMES)
+    index = dict(zip(_INDEX_NAMES, values[count : count + len(_INDEX_NAMES)], strict=True))
+    return Project(**dict(zip(_PROJECT_NAMES, values[:count], strict=True))), IndexRow(**index)
 
 
 _PROJECT_NAMES, _INDEX_NAMES = attributes_of(Project), attributes_of(IndexRow)
+_TEAM_ID, _SERVING_MIRROR = _PROJECT_NAMES.index("team_id"), _PROJECT_NAMES.index("serving_mirror")
+_IS_CURRENT = and_(
+    IndexRow.team_id == Project.team_id,
+    IndexRow.project_id == Project.id,
+    IndexRow.embedding_version == Project.embedding_version,
+)
 _SNAPSHOT = PreparedStatement(
     select(Project, IndexRow)
     .join(Team, Team.id == Project.team_id)
-    .join(
-        IndexRow,
-        and_(
-            IndexRow.team_id == Project.team_id,
-            IndexRow.project_id == Project.id,
-            IndexRow.embedding_version == Project.embedding_version,
-        ),
-    )
-    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"))
+    .join(IndexRow, _IS_CURRENT)
+    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"), Project.mirror_of.is_(None))
+)
+_MIRROR = PreparedStatement(
+    select(Project, IndexRow)
+    .join(IndexRow, _IS_CURRENT)
+    .where(Project.team_id == bindparam("the_team"), Project.id == bindparam("the_project"))
 )
 _INDEX_ROW = PreparedStatement(
     select(IndexRow).where(

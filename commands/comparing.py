@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from commands.evaluating import INCHES, Table, read_file, writing
+from errors import Invalid
 from services.evaluation.ranking import MODES
-from services.evaluation.version_comparing import ComparisonRequest
+from services.evaluation.version_comparing import MAX_K, ComparisonRequest
 from text.judgements import read_qrels, read_queries
 
 Report = dict[str, Any]
@@ -24,8 +25,11 @@ def read_request(
     qrels: Path | None,
     log_sample: int | None,
     modes: Sequence[str] | None,
+    k: int,
 ) -> ComparisonRequest:
     """Raises Invalid, naming the file, where one cannot be read."""
+    if not 1 <= k <= MAX_K:
+        raise Invalid(f"k is from 1 to {MAX_K}, not {k}.", param="k")
     return ComparisonRequest(
         name=name,
         against=against,
@@ -33,6 +37,7 @@ def read_request(
         qrels=read_file(qrels, read_qrels) if qrels else None,
         log_sample=log_sample,
         modes=modes or MODES[:1],
+        k=k,
     )
 
 
@@ -75,7 +80,8 @@ def tables(report: Report) -> Iterator[Table]:
 
 
 def remarks(report: Report) -> Iterator[str]:
-    yield f"{report['queries']} queries, {report['k']} chunks of each answer; RBO with p {report['p']}"
+    compared = f"{report['k']} {report['by']}s of each answer"
+    yield f"{report['queries']} queries, {compared}; RBO with p {report['p']}"
     for note in report["notes"]:
         yield f"note: {note}"
 

@@ -51,11 +51,11 @@ def list_versions(context: typer.Context, *, tenant: Tenant, namespace: Namespac
     """Show the index versions of a namespace."""
     with opened(context) as runtime:
         rows = [_row(each) for each in runtime.index.index_versions.list(tenant, namespace)]
-    show_table(["name", "state", "lag", "vectors", "MB", "embedding version", "problem"], rows)
+    show_table(["name", "state", "lag", "vectors", "MB", "embedding version", "chunking", "problem"], rows)
 
 
 @versions.command()
-def create(
+def create(  # noqa: PLR0913 - one for each option
     context: typer.Context,
     name: VersionName,
     *,
@@ -64,6 +64,13 @@ def create(
     embedding_version: Annotated[str | None, typer.Option(help="The embedding version to build.")] = None,
     query_prompt: Annotated[str | None, typer.Option(help="What the model reads before a query.")] = None,
     document_prompt: Annotated[str | None, typer.Option(help="What the model reads before a text.")] = None,
+    chunking: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Cut all documents so: chunk_tokens=128, chunk_strategy=sentences, chunk_overlap=40, "
+            "enrich_context=true; may be repeated."
+        ),
+    ] = None,
     activate: Annotated[str, typer.Option(help="never, when_ready or if_passes.")] = "never",
     gate: Annotated[
         list[str] | None, typer.Option(help="min_overlap=0.8, max_ndcg_drop=0.01, max_p95_ratio=1.5; may be repeated.")
@@ -71,6 +78,7 @@ def create(
     wait: Annotated[bool, typer.Option(help="Wait until the job has ended.")] = False,
 ) -> None:
     """Queue the building of another version, and print the job's id."""
+    from services.index.chunking import read_chunking
     from services.index.gates import read_gates
     from services.index.index_versions import NewVersion
     from services.index.version_names import NewPrompts
@@ -78,10 +86,12 @@ def create(
     has_prompts = query_prompt is not None or document_prompt is not None
     with plain_errors():
         gates = read_gates(gate or ())
+        options = read_chunking(chunking) if chunking else None
     new = NewVersion(
         name=name,
         embedding_version=embedding_version,
         prompts=NewPrompts(query_prompt, document_prompt) if has_prompts else None,
+        chunking=options,
         activate=activate,
         gates=gates,
     )
@@ -93,7 +103,7 @@ def create(
 
 
 @versions.command()
-def compare(
+def compare(  # noqa: PLR0913 - one for each option
     context: typer.Context,
     name: VersionName,
     *,
@@ -104,6 +114,7 @@ def compare(
     log_sample: Annotated[int | None, typer.Option(help="Instead: so many logged questions.")] = None,
     qrels: Annotated[Path | None, typer.Option(metavar="FILE", help="Judgements, as eval reads them.")] = None,
     mode: Annotated[list[str] | None, typer.Option(help="Search mode; may be repeated.")] = None,
+    k: Annotated[int, typer.Option(help="How much of each answer is compared.")] = 10,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the figures: .svg or .png.")] = None,
 ) -> None:
     """Ask two versions the same queries, and show how their answers differ. A worker does it, and this waits.
@@ -114,7 +125,9 @@ def compare(
 
     with plain_errors():
         evaluating.check_outputs(plot=plot, save=None)
-        request = comparing.read_request(name, against, queries=queries, qrels=qrels, log_sample=log_sample, modes=mode)
+        request = comparing.read_request(
+            name, against, queries=queries, qrels=qrels, log_sample=log_sample, modes=mode, k=k
+        )
     with opened(context) as runtime:
         job_id = runtime.evaluation.comparing.accept(tenant, namespace, request)
         say(job_id)
@@ -176,7 +189,9 @@ def free_version(context: typer.Context, name: str) -> None:
 def _row(version: VersionInfo) -> tuple[object, ...]:
     state = version.state if version.progress is None else f"{version.state} {version.progress} %"
     size = f"{version.bytes / 1e6:.1f}"
-    return version.name, state, version.lag, version.vectors, size, version.embedding_version, version.problem or ""
+    chunking = " ".join(f"{name}={value}" for name, value in (version.chunking or {}).items())
+    names = version.embedding_version, chunking or "as sent", version.problem or ""
+    return version.name, state, version.lag, version.vectors, size, *names
 
 
 def _require_success(runtime: Runtime, job_id: str, label: str) -> dict[str, object]:

@@ -12,6 +12,7 @@ from services.erasure.erasing import ErasingService, ListBackups, PublishLedger
 from services.erasure.hiding import Hiding
 from services.erasure.indexes import IndexRemoval
 from services.erasure.ledger import ErasureLedger
+from services.erasure.mirrors import MirrorRemoval
 from services.erasure.purging import PurgingService
 from services.erasure.receipts import ReceiptSigner
 from services.erasure.requests import ErasureService
@@ -58,6 +59,6 @@ def open_erasure(
             list_backups,
             publish_ledger,
         ),
-        purging=PurgingService(database, rows, settings.keep_deleted_days),
+        purging=PurgingService(database, rows, settings.keep_deleted_days, MirrorRemoval(database, rows)),
         ledger=ledger,
     )

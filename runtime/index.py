@@ -38,7 +38,7 @@ def open_index(settings: Settings, database: Database, queue: JobQueue) -> Itera
             publisher=publisher,
             indexing=indexing,
             versions=VersionService(database, own_version=settings.version),
-            index_versions=IndexVersionService(database, queue, vectors, embedding, publisher),
+            index_versions=IndexVersionService(database, queue, vectors, embedding, publisher, settings.chunk_tokens),
             building=VersionBuilder(database, indexing),
             verifying=VerifyingService(database, vectors, keywords),
         )

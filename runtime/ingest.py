@@ -27,9 +27,11 @@ from services.ingest.fetching import FetchService
 from services.ingest.following import Following
 from services.ingest.ingesting import IngestingService
 from services.ingest.jobs import JobService
+from services.ingest.mirror_building import MirrorBuilding
 from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.preparing import Preparing
 from services.ingest.previewing import FilePreviewer, PreviewService
+from services.ingest.recutting import Recutting
 from services.ingest.retrying import RetryingService
 from services.ingest.uploading import UploadService
 from settings import Settings
@@ -46,8 +48,9 @@ def open_ingest(
     lagging = Lagging(database, queue)
     following = Following(database, embedding, lagging)
     quotas = QuotaService(database, quotas_of(settings))
+    recutting = Recutting(database, embedding, lagging, cut)
     preparing = Preparing(
-        database, embedding, lagging, _limits(settings), chunk_tokens, cut, creates_namespaces, quotas
+        database, embedding, lagging, _limits(settings), chunk_tokens, cut, creates_namespaces, quotas, recutting
     )
     documents = DocumentService(database, queue, embedding, publisher, preparing)
     pending_blobs = PendingBlobs(database, blobs)
@@ -61,10 +64,11 @@ def open_ingest(
         uploads=uploads,
         previews=PreviewService(FilePreviewer(extractor, cut), preparing),
         fetching=FetchService(uploads, _fetcher(settings)),
-        ingesting=IngestingService(database, embedding, publisher, following, extracting, quotas),
+        ingesting=IngestingService(database, embedding, publisher, following, extracting, quotas, recutting),
         jobs=JobService(database, queue, embedding, publisher),
         retrying=RetryingService(database, queue, publisher),
         quotas=quotas,
+        mirrors=MirrorBuilding(database, publisher, recutting),
         deleting=DeletingService(database, queue, publisher),
     )
 

@@ -42,6 +42,7 @@ from services.ingest.documents import DocumentService
 from services.ingest.fetching import FetchService
 from services.ingest.ingesting import IngestingService
 from services.ingest.jobs import JobService
+from services.ingest.mirror_building import MirrorBuilding
 from services.ingest.pending_blobs import PendingBlobs
 from services.ingest.previewing import PreviewService
 from services.ingest.retrying import RetryingService
@@ -94,6 +95,7 @@ class Ingest:
     jobs: JobService
     retrying: RetryingService
     quotas: QuotaService
+    mirrors: MirrorBuilding
     deleting: DeletingService
 
 

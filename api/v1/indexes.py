@@ -32,6 +32,13 @@ class RebuildOut(Out):
     status: str
 
 
+class VersionCountsOut(Out):
+    name: str
+    state: str
+    chunks: int
+    vectors: int
+
+
 class PartitionOut(Out):
     """ntotal counts the live chunks. dirty: the checkpoint lags behind them; searches are correct all the same.
 
@@ -50,6 +57,7 @@ class PartitionOut(Out):
     checkpoint_ntotal: int
     live_docs: int
     deleted_chunks: int
+    versions: list[VersionCountsOut] = Field(description="Of its index versions; empty if there is only one")
     problem: str | None
 
 

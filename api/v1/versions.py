@@ -13,7 +13,7 @@ from api.dependencies import Caller, IdInPath, InRuntime, Namespace, TenantId, u
 from api.fields import RequestBody, UtcTime
 from api.responses import EMBEDDING, raises, with_headers
 from api.routing import WritingRoute
-from api.strings import JsonObject, Line, Name, Word, without_nul
+from api.strings import Line, Name, Word, without_nul
 from api.v1.common import JobStartedOut, Out, PlaceIn
 from api.v1.judged_queries import QrelsIn, QueriesIn, check_size
 from domain import JobStatus, Json, Scope
@@ -21,6 +21,7 @@ from errors import Conflict, NotFound
 from runtime.parts import Runtime
 from services.evaluation.ranking import MODES
 from services.evaluation.version_comparing import MAX_K, ComparisonRequest
+from services.index.chunking import FEWEST_TOKENS, MOST_OVERLAP, MOST_TOKENS, NewChunking
 from services.index.index_versions import LONGEST_NAME, NewVersion
 from services.index.names import check_name, check_new_name
 from services.index.version_info import VersionInfo
@@ -43,6 +44,19 @@ class PromptsIn(RequestBody):
     document: PromptText | None = None
 
 
+class ChunkingIn(RequestBody):
+    """How all documents are cut, but those that came in chunks of their own."""
+
+    chunk_strategy: Word = Field("default", description="One of GET /v1/chunking/strategies")
+    chunk_overlap: Annotated[int, Field(ge=0, le=MOST_OVERLAP)] = Field(
+        0, description="Characters that a chunk repeats of the previous one"
+    )
+    enrich_context: bool = Field(False, description="Embed title and section with each chunk")
+    chunk_tokens: Annotated[int, Field(ge=FEWEST_TOKENS, le=MOST_TOKENS)] | None = Field(
+        None, description="Tokens of a chunk, at most; null: CHUNK_TOKENS"
+    )
+
+
 class GatesIn(RequestBody):
     """What the last comparison with the active version must show."""
 
@@ -59,7 +73,7 @@ class VersionIn(PlaceIn):
         None, description="Null: the one that serves; a new one requires the scope operator"
     )
     prompts: PromptsIn | None = Field(None, description="Other prompts for the same model")
-    chunking: JsonObject | None = Field(None, description="Not supported: all versions share the chunks; 422")
+    chunking: ChunkingIn | None = Field(None, description="Another one for all documents; null: the active version's")
     activate: Literal["never", "when_ready", "if_passes"] = Field(
         "never", description="if_passes: once a comparison passes the gates"
     )
@@ -90,7 +104,8 @@ class VersionOut(Out):
     """vectors and bytes are those of its live chunks; while it is building, of those that have a vector already.
 
     lag is the number of publications that it lacks: 0 unless it is building or failed. figures are those of its last
-    comparison, shadow those of its live searches.
+    comparison, shadow those of its live searches. chunking is null if it indexes the chunks into which the documents
+    were cut when they were sent.
     """
 
     name: str
@@ -105,6 +120,8 @@ class VersionOut(Out):
     lag: int
     vectors: int
     bytes: int
+    chunks: int
+    chunking: Json | None
     job_id: str | None
     progress: int | None
     seconds_left: int | None
@@ -141,7 +158,7 @@ def create_version(body: VersionIn, runtime: InRuntime, caller: Caller, response
         name=body.name,
         embedding_version=body.embedding_version,
         prompts=None if body.prompts is None else NewPrompts(body.prompts.query, body.prompts.document),
-        chunking=body.chunking,
+        chunking=None if body.chunking is None else NewChunking(**body.chunking.model_dump()),
         activate=body.activate,
         gates=body.gates.model_dump(exclude_none=True),
     )

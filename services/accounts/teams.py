@@ -127,7 +127,7 @@ class AccountService:
         with self.database.read() as session:
             team = namespaces.require_team(session, team_name)
             query = select(Project).where(
-                Project.team_id == team.id, Project.name > (after or ""), Project.erased_at.is_(None)
+                Project.team_id == team.id, Project.name > (after or ""), namespaces.is_listed()
             )
             return [_project(team_name, row) for row in session.scalars(query.order_by(Project.name).limit(limit))]
 

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, func, literal, null, select
+from sqlalchemy.orm import aliased
 
 from database.engine import Database
 from errors import Invalid
@@ -102,5 +103,7 @@ def _ingest_usage(days: tuple[str, str], where: list[ColumnElement[bool]]) -> An
 
 
 def _of_projects(query: Any, table: type[LoggedQuery | IngestUsage]) -> Any:
-    same_project = and_(Project.team_id == table.team_id, Project.id == table.project_id)
-    return query.join(Project, same_project).join(Team, Team.id == table.team_id)
+    held = aliased(Project)
+    is_held = and_(held.team_id == table.team_id, held.id == table.project_id)
+    is_named = and_(Project.team_id == held.team_id, Project.id == func.coalesce(held.mirror_of, held.id))
+    return query.join(held, is_held).join(Project, is_named).join(Team, Team.id == table.team_id)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, func, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from database.engine import Database
@@ -128,7 +128,7 @@ class ErasingService:
                 removed: Counter[str] = Counter()
                 for doc in docs[start : start + 10]:
                     removed += self.rows.remove_revisions(session, place, doc.doc_id, doc.last_revision or 0)
-                self._count(session, key, removed)
+                self._count(session, key, removed if project.mirror_of is None else Counter())
             stride.pause()
 
     def _remove_place(self, erasure: Erasure, steps: Steps) -> None:
@@ -178,11 +178,11 @@ class ErasingService:
         names: set[bytes] = set(as_keys(erasure.doc_keys or b""))
         with self.database.write() as session:
             keys = self.ledger.name_keys(session)
-        for project_id, namespace in work["namespaces"].items():
-            after = ""
+        for project in self._projects(erasure):
+            namespace, after = work["namespaces"][str(project.namespace_id)], ""
             while True:
                 with self.database.read() as session:
-                    of_project = and_(_of(erasure), ErasureDoc.project_id == int(project_id), ErasureDoc.doc_id > after)
+                    of_project = and_(_of(erasure), ErasureDoc.project_id == project.id, ErasureDoc.doc_id > after)
                     query = select(ErasureDoc).where(of_project).order_by(ErasureDoc.doc_id).limit(DOCS_PER_READ)
                     docs = session.scalars(query).all()
                     left += count_left(session, docs)
@@ -237,7 +237,8 @@ class ErasingService:
     def _projects(self, erasure: Erasure) -> list[Project]:
         ids = [int(each) for each in (erasure.work or {})["namespaces"]]
         with self.database.read() as session:
-            in_team = and_(Project.team_id == erasure.team_id, Project.id.in_(ids))
+            is_reached = or_(Project.id.in_(ids), Project.mirror_of.in_(ids))
+            in_team = and_(Project.team_id == erasure.team_id, is_reached)
             return list(session.scalars(select(Project).where(in_team).order_by(Project.id)))
 
     def _docs(self, erasure: Erasure, project: Project, after: str) -> list[ErasureDoc]:

@@ -18,7 +18,9 @@ from database.engine import Database
 from domain import Json
 from models import Chunk, Doc, Erasure, ErasureDoc, ErasureKind, Project, Revision, utc_now
 from services.erasure.steps import Steps, Stride
-from services.index.publishing import Publisher, supersede
+from services.index.mirroring import mirrors_of
+from services.index.publishing import Publisher
+from services.index.superseding import supersede
 from services.ingest.deleting import Order
 
 DOCS_PER_READ = 200
@@ -47,15 +49,24 @@ class Hiding:
                 stride.pause()
 
     def hide(self, session: Session, erasure: Erasure, project: Project, doc_ids: Sequence[str]) -> None:
-        """Hide the documents as far as they were accepted before the erasure, and record what they have."""
-        before = (erasure.work or {})["before"][str(project.id)]
+        """Hide the documents as far as they were accepted before the erasure, and record what they have.
+
+        In the mirrors of a namespace, too: in each of them the documents have rows of their own.
+        """
+        self._hide(session, erasure, project, doc_ids)
+        for mirror in mirrors_of(session, project):
+            _list(session, erasure, mirror, doc_ids)
+            self._hide(session, erasure, mirror, doc_ids)
+
+    def _hide(self, session: Session, erasure: Erasure, project: Project, doc_ids: Sequence[str]) -> None:
+        before = _before(erasure, project)
         rows = {target.Doc.doc_id: target for target in session.execute(_targets(project, doc_ids))}
         last = _last_revisions(session, project, list(rows), before)
         hidden = [rows[doc_id].Doc for doc_id in rows if doc_id in last]
         live = [doc for doc in hidden if doc.live_revision is not None and doc.live_revision <= last[doc.doc_id]]
         gone = [doc for doc in hidden if doc.deleted_at is None and doc.revision <= last[doc.doc_id]]
         if live or gone:
-            current, _ = self.publisher.next_numbers(session, project)
+            current = self.publisher.next_of(session, project)
             _remember_texts(session, erasure, project, [doc.doc_id for doc in live])
             supersede(session, current, gone)
             self.publisher.withdraw(session, current, live)
@@ -89,14 +100,22 @@ class Hiding:
             work = dict(erasure.work or {})
             work["walked"] = {**work.get("walked", {}), str(project.id): doc_ids[-1]}
             erasure.work = work
-            order = Order.of(work["filters"], work["before"][str(project.id)])
+            order = Order.of(work["filters"], _before(erasure, project))
             targets = session.execute(_targets(project, doc_ids)).all()
             chosen = [row.Doc.doc_id for row in targets if _covers(order, row)]
-            key = {"team_id": project.team_id, "erasure_id": erasure.id, "project_id": project.id}
-            rows = [{**key, "doc_id": doc_id, "chunk_ranges": []} for doc_id in chosen]
-            if rows:
-                session.execute(insert_or_ignore(session, ErasureDoc), rows)
+            _list(session, erasure, project, chosen)
         self.hide(session, erasure, project, chosen)
+
+
+def _before(erasure: Erasure, project: Project) -> int:
+    """What was accepted from that seq on stays. A mirror has the seqs of its namespace."""
+    return int((erasure.work or {})["before"][str(project.namespace_id)])
+
+
+def _list(session: Session, erasure: Erasure, project: Project, doc_ids: Sequence[str]) -> None:
+    key = {"team_id": project.team_id, "erasure_id": erasure.id, "project_id": project.id}
+    if rows := [{**key, "doc_id": doc_id, "chunk_ranges": []} for doc_id in doc_ids]:
+        session.execute(insert_or_ignore(session, ErasureDoc), rows)
 
 
 def _covers(order: Order, row: Any) -> bool:
@@ -177,7 +196,7 @@ def _remember_texts(session: Session, erasure: Erasure, project: Project, doc_id
     in_project = and_(Chunk.team_id == project.team_id, Chunk.project_id == project.id)
     query = select(Chunk.text, Chunk.doc_id).where(in_project, Chunk.doc_id.in_(doc_ids[:PROBES]))
     live = session.execute(query.where(Chunk.live_seq.is_not(None), Chunk.dead_seq.is_(None)).limit(PROBES))
-    probes += [[project.id, doc_id, text[:PROBE_CHARS]] for text, doc_id in live]
+    probes += [[project.namespace_id, doc_id, text[:PROBE_CHARS]] for text, doc_id in live]
     erasure.work = {**work, "probes": probes[:PROBES]}
 
 

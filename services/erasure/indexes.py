@@ -60,7 +60,7 @@ class IndexRemoval:
     def forget_versions(self, project: Project, steps: Steps) -> None:
         with steps.step(85, {}) as session:
             current = session.get_one(Project, (project.team_id, project.id), with_for_update=True)
-            current.other_versions, current.shadow = None, None
+            current.other_versions, current.shadow, current.mirrors, current.serving_mirror = None, None, None, None
             of_project = and_(IndexVersion.team_id == project.team_id, IndexVersion.project_id == project.id)
             session.execute(delete(IndexVersion).where(of_project))
 
@@ -68,7 +68,8 @@ class IndexRemoval:
         count = 0
         with self.database.read() as session:
             of_project = and_(Job.team_id == Project.team_id, Job.project_id == Project.id)
-            bare = select(Project).where(Project.erased_at.is_not(None), ~exists().where(of_project))
+            is_shell = and_(Project.erased_at.is_not(None), Project.mirror_of.is_(None))
+            bare = select(Project).where(is_shell, ~exists().where(of_project))
             projects = session.scalars(bare).all()
             if not projects and session.scalar(select(Team.id).where(Team.erased_at.is_not(None)).limit(1)) is None:
                 return 0

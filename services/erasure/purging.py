@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 from database.engine import Database
 from models import Chunk, Doc, Embedding, IndexRow, Project, Revision, RevisionStatus, utc_now
 from services.erasure.indexes import set_purged
-from services.erasure.rows import ChunkKey, RowRemoval, lock_project
+from services.erasure.mirrors import MirrorRemoval
+from services.erasure.rows import ChunkKey, RowRemoval, is_needed, lock_project
 from services.erasure.steps import Stride
 from times import shifted
 
@@ -34,6 +35,7 @@ class PurgingService:
     database: Database
     rows: RowRemoval
     keep_days: float
+    mirrors: MirrorRemoval
     _after: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def purge(self) -> int:
@@ -46,7 +48,7 @@ class PurgingService:
             stride = Stride()
             while steps and (removed := self._purge_chunks(project, before, stride)):
                 count, steps = count + removed, steps - 1
-        count += self._purge_revisions(before) + self._purge_vectors(before)
+        count += self._purge_revisions(before) + self._purge_vectors(before) + self.mirrors.remove_dropped()
         self.rows.delete_doomed()
         return count
 
@@ -81,16 +83,17 @@ class PurgingService:
         return count
 
     def _purge_vectors(self, before: datetime) -> int:
-        """Those that a request stored before it died, or whose chunks were dropped before they were live."""
+        """Those that a request stored before it died, whose chunks were dropped before they were live, or whose version
+        indexes none of the namespaces that have the text.
+        """
         key = (Embedding.team_id, Embedding.embedding_version, Embedding.embed_hash)
-        is_used = exists().where(Chunk.team_id == Embedding.team_id, Chunk.embed_hash == Embedding.embed_hash)
-        rows = self._walked("vectors", key, Embedding.created_at, is_used.label("is_used"))
-        unused = [row for row in rows if not row.is_used and row.created_at < before]
+        rows = self._walked("vectors", key, Embedding.created_at, is_needed().label("is_needed"))
+        unused = [row for row in rows if not row.is_needed and row.created_at < before]
         count = 0
         for start in range(0, len(unused), ROWS_PER_STEP):
             with self.database.write() as session:
                 for row in unused[start : start + ROWS_PER_STEP]:
-                    count += self.rows.remove_vectors(session, row.team_id, [row.embed_hash])
+                    count += self.rows.remove_unneeded(session, row.team_id, row.embedding_version, row.embed_hash)
         return count
 
     def _walked(self, table: str, key: tuple[Any, ...], *columns: Any) -> Sequence[Any]:

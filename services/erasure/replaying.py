@@ -16,6 +16,7 @@ from services.erasure.ledger import ErasureLedger
 from services.erasure.names import NameKeys, as_keys
 from services.erasure.receipts import verify_ledger
 from services.erasure.requests import AcceptedErasure, ErasureRequest, ErasureService
+from services.index.namespaces import is_listed
 
 DOCS_PER_REQUEST = 1000
 
@@ -88,5 +89,5 @@ class ErasureReplayer:
         """Those that the erasure reached; every document in them is older than it."""
         reached = entry["scope"]["before"]
         with self.database.read() as session:
-            projects = session.scalars(select(Project).where(Project.team_id == team.id, Project.erased_at.is_(None)))
+            projects = session.scalars(select(Project).where(Project.team_id == team.id, is_listed()))
             return [project for project in projects if keys.namespace(team.name, project.name) in reached]

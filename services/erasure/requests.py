@@ -21,6 +21,8 @@ from services.erasure.hiding import Hiding
 from services.erasure.indexes import ERASE
 from services.erasure.ledger import ErasureLedger
 from services.index.auditing import record
+from services.index.mirroring import mirrors_of
+from services.index.namespaces import is_listed
 from services.index.publishing import Publisher
 from services.ingest.deleting import parsed_filter
 
@@ -106,7 +108,7 @@ class ErasureService:
             erasure = self._create(session, ErasureKind.NAMESPACE, request, team, projects)
             _forget_in_keys(session, team, namespace)
             _end_jobs(session, projects)
-            _make_shells(erasure, projects)
+            _make_shells(session, erasure, projects)
             return self._queued(session, erasure, projects[0])
 
     @repeatable
@@ -124,7 +126,7 @@ class ErasureService:
             session.execute(delete(ApiKey).where(ApiKey.team_id == team.id))
             session.execute(delete(Webhook).where(Webhook.team_id == team.id))
             _end_jobs(session, projects)
-            _make_shells(erasure, projects)
+            _make_shells(session, erasure, projects)
             team.name, team.system_prompt, team.erased_at = f"erased {erasure.id}", None, utc_now()
             return self._queued(session, erasure, projects[0] if projects else None)
 
@@ -138,7 +140,7 @@ class ErasureService:
 
     def _projects(self, session: Session, team: Team, namespace: str | None) -> list[Project]:
         """Locked, in the order in which writers of several namespaces lock them. What comes later has a later seq."""
-        query = select(Project).where(Project.team_id == team.id, Project.erased_at.is_(None))
+        query = select(Project).where(Project.team_id == team.id, is_listed())
         if namespace is not None:
             query = query.where(Project.name == namespace)
         projects = session.scalars(query.order_by(Project.name)).all()
@@ -166,7 +168,7 @@ class ErasureService:
             work={
                 "filters": request.filters,
                 "tenant_id": team.name,
-                "namespaces": {str(project.id): project.name for project in projects},
+                "namespaces": _places(session, projects),
                 "before": {str(project.id): project.seq for project in projects},
             },
             tally={},
@@ -228,6 +230,14 @@ def _forget_in_keys(session: Session, team: Team, namespace: str) -> None:
         key.namespaces = [name for name in key.namespaces or () if name != namespace]
 
 
-def _make_shells(erasure: Erasure, projects: Sequence[Project]) -> None:
+def _places(session: Session, projects: Sequence[Project]) -> Json:
+    """The names of the namespaces by id, and by the ids of their mirrors."""
+    own = {str(project.id): project.name for project in projects}
+    return own | {str(each.id): project.name for project in projects for each in mirrors_of(session, project)}
+
+
+def _make_shells(session: Session, erasure: Erasure, projects: Sequence[Project]) -> None:
     for project in projects:
         project.name, project.erased_at = f"erased {erasure.id} {project.id}", utc_now()
+        for mirror in mirrors_of(session, project):
+            mirror.erased_at = mirror.erased_at or utc_now()

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, and_, delete, exists, func, select
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from database.batching import batched
 from database.engine import Database, DatabaseKind
 from engines.blobs.base import BlobStore
+from job_queue import FINISHED
 from models import (
     Chunk,
     Doc,
@@ -24,12 +25,15 @@ from models import (
     EmbeddingVersion,
     ErasureDoc,
     File,
+    IndexVersion,
+    Job,
     KeywordRow,
     PendingBlob,
     Project,
     Revision,
     VectorRow,
 )
+from services.index.publishing import REBUILD
 
 HASHES_PER_QUERY = 200
 _NO_SYNC: dict[str, Any] = {"synchronize_session": False}
@@ -75,6 +79,13 @@ class RowRemoval:
                     session.execute(select(Embedding.embed_hash).where(is_listed).with_for_update()).all()
                 count += _deleted(session, delete(Embedding).where(is_listed, ~is_used))
         return count
+
+    def remove_unneeded(self, session: Session, team_id: int, version: str, embed_hash: bytes) -> int:
+        """The vector, unless something needs it by now. Whoever begins to use the version waits until the commit."""
+        session.get(EmbeddingVersion, version, with_for_update=True)
+        key = (Embedding.team_id == team_id, Embedding.embedding_version == version, Embedding.embed_hash == embed_hash)
+        session.execute(select(Embedding.embed_hash).where(*key).with_for_update()).all()
+        return _deleted(session, delete(Embedding).where(*key, ~is_needed()))
 
     def remove_revisions(
         self, session: Session, place: tuple[int, int], doc_id: str, last: int, *, first: int = 0
@@ -142,6 +153,26 @@ def count_left(session: Session, docs: Sequence[ErasureDoc]) -> Counter[str]:
             is_listed = and_(of_rows, KeywordRow.faiss_id >= first, KeywordRow.faiss_id < first + count)
             left["keywords"] += session.scalar(select(func.count()).select_from(KeywordRow).where(is_listed)) or 0
     return left
+
+
+def is_needed() -> ColumnElement[bool]:
+    """Whether a chunk has the text of the vector, in a project that is indexed, or being indexed, under its version."""
+    named = and_(
+        IndexVersion.team_id == Project.team_id,
+        IndexVersion.chunks_of == Project.id,
+        IndexVersion.embedding_version == Embedding.embedding_version,
+    )
+    moving = and_(
+        Job.team_id == Project.team_id,
+        Job.project_id == Project.id,
+        Job.dedupe_key == REBUILD + ":" + Embedding.embedding_version,
+        Job.status.not_in(FINISHED),
+    )
+    others = (exists().where(condition).correlate(Project, Embedding) for condition in (named, moving))
+    is_indexed = or_(Project.embedding_version == Embedding.embedding_version, *others)
+    of_chunk = and_(Project.team_id == Chunk.team_id, Project.id == Chunk.project_id)
+    has_text = and_(Chunk.team_id == Embedding.team_id, Chunk.embed_hash == Embedding.embed_hash)
+    return select(Chunk.faiss_id).join(Project, of_chunk).where(has_text, is_indexed).correlate(Embedding).exists()
 
 
 def lock_project(session: Session, place: tuple[int, int]) -> Project | None:

@@ -39,6 +39,7 @@ class Ranking:
     restriction: Restriction | None = None
     done: int = 0
     is_exact: bool = True
+    index_version: str | None = None
     snapshots: dict[tuple[int, str], None] = field(default_factory=dict)
 
     def documents(self, queries: Queries, mode: str, *, count: int) -> Run:
@@ -79,7 +80,13 @@ class Ranking:
     def _question(self, query: str, mode: str, chunks: int) -> Question:
         text = UNSTORABLE.sub(" ", query)
         return Question(
-            *self.place, text, chunks, self.embedding_version, mode=cast(Mode, mode), restriction=self.restriction
+            *self.place,
+            text,
+            chunks,
+            self.embedding_version,
+            self.index_version,
+            mode=cast(Mode, mode),
+            restriction=self.restriction,
         )
 
 

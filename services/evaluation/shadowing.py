@@ -20,6 +20,7 @@ from domain import Partition
 from errors import ServiceError
 from models import IndexVersion, Project, utc_now
 from services.evaluation.agreement import Agreement
+from services.evaluation.version_report import ids_of
 from services.search.question import Answer, Question
 from services.search.searching import SearchService
 
@@ -114,7 +115,8 @@ class Shadowing:
             log.debug("the shadow %r gave no answer: %s", search.name, error)
             return {"failed": 1}
         milliseconds = 1000 * (time.perf_counter() - started)
-        theirs, ours = ([each.chunk_id for each in one.passages] for one in (answer, search.answer))
+        by_document = bool((search.answer.shadow or {}).get("by_document"))
+        theirs, ours = (ids_of(one.passages, by_document=by_document) for one in (answer, search.answer))
         agreement = Agreement.of(theirs, ours, k=COMPARED)
         figures = {"overlap": agreement.overlap, "jaccard": agreement.jaccard, "rbo": agreement.rbo}
         return {**figures, "top1_agreement": agreement.same_top, "empty": not theirs, "ms": milliseconds, "queries": 1}
@@ -127,6 +129,9 @@ class Shadowing:
         key = partition.team_id, partition.project_id
         with self.database.write() as session:
             project = session.get_one(Project, key, with_for_update=True)
+            if project.mirror_of is not None:
+                key = key[0], project.mirror_of
+                project = session.get_one(Project, key, with_for_update=True)
             row = session.get(IndexVersion, (*key, name))
             if row is not None and row.shadow is not None:
                 row.shadow = {**row.shadow, "sums": _together(row.shadow["sums"], more)}

@@ -55,10 +55,12 @@ class _Pair:
     mode: str
     k: int
     share: float
+    by_document: bool
 
     def question(self, query: str, side: int) -> Question:
         text, mode = UNSTORABLE.sub(" ", query), cast(Mode, self.mode)
-        return Question(*self.place, text, self.k, index_version=self.names[side], mode=mode)
+        name = self.names[side]
+        return Question(*self.place, text, self.k, index_version=name, mode=mode, by_doc=self.by_document)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class ComparingService:
         infos = [self.versions.get(*place, name) for name in (request.name, str(request.against))]
         modes: dict[str, list[VersionAnswers]] = {}
         for number, mode in enumerate(request.modes):
-            pair = _Pair(place, (infos[0].name, infos[1].name), mode, request.k, share=1 / len(request.modes))
+            names, by_document = (infos[0].name, infos[1].name), infos[0].chunking != infos[1].chunking
+            pair = _Pair(place, names, mode, request.k, share=1 / len(request.modes), by_document=by_document)
             modes[mode] = self._ask(lease, queries, pair, done=number * pair.share)
         judged = self._judge(request, place, infos) if request.qrels else {}
         report = report_of(queries, modes, infos=infos, k=request.k, judged=judged)
@@ -159,7 +162,7 @@ class ComparingService:
         for mode in request.modes:
             values = []
             for info in infos:
-                ranking = Ranking(self.searching, place, info.embedding_version, lambda _: None)
+                ranking = Ranking(self.searching, place, None, lambda _: None, index_version=info.name)
                 run = ranking.documents(judged.queries, mode, count=MAX_DEPTH)
                 values.append(measure(judged.qrels, run))
             by_mode[mode] = {name: _compared(values[0][name], values[1][name]) for name in MEASURES}
@@ -187,5 +190,6 @@ def _report(lease: Lease, share: float) -> None:
 
 
 def _logged(project: Project) -> Any:
-    of_project = (LoggedQuery.team_id == project.team_id, LoggedQuery.project_id == project.id)
+    ids = [project.id, *(mirror.id for mirror in project.all_mirrors)]
+    of_project = (LoggedQuery.team_id == project.team_id, LoggedQuery.project_id.in_(ids))
     return select(LoggedQuery.question, LoggedQuery.question_hash).where(*of_project, LoggedQuery.question.is_not(None))

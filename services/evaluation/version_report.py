@@ -36,9 +36,9 @@ class VersionAnswers:
         self.passages.append(answer.passages)
         self.seqs.add(answer.seq)
 
-    @property
-    def chunk_ids(self) -> list[list[str]]:
-        return [[each.chunk_id for each in passages] for passages in self.passages]
+    def ids(self, *, by_document: bool) -> list[list[str]]:
+        """What was returned to each query: its chunks, or the documents that they are of, each once."""
+        return [ids_of(passages, by_document=by_document) for passages in self.passages]
 
     @property
     def figures(self) -> Json:
@@ -53,7 +53,8 @@ Modes = Mapping[str, Sequence[VersionAnswers]]
 
 def report_of(queries: Queries, modes: Modes, *, infos: Sequence[VersionInfo], k: int, judged: Json) -> Json:
     """*infos* are the version and the one that it is compared with. *judged* is empty without judgements."""
-    agreements = {mode: _agreements(both, k) for mode, both in modes.items()}
+    by_document = infos[0].chunking != infos[1].chunking
+    agreements = {mode: _agreements(both, k, by_document=by_document) for mode, both in modes.items()}
     by_mode = {mode: _of_mode(both, agreements[mode]) for mode, both in modes.items()}
     first = next(iter(modes))
     return {
@@ -61,6 +62,7 @@ def report_of(queries: Queries, modes: Modes, *, infos: Sequence[VersionInfo], k
         "against": _described(infos[1]),
         "queries": len(queries),
         "k": k,
+        "by": "document" if by_document else "chunk",
         "p": PERSISTENCE,
         "modes": by_mode,
         "judged": judged or None,
@@ -71,8 +73,16 @@ def report_of(queries: Queries, modes: Modes, *, infos: Sequence[VersionInfo], k
     }
 
 
-def _agreements(both: Sequence[VersionAnswers], k: int) -> list[Agreement]:
-    return [Agreement.of(one, other, k=k) for one, other in zip(both[0].chunk_ids, both[1].chunk_ids, strict=True)]
+def ids_of(passages: Sequence[Passage], *, by_document: bool) -> list[str]:
+    """Chunks that were cut in different ways have nothing in common but their documents."""
+    if by_document:
+        return list(dict.fromkeys(each.doc_id for each in passages))
+    return [each.chunk_id for each in passages]
+
+
+def _agreements(both: Sequence[VersionAnswers], k: int, *, by_document: bool) -> list[Agreement]:
+    pairs = zip(*(each.ids(by_document=by_document) for each in both), strict=True)
+    return [Agreement.of(one, other, k=k) for one, other in pairs]
 
 
 def _of_mode(both: Sequence[VersionAnswers], agreements: Sequence[Agreement]) -> Json:
@@ -134,7 +144,8 @@ def _notes(count: int, modes: Modes, judged: Json) -> Iterator[str]:
 
 
 def _described(info: VersionInfo) -> Json:
-    described = {"name": info.name, "embedding_version": info.embedding_version, "model": info.model}
+    described: Json = {"name": info.name, "embedding_version": info.embedding_version, "model": info.model}
+    described["chunking"] = info.chunking
     return {**described, "vectors": info.vectors, "bytes": info.bytes}
 
 

@@ -13,7 +13,7 @@ from models import IngestUsage, Project, utc_now
 
 def count_ingest(session: Session, project: Project, *, requests: int = 0, chunks: int = 0, embedded: int = 0) -> None:
     """Add to the project's counts of today, in the caller's transaction."""
-    key = {"team_id": project.team_id, "project_id": project.id, "day": day_of(utc_now())}
+    key = {"team_id": project.team_id, "project_id": project.namespace_id, "day": day_of(utc_now())}
     count_chunks(published=chunks, embedded=embedded)
     _ADD.rows(session, {**key, "requests": requests, "chunks": chunks, "chunks_embedded": embedded})
 

@@ -1,7 +1,7 @@
 """Makes, lists, activates and deletes a namespace's index versions. Which of them serves is one commit of its row.
 
-A namespace without rows of index_versions has one version, *initial*, which serves. All versions of a namespace share
-its chunks, so that search by words, filters and documents are the same under each; what differs are the vectors.
+A namespace without rows of index_versions has one version, *initial*, which serves. Versions share the namespace's
+chunks, and differ in their vectors; a version with another chunking has chunks of its own, in a mirror.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from domain import ANYONE, EventType, Json, Partition, Principal
 from engines.vectors.base import VectorStore
 from errors import Conflict, Invalid, NotFound
 from job_queue import JobQueue
-from models import IndexVersion, utc_now
+from models import IndexVersion, Project, utc_now
 from services.index import auditing, namespaces
+from services.index.chunking import NewChunking, add_mirror, drop_mirror
 from services.index.embedding import EmbeddingService
 from services.index.gates import checked, failing
 from services.index.lagging import BUILD
@@ -28,7 +29,7 @@ from services.index.namespaces import EXTERNAL
 from services.index.publishing import Publisher
 from services.index.version_info import VersionInfo, VersionState, info_of, state_of
 from services.index.version_names import NewPrompts, VersionNames
-from services.index.version_rows import AT_ONCE, IF_PASSES, NEVER, VersionRows, lock, read_rows, serve
+from services.index.version_rows import AT_ONCE, IF_PASSES, NEVER, VersionRows, lock, mirror_of_row, read_rows, serve
 
 MOST_VERSIONS = 5
 """Of a namespace. Each costs every write the embedding of its new chunks."""
@@ -38,12 +39,14 @@ _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVersion:
-    """A request for a version. *embedding_version* None: the serving one; *prompts* None: as that version has them."""
+    """A request for a version. *embedding_version* None: the serving one; *prompts* None: as that version has them;
+    *chunking* None: as the serving one has it.
+    """
 
     name: str
     embedding_version: str | None = None
     prompts: NewPrompts | None = None
-    chunking: Json | None = None
+    chunking: NewChunking | None = None
     activate: str = NEVER
     gates: Json = field(default_factory=dict)
 
@@ -55,6 +58,7 @@ class IndexVersionService:
     vectors: VectorStore
     embedding: EmbeddingService
     publisher: Publisher
+    chunk_tokens: int
 
     @repeatable
     def create(self, tenant_id: str, namespace: str, new: NewVersion, *, by: Principal = ANYONE) -> str:
@@ -64,18 +68,22 @@ class IndexVersionService:
         """
         _check(new)
         with self.database.read() as session:
-            serving = namespaces.require(session, tenant_id, namespace).embedding_version
-        _require_model(serving)
+            project = namespaces.require(session, tenant_id, namespace)
+            _require_model(project.embedding_version)
+            serving = read_rows(session, project).active
+            mirror = mirror_of_row(project, serving)
         names = VersionNames(self.database, self.embedding)
-        version = names.resolve(new.embedding_version, new.prompts, serving=serving, by=by)
+        version = names.resolve(new.embedding_version, new.prompts, serving=serving.embedding_version, by=by)
+        inherited = None if mirror is None else mirror.chunking
+        chunking = inherited if new.chunking is None else new.chunking.checked(self.chunk_tokens)
         with self.database.write() as session:
-            project = lock(session, self.publisher, tenant_id, namespace)
+            project = lock(session, self.publisher, tenant_id, namespace, locks_team=True)
             _require_model(project.embedding_version)
             rows = read_rows(session, project)
             row = rows.find(new.name)
             if row is None:
-                row = _add(session, rows, new, version)
-            elif not _can_go_on(session, rows, row, version):
+                row = _add(session, rows, new, version, chunking)
+            elif not _can_go_on(session, rows, row, version, chunking):
                 state = state_of(session, rows.project, row)
                 raise Conflict(
                     f"There is a version {new.name!r} already, and it is {state}: choose another name, or delete it "
@@ -167,14 +175,15 @@ class IndexVersionService:
             end = until.timestamp()
             rows.end_shadow(row)
             if share > 0:
-                project.shadow = {"name": name, "share": share, "until": end}
+                by_document = row.chunks_of != rows.active.chunks_of
+                project.shadow = {"name": name, "share": share, "until": end, "by_document": by_document}
                 row.shadow = {"share": share, "until": end, "sums": {}}
             _audit(session, "shadowed" if share > 0 else "shadow_ended", tenant_id, namespace, row)
             return info_of(session, project, row)
 
     @repeatable
     def delete(self, tenant_id: str, namespace: str, name: str) -> None:
-        """Stop following writes, and drop the index. Its vectors stay until nothing names their embedding version."""
+        """Stop following writes, and drop the index. The purge removes what only it had."""
         self.database.make_room_to_delete()
         with self.database.write() as session:
             project = lock(session, self.publisher, tenant_id, namespace)
@@ -182,10 +191,14 @@ class IndexVersionService:
             row = rows.require(name)
             if row is rows.active:
                 raise Conflict(f"Version {name!r} is the active one: activate another first.", param="name")
-            key = Partition(project.team_id, project.id, row.embedding_version)
-            self.vectors.forget(session, key)
+            if row.chunks_of == project.id and row.embedding_version == project.embedding_version:
+                _replace_own(rows, row)
+            key = Partition(project.team_id, row.chunks_of, row.embedding_version)
             rows.stop_following(row)
             rows.end_shadow(row)
+            if row.chunks_of != project.id:
+                drop_mirror(session, project, row.chunks_of)
+            self.vectors.forget(session, key)
             if row.job_id is not None:
                 with suppress(NotFound):  # pruned
                     self.queue.cancel(session, row.job_id)
@@ -218,13 +231,6 @@ def _check(new: NewVersion) -> None:
             f"name has 1 to {LONGEST_NAME} letters of ASCII, digits and . _ - and begins with a letter or a digit.",
             param="name",
         )
-    if new.chunking is not None:
-        raise Invalid(
-            "Versions of one namespace share its chunks, so that a version cannot have a chunking of its own. To try "
-            "another one, send the documents to a second namespace with that chunk_strategy and compare the two with "
-            "eval; leave chunking out here.",
-            param="chunking",
-        )
     checked(new.gates)
     if new.activate not in (NEVER, AT_ONCE, IF_PASSES):
         raise Invalid(f"activate is {NEVER}, {AT_ONCE} or {IF_PASSES}.", param="activate")
@@ -245,12 +251,29 @@ def _require_model(serving: str) -> None:
         )
 
 
-def _add(session: Session, rows: VersionRows, new: NewVersion, version: str) -> IndexVersion:
-    same = next((each for each in rows.rows if each.embedding_version == version), None)
+def _replace_own(rows: VersionRows, row: IndexVersion) -> None:
+    """While a mirror serves, the namespace's own chunks are indexed under one version at least."""
+    others = [each for each in rows.rows if each.chunks_of == row.chunks_of and each.is_complete and each is not row]
+    if not others:
+        raise Conflict(
+            f"Version {row.name!r} is the only one that indexes the chunks into which the documents were cut when they "
+            "were sent. They are kept with the documents, so it stays.",
+            param="name",
+        )
+    rows.project.embedding_version = others[0].embedding_version
+
+
+def _way_of(project: Project, row: IndexVersion) -> tuple[str, Json | None]:
+    mirror = mirror_of_row(project, row)
+    return row.embedding_version, None if mirror is None else mirror.chunking
+
+
+def _add(session: Session, rows: VersionRows, new: NewVersion, version: str, chunking: Json | None) -> IndexVersion:
+    same = next((each for each in rows.rows if _way_of(rows.project, each) == (version, chunking)), None)
     if same is not None:
         raise Conflict(
             f"Version {same.name!r} is this already, with embedding version {version!r}: send another "
-            "embedding_version, or other prompts.",
+            "embedding_version, other prompts, or another chunking.",
             param="embedding_version",
         )
     if len(rows.rows) >= MOST_VERSIONS:
@@ -258,13 +281,17 @@ def _add(session: Session, rows: VersionRows, new: NewVersion, version: str) -> 
     rows.store_initial(session)
     project = rows.project
     key = {"team_id": project.team_id, "project_id": project.id, "name": new.name}
-    row = IndexVersion(**key, embedding_version=version, activate=new.activate, is_complete=False, covered_seq=0)
+    chunks_of = project.id if chunking is None else add_mirror(session, project, version, chunking)
+    row = IndexVersion(
+        **key, chunks_of=chunks_of, embedding_version=version, activate=new.activate, is_complete=False, covered_seq=0
+    )
     session.add(row)
     return row
 
 
-def _can_go_on(session: Session, rows: VersionRows, row: IndexVersion, version: str) -> bool:
-    return row.embedding_version == version and state_of(session, rows.project, row) is VersionState.FAILED
+def _can_go_on(session: Session, rows: VersionRows, row: IndexVersion, version: str, chunking: Json | None) -> bool:
+    is_same = _way_of(rows.project, row) == (version, chunking)
+    return is_same and state_of(session, rows.project, row) is VersionState.FAILED
 
 
 def _require_active(rows: VersionRows, expected: str | None) -> None:

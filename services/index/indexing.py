@@ -40,14 +40,22 @@ class IndexingService:
         Returns the result for the version that serves; its other versions are rebuilt beside it.
         """
         project = self._project(lease)
-        self.keywords.repair(project, check=lease.give_way)
+        for indexed in (project, *self._mirrors(project)):
+            self.keywords.repair(indexed, check=lease.give_way)
         if lease.claim.payload.get("reembed"):
             return self._reembed(lease, project, str(lease.claim.payload["new_embedding_version"]))
         serving, *others = project.indexed_versions
         result = self._rebuild_partition(lease, project, serving)
         for version in others:
             self._rebuild_partition(lease, project, version)
+        for mirror in self._mirrors(project):
+            self._rebuild_partition(lease, mirror, mirror.embedding_version)
         return result
+
+    def _mirrors(self, project: Project) -> list[Project]:
+        """Those that follow; the others are being built."""
+        with self.database.read() as session:
+            return [session.get_one(Project, (project.team_id, each.id)) for each in project.following_mirrors]
 
     def _rebuild_partition(self, lease: Lease, project: Project, version: str) -> Json:
         current_build = self.vectors.current_build(partition_of(project, version))
@@ -80,9 +88,11 @@ class IndexingService:
             self.vectors.sweep(partition_of(project, previous))
         return result
 
-    def complete(self, lease: Lease, project: Project, version: str) -> tuple[BuildResult, int]:
-        """Returns a complete checkpoint of *version*, and how many texts were embedded for it."""
-        embedded = int(lease.claim.result.get("chunks_embedded", 0))
+    def complete(
+        self, lease: Lease, project: Project, version: str, embedded: int | None = None
+    ) -> tuple[BuildResult, int]:
+        """Returns a complete checkpoint of *version*, and how many texts this job has embedded: *embedded* before."""
+        embedded = int(lease.claim.result.get("chunks_embedded", 0)) if embedded is None else embedded
         while True:
             embedded = self.embed_missing(lease, project, version, embedded)
             built = self._build(lease, project, version)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
@@ -20,6 +20,11 @@ from text.restriction import Restriction
 EXTERNAL = "external-"
 """The prefix of embedding versions that stand for external vectors."""
 COMPARED, NAMED = 200, 3
+
+
+def is_listed() -> ColumnElement[bool]:
+    """Whether a row of projects is a namespace that its tenant sees: neither erased nor a mirror of another."""
+    return and_(Project.erased_at.is_(None), Project.mirror_of.is_(None))
 
 
 def find(session: Session, tenant_id: str, namespace: str) -> Project | None:
@@ -78,7 +83,7 @@ def not_here(namespace: str, names: Sequence[str] = ()) -> str:
 def _nearest(session: Session, tenant_id: str, namespace: str) -> list[str]:
     """Returns at most COMPARED names of the tenant's namespaces: comparing takes microseconds for each."""
     query = select(Project.name).join(Team, Team.id == Project.team_id).where(Team.name == tenant_id)
-    query = query.where(Project.erased_at.is_(None))
+    query = query.where(is_listed())
     distance = func.abs(func.length(Project.name) - len(namespace))
     return list(session.scalars(query.order_by(distance, Project.name).limit(COMPARED)))
 
@@ -114,5 +119,5 @@ _PROJECT_NAMES = attributes_of(Project)
 _FIND = PreparedStatement(
     select(Project)
     .join(Team, Team.id == Project.team_id)
-    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"))
+    .where(Team.name == bindparam("tenant_id"), Project.name == bindparam("namespace"), Project.mirror_of.is_(None))
 )

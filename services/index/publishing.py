@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, delete, literal_column, select, update
+from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from database.batching import batched
-from database.prepared import PreparedStatement, attached, attributes_of, is_among
-from domain import ChunkContent, EventType, Json, Partition
+from database.prepared import PreparedStatement, attached, attributes_of, is_among, write_and_release
+from domain import ChunkContent, Partition
 from engines.follower import Advance, Follower
 from engines.vectors.base import Growth, VectorStore
-from event_log import record_events
+from errors import Overtaken
 from job_queue import JobQueue
 from models import (
     Chunk,
@@ -33,6 +33,8 @@ from models import (
     Team,
     utc_now,
 )
+from services.index.announcing import record_deleted, record_indexed
+from services.index.mirroring import CutDocs, Cuts, MirrorRows, hide_rows, mirrored_docs, read_mirror
 from snapshot import chunk_contents
 
 REBUILD = "rebuild_index"
@@ -83,12 +85,18 @@ class Publisher:
         docs: Sequence[Doc],
         revisions: Sequence[Revision],
         chunks: Sequence[ChunkContent] | None = None,
+        *,
+        cuts: Cuts | None = None,
     ) -> None:
         """Make each revision live in place of its doc's previous one, under the seq that *project* just took.
 
         A caller that writes the chunks, with live_seq, in this transaction passes them as *chunks*. Otherwise they are
         in the database and get live_seq here. Takes a few statements, however many docs there are.
+        *cuts* are the chunks for the mirrors that follow; their vectors are stored. Raises Overtaken if one lacks.
         """
+        cuts = cuts or {}
+        if any(mirror.id not in cuts for mirror in project.following_mirrors):
+            raise Overtaken
         with session.no_autoflush:  # the project's row is written once, at the end
             retired = self._retire(session, project, docs)
             if chunks is None:
@@ -105,18 +113,71 @@ class Publisher:
             revision.status, revision.published_seq, revision.published_at = RevisionStatus.LIVE, project.seq, now
         self._count_changes(session, project, retired + len(chunks))
         record_indexed(session, project, revisions)
+        for mirror in project.following_mirrors if docs else ():
+            self.mirror(session, project, mirror.id, docs, revisions, cuts[mirror.id])
+
+    def mirror(
+        self,
+        session: Session,
+        namespace: Project,
+        mirror_id: int,
+        docs: Sequence[Doc],
+        revisions: Sequence[Revision],
+        cut: CutDocs,
+    ) -> None:
+        """Publish the live revisions of *namespace*, whose row is locked, in its mirror, under the seq that it has."""
+        mirror, first_id = self.follow(session, namespace, mirror_id, chunks=sum(map(len, cut.values())))
+        existing = mirrored_docs(session, mirror, [doc.doc_id for doc in docs])
+        rows = MirrorRows.of(mirror, existing, docs, revisions, cut, first_id=first_id)
+        self.publish(session, mirror, rows.docs, rows.revisions, rows.contents)
+        rows.write(session)
+        write_and_release(session, mirror)
+
+    def redescribe(self, session: Session, namespace: Project, revision: Revision) -> None:
+        """Give the document in each mirror that follows the description of its live revision, which has changed."""
+        for each in namespace.following_mirrors:
+            mirror, _ = self.follow(session, namespace, each.id)
+            same = ("title", "source_type", "mime_type", "doc_metadata", "accepted_seq", "published_at")
+            values = {getattr(Revision, name): getattr(revision, name) for name in same}
+            of_doc = and_(Revision.team_id == mirror.team_id, Revision.project_id == mirror.id)
+            is_live = and_(of_doc, Revision.doc_id == revision.doc_id, Revision.status == RevisionStatus.LIVE)
+            change = update(Revision).where(is_live).values({**values, Revision.published_seq: mirror.seq})
+            session.execute(change, execution_options=_NO_SYNC)
+            write_and_release(session, mirror)
+
+    def follow(self, session: Session, namespace: Project, mirror_id: int, *, chunks: int = 0) -> tuple[Project, int]:
+        """Take the seq of *namespace*, whose row is locked, and *chunks* ids in its mirror. As next_numbers()."""
+        mirror = read_mirror(session, namespace, mirror_id)
+        return self.next_numbers(session, mirror, chunks=chunks, publications=namespace.seq - mirror.seq)
+
+    def next_of(self, session: Session, project: Project) -> Project:
+        """Lock a namespace and take its next seq; or of a mirror, lock its namespace and take that one's."""
+        if project.mirror_of is None:
+            return self.next_numbers(session, project)[0]
+        namespace, _ = self.next_numbers(session, session.get_one(Project, (project.team_id, project.mirror_of)))
+        return self.follow(session, namespace, project.id)[0]
 
     def withdraw(self, session: Session, project: Project, docs: Sequence[Doc]) -> int:
-        """Hide the docs from every search. Returns how many chunks they had."""
+        """Hide the docs from every search, in all mirrors too. Returns how many chunks they had."""
+        for each in project.all_mirrors:
+            self.withdraw_from(session, project, each.id, [doc.doc_id for doc in docs])
         with session.no_autoflush:
             retired = self._retire(session, project, docs)
         project.live_docs -= sum(doc.live_revision is not None for doc in docs)
         for doc in docs:
             doc.live_revision = None
         self._count_changes(session, project, retired)
-        deleted: list[Json] = [{"doc_id": doc.doc_id, "seq": project.seq} for doc in docs]
-        record_events(session, EventType.DOCUMENT_DELETED, team_id=project.team_id, project_id=project.id, data=deleted)
+        record_deleted(session, project, docs)
         return retired
+
+    def withdraw_from(self, session: Session, namespace: Project, mirror_id: int, doc_ids: Sequence[str]) -> None:
+        mirror = read_mirror(session, namespace, mirror_id)
+        docs = [doc for doc in mirrored_docs(session, mirror, doc_ids).values() if doc.live_revision is not None]
+        if docs:
+            mirror, _ = self.follow(session, namespace, mirror_id)
+            self.withdraw(session, mirror, docs)
+            hide_rows(session, mirror, docs)
+            write_and_release(session, mirror)
 
     def request_rebuild(self, session: Session, project: Project) -> str:
         return request_rebuild(self.queue, session, project)
@@ -146,9 +207,10 @@ class Publisher:
         key = {"the_team": project.team_id, "the_project": project.id}
         is_due = False
         for version in project.indexed_versions:
-            [(counted, built)] = _COUNT_CHANGES.rows(session, {**key, "version": version, "more": changes})
-            is_due |= self.vectors.is_rebuild_due(Growth(project.live_chunks, built, counted))
-        if is_due and not _WAITING_REBUILD.rows(session, {**key, "job_key": REBUILD}):
+            for counted, built in _COUNT_CHANGES.rows(session, {**key, "version": version, "more": changes}):
+                is_due |= self.vectors.is_rebuild_due(Growth(project.live_chunks, built, counted))
+        of_namespace = {"the_team": project.team_id, "the_project": project.namespace_id}
+        if is_due and not _WAITING_REBUILD.rows(session, {**of_namespace, "job_key": REBUILD}):
             self.request_rebuild(session, project)
 
 
@@ -227,14 +289,6 @@ _WAITING_REBUILD = PreparedStatement(
         Job.status == literal_column("'pending'"),
     )
 )
-_SUPERSEDE = PreparedStatement(
-    update(Revision)
-    .where(_in_project(Revision), is_among(Revision.doc_id, "doc_ids"), Revision.status == RevisionStatus.PENDING)
-    .values(status=RevisionStatus.SUPERSEDED)
-)
-_DELETE_CHUNKS = PreparedStatement(
-    delete(Chunk).where(_in_project(Chunk), is_among(Chunk.doc_id, "doc_ids"), (Chunk.live_seq + 0).is_(None))
-)
 _COUNT_CHANGES = PreparedStatement(
     update(IndexRow)
     .where(
@@ -247,35 +301,11 @@ _COUNT_CHANGES = PreparedStatement(
 )
 
 
-def record_indexed(session: Session, project: Project, revisions: Sequence[Revision]) -> None:
-    """Record that searches find these revisions from now on, or find them as they are now described."""
-    data: list[Json] = [
-        {
-            "doc_id": revision.doc_id,
-            "revision": revision.revision,
-            "seq": project.seq,
-            "chunks": revision.chunk_count,
-            "job_id": revision.job_id,
-        }
-        for revision in revisions
-    ]
-    record_events(session, EventType.DOCUMENT_INDEXED, team_id=project.team_id, project_id=project.id, data=data)
-
-
 def request_rebuild(queue: JobQueue, session: Session, project: Project) -> str:
-    """Returns the id of the partition's only waiting rebuild job, queueing it if there is none."""
+    """Returns the id of the namespace's only waiting rebuild job, queueing it if there is none."""
+    if project.mirror_of is not None:
+        project = session.get_one(Project, (project.team_id, project.mirror_of))
     return queue.create_job(session, REBUILD, {}, project=project, dedupe_key=REBUILD)
-
-
-def supersede(session: Session, project: Project, docs: Sequence[Doc]) -> None:
-    """Drop what of the docs was never live, since newer revisions or a deletion replace it: pending revisions, and the
-    chunks of failed ones. Only the newest revision of a doc can have such.
-    """
-    doc_ids = [doc.doc_id for doc in docs if doc.live_revision != doc.revision]
-    for batch in batched(doc_ids, DOCS_PER_QUERY):
-        parameters = {"the_team": project.team_id, "the_project": project.id, "doc_ids": batch}
-        _SUPERSEDE.rows(session, parameters)
-        _DELETE_CHUNKS.rows(session, parameters)
 
 
 def chunks_of(revision: Revision) -> ColumnElement[bool]:

@@ -114,6 +114,7 @@ _COLUMNS = tuple(getattr(Team, f"quota_{name}") for name in QUOTA_NAMES)
 _OF_OTHERS = (
     Project.team_id == bindparam("the_team"),
     Project.id != bindparam("left_out", type_=BigInteger()),
+    Project.mirror_of.is_(None),
 )
 _USED = PreparedStatement(
     select(

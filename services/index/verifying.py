@@ -14,6 +14,8 @@ from database.engine import Database
 from engines.keywords.base import KeywordStore
 from engines.vectors.base import VectorStore
 from models import Chunk, Doc, Project, Revision, RevisionStatus, Team
+from services.index.mirroring import behind
+from services.index.namespaces import is_listed
 from snapshot import Snapshot, has_vector, is_live, live_vectors, read_snapshot, version_snapshot
 
 
@@ -47,33 +49,38 @@ class VerifyingService:
         """Yields a verdict per namespace and version that it is indexed under; those of a namespace of one snapshot."""
         with self.database.read() as session:
             query = select(Team.name, Project.name).join(Project, Project.team_id == Team.id)
-            names = session.execute(query.where(Project.erased_at.is_(None)).order_by(Team.name, Project.name)).all()
+            names = session.execute(query.where(is_listed()).order_by(Team.name, Project.name)).all()
         for tenant_id, namespace in names:
             with self.database.read() as session:
                 current = read_snapshot(session, tenant_id, namespace)
                 if current is None:
                     yield Verdict(tenant_id, namespace, "?", 0, 0, 0, 0, ["There is no index row for this namespace."])
                     continue
-                for version in current.project.indexed_versions:
-                    yield self._verdict(session, version_snapshot(session, current, version), tenant_id)
+                ways = [(current.namespace.id, version) for version in current.namespace.indexed_versions]
+                ways += [(mirror.id, mirror.version) for mirror in current.namespace.following_mirrors]
+                for chunks_of, version in ways:
+                    beside = version_snapshot(session, current, version, chunks_of=chunks_of)
+                    yield self._verdict(session, beside, tenant_id, is_serving=beside is current)
 
-    def _verdict(self, session: Session, current: Snapshot, tenant_id: str) -> Verdict:
+    def _verdict(self, session: Session, current: Snapshot, tenant_id: str, *, is_serving: bool) -> Verdict:
         project, index = current.project, current.index
         live = np.array(sorted(session.scalars(_live(project, Chunk.faiss_id))), np.int64)
         problems = list(self.vectors.problems(session, current, live))
         problems += self.keywords.problems(session, current, live)
         problems += _vector_problems(session, current)
         problems += _counter_problems(session, project, len(live))
+        if current.owner is not None:
+            problems += _mirror_problems(session, current.owner, project)
         return Verdict(
             tenant_id=tenant_id,
-            namespace=project.name,
+            namespace=current.namespace.name,
             embedding_version=index.embedding_version,
             live_docs=project.live_docs,
             live_chunks=len(live),
             checkpoint_chunks=index.ntotal if index.faiss_path else 0,
             tail_changes=index.changes,
             problems=problems,
-            is_serving=index.embedding_version == project.embedding_version,
+            is_serving=is_serving,
             unwritten=[*self.vectors.unwritten(session, current), *self.keywords.unwritten(current)],
         )
 
@@ -111,6 +118,14 @@ def _counter_problems(session: Session, project: Project, live_chunks: int) -> I
     strays = _live(project, func.count()).where(~exists().where(of_live_revision))
     if count := session.scalar(strays):
         yield f"{count} live chunks do not belong to the live revision of their document."
+
+
+def _mirror_problems(session: Session, namespace: Project, mirror: Project) -> Iterator[str]:
+    lacking = select(func.count()).select_from(behind(namespace, mirror.id).subquery())
+    if count := session.scalar(lacking):
+        yield f"{count} documents are not in the chunks of another chunking as they are now."
+    if mirror.live_docs != namespace.live_docs:
+        yield f"Chunks of another chunking have {mirror.live_docs} documents, and the namespace {namespace.live_docs}."
 
 
 def _live(project: Project, column: Any) -> Any:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from database.engine import Database
-from domain import BuildResult, Json
+from domain import BuildResult, Json, Mirror
 from errors import Invalid
 from job_lease import Lease
 from models import Chunk, IndexVersion, Project
 from services.index.counting import count_ingest
 from services.index.indexing import IndexingService, partition_of, summary
+from services.index.mirroring import behind
 from services.index.namespaces import EXTERNAL
-from services.index.version_rows import AT_ONCE, VersionRows, read_rows, serve
+from services.index.version_rows import AT_ONCE, VersionRows, mirror_of_row, read_rows, serve
 from snapshot import chunks_without_vector
+
+CatchUp = Callable[[Lease, Project, Mirror, Json], None]
+"""Writes into a mirror the live documents that it does not have as they are now. The JSON is the job's result."""
 
 
 @dataclass(frozen=True)
@@ -24,43 +28,61 @@ class VersionBuilder:
     database: Database
     indexing: IndexingService
 
-    def build(self, lease: Lease) -> Json:
+    def build(self, lease: Lease, catch_up: CatchUp) -> Json:
         """Embed what the version lacks, build its index, and let it follow from then on. Returns the job's result.
 
-        What is published meanwhile is embedded before the commit that lets it follow, so that nothing is missing then.
+        A version with chunks of its own is given the documents that it lacks first, by *catch_up*. What is published
+        meanwhile is cut and embedded before the commit that lets it follow, so that nothing is missing then.
         """
         name, version = str(lease.claim.payload["name"]), str(lease.claim.payload["embedding_version"])
-        project = self._begin(lease, name)
+        namespace, row = self._begin(lease, name)
         self.indexing.embedding.embedder(version)  # fail early: a model that cannot be loaded embeds no query either
-        built, embedded = self.indexing.complete(lease, project, version)
+        mirror, embedded = mirror_of_row(namespace, row), int(lease.claim.result.get("chunks_embedded", 0))
+        built: BuildResult | None = None
         while True:
+            if mirror is not None:
+                catch_up(lease, namespace, mirror, {"chunks_embedded": embedded})
+            project = self._indexed(row)
+            if built is None:
+                built, embedded = self.indexing.complete(lease, project, version, embedded)
+            else:
+                embedded = self.indexing.embed_missing(lease, project, version, embedded)
             result = {"index_version": name, **summary(version, built), "chunks_embedded": embedded}
             result["chunks_reused"] = max(built.ntotal - embedded, 0)
-            if self._follow(lease, project, name, built, result):
+            if self._follow(lease, namespace, name, built, result):
                 break
-            embedded = self.indexing.embed_missing(lease, project, version, embedded)
         self.indexing.vectors.sweep(partition_of(project, version), built)
         return result
 
-    def _begin(self, lease: Lease, name: str) -> Project:
+    def _begin(self, lease: Lease, name: str) -> tuple[Project, IndexVersion]:
         """Name this job in the version's row: a retry is a job of its own."""
         claim = lease.claim
-        own = (IndexVersion.team_id == claim.team_id, IndexVersion.project_id == claim.project_id)
         with lease.step(0, dict(claim.result)) as session:
-            session.execute(update(IndexVersion).where(*own, IndexVersion.name == name).values(job_id=claim.job_id))
-            return session.get_one(Project, (claim.team_id, claim.project_id))
+            project = session.get_one(Project, (claim.team_id, claim.project_id))
+            row = _row(read_rows(session, project), name, str(claim.payload["embedding_version"]))
+            row.job_id = claim.job_id
+            return project, row
 
-    def _follow(self, lease: Lease, project: Project, name: str, built: BuildResult, result: Json) -> bool:
-        """Returns False, and changes nothing, if chunks published after *built* still lack vectors."""
+    def _indexed(self, row: IndexVersion) -> Project:
+        with self.database.read() as session:
+            return session.get_one(Project, (row.team_id, row.chunks_of))
+
+    def _follow(self, lease: Lease, namespace: Project, name: str, built: BuildResult, result: Json) -> bool:
+        """Returns False, and changes nothing, if what was published after *built* is not complete yet."""
         version = str(result["embedding_version"])
         with lease.step(99, result) as session:
-            current, _ = self.indexing.publisher.next_numbers(session, project, publications=0)
+            current, _ = self.indexing.publisher.next_numbers(session, namespace, publications=0)
             rows = read_rows(session, current)
             row = _row(rows, name, version)
-            unembedded = chunks_without_vector(partition_of(current, version)).where(Chunk.live_seq > built.covered_seq)
+            indexed = current
+            if row.chunks_of != current.id:
+                if session.execute(behind(current, row.chunks_of).limit(1)).first() is not None:
+                    return False
+                indexed, _ = self.indexing.publisher.follow(session, current, row.chunks_of)
+            unembedded = chunks_without_vector(partition_of(indexed, version)).where(Chunk.live_seq > built.covered_seq)
             if session.execute(unembedded.limit(1)).first() is not None:
                 return False
-            self.indexing.vectors.take_over(session, current, version, built)
+            self.indexing.vectors.take_over(session, indexed, version, built)
             rows.follow(row)
             count_ingest(session, current, chunks=built.ntotal)
             self._serve_at_once(session, rows, row)

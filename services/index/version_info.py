@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from domain import Json
 from job_queue import FINISHED
 from models import EmbeddingVersion, IndexVersion, Job, Project, utc_now
+from services.index.version_rows import is_serving, mirror_of_row
 
 SHADOW_MEANS = ("overlap", "jaccard", "rbo", "top1_agreement", "empty", "ms")
 
@@ -29,7 +30,8 @@ class VersionState(StrEnum):
 class VersionInfo:
     """A version as its namespace is at *seq*. *lag* counts the publications that it lacks; *bytes* are of its vectors.
 
-    *progress* and *seconds_left* are its job's, while it is building.
+    *chunking* is None if it indexes the namespace's own chunks, and *chunks* counts those that it indexes. *progress*
+    and *seconds_left* are its job's, while it is building.
     """
 
     name: str
@@ -42,6 +44,8 @@ class VersionInfo:
     seq: int
     covered_seq: int
     vectors: int
+    chunks: int
+    chunking: Json | None
     job_id: str | None
     progress: int | None
     seconds_left: int | None
@@ -69,6 +73,8 @@ def info_of(session: Session, project: Project, row: IndexVersion) -> VersionInf
     job: Job | None = None if row.is_complete else job_of(session, row)
     state = state_of(session, project, row)
     done = (job.chunks_done if job is not None else None) or 0
+    mirror = mirror_of_row(project, row)
+    indexed = project if mirror is None else session.get_one(Project, (project.team_id, mirror.id))
     info = VersionInfo(
         name=row.name,
         state=state,
@@ -79,7 +85,9 @@ def info_of(session: Session, project: Project, row: IndexVersion) -> VersionInf
         dimension=model.dimension,
         seq=project.seq,
         covered_seq=project.seq if row.is_complete else row.covered_seq,
-        vectors=project.live_chunks if row.is_complete else done,
+        vectors=indexed.live_chunks if row.is_complete else done,
+        chunks=indexed.live_chunks,
+        chunking=None if mirror is None else mirror.chunking,
         job_id=row.job_id,
         progress=None,
         seconds_left=None,
@@ -112,7 +120,7 @@ def shadow_figures(project: Project, row: IndexVersion) -> Json | None:
 
 
 def state_of(session: Session, project: Project, row: IndexVersion) -> VersionState:
-    if row.embedding_version == project.embedding_version:
+    if is_serving(project, row):
         return VersionState.ACTIVE
     if row.is_complete:
         return VersionState.READY if row.retired_at is None else VersionState.RETIRED

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from domain import EventType, Json
+from domain import EventType, Json, Mirror
 from errors import NotFound, ServiceError
 from event_log import record_events
 from models import IndexVersion, Project, utc_now
@@ -29,7 +29,7 @@ class VersionRows:
 
     @property
     def active(self) -> IndexVersion:
-        return next(each for each in self.rows if each.embedding_version == self.project.embedding_version)
+        return next(each for each in self.rows if is_serving(self.project, each))
 
     @property
     def previous(self) -> IndexVersion | None:
@@ -54,7 +54,7 @@ class VersionRows:
         session.add_all(each for each in self.rows if each not in session)
 
     def follow(self, row: IndexVersion) -> None:
-        """From this commit on every publication brings the version's vectors, too."""
+        """From this commit on every publication brings the version's vectors, and its chunks, too."""
         now = utc_now()
         row.is_complete, row.covered_seq, row.problem, row.ready_at = True, self.project.seq, None, row.ready_at or now
         self._write_others()
@@ -68,8 +68,23 @@ class VersionRows:
             self.project.shadow = None
 
     def _write_others(self) -> None:
-        names = [each.embedding_version for each in self.rows if each.is_complete and each is not self.active]
+        own = [each for each in self.rows if each.chunks_of == self.project.id and each.is_complete]
+        names = {each.embedding_version for each in own} - {self.project.embedding_version}
         self.project.other_versions = sorted(names) or None
+        for each in self.rows:
+            if each.chunks_of != self.project.id:
+                self.project.change_mirror(each.chunks_of, is_complete=each.is_complete)
+
+
+def is_serving(project: Project, row: IndexVersion) -> bool:
+    if row.chunks_of != project.id:
+        return row.chunks_of == project.serving_mirror
+    return project.serving_mirror is None and row.embedding_version == project.embedding_version
+
+
+def mirror_of_row(project: Project, row: IndexVersion) -> Mirror | None:
+    """The mirror that the version indexes; None if it indexes the namespace's own chunks."""
+    return next((mirror for mirror in project.all_mirrors if mirror.id == row.chunks_of), None)
 
 
 def read_rows(session: Session, project: Project) -> VersionRows:
@@ -79,9 +94,12 @@ def read_rows(session: Session, project: Project) -> VersionRows:
     return VersionRows(project, session.scalars(stored).all() or [_initial(project)])
 
 
-def lock(session: Session, publisher: Publisher, tenant_id: str, namespace: str) -> Project:
+def lock(
+    session: Session, publisher: Publisher, tenant_id: str, namespace: str, *, locks_team: bool = False
+) -> Project:
     """The namespace, whose row is locked until the commit. Raises NotFound."""
-    project, _ = publisher.next_numbers(session, namespaces.require(session, tenant_id, namespace), publications=0)
+    found = namespaces.require(session, tenant_id, namespace)
+    project, _ = publisher.next_numbers(session, found, publications=0, locks_team=locks_team)
     return project
 
 
@@ -97,7 +115,11 @@ def serve(
     publisher.next_numbers(session, rows.project)  # a publication, so that every process takes notice
     now, before = utc_now(), rows.active
     before.retired_at, row.activated_at = now, now
-    rows.project.embedding_version = row.embedding_version
+    if row.chunks_of == rows.project.id:
+        rows.project.embedding_version, rows.project.serving_mirror = row.embedding_version, None
+    else:
+        rows.project.serving_mirror = row.chunks_of
+        publisher.follow(session, rows.project, row.chunks_of)
     rows.end_shadow(row)
     rows.follow(row)
     data: Json = {"name": row.name, "embedding_version": row.embedding_version, "before": before.name}
@@ -128,6 +150,7 @@ def _initial(project: Project) -> IndexVersion:
         team_id=project.team_id,
         project_id=project.id,
         name=INITIAL,
+        chunks_of=project.id,
         embedding_version=project.embedding_version,
         is_complete=True,
         covered_seq=project.seq,

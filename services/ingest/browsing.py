@@ -15,7 +15,7 @@ from database.engine import Database
 from database.repeating import repeatable
 from domain import Json, chunk_id
 from errors import NotFound
-from models import Chunk, Doc, File, Project, Revision
+from models import Chunk, Doc, File, Project, Revision, RevisionStatus
 from services.index import namespaces
 from services.ingest.listing import DocQuery, count, listed
 from services.ingest.planning import check_hash
@@ -106,7 +106,8 @@ class BrowsingService:
         with self.database.read() as session:
             project = namespaces.require(session, tenant_id, namespace, restriction)
             views = [require_doc(session, project, doc_id, restriction)]
-            return _documents((tenant_id, namespace), views, _files(session, project, views))[0]
+            counts = _mirrored_counts(session, project, views)
+            return _documents((tenant_id, namespace), views, _files(session, project, views), counts)[0]
 
     @repeatable
     def page(
@@ -119,7 +120,8 @@ class BrowsingService:
             if project is None:
                 return DocumentPage([], total=0 if is_counted else None)
             page = listed(session, project, query, limit=limit)
-            documents = _documents((tenant_id, namespace), page.views, _files(session, project, page.views))
+            counts = _mirrored_counts(session, project, page.views)
+            documents = _documents((tenant_id, namespace), page.views, _files(session, project, page.views), counts)
             total = count(session, project, query) if is_counted else None
             return DocumentPage(documents, page.next_cursor, total)
 
@@ -148,12 +150,14 @@ class BrowsingService:
         """Returns the chunks that a search can return, in document order, starting after index *after*."""
         with self.database.read() as session:
             project = namespaces.require(session, tenant_id, namespace, restriction)
-            doc = require_doc(session, project, doc_id, restriction).doc
+            doc: Doc | None = require_doc(session, project, doc_id, restriction).doc
+            if project.serving_mirror is not None:
+                doc = session.get(Doc, (project.team_id, project.serving_mirror, doc_id))
             query = select(Chunk).where(
                 Chunk.team_id == project.team_id,
-                Chunk.project_id == project.id,
+                Chunk.project_id == project.searched_id,
                 Chunk.doc_id == doc_id,
-                Chunk.revision == doc.live_revision,
+                Chunk.revision == (None if doc is None else doc.live_revision),
                 Chunk.chunk_index > (-1 if after is None else after),
                 Chunk.deleted_at.is_(None),
             )
@@ -181,12 +185,12 @@ class BrowsingService:
             return [_revision(row, _new_chunks(session, row)) for row in rows]
 
 
-def _shows_chunk(session: Session, doc: Doc, restriction: Restriction) -> Callable[[Json | None], bool]:
+def _shows_chunk(session: Session, doc: Doc | None, restriction: Restriction) -> Callable[[Json | None], bool]:
     """As in a search: the live revision decides, which need not be the newest, with a chunk's own metadata."""
-    key = (doc.team_id, doc.project_id, doc.doc_id, doc.live_revision)
-    live = session.get_one(Revision, key, options=[defer(Revision.text)]) if doc.live_revision is not None else None
-    if live is None:
+    if doc is None or doc.live_revision is None:
         return lambda _: False
+    key = (doc.team_id, doc.project_id, doc.doc_id, doc.live_revision)
+    live = session.get_one(Revision, key, options=[defer(Revision.text)])
     fields = {**fields_of(doc, live), "updated_at": live.published_at or live.created_at}
     return lambda own: restriction.shows({**fields, METADATA: {**live.doc_metadata, **(own or {})}})
 
@@ -234,11 +238,41 @@ def _files(session: Session, project: Project, views: Sequence[DocView]) -> dict
     return files
 
 
-def _documents(place: tuple[str, str], views: Sequence[DocView], files: dict[str, File]) -> list[DocumentInfo]:
-    return [_document(place, view.doc, view.revision, files.get(view.doc.doc_id)) for view in views]
+def _mirrored_counts(session: Session, project: Project, views: Sequence[DocView]) -> dict[str, int]:
+    """How many chunks the mirror that serves has of each document, if its newest revision is the live one."""
+    live = [view.doc.doc_id for view in views if view.doc.revision == view.doc.live_revision]
+    if project.serving_mirror is None:
+        return {}
+    counts: dict[str, int] = {}
+    for batch in batched(live, IDS_PER_QUERY):
+        query = select(Revision.doc_id, Revision.chunk_count).where(
+            Revision.team_id == project.team_id,
+            Revision.project_id == project.serving_mirror,
+            Revision.doc_id.in_(batch),
+            Revision.status == RevisionStatus.LIVE,
+        )
+        counts |= {row[0]: row[1] for row in session.execute(query)}
+    return counts
 
 
-def _document(place: tuple[str, str], doc: Doc, revision: Revision, file: File | None) -> DocumentInfo:
+def _documents(
+    place: tuple[str, str], views: Sequence[DocView], files: dict[str, File], counts: dict[str, int]
+) -> list[DocumentInfo]:
+    return [
+        _document(
+            place,
+            view.doc,
+            view.revision,
+            files.get(view.doc.doc_id),
+            counts.get(view.doc.doc_id, view.revision.chunk_count),
+        )
+        for view in views
+    ]
+
+
+def _document(
+    place: tuple[str, str], doc: Doc, revision: Revision, file: File | None, chunk_count: int
+) -> DocumentInfo:
     return DocumentInfo(
         tenant_id=place[0],
         namespace=place[1],
@@ -252,7 +286,7 @@ def _document(place: tuple[str, str], doc: Doc, revision: Revision, file: File |
         source_type=revision.source_type,
         mime_type=revision.mime_type,
         metadata=revision.doc_metadata,
-        chunk_count=revision.chunk_count,
+        chunk_count=chunk_count,
         job_id=revision.job_id,
         filename=file.filename if file else None,
         warnings=file.messages if file else [],

@@ -25,6 +25,7 @@ def draft(
     *model* will embed the chunks; with None their vectors are external, and their tokens are not counted. Raises
     Invalid for an own chunk that exceeds the model's input length, and for more than *max_chunks* chunks.
     """
+    chunk_tokens = doc.chunk_tokens or chunk_tokens
     recipe = recipe_of(doc, chunk_tokens)
     if doc.file is not None:
         return Draft(doc, doc.content_hash, recipe, (), (), ())

@@ -16,15 +16,18 @@ from errors import Conflict, Invalid, Overtaken
 from job_queue import JobQueue
 from models import Project, Revision, RevisionStatus, utc_now
 from services.index import namespaces
+from services.index.announcing import record_indexed
 from services.index.auditing import record
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
-from services.index.publishing import Publisher, record_indexed, supersede
+from services.index.publishing import Publisher
 from services.index.quotas import stored_in
 from services.index.stored_vectors import require_stored
+from services.index.superseding import supersede
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
+from services.ingest.recutting import cuts_of
 from services.ingest.rows import describe, newest_revisions, require_doc
 from services.ingest.writing import NewRows
 
@@ -105,7 +108,9 @@ class DocumentService:
                 stored = stored_in(project)
                 self._store_vectors(session, project, plan, {*plan.texts, *plan.vectors})
                 rows = NewRows.of(session, project, plan, first_id=first_id, live_seq=project.seq)
-                self.publisher.publish(session, project, rows.docs, rows.revisions, rows.contents)
+                self.publisher.publish(
+                    session, project, rows.docs, rows.revisions, rows.contents, cuts=cuts_of(plan.mirrored)
+                )
                 rows.write(session)
                 self.preparing.quotas.check(session, project, stored, embedded=plan.computed)
                 count_ingest(session, project, requests=1, chunks=plan.chunk_count, embedded=plan.computed)
@@ -145,6 +150,8 @@ class DocumentService:
         for version, vectors in {plan.version: plan.vectors, **plan.other_vectors}.items():
             self.embedding.store(session, project.team_id, version, vectors)
             require_stored(session, project.team_id, version, hashes - vectors.keys() if is_alone else hashes)
+        for mirrored in plan.mirrored:
+            self.preparing.recutting.store(session, project, mirrored, is_alone=is_alone)
 
     def _foresee(self, session: Session, plan: WritePlan) -> None:
         """Refuses what the worker could not publish. How many texts it will have to embed is not known yet."""
@@ -189,5 +196,6 @@ class DocumentService:
             if revision.status == RevisionStatus.LIVE:
                 revision.published_seq, revision.published_at = project.seq, doc.updated_at
                 described.append(revision)
+                self.publisher.redescribe(session, project, revision)
         record_indexed(session, project, described)
         return project, first_id

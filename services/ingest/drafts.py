@@ -53,7 +53,7 @@ class NewDoc:
 
     One that was sent as a *file* has no text until a worker has extracted it, and may have the strategy AUTO.
     If there are own *chunks*, the text is joined from them. An imported one has the *recipe* and the time of its
-    creation in the installation that it comes from.
+    creation in the installation that it comes from. *chunk_tokens* are those of an index version; None: the service's.
     """
 
     tenant_id: str
@@ -74,6 +74,7 @@ class NewDoc:
     base_revision: int = 0
     recipe: str | None = None
     created_at: datetime | None = None
+    chunk_tokens: int | None = None
 
     @property
     def content_hash(self) -> str:
@@ -100,8 +101,12 @@ class NewDoc:
     @property
     def heading(self) -> str | None:
         """The heading of enriched chunks: the title, or the file's name."""
-        heading = self.title or self.metadata.get("title") or self.metadata.get("filename")
-        return str(heading) if heading and self.enrich_context else None
+        return heading_of(self.title, self.metadata) if self.enrich_context else None
+
+
+def heading_of(title: str | None, metadata: Json) -> str | None:
+    heading = title or metadata.get("title") or metadata.get("filename")
+    return str(heading) if heading else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from text.hashing import utf8_length
 
 
 @dataclass(frozen=True, slots=True)
-class _HostingCounter:
+class HostingCounter:
     """Counts tokens, and between two counts lets other tenants' jobs run: cutting a book is a minute's work."""
 
     embedder: Embedder
@@ -66,7 +66,7 @@ class ExtractingService:
         if file is None:
             return
         extracted = self._read(lease, pending, file)
-        model = _HostingCounter(self.embedding.embedder(project.embedding_version), lease)
+        model = HostingCounter(self.embedding.embedder(project.embedding_version), lease)
         draft = self._cut(pending, file, extracted, model)
         with suppress(Overtaken), lease.step(progress, result) as session:
             self._write(session, project, pending, draft)

@@ -6,16 +6,17 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.orm import Session, defer
 
-from database.engine import Database
-from domain import Amounts, EventType, Json
-from errors import DailyQuotaExceeded, EmbeddingRefused, QuotaExceeded, ServiceError, Unreadable
-from event_log import LONGEST_ERROR, record_events
+from database.engine import Database, DatabaseKind
+from domain import Amounts, Json
+from errors import DailyQuotaExceeded, EmbeddingRefused, Overtaken, QuotaExceeded, ServiceError, Unreadable
 from job_lease import Claim, Estimate, Lease
 from models import Doc, DocStatus, File, Project, Revision, RevisionStatus, utc_now
+from services.index.announcing import record_failed
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
 from services.index.pacing import Pace
@@ -24,12 +25,13 @@ from services.index.quotas import QuotaService, stored_in
 from services.index.stored_vectors import of_chunks
 from services.ingest.extracting import ExtractingService
 from services.ingest.following import Following, texts_of
+from services.ingest.recutting import MirroredDocs, Recutting, cuts_of
 from services.ingest.rows import docs_by_id
 
 log = logging.getLogger(__name__)
 
 MAX_ERRORS_REPORTED = 100
-_OF_ONE_DOCUMENT = (EmbeddingRefused, QuotaExceeded, DailyQuotaExceeded)
+_OF_ONE_DOCUMENT = (EmbeddingRefused, QuotaExceeded, DailyQuotaExceeded, Unreadable)
 RETRYABLE = (RevisionStatus.FAILED, RevisionStatus.CANCELLED)
 
 
@@ -61,6 +63,7 @@ class IngestingService:
     following: Following
     extracting: ExtractingService
     quotas: QuotaService
+    recutting: Recutting
 
     def ingest(self, lease: Lease) -> Json:
         """Extract, embed and publish every revision of the job. Returns the job's result.
@@ -118,6 +121,22 @@ class IngestingService:
         progress, result = self._course(lease.claim).percent, {"counts": dict(counts)}
         if not self.following.embed(lease, project, pending, pace, progress=progress, result=result):
             return None
+        try:
+            require = partial(self._require_quota, project)
+            mirrored = self.recutting.prepare(lease, project, pending, pace, require=require)
+        except _OF_ONE_DOCUMENT as error:
+            return self._isolate_refused(lease, pending, counts, error)
+        return None if mirrored is None else self._embed_and_publish(lease, project, pending, counts, pace, mirrored)
+
+    def _embed_and_publish(
+        self,
+        lease: Lease,
+        project: Project,
+        pending: Sequence[Revision],
+        counts: Counter[str],
+        pace: Pace,
+        mirrored: Sequence[MirroredDocs],
+    ) -> None:
         missing, start, is_first = self.following.missing(project, project.embedding_version, pending), 0, True
         while is_first or start < len(missing):
             if not is_first:
@@ -139,8 +158,11 @@ class IngestingService:
                 with lease.step(course.percent, result, course.estimate(pace)) as session:
                     kept = of_chunks(session, project.team_id, vectors)
                     self.embedding.store(session, project.team_id, project.embedding_version, kept)
-                    published = 0 if remaining else self._publish(session, project, pending)
-                    count_ingest(session, project, chunks=published, embedded=len(step))
+                    published = 0 if remaining else self._publish(session, project, pending, mirrored)
+                    computed = 0 if remaining else sum(each.computed for each in mirrored)
+                    count_ingest(session, project, chunks=published, embedded=len(step) + computed)
+            except Overtaken:
+                return None
             except _OF_ONE_DOCUMENT as error:
                 return self._isolate_refused(lease, pending, counts, error)
             counts["chunks_embedded"] += len(step)
@@ -150,7 +172,9 @@ class IngestingService:
         with self.database.read() as session:
             self.quotas.foresee(session, project, Amounts(embedded_chunks_per_day=chunks))
 
-    def _publish(self, session: Session, project: Project, pending: Sequence[Revision]) -> int:
+    def _publish(
+        self, session: Session, project: Project, pending: Sequence[Revision], mirrored: Sequence[MirroredDocs]
+    ) -> int:
         """Publish the revisions that are still pending, unless the namespace's versions were changed meanwhile.
 
         Returns how many chunks were published.
@@ -170,7 +194,11 @@ class IngestingService:
         revisions = session.scalars(select(Revision).where(is_pending).options(defer(Revision.text))).all()
         docs = docs_by_id(session, project, doc_ids)
         if revisions:
-            self.publisher.publish(session, current, [docs[revision.doc_id] for revision in revisions], revisions)
+            in_mirrors = [each.only({revision.doc_id for revision in revisions}) for each in mirrored]
+            for each in in_mirrors:
+                self.recutting.store(session, current, each, is_alone=self.database.kind is DatabaseKind.SQLITE)
+            published = [docs[revision.doc_id] for revision in revisions]
+            self.publisher.publish(session, current, published, revisions, cuts=cuts_of(in_mirrors))
             self.quotas.check(session, current, stored)
         return sum(revision.chunk_count for revision in revisions)
 
@@ -262,16 +290,7 @@ def _fail(session: Session, revisions: Sequence[Revision], status: RevisionStatu
         doc = session.get_one(Doc, (revision.team_id, revision.project_id, revision.doc_id), with_for_update=True)
         if doc.revision == revision.revision:
             doc.status, doc.error, doc.updated_at = DocStatus.FAILED, error, utc_now()
-    _record_failed(session, revisions, error)
-
-
-def _record_failed(session: Session, revisions: Sequence[Revision], error: str) -> None:
-    failed: dict[tuple[int, int], list[Json]] = {}
-    for revision in revisions:
-        data = {"doc_id": revision.doc_id, "revision": revision.revision, "job_id": revision.job_id}
-        failed.setdefault(_project_key(revision), []).append({**data, "error": error[:LONGEST_ERROR]})
-    for (team_id, project_id), events in failed.items():
-        record_events(session, EventType.DOCUMENT_FAILED, team_id=team_id, project_id=project_id, data=events)
+    record_failed(session, revisions, error)
 
 
 def _is_unextracted(revision: Revision) -> bool:

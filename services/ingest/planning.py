@@ -9,7 +9,8 @@ from domain import Amounts
 from errors import PreconditionFailed
 from models import Doc, Project, Revision, RevisionStatus
 from services.ingest.drafts import Draft, NewDoc, recipe_of
-from services.ingest.rows import has_same_content, has_same_description
+from services.ingest.recutting import MirroredDocs
+from services.ingest.rows import has_same_content, has_same_description, has_same_heading
 
 _UNKNOWN = Amounts(chunks=-(1 << 60), bytes=-(1 << 60))
 
@@ -34,7 +35,8 @@ class WritePlan:
 
     *version* is the project's, unless these are its first documents and need another one.
     *vectors* are to be stored with the documents; *embedded* of the plan's texts were embedded by the model.
-    *other_vectors* are those of the project's other versions, by version, and *computed* counts the vectors of all.
+    *other_vectors* are those of the project's other versions, by version, *mirrored* is the same for its mirrors, and
+    *computed* counts the vectors of all.
     """
 
     project: Project
@@ -44,6 +46,7 @@ class WritePlan:
     vectors: Mapping[bytes, bytes] = field(default_factory=dict)
     embedded: int = 0
     other_vectors: Mapping[str, Mapping[bytes, bytes]] = field(default_factory=dict)
+    mirrored: Sequence[MirroredDocs] = ()
     computed: int = 0
 
     @property
@@ -66,8 +69,12 @@ def compare(
     *,
     present_statuses: Sequence[RevisionStatus],
     chunk_tokens: int,
+    is_headed: bool = False,
 ) -> Changes:
-    """Compares each document with its newest revision. Raises PreconditionFailed."""
+    """Compares each document with its newest revision. Raises PreconditionFailed.
+
+    *is_headed*: a mirror heads its chunks with the title, so that another title is another content.
+    """
     new: list[NewDoc] = []
     redescribed: list[NewDoc] = []
     waiting_job, growth = None, Amounts()
@@ -78,7 +85,13 @@ def compare(
         _check_preconditions(incoming, revision)
         doc = replace(incoming, base_revision=row.revision if row else 0)
         recipe = recipe_of(doc, chunk_tokens)
-        if revision is None or revision.status not in present_statuses or not has_same_content(revision, doc, recipe):
+        is_present = revision is not None and revision.status in present_statuses
+        if (
+            revision is None
+            or not is_present
+            or not has_same_content(revision, doc, recipe)
+            or (is_headed and not has_same_heading(revision, doc))
+        ):
             new.append(doc)
             growth += _growth(doc, row, revision)
             continue

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from database.batching import batched
 from database.engine import Database
-from domain import Amounts
+from domain import Amounts, Mirror
 from engines.embedders.base import Embedder
-from errors import NotFound, Overtaken, TooLarge
+from errors import Invalid, NotFound, Overtaken, TooLarge
 from models import Project, RevisionStatus
 from services.index import namespaces
 from services.index.embedding import EmbeddingService
@@ -22,6 +22,7 @@ from services.ingest.checking import checked
 from services.ingest.drafts import DraftMaker, Limits, NewDoc
 from services.ingest.own_chunks import require_same_dimension
 from services.ingest.planning import Changes, WritePlan, compare
+from services.ingest.recutting import MirroredDocs, Recutting
 from services.ingest.rows import newest_revisions
 
 TEXTS_PER_STEP = 256
@@ -39,6 +40,7 @@ class Preparing:
     draft: DraftMaker
     creates_namespaces: bool
     quotas: QuotaService
+    recutting: Recutting
 
     def check(self, docs: Sequence[NewDoc]) -> list[NewDoc]:
         """Returns the documents as they will be stored. Of two with the same key, the later one wins."""
@@ -61,7 +63,13 @@ class Preparing:
             with self.database.read() as session:
                 project = self._project(session, tenant_id, namespace)
                 existing = newest_revisions(session, project, [doc.doc_id for doc in batch]) if project else {}
-            changes = compare(batch, existing, present_statuses=present_statuses, chunk_tokens=self.chunk_tokens)
+            changes = compare(
+                batch,
+                existing,
+                present_statuses=present_statuses,
+                chunk_tokens=self.chunk_tokens,
+                is_headed=project is not None and project.is_headed,
+            )
             compared.append((tenant_id, namespace, project, changes))
         return compared
 
@@ -103,8 +111,12 @@ class Preparing:
         for version in plan.project.other_versions or () if plan.drafts else ():
             others[version], count = self._follow(plan, version)
             computed += count
+        mirrored = [self._mirror(plan, mirror) for mirror in plan.project.following_mirrors]
+        computed += sum(each.computed for each in mirrored)
         vectors = {**vectors, **plan.vectors}
-        return replace(plan, vectors=vectors, embedded=embedded, other_vectors=others, computed=computed)
+        return replace(
+            plan, vectors=vectors, embedded=embedded, other_vectors=others, mirrored=mirrored, computed=computed
+        )
 
     def _missing_vectors(
         self, project: Project, version: str, texts: Mapping[bytes, str], *, growth: Amounts
@@ -135,6 +147,20 @@ class Preparing:
         except CANNOT_EMBED as error:
             self.lagging.stop_following(plan.project, version, str(error))
             raise Overtaken from error
+
+    def _mirror(self, plan: WritePlan, mirror: Mirror) -> MirroredDocs:
+        """Cuts the documents anew, and embeds them. As _follow(); one that serves has to be written."""
+        try:
+            cut = self.recutting.of_drafts(mirror, plan.changes.new, plan.drafts)
+            if not (texts := cut.texts):
+                return cut
+            vectors, count = self._missing_vectors(plan.project, mirror.version, texts, growth=plan.growth)
+        except (*CANNOT_EMBED, Invalid) as error:
+            if mirror.id == plan.project.serving_mirror:
+                raise
+            self.lagging.stop_mirroring(plan.project, mirror.id, str(error))
+            raise Overtaken from error
+        return replace(cut, vectors=vectors, computed=count)
 
     def _project(self, session: Session, tenant_id: str, namespace: str) -> Project | None:
         """Returns the namespace, None if it can be created. Raises NotFound."""

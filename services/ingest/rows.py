@@ -16,7 +16,7 @@ from database.prepared import PreparedStatement, attached, attributes_of, is_amo
 from domain import Json, RawFile, Span
 from errors import NotFound
 from models import Doc, File, Project, Revision, RevisionStatus, utc_now
-from services.ingest.drafts import Draft, NewDoc
+from services.ingest.drafts import Draft, NewDoc, heading_of
 from text.filters import METADATA
 from text.restriction import Restriction
 
@@ -115,6 +115,11 @@ def has_same_description(revision: Revision, doc: NewDoc) -> bool:
     return current == (_as_json(doc.metadata), *_description(revision, doc))
 
 
+def has_same_heading(revision: Revision, doc: NewDoc) -> bool:
+    heading = heading_of(_description(revision, doc)[0], doc.metadata)
+    return heading == heading_of(revision.title, revision.doc_metadata)
+
+
 def describe(revision: Revision, doc: NewDoc) -> None:
     """Update the revision's description to that of *doc*."""
     revision.doc_metadata = doc.metadata
@@ -152,6 +157,7 @@ def revision_row(draft: Draft, project: Project, row: Doc, *, first_id: int, job
         doc_metadata=doc.metadata,
         chunk_count=len(draft.spans),
         byte_count=doc.byte_count,
+        has_own_chunks=bool(doc.chunks),
         first_id=first_id,
         accepted_seq=project.seq,
         created_at=utc_now(),
@@ -182,8 +188,7 @@ def file_row(draft: Draft, file: RawFile, revision: Revision) -> File:
 def chunk_rows(draft: Draft, revision: Revision, *, first_id: int, live_seq: int | None) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
     now = utc_now()
-    metadata = [chunk.metadata for chunk in draft.doc.chunks] or [None] * len(draft.spans)
-    for index, (span, head, key) in enumerate(zip(draft.spans, draft.headers, draft.keys, strict=True)):
+    for index, values in enumerate(chunk_values(draft)):
         rows.append(
             {
                 "team_id": revision.team_id,
@@ -192,16 +197,24 @@ def chunk_rows(draft: Draft, revision: Revision, *, first_id: int, live_seq: int
                 "doc_id": revision.doc_id,
                 "revision": revision.revision,
                 "chunk_hash": "",
-                "embed_hash": key,
-                "chunk_metadata": metadata[index],
                 "live_seq": live_seq,
-                **described_chunk(index, span, head),
+                **values,
                 "dead_seq": None,
                 "deleted_at": None,
                 "created_at": now,
             }
         )
     return rows
+
+
+def chunk_values(draft: Draft) -> list[Json]:
+    """The rows of its chunks, without their place and without what their publication says."""
+    metadata = [chunk.metadata for chunk in draft.doc.chunks] or [None] * len(draft.spans)
+    parts = enumerate(zip(draft.spans, draft.headers, draft.keys, strict=True))
+    return [
+        {"embed_hash": key, "chunk_metadata": metadata[index], **described_chunk(index, span, head)}
+        for index, (span, head, key) in parts
+    ]
 
 
 def described_chunk(index: int, span: Span, head: str) -> Json:

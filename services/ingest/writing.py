@@ -6,15 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from database.batching import batched
-from database.prepared import PreparedStatement, attributes_of, inserted, is_among
 from domain import ChunkContent
 from errors import Overtaken
-from models import Chunk, Doc, DocStatus, File, Project, Revision, utc_now
-from services.index.publishing import supersede
+from models import Doc, DocStatus, File, Project, Revision, utc_now
+from services.index.mirroring import (
+    DOC_NAMES,
+    DOCS,
+    REVISION_NAMES,
+    WRITE_CHUNKS,
+    WRITE_DOCS,
+    WRITE_REVISIONS,
+    values_of,
+)
+from services.index.superseding import supersede
 from services.ingest.drafts import NewDoc
 from services.ingest.pending_blobs import attach
 from services.ingest.planning import WritePlan
@@ -64,22 +71,22 @@ class NewRows:
 
     def write(self, session: Session) -> None:
         """Referenced rows first."""
-        _WRITE_DOCS.run_many(session, [_values(doc, _DOC_NAMES) for doc in self.docs])
-        _WRITE_REVISIONS.run_many(session, [_values(revision, _REVISION_NAMES) for revision in self.revisions])
+        WRITE_DOCS.run_many(session, [values_of(doc, DOC_NAMES) for doc in self.docs])
+        WRITE_REVISIONS.run_many(session, [values_of(revision, REVISION_NAMES) for revision in self.revisions])
         if self.files:
             session.add_all(self.files)
             session.flush()
         for blob in self.blobs:
             attach(session, blob)
-        _WRITE_CHUNKS.run_many(session, self.chunks)
+        WRITE_CHUNKS.run_many(session, self.chunks)
 
 
 def _existing_docs(session: Session, project: Project, doc_ids: Sequence[str]) -> dict[str, Doc]:
     """The docs that were ever accepted, deleted ones included."""
     key, docs = {"the_team": project.team_id, "the_project": project.id}, {}
     for batch in batched(doc_ids, IDS_PER_QUERY):
-        for row in _DOCS.rows(session, {**key, "doc_ids": batch}):
-            doc = Doc(**dict(zip(_DOC_NAMES, row, strict=True)))
+        for row in DOCS.rows(session, {**key, "doc_ids": batch}):
+            doc = Doc(**dict(zip(DOC_NAMES, row, strict=True)))
             docs[doc.doc_id] = doc
     return docs
 
@@ -101,21 +108,3 @@ def _next_doc(project: Project, new_doc: NewDoc, doc: Doc | None) -> Doc:
     doc.status = DocStatus.UPLOADED if new_doc.file else DocStatus.PROCESSING
     doc.error, doc.deleted_at, doc.updated_at = None, None, now
     return doc
-
-
-def _values(row: Doc | Revision, names: Sequence[str]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
-
-
-_DOC_NAMES, _REVISION_NAMES = attributes_of(Doc), attributes_of(Revision)
-_DOCS = PreparedStatement(
-    select(Doc).where(
-        Doc.team_id == bindparam("the_team"),
-        Doc.project_id == bindparam("the_project"),
-        is_among(Doc.doc_id, "doc_ids"),
-    )
-)
-_WRITE_DOCS = PreparedStatement(
-    inserted(Doc, replacing=("revision", "live_revision", "status", "error", "deleted_at", "updated_at"))
-)
-_WRITE_REVISIONS, _WRITE_CHUNKS = PreparedStatement(inserted(Revision)), PreparedStatement(inserted(Chunk))

@@ -57,7 +57,9 @@ class ExaminingService:
         """For a text of the largest namespace. Where the model cannot be had here, by words alone."""
         with self.database.read() as session:
             largest = select(Team.name, Project).join(Project, Project.team_id == Team.id)
-            row = session.execute(largest.where(Project.live_chunks > 0).order_by(Project.live_chunks.desc())).first()
+            row = session.execute(
+                largest.where(Project.live_chunks > 0, Project.mirror_of.is_(None)).order_by(Project.live_chunks.desc())
+            ).first()
             if row is None:
                 return "no namespace has documents to search"
             tenant_id, project = row

@@ -83,7 +83,8 @@ class ExportService:
             if options.namespace is not None:
                 names = [namespaces.require(session, tenant_id, options.namespace).name]
             else:
-                query = select(Project.name).where(Project.team_id == team.id).order_by(Project.name)
+                listed = select(Project.name).where(Project.team_id == team.id, namespaces.is_listed())
+                query = listed.order_by(Project.name)
                 names = list(session.scalars(query))
         with self.database.write() as session:
             details = {"with_files": options.with_files, "with_vectors": options.with_vectors}
@@ -134,13 +135,16 @@ class _NamespaceReading:
         project = namespaces.find(session, self.tenant_id, self.namespace)
         if project is None:
             return None
-        version = session.get_one(EmbeddingVersion, project.embedding_version)
+        searched = session.get_one(Project, (project.team_id, project.searched_id))
+        version = session.get_one(EmbeddingVersion, searched.embedding_version)
         has_vectors = self.options.with_vectors or version.is_external
         documents = chunks = 0
         for keys in _batches(session, project):
             rows = _rows(session, project, keys)
-            texts = _chunks(session, project, keys)
-            vectors = _vectors(session, project, texts) if has_vectors else {}
+            texts = _chunks(
+                session, searched, keys if searched.mirror_of is None else _mirrored(session, searched, keys)
+            )
+            vectors = _vectors(session, searched, texts) if has_vectors else {}
             for doc, revision, file in rows:
                 self._write(spool, line_of(doc, revision, self._file(file, revision), texts[doc.doc_id], vectors))
                 chunks += len(texts[doc.doc_id])
@@ -151,7 +155,7 @@ class _NamespaceReading:
         return ExportedNamespace(
             self.namespace,
             project.seq,
-            project.embedding_version,
+            version.name,
             ModelSpec.of_row(version),
             version.is_external,
             documents,
@@ -236,6 +240,13 @@ def _chunks(session: Session, project: Project, keys: Sequence[tuple[str, int]])
         if chunk.revision == numbers[chunk.doc_id]:
             chunks[chunk.doc_id].append(chunk)
     return chunks
+
+
+def _mirrored(session: Session, mirror: Project, keys: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The same documents with the revisions that the mirror has of them."""
+    doc_ids = [doc_id for doc_id, _ in keys]
+    query = select(Revision.doc_id, Revision.revision).where(_live(mirror), Revision.doc_id.in_(doc_ids))
+    return [(row[0], row[1]) for row in session.execute(query)]
 
 
 def _vectors(session: Session, project: Project, texts: dict[str, list[Chunk]]) -> dict[bytes, bytes]:

@@ -121,7 +121,9 @@ def _contents(session: Session) -> Iterator[Metric]:
         func.coalesce(func.sum(Project.seq - IndexRow.covered_seq), 0),
         func.count(IndexRow.problem),
     )
-    row = session.execute(counts.select_from(Project).outerjoin(IndexRow, is_current)).one()
+    row = session.execute(
+        counts.select_from(Project).outerjoin(IndexRow, is_current).where(Project.mirror_of.is_(None))
+    ).one()
     meanings = {
         "adf_namespaces": "Namespaces of all tenants.",
         "adf_documents": "Documents that can be found.",

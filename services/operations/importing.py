@@ -247,7 +247,8 @@ class ImportService:
             project = namespaces.require(session, place.tenant_id, place.namespace)
             existing = newest_revisions(session, project, [each.doc.doc_id for each in step])
         docs = [each.doc for each in step]
-        return project, compare(docs, existing, present_statuses=[RevisionStatus.LIVE], chunk_tokens=0)
+        live = [RevisionStatus.LIVE]
+        return project, compare(docs, existing, present_statuses=live, chunk_tokens=0, is_headed=project.is_headed)
 
 
 _SPEC = ("model", "is_remote", "query_prompt", "document_prompt", "dimension")

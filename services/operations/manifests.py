@@ -12,6 +12,7 @@ from sqlalchemy import TableClause, column, func, inspect, select
 from sqlalchemy.orm import Session
 
 from database.engine import DatabaseKind
+from domain import MIRROR_MARK
 from errors import DamagedBackup, Invalid
 from models import Base, IndexRow, Project, Revision, Team
 
@@ -132,7 +133,8 @@ def namespace_counts(session: Session) -> list[NamespaceCount]:
     """Reads only columns that every schema has."""
     columns = (Team.name, Project.name, Project.seq, Project.live_docs, Project.live_chunks)
     rows = session.execute(select(*columns).join(Team, Team.id == Project.team_id).order_by(Team.name, Project.name))
-    return sorted((NamespaceCount(*row) for row in rows), key=lambda each: (each.tenant_id, each.namespace))
+    named = (NamespaceCount(*row) for row in rows if not row[1].startswith(MIRROR_MARK))
+    return sorted(named, key=lambda each: (each.tenant_id, each.namespace))
 
 
 def _distinct(attribute: Any) -> Any:

@@ -149,7 +149,9 @@ class MovingService:
         with self.target.write() as session:
             session.execute(update(IndexRow).values(changes=func.coalesce(live.scalar_subquery(), 0)))
             session.execute(update(Project).where(Project.live_chunks == 0).values(keywords_seq=Project.seq))
-            projects = session.scalars(select(Project).where(Project.live_chunks > 0)).all()
+            projects = session.scalars(
+                select(Project).where(Project.live_chunks > 0, Project.mirror_of.is_(None))
+            ).all()
             for project in projects:
                 request_rebuild(self.queue, session, project)
             if self.target.kind is DatabaseKind.POSTGRES:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import and_, func, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from database.engine import Database
 from database.repeating import repeatable
+from domain import Json
 from engines.vectors.base import VectorStore
 from errors import ServiceError
-from models import DisabledBecause, IndexRow, Project, Team, Webhook
+from models import DisabledBecause, IndexRow, IndexVersion, Project, Team, Webhook
 from services.erasure.purging import count_waiting
 from services.index.embedding import EmbeddingService
+from services.index.namespaces import is_listed
+from services.index.version_info import info_of
+from services.index.version_rows import read_rows
 from services.operations.scheduled_backups import ScheduledBackups
 from services.operations.script_check import ScriptCheck
 from services.operations.workers import Backlog, WorkerInfo, WorkerService
@@ -44,7 +50,8 @@ class Health:
 class IndexStats:
     """Statistics of a partition. *ntotal* counts live vectors; *dirty*: a rebuild would speed up searches.
 
-    *deleted_chunks* were deleted or replaced, and wait to be removed for good.
+    *deleted_chunks* were deleted or replaced, and wait to be removed for good. *versions* are the index versions with
+    their chunks and vectors; empty if there was never a second one.
     """
 
     tenant_id: str
@@ -60,6 +67,7 @@ class IndexStats:
     live_docs: int
     deleted_chunks: int
     problem: str | None
+    versions: list[Json]
 
 
 @dataclass(frozen=True)
@@ -106,19 +114,29 @@ class ObservingService:
         )
         conditions = {Team.name: tenant_id, Project.name: namespace}
         query = query.where(
-            Project.erased_at.is_(None), *(column == value for column, value in conditions.items() if value is not None)
+            is_listed(), *(column == value for column, value in conditions.items() if value is not None)
         )
         with self.database.read() as session:
             rows = session.execute(query.order_by(Team.name, Project.name)).all()
-            waiting = [count_waiting(session, project) for _, project, _ in rows]
+            searched = [_searched(session, project, index) for _, project, index in rows]
+            mirrors = _mirrors(session)
+            waiting = [
+                sum(count_waiting(session, each) for each in (project, *mirrors[project.team_id, project.id]))
+                for _, project, _ in rows
+            ]
+            have_several = {tuple(row) for row in session.execute(_HAVE_VERSIONS)}
+            versions = [
+                _versions(session, project) if (project.team_id, project.id) in have_several else []
+                for _, project, _ in rows
+            ]
         return [
             IndexStats(
                 tenant_id=tenant,
                 namespace=project.name,
                 embedding_version=index.embedding_version,
-                ntotal=project.live_chunks,
+                ntotal=indexed.live_chunks,
                 dimension=index.dimension,
-                dirty=self.vectors.is_dirty(Snapshot(project, index)),
+                dirty=self.vectors.is_dirty(Snapshot(indexed, index)),
                 updated_at=index.updated_at,
                 seq=project.seq,
                 covered_seq=index.covered_seq,
@@ -126,8 +144,11 @@ class ObservingService:
                 live_docs=project.live_docs,
                 deleted_chunks=deleted_chunks,
                 problem=index.problem,
+                versions=of_version,
             )
-            for (tenant, project, index), deleted_chunks in zip(rows, waiting, strict=True)
+            for (tenant, project, _), (indexed, index), deleted_chunks, of_version in zip(
+                rows, searched, waiting, versions, strict=True
+            )
         ]
 
     def _read_queue(self, workers: list[WorkerInfo], waiting: list[Backlog]) -> None:
@@ -156,6 +177,30 @@ def _passes(check: Callable[[], object], problems: list[str]) -> bool:
         problems += [] if message in problems else [message]
         return False
     return True
+
+
+def _searched(session: Session, project: Project, index: IndexRow) -> tuple[Project, IndexRow]:
+    """What answers searches: the namespace's chunks, or those of a mirror."""
+    if project.serving_mirror is None:
+        return project, index
+    mirror = session.get_one(Project, (project.team_id, project.serving_mirror))
+    return mirror, session.get_one(IndexRow, (mirror.team_id, mirror.id, mirror.embedding_version))
+
+
+_HAVE_VERSIONS = select(IndexVersion.team_id, IndexVersion.project_id).distinct()
+
+
+def _mirrors(session: Session) -> dict[tuple[int, int], list[Project]]:
+    """Of every namespace that has some, by its key."""
+    mirrors: dict[tuple[int, int], list[Project]] = defaultdict(list)
+    for mirror in session.scalars(select(Project).where(Project.mirror_of.is_not(None))):
+        mirrors[mirror.team_id, mirror.namespace_id].append(mirror)
+    return mirrors
+
+
+def _versions(session: Session, project: Project) -> list[Json]:
+    infos = (info_of(session, project, row) for row in read_rows(session, project).rows)
+    return [{"name": each.name, "state": each.state, "chunks": each.chunks, "vectors": each.vectors} for each in infos]
 
 
 def without_password(url: str) -> str:

@@ -61,7 +61,11 @@ class ScriptCheck:
             return self._look(NAMESPACES)
 
     def _look(self, most: int) -> list[str]:
-        query = select(Team.name, Project).join(Project, Project.team_id == Team.id).where(Project.live_chunks > 0)
+        query = (
+            select(Team.name, Project)
+            .join(Project, Project.team_id == Team.id)
+            .where(Project.live_chunks > 0, Project.mirror_of.is_(None))
+        )
         warnings = []
         with self.database.read() as session:
             for team, project in session.execute(query.order_by(Project.live_chunks.desc()).limit(NAMESPACES)):

@@ -50,7 +50,7 @@ def processing(session: Session, project: Project) -> Iterator[Hint]:
     """Documents that were accepted and cannot be found yet. The literal lets the index of those not ready be used."""
     waiting = select(Doc.doc_id).where(
         Doc.team_id == project.team_id,
-        Doc.project_id == project.id,
+        Doc.project_id == project.namespace_id,
         Doc.status.in_([DocStatus.UPLOADED, DocStatus.PROCESSING]),
         Doc.status != literal_column("'ready'"),
         Doc.deleted_at.is_(None),

@@ -237,7 +237,7 @@ class SearchService:
         reader.laps.end("catch_up_ms")
         questions = [self._limited(reader, each) for each in questions]
         filters = [each.question.condition for each in questions]
-        groups = self.filtering.groups(reader.session, reader.snapshot.project, place, filters)
+        groups = self.filtering.groups(reader.session, reader.snapshot.project, filters)
         if any(filters):
             reader.laps.end("filter_ms")
         chosen: dict[int, _Chosen] = {}
@@ -259,7 +259,7 @@ class SearchService:
         question = prepared.question
         if question.visibility is None:
             return prepared
-        visible = self.filtering.allowed(reader.session, reader.snapshot.project, question.place, question.visibility)
+        visible = self.filtering.allowed(reader.session, reader.snapshot.project, question.visibility)
         return replace(prepared, visible=visible)
 
     def _raw_answer(
@@ -267,7 +267,7 @@ class SearchService:
     ) -> RawAnswer:
         """The final passages, or all candidates in order if they are still to be reranked."""
         question, vectors = prepared.question, None
-        matches = partial(self.filtering.allowed, reader.session, reader.snapshot.project, question.place)
+        matches = partial(self.filtering.allowed, reader.session, reader.snapshot.project)
         if question.mmr_lambda is not None and passages:
             vectors = own_vectors(reader.session, reader.snapshot, [passage.faiss_id for passage in passages])
         if question.is_arranged and not question.rerank:
@@ -280,7 +280,7 @@ class SearchService:
         lists = ranking(question, chosen.lists)
         reasons = hints(reader.session, reader.snapshot.project, question, lists, passages, matches)
         floor, timings = floor_of(chosen.lists) if question.is_judged else None, reader.laps.milliseconds
-        shadow = reader.snapshot.project.shadow if question.is_of_serving_version else None
+        shadow = reader.snapshot.namespace.shadow if question.is_of_serving_version else None
         answer = Answer(
             passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key, floor=floor, shadow=shadow
         )

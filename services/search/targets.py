@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from database.prepared import PreparedStatement
 from errors import NotFound, VersionMismatch
-from models import IndexVersion
+from models import IndexVersion, Project
 from services.search.question import SearchTarget
 from snapshot import Snapshot, read_snapshot, version_snapshot
 
@@ -20,33 +20,51 @@ def read_target(session: Session, target: SearchTarget, *, known: Snapshot | Non
     current = read_snapshot(session, *target.place, known=known)
     if current is None or (target.index_version is None and _is_serving(current, target.embedding_version)):
         return current
-    version = target.embedding_version
+    way = _way_of(current, target.embedding_version)
     if target.index_version is not None:
-        version = _embedding_version(session, current, target)
-    if version not in current.project.indexed_versions:
+        way = _named_way(session, current, target)
+    if way not in _ways(current.namespace):
         raise _mismatch(current, target)
-    return version_snapshot(session, current, version)
+    chunks_of, version = way
+    return version_snapshot(session, current, version, chunks_of=chunks_of)
+
+
+Way = tuple[int, str]
+"""A project whose chunks are searched, and an embedding version: what an index version is."""
+
+
+def _ways(namespace: Project) -> list[Way]:
+    """Those that are complete. Where several have an embedding version, its name alone means the first."""
+    own = [(namespace.id, version) for version in namespace.indexed_versions]
+    return [*own, *((mirror.id, mirror.version) for mirror in namespace.following_mirrors)]
 
 
 def _is_serving(current: Snapshot, version: str | None) -> bool:
     return version is None or version == current.project.embedding_version
 
 
-def _embedding_version(session: Session, current: Snapshot, target: SearchTarget) -> str | None:
-    """The embedding version that the index version's name stands for."""
-    key = {"the_team": current.project.team_id, "the_project": current.project.id}
-    names = dict(_VERSIONS.rows(session, key)) or {"initial": current.project.embedding_version}
-    if (version := names.get(target.index_version or "")) is None:
+def _way_of(current: Snapshot, version: str | None) -> Way:
+    ways = (way for way in _ways(current.namespace) if way[1] == version)
+    return next(ways, (current.namespace.id, version or ""))
+
+
+def _named_way(session: Session, current: Snapshot, target: SearchTarget) -> Way:
+    """What the index version's name stands for."""
+    owner = current.namespace
+    rows = _VERSIONS.rows(session, {"the_team": owner.team_id, "the_project": owner.id})
+    names = {name: (int(chunks_of), str(version)) for name, chunks_of, version in rows}
+    names = names or {"initial": (owner.id, owner.embedding_version)}
+    if (way := names.get(target.index_version or "")) is None:
         listed = ", ".join(map(repr, sorted(names)))
         raise NotFound(
             f"This namespace has no version {target.index_version!r}; it has {listed}.", param="index_version"
         )
-    if target.embedding_version not in (None, version):
+    if target.embedding_version not in (None, way[1]):
         raise VersionMismatch(
-            f"Version {target.index_version!r} is of embedding version {version!r}, not {target.embedding_version!r}.",
+            f"Version {target.index_version!r} is of embedding version {way[1]!r}, not {target.embedding_version!r}.",
             param="embedding_version",
         )
-    return str(version)
+    return way
 
 
 def _mismatch(current: Snapshot, target: SearchTarget) -> VersionMismatch:
@@ -66,7 +84,7 @@ def _mismatch(current: Snapshot, target: SearchTarget) -> VersionMismatch:
 
 
 _VERSIONS = PreparedStatement(
-    select(IndexVersion.name, IndexVersion.embedding_version).where(
+    select(IndexVersion.name, IndexVersion.chunks_of, IndexVersion.embedding_version).where(
         IndexVersion.team_id == bindparam("the_team"), IndexVersion.project_id == bindparam("the_project")
     )
 )

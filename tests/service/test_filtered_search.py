@@ -193,7 +193,7 @@ def test_a_reader_of_an_older_snapshot_is_told_what_was_there_then(service: Serv
     def allowed(session: Session, sent: dict[str, Any]) -> list[int]:
         filters = parse(sent)
         assert filters is not None
-        return list(keeping.allowed(session, session.scalars(select(Project)).one(), ("a", "b"), filters))
+        return list(keeping.allowed(session, session.scalars(select(Project)).one(), filters))
 
     keeping = FilterService(1 << 20)
     service.upsert("doc", "Cats sleep.", metadata={"n": 1})
@@ -289,7 +289,7 @@ class Filled:
         with self.database.read() as session:
             snapshot = read_snapshot(session, "t", "n")
             assert snapshot is not None
-            [group] = self.filtering.groups(session, snapshot.project, ("a", "b"), [parse(filters)])
+            [group] = self.filtering.groups(session, snapshot.project, [parse(filters)])
             with self.store.open_partition(snapshot.key, DIMENSION) as opened:
                 assert opened.catch_up(session, snapshot) is None
                 return opened.search(queries, k=k, allowed=group.allowed)

@@ -131,7 +131,9 @@ def test_a_version_is_refused_where_it_cannot_be_and_every_refusal_says_why(serv
     assert "no version 'three'" in service.search("cats", index_version="three", expect=404)["detail"]
     assert "nothing to roll back to" in rollback(service, expect=409)["detail"]
     assert "'two' is this already" in create(service, "three", expect=409)["detail"]
-    assert "share its chunks" in create(service, "three", chunking={"chunk_tokens": 99}, expect=422)["detail"]
+    unknown = create(service, "three", chunking={"chunk_strategy": "odd"}, expect=422)
+    assert "no strategy 'odd'" in unknown["detail"]
+    assert create(service, "three", chunking={"chunk_tokens": 3}, expect=422)
     assert "letters of ASCII" in create(service, "a/b", expect=422)["detail"]
     assert "needs gates" in create(service, "three", activate="if_passes", expect=422)["detail"]
     service.work()

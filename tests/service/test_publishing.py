@@ -1,10 +1,11 @@
 """Writers replace, readers search, over HTTP and two processes: never a mixture of revisions, never a gap.
 
-Meanwhile the namespace moves from one index version to another and back, again and again.
+Meanwhile the namespace moves from one index version to another of another chunking and back, again and again.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,14 +19,17 @@ from tests.support.service import PLACE, Service
 
 DOCS = 4
 PARTS = 3
+CHUNKS = {PARTS, 2 * PARTS}
+"""Of a document: those of its own chunking, and those of the other version's."""
 SEARCHES = 4000 if is_thorough() else 480
 READERS = 4
 MODES = ("dense", "keyword", "hybrid")
 
 
 def revision(doc: int, number: int) -> str:
-    """A text of PARTS chunks, each of which names its document and revision."""
-    return "\n\n".join(f"# Part {part}\n\ndoc {doc} revision {number} part {part}" for part in range(PARTS))
+    """A text of PARTS chunks, or twice as many small ones, each of which names its document and revision."""
+    halves = [f"doc {doc} revision {number} part {part} of the sea and the harbour." for part in range(2 * PARTS)]
+    return "\n\n".join(f"# Part {part}\n\n{halves[2 * part]} {halves[2 * part + 1]}" for part in range(PARTS))
 
 
 def test_readers_never_see_a_mixture_or_a_gap_while_writers_replace(service: Service) -> None:
@@ -73,7 +77,7 @@ def write(api: Api, doc: int, number: int) -> None:
 
 
 def make_second_version(api: Api) -> None:
-    two = {**PLACE, "name": "two", "prompts": {"document": "A part of a document: "}}
+    two = {**PLACE, "name": "two", "chunking": {"chunk_tokens": 16}}
     api.wait(api.client.post("/v1/index/versions", json=two).raise_for_status().json()["job_id"])
     api.post("/v1/index/versions/two/activate", {**PLACE, "expected_active": "initial"})
 
@@ -88,12 +92,15 @@ def read(api: Api, enough: list[Event]) -> None:
     for number in count():
         if number >= SEARCHES // READERS and all(event.is_set() for event in enough):
             return
-        check(api.search("doc revision part", top_k=DOCS * PARTS + 5, mode=MODES[number % len(MODES)]))
+        check(api.search("doc revision part", top_k=2 * DOCS * PARTS + 5, mode=MODES[number % len(MODES)]))
 
 
 def check(chunks: list[dict[str, object]]) -> None:
-    """Every document with all parts of one revision."""
-    texts = sorted(str(chunk["text"]).partition("\n\n")[2] for chunk in chunks)
-    revisions = {tuple(text.split()[:4]) for text in texts}
+    """Every document with all parts of one revision, and all documents in one chunking."""
+    texts = sorted(str(chunk["text"]).rpartition("# ")[2].partition("doc ")[2] for chunk in chunks)
+    revisions = {tuple(text.split()[:3]) for text in texts}
     assert len(revisions) == DOCS, texts
-    assert len(texts) == DOCS * PARTS, texts
+    parts = sorted(" ".join(text.split()[:5]) for chunk in chunks for text in str(chunk["text"]).split("doc ")[1:])
+    assert len(parts) == len(set(parts)) == 2 * DOCS * PARTS, parts
+    counts = Counter(chunk["doc_id"] for chunk in chunks)
+    assert set(counts.values()) in [{each} for each in CHUNKS], counts
