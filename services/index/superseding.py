@@ -11,7 +11,7 @@ from database.batching import batched
 from database.prepared import PreparedStatement, is_among
 from models import Chunk, Doc, Project, Revision, RevisionStatus
 
-DOCS_PER_QUERY = 500
+DOCS_PER_QUERY = 128
 
 
 def supersede(session: Session, project: Project, docs: Sequence[Doc]) -> None:
