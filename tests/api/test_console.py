@@ -186,13 +186,13 @@ def test_what_documents_names_and_questions_say_shows_as_text_on_every_screen(tm
         visitor, place = Visitor(service), {"tenant_id": HOSTILE, "namespace": HOSTILE}
         known = {**place, **_filled_with(HOSTILE, service, place)}
         pages = [_called(visitor, route, known) for route in reads()]
-        found = visitor.post("/console/playground", **place, query=HOSTILE, dense="1", keyword="1", expect=200)
-        asked = visitor.post("/console/playground", **place, query="script alert", ask="1", expect=200)
+        hits = visitor.post("/console/playground", **place, query=HOSTILE, dense="1", keyword="1", expect=200)
+        cited = visitor.post("/console/playground", **place, query="script alert", ask="1", expect=200)
         refused = visitor.post("/console/playground", **place, query="q", filters=HOSTILE, expect=422)
         unknown = visitor.get("/console/document", **place, doc_id=f"no {HOSTILE}", expect=404)
         nowhere = visitor.get(f"/console/{HOSTILE}", expect=404)
         showing = 0
-        for answer in (*pages, found, asked, refused, unknown, nowhere):
+        for answer in (*pages, hits, cited, refused, unknown, nowhere):
             assert not re.search(r"<script>|<img|onerror=alert\(2\)>", answer.text), answer.url
             assert ">49" not in answer.text and " 49 }" not in answer.text
             showing += "&lt;script&gt;alert(1)" in answer.text
@@ -292,9 +292,9 @@ def test_the_playground_shows_each_side_and_its_curl_line_and_answers_with_citat
 
 def test_a_key_is_made_shown_once_and_revoked_and_its_session_ends(visitor: Visitor, team: TeamClient) -> None:
     fields = {"name": "for the harbour", "days": "3", "scope-admin": "1"}
-    made = visitor.post("/console/keys", **fields, expect=200)
-    [key] = re.findall(r"adf_[0-9a-f]{16}_[0-9a-f]{64}", made.text)
-    assert made.headers["cache-control"] == "no-store"
+    answer = visitor.post("/console/keys", **fields, expect=200)
+    [key] = re.findall(r"adf_[0-9a-f]{16}_[0-9a-f]{64}", answer.text)
+    assert answer.headers["cache-control"] == "no-store"
     listed = visitor.get("/console/keys").text
     assert "for the harbour" in listed and key not in listed
     own = Visitor.with_key(team.service, key)

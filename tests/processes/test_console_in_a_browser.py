@@ -163,7 +163,7 @@ def test_a_key_is_made_and_its_session_ends_when_it_is_revoked(console: Console)
     browser.type(key + ENTER)
     browser.until_text("Overview", "h1")
     console.runtime.accounts.keys.revoke("acme", key.split("_")[1], by=ANYONE)
-    browser.until_text("Sign in", "h1")  # the page asks by itself, and is told to go there
+    browser.until_text("Sign in", "h1")  # the page asks by itself, and is described to go there
 
 
 def test_every_screen_fits_a_phone_is_fit_for_all_and_asks_nobody_else(console: Console) -> None:
@@ -190,7 +190,7 @@ def test_the_pictures_of_readme_are_taken(console: Console) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     console.sign_in()
     _fill(console)
-    for name, path in (("overview", ""), ("document", "/document?namespace=sailing&doc_id=harbour-rules")):
+    for name, path in (("overview", ""), ("document", "/document?namespace=sailing&doc_id=rules")):
         browser.show_as(width=1100, height=640)
         console.open(path)
         (folder / f"console-{name}.png").write_bytes(browser.picture())
@@ -208,7 +208,7 @@ def _fill(console: Console) -> None:
     place = {"tenant_id": "acme", "namespace": "sailing"}
     for doc_id, (title, text) in GUIDE.items():
         docs.upsert([NewDoc(**place, doc_id=doc_id, title=title, text=text, metadata={"chapter": title, "year": 2026})])
-    long = "\n\n".join(f"## {title}\n\n{text * 8}" for title, text in GUIDE.values())
+    long = "\n\n".join(f"## {title}\n\n{(text + chr(32)) * 8}" for title, text in GUIDE.values())
     docs.upsert(
         [NewDoc(**place, doc_id="harbour-rules", title="Rules of the harbour", text=f"# Rules\n\n{long}", metadata={})]
     )
@@ -231,7 +231,7 @@ def _check(browser: Browser, screen: str) -> None:
         assert not wide, f"{screen or 'the overview'} scrolls sideways at 360 px"
         browser.show_as(width=1280, scheme=scheme)
         if AXE.exists():
-            found = browser.run(AXE.read_text() + "; return axe.run().then(({violations}) => violations)")
-            serious = [each for each in found if each["impact"] in ("serious", "critical")]
-            told = [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in serious]
-            assert told == [], f"{screen or 'the overview'}, {scheme}"
+            results = browser.run(AXE.read_text() + "; return axe.run().then(({violations}) => violations)")
+            serious = [each for each in results if each["impact"] in ("serious", "critical")]
+            described = [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in serious]
+            assert described == [], f"{screen or 'the overview'}, {scheme}"
