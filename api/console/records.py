@@ -44,9 +44,8 @@ def usage(visit: Visit) -> Response:
         tenant_id=visit.tenant, namespace=visit.namespace, since=since, until=until
     )
     quotas = visit.runtime.ingest.quotas.of_team(visit.tenant) if visit.tenant else None
-    return visit.page(
-        "usage.html", days=days[:MOST_ROWS], total=len(days), days_of_chart=_bars(days, since), quotas=quotas
-    )
+    bars = _bars(days, since)
+    return visit.page("usage.html", days=days[:MOST_ROWS], total=len(days), days_of_chart=bars, quotas=quotas)
 
 
 @needs(Scope.ADMIN)

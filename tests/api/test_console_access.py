@@ -55,11 +55,8 @@ def test_the_same_names_lead_their_own_team_to_what_it_has(world: World) -> None
         if route.path in OWN_ALONE | LISTS_OF_A_TENANT:
             continue
         known = world.owned(world.one) if "POST" in (route.methods or ()) else shared
-        absent = world.absent()
-        answer, missed = (
-            _answer_to(admin, route, known),
-            _answer_to(admin, route, {**absent, "tenant_id": world.one.name}),
-        )
+        absent = {**world.absent(), "tenant_id": world.one.name}
+        answer, missed = (_answer_to(admin, route, values) for values in (known, absent))
         assert answer.status_code in (200, 303, 409), f"{route.path} does not find its own: {answer.text}"
         assert _view(answer, known, list(known)) != _view(missed, absent, list(absent)), route.path
 

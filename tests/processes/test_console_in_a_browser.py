@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,6 +35,26 @@ GUIDE = {
     "weather": ("Weather", "A falling barometer warns of wind. Reef the mainsail before the wind is strong."),
     "harbour": ("Entering a harbour", "Lower the sails outside the harbour and enter under power, slowly."),
 }
+RULES = """# Rules of the harbour
+
+## Entering
+
+Call the harbour master on channel 12 before you pass the outer light, and wait for an answer. Ships that leave have the
+right of way in the narrows. The speed in the harbour is four knots, and three between the moorings. Sails are lowered
+before the inner light; who enters under sail because the engine has failed says so on the radio. In fog nobody enters
+without radar, and the horn on the mole is sounded twice a minute.
+
+## Mooring
+
+Berths 1 to 40 are for members, 41 to 60 for guests, and the long quay is for ships of more than fifteen metres. Guests
+moor where the harbour master sends them and pay on the day of arrival. Two lines to the shore and a spring are the
+least; in a gale, which the flag at the office announces, every line is doubled. Fenders hang on both sides.
+
+## Fees
+
+A night costs two euros for each metre, water and power included. Whoever stays for a week pays for six nights. Fees of
+members are due in March. What is not paid within a month is doubled, and the berth is given to the next on the list.
+"""
 SCREENS = (
     *("", "/jobs", "/documents", "/documents?namespace=sailing", "/document?namespace=sailing&doc_id=weather"),
     *("/playground?namespace=sailing", "/versions?namespace=sailing", "/usage", "/keys", "/audit", "/erasures"),
@@ -205,16 +226,15 @@ def _fill(console: Console) -> None:
     """Documents, an answer, an erasure, a second version."""
     runtime = console.runtime
     docs = runtime.ingest.documents
-    place = {"tenant_id": "acme", "namespace": "sailing"}
+    place: dict[str, Any] = {"tenant_id": "acme", "namespace": "sailing"}
     for doc_id, (title, text) in GUIDE.items():
         docs.upsert([NewDoc(**place, doc_id=doc_id, title=title, text=text, metadata={"chapter": title, "year": 2026})])
-    long = "\n\n".join(f"## {title}\n\n{(text + chr(32)) * 8}" for title, text in GUIDE.values())
-    docs.upsert(
-        [NewDoc(**place, doc_id="harbour-rules", title="Rules of the harbour", text=f"# Rules\n\n{long}", metadata={})]
-    )
-    if len(runtime.index.index_versions.list(*place.values())) == 1:
-        prompts = NewVersion(name="with-prompts", prompts=NewPrompts(document="passage: "))
-        runtime.index.index_versions.create(*place.values(), prompts, by=ANYONE)
+    for rules in (RULES, f"{RULES} Bells are rung at noon."):
+        docs.upsert([NewDoc(**place, doc_id="rules", title="Rules of the harbour", text=rules, metadata={})])
+    versions = runtime.index.index_versions
+    if len(versions.list("acme", "sailing")) == 1:
+        new = NewVersion(name="with-prompts", prompts=NewPrompts(document="passage: "))
+        versions.create("acme", "sailing", new, by=ANYONE)
     runtime.erasure.requests.accept(ErasureRequest(**place, doc_ids=["nothing"], requested_by="the operator"))
     console.work()
 
