@@ -7,7 +7,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.console import documents, jobs, overview, playground, records, signing_in, upkeep
-from api.console.routing import ConsoleRoute, not_found
+from api.console.routing import ConsoleRoute, no_such_page
 from web import STATIC
 
 SCREENS = (overview, jobs, documents, playground, upkeep, records, signing_in)
@@ -19,7 +19,7 @@ def console_routes() -> list[ConsoleRoute]:
 
 def create_console() -> ASGIApp:
     static = Mount("/console/static", _Static(directory=STATIC))
-    return Router([static, *console_routes()], redirect_slashes=False, default=not_found)
+    return Router([static, *console_routes()], redirect_slashes=False, default=no_such_page)
 
 
 class _Static(StaticFiles):

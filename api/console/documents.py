@@ -33,19 +33,19 @@ def documents(visit: Visit) -> Response:
         return _tenants(visit)
     if visit.namespace is None:
         return _namespaces(visit)
-    status, wanted = visit.choice("status", *STATUSES), visit.value("find")
-    query = DocQuery(status=status, title=wanted, order=_order(visit), after=visit.value("after"))
+    status, text = visit.choice("status", *STATUSES), visit.value("find")
+    query = DocQuery(status=status, title=text, order=_order(visit), after=visit.value("after"))
     page = visit.runtime.ingest.browsing.page(*visit.place, query, limit=PER_PAGE)
     shown = page.data
-    if wanted and query.after is None:
-        shown = [*_named(visit, wanted), *(each for each in shown if each.doc_id != wanted)]
+    if text and query.after is None:
+        shown = [*_named(visit, text), *(each for each in shown if each.doc_id != text)]
     return visit.page(
         "documents.html",
         documents=shown,
         after=page.next_cursor,
         status=status,
         statuses=STATUSES,
-        find=wanted,
+        find=text,
         order=query.order,
         lives=any(_is_coming(each) for each in shown),
     )
@@ -54,18 +54,18 @@ def documents(visit: Visit) -> Response:
 @needs(Scope.SEARCH, Scope.INGEST)
 def document(visit: Visit) -> Response:
     browsing, name = visit.runtime.ingest.browsing, (*visit.place, visit.required("doc_id"))
-    found = browsing.get(*name)
+    shown = browsing.get(*name)
     first = _number(visit.value("from"))
     chunks = browsing.chunks(*name, limit=CHUNKS_PER_PAGE + 1, after=first - 1 if first else None)
     return visit.page(
         "document.html",
-        document=found,
+        document=shown,
         parts_of_text=_parts(chunks[:CHUNKS_PER_PAGE]),
         first=first,
         per_page=CHUNKS_PER_PAGE,
         has_more=len(chunks) > CHUNKS_PER_PAGE,
         revisions=browsing.revisions(*name, limit=REVISIONS_SHOWN),
-        lives=_is_coming(found),
+        lives=_is_coming(shown),
     )
 
 
@@ -116,16 +116,16 @@ def _parts(chunks: Sequence[ChunkInfo]) -> list[ChunkPart]:
 
 
 def _tenants(visit: Visit) -> Response:
-    found = visit.runtime.accounts.teams.teams(limit=PER_PAGE + 1, after=visit.value("after"))
-    names = [each.tenant_id for each in found[:PER_PAGE]]
-    return visit.page("tenants.html", tenants=names, after=names[-1] if len(found) > PER_PAGE else None)
+    teams = visit.runtime.accounts.teams.teams(limit=PER_PAGE + 1, after=visit.value("after"))
+    names = [each.tenant_id for each in teams[:PER_PAGE]]
+    return visit.page("tenants.html", tenants=names, after=names[-1] if len(teams) > PER_PAGE else None)
 
 
 def _namespaces(visit: Visit) -> Response:
     assert visit.tenant is not None
-    found = visit.runtime.accounts.teams.projects(visit.tenant, limit=PER_PAGE + 1, after=visit.value("after"))
-    shown = found[:PER_PAGE]
-    after = shown[-1].namespace if len(found) > PER_PAGE else None
+    projects = visit.runtime.accounts.teams.projects(visit.tenant, limit=PER_PAGE + 1, after=visit.value("after"))
+    shown = projects[:PER_PAGE]
+    after = shown[-1].namespace if len(projects) > PER_PAGE else None
     return visit.page("namespaces.html", namespaces=shown, after=after)
 
 

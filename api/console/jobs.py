@@ -18,18 +18,18 @@ PER_PAGE = 50
 @needs(Scope.INGEST)
 def jobs(visit: Visit) -> Response:
     status = visit.choice("status", *ListedStatus)
-    found = visit.runtime.ingest.jobs.page(
+    newest = visit.runtime.ingest.jobs.page(
         limit=PER_PAGE + 1,
         after=visit.value("after"),
         status=ListedStatus(status) if status else None,
         tenant_id=visit.tenant,
         namespace=visit.namespace,
     )
-    shown = found[:PER_PAGE]
+    shown = newest[:PER_PAGE]
     return visit.page(
         "jobs.html",
         jobs=shown,
-        after=shown[-1].job_id if len(found) > PER_PAGE else None,
+        after=shown[-1].job_id if len(newest) > PER_PAGE else None,
         status=status,
         statuses=list(ListedStatus),
         lives=any(is_unfinished(each) for each in shown),
@@ -38,15 +38,15 @@ def jobs(visit: Visit) -> Response:
 
 @needs(Scope.INGEST)
 def job(visit: Visit) -> Response:
-    found = visit.runtime.ingest.jobs.get(_job_id(visit), tenant_id=visit.principal.tenant_id)
-    result = found.result or {}
+    shown = visit.runtime.ingest.jobs.get(_job_id(visit), tenant_id=visit.principal.tenant_id)
+    result = shown.result or {}
     return visit.page(
         "job.html",
-        job=found,
+        job=shown,
         errors=result.get("errors", []),
         figures={name: value for name, value in result.items() if isinstance(value, int | float | str)},
-        lives=is_unfinished(found),
-        can_retry=_can_retry(found),
+        lives=is_unfinished(shown),
+        can_retry=_can_retry(shown),
     )
 
 

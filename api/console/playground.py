@@ -32,11 +32,11 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class ModeResult:
     """What one mode found, and the request that says so."""
 
     mode: Mode
-    found: SearchOut
+    result: SearchOut
     curl: str
 
 
@@ -48,16 +48,16 @@ def playground(visit: Visit) -> Response:
 @needs(Scope.SEARCH)
 async def play(visit: Visit) -> Response:
     """Searches in each mode that is ticked, and with *ask* answers the question."""
-    filters, wanted = _filters(visit), [mode for mode in MODES if visit.flag(mode)] or [MODES[-1]]
+    filters, chosen = _filters(visit), [mode for mode in MODES if visit.flag(mode)] or [MODES[-1]]
     if visit.flag("ask"):
         answer = await _answer(visit, filters)
         return await asyncio.to_thread(partial(_page, visit, filters=filters, answer=answer))
-    rankings = await asyncio.gather(*(_ranking(visit, filters, mode) for mode in wanted))
+    rankings = await asyncio.gather(*(_ranking(visit, filters, mode) for mode in chosen))
     return await asyncio.to_thread(partial(_page, visit, filters=filters, rankings=rankings))
 
 
 def _page(
-    visit: Visit, *, filters: Json | None = None, rankings: list[Ranking] | None = None, answer: AskOut | None = None
+    visit: Visit, *, filters: Json | None = None, rankings: list[ModeResult] | None = None, answer: AskOut | None = None
 ) -> Response:
     ticked = [mode for mode in MODES if visit.flag(mode)] or list(MODES)
     return visit.page(
@@ -71,23 +71,23 @@ def _page(
     )
 
 
-async def _ranking(visit: Visit, filters: Json | None, mode: Mode) -> Ranking:
-    asked: Json = {
+async def _ranking(visit: Visit, filters: Json | None, mode: Mode) -> ModeResult:
+    body: Json = {
         **visit.named_place,
         "query": visit.value("query"),
         "top_k": _top_k(visit),
         "mode": mode,
         "explain": True,
     }
-    asked |= {"filters": filters} if filters else {}
-    found = await search(as_body(visit, SearchIn, asked), visit.runtime, visit.principal, None)
-    return Ranking(mode, found, _curl(visit, "/v1/search", asked))
+    body |= {"filters": filters} if filters else {}
+    result = await search(as_body(visit, SearchIn, body), visit.runtime, visit.principal, None)
+    return ModeResult(mode, result, _curl(visit, "/v1/search", body))
 
 
 async def _answer(visit: Visit, filters: Json | None) -> AskOut | None:
-    asked: Json = {**visit.named_place, "question": visit.value("query"), "top_k": _top_k(visit)}
-    asked |= {"filters": filters} if filters else {}
-    answer = await ask(as_body(visit, AskIn, asked), visit.request, visit.runtime, visit.principal, None)
+    body: Json = {**visit.named_place, "question": visit.value("query"), "top_k": _top_k(visit)}
+    body |= {"filters": filters} if filters else {}
+    answer = await ask(as_body(visit, AskIn, body), visit.request, visit.runtime, visit.principal, None)
     return answer if isinstance(answer, AskOut) else None
 
 
@@ -116,10 +116,10 @@ def _top_k(visit: Visit) -> int:
     return int(text)
 
 
-def _curl(visit: Visit, path: str, asked: Json) -> str:
+def _curl(visit: Visit, path: str, body: Json) -> str:
     base = str(visit.request.base_url).rstrip("/")
     key = "" if visit.is_open else ' -H "Authorization: Bearer $KEY"'
-    body = shlex.quote(json.dumps(asked, ensure_ascii=False))
+    body = shlex.quote(json.dumps(body, ensure_ascii=False))
     return f"curl -sS {shlex.quote(base + path)}{key} -H 'Content-Type: application/json' -d {body}"
 
 

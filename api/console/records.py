@@ -23,12 +23,17 @@ MOST_ROWS = 300
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A day of the chart. *height* is of BAR_HEIGHT."""
+    """A day of the charts. Heights are of BAR_HEIGHT."""
 
     day: str
     requests: int
-    latency_p95_ms: int | None
+    latency_p95_ms: int
     height: float
+    slow_height: float
+
+    @property
+    def said(self) -> str:
+        return f"{self.day}: {self.requests} requests, p95 at most {self.latency_p95_ms} ms"
 
 
 @needs(Scope.ADMIN)
@@ -39,7 +44,8 @@ def usage(visit: Visit) -> Response:
         tenant_id=visit.tenant, namespace=visit.namespace, since=since, until=until
     )
     quotas = visit.runtime.ingest.quotas.of_team(visit.tenant) if visit.tenant else None
-    return visit.page("usage.html", days=days[:MOST_ROWS], total=len(days), bars=_bars(days, since), quotas=quotas)
+    bars = _bars(days, since)
+    return visit.page("usage.html", days=days[:MOST_ROWS], total=len(days), days_of_chart=bars, quotas=quotas)
 
 
 @needs(Scope.ADMIN)
@@ -56,17 +62,17 @@ def audit(visit: Visit) -> Response:
 
 @needs(Scope.INGEST)
 def erasures(visit: Visit) -> Response:
-    found = visit.runtime.erasure.ledger.page(limit=PER_PAGE + 1, after=visit.value("after"), tenant_id=visit.tenant)
-    shown = found[:PER_PAGE]
-    after = shown[-1].erasure_id if len(found) > PER_PAGE else None
+    newest = visit.runtime.erasure.ledger.page(limit=PER_PAGE + 1, after=visit.value("after"), tenant_id=visit.tenant)
+    shown = newest[:PER_PAGE]
+    after = shown[-1].erasure_id if len(newest) > PER_PAGE else None
     return visit.page("erasures.html", erasures=shown, after=after)
 
 
 @needs(Scope.INGEST)
 def erasure(visit: Visit) -> Response:
     erasure_id = str(visit.request.path_params["erasure_id"])
-    found = visit.runtime.erasure.ledger.get(erasure_id, tenant_id=visit.principal.tenant_id)
-    return visit.page("erasure.html", erasure=found)
+    shown = visit.runtime.erasure.ledger.get(erasure_id, tenant_id=visit.principal.tenant_id)
+    return visit.page("erasure.html", erasure=shown)
 
 
 def _bars(days: Iterable[DayUsage], since: date) -> list[Bar]:
@@ -77,8 +83,11 @@ def _bars(days: Iterable[DayUsage], since: date) -> list[Bar]:
         if each.kind != "ingest" and each.day in requests:
             requests[each.day] += each.requests
             slowest[each.day] = max(slowest.get(each.day, 0), each.latency_p95_ms or 0)
-    most = max(requests.values()) or 1
-    return [Bar(day, count, slowest.get(day), BAR_HEIGHT * count / most) for day, count in requests.items()]
+    most, longest = max(requests.values()) or 1, max(slowest.values(), default=0) or 1
+    return [
+        Bar(day, count, slowest.get(day, 0), BAR_HEIGHT * count / most, BAR_HEIGHT * slowest.get(day, 0) / longest)
+        for day, count in requests.items()
+    ]
 
 
 ROUTES = [

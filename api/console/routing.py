@@ -46,7 +46,7 @@ def post(path: str, screen: Screen) -> ConsoleRoute:
     return ConsoleRoute(path, screen, "POST")
 
 
-async def not_found(scope: AsgiScope, receive: Receive, send: Send) -> None:
+async def no_such_page(scope: AsgiScope, receive: Receive, send: Send) -> None:
     request = Request(scope, receive)
     visit = Visit(request, cookie_of(request))
     answer = await _problem_page(visit, HTTPException(404, f"The console has no page {scope['path']}."))

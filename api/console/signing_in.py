@@ -43,9 +43,9 @@ def sign_out(visit: Visit) -> Response:
 
 
 def _own_page(visit: Visit) -> str:
-    """Where the browser wanted to go, if that is a page of the console."""
-    wanted = (visit.value("next") or "").removeprefix(visit.root)
-    return wanted if _OWN_PAGE.fullmatch(wanted) else PATH
+    """Where the browser target to go, if that is a page of the console."""
+    target = (visit.value("next") or "").removeprefix(visit.root)
+    return target if _OWN_PAGE.fullmatch(target) else PATH
 
 
 ROUTES = [

@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from api.access import needs
 from api.console.forms import as_body
-from api.console.playground import LONGEST_NUMBER
 from api.console.routing import get, post
 from api.console.visits import Visit
 from api.v1.versions import VersionIn, create_version
@@ -18,6 +17,7 @@ from errors import Conflict, Invalid
 KEYS = "/console/keys"
 VERSIONS = "/console/versions"
 PER_PAGE = 50
+LONGEST_NUMBER = 4
 
 
 @needs(Scope.ADMIN)
@@ -30,10 +30,10 @@ def make_key(visit: Visit) -> Response:
     """The key is in this answer, which no cache keeps, and nowhere else."""
     scopes = [scope for scope in Scope if visit.flag(f"scope-{scope}")]
     name = visit.value("name") or ""
-    made = visit.runtime.accounts.keys.issue(
+    key = visit.runtime.accounts.keys.issue(
         _team(visit), name=name, scopes=scopes, expires_at=_end(visit), by=visit.principal
     )
-    return _keys_page(visit, made=made)
+    return _keys_page(visit, new_key=key.key)
 
 
 @needs(Scope.ADMIN)
@@ -47,17 +47,17 @@ def revoke_key(visit: Visit) -> Response:
 def versions(visit: Visit) -> Response:
     if visit.tenant is None or visit.namespace is None:
         return visit.redirect("/console/documents", **visit.carried)
-    found = visit.runtime.index.index_versions.list(*visit.place)
-    return visit.page("versions.html", versions=found, lives=any(each.progress is not None for each in found))
+    shown = visit.runtime.index.index_versions.list(*visit.place)
+    return visit.page("versions.html", versions=shown, lives=any(each.progress is not None for each in shown))
 
 
 @needs(Scope.INGEST)
 def build_version(visit: Visit) -> Response:
     """With other prompts for the model that serves."""
     prompts = {"query": visit.value("query_prompt"), "document": visit.value("document_prompt")}
-    asked = {**visit.named_place, "name": visit.value("name"), "prompts": prompts}
-    begun = create_version(as_body(visit, VersionIn, asked), visit.runtime, visit.principal, Response())
-    return visit.redirect(f"/console/jobs/{begun.job_id}", **visit.carried)
+    values = {**visit.named_place, "name": visit.value("name"), "prompts": prompts}
+    started = create_version(as_body(visit, VersionIn, values), visit.runtime, visit.principal, Response())
+    return visit.redirect(f"/console/jobs/{started.job_id}", **visit.carried)
 
 
 @needs(Scope.INGEST)
@@ -74,14 +74,14 @@ def roll_back(visit: Visit) -> Response:
     return visit.redirect(VERSIONS, **visit.carried)
 
 
-def _keys_page(visit: Visit, *, made: object = None) -> Response:
+def _keys_page(visit: Visit, *, new_key: str | None = None) -> Response:
     if visit.is_open:
-        return visit.page("keys.html", keys=[], after=None, made=None, scopes=[])
-    found = visit.runtime.accounts.keys.page(_team(visit), limit=PER_PAGE + 1, after=visit.value("after"))
-    shown = found[:PER_PAGE]
-    after = shown[-1].key_id if len(found) > PER_PAGE else None
+        return visit.page("keys.html", keys=[], after=None, new_key=None, scopes=[])
+    keys = visit.runtime.accounts.keys.page(_team(visit), limit=PER_PAGE + 1, after=visit.value("after"))
+    shown = keys[:PER_PAGE]
+    after = shown[-1].key_id if len(keys) > PER_PAGE else None
     scopes = [scope for scope in Scope if scope in visit.principal.scopes]
-    return visit.page("keys.html", keys=shown, after=after, made=made, scopes=scopes)
+    return visit.page("keys.html", keys=shown, after=after, new_key=new_key, scopes=scopes)
 
 
 def _team(visit: Visit) -> str:

@@ -25,7 +25,7 @@ from web import STATIC, TEMPLATES
 
 __all__ = ["keyed"]
 
-PLACE = {"tenant_id": "acme", "namespace": "ships"}
+PLACE: dict[str, Any] = {"tenant_id": "acme", "namespace": "ships"}
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}"
 FILLED = {"query": "cats", "name": "x", "scope-search": "1"}
 
@@ -183,16 +183,17 @@ def test_each_vendored_file_is_the_one_that_its_manifest_names_and_all_are_small
 
 def test_what_documents_names_and_questions_say_shows_as_text_on_every_screen(tmp_path: Path) -> None:
     with open_service(settings_in(tmp_path, console="on")) as service:
-        visitor, place = Visitor(service), {"tenant_id": HOSTILE, "namespace": HOSTILE}
+        visitor = Visitor(service)
+        place: dict[str, Any] = {"tenant_id": HOSTILE, "namespace": HOSTILE}
         known = {**place, **_filled_with(HOSTILE, service, place)}
         pages = [_called(visitor, route, known) for route in reads()]
-        found = visitor.post("/console/playground", **place, query=HOSTILE, dense="1", keyword="1", expect=200)
-        asked = visitor.post("/console/playground", **place, query="script alert", ask="1", expect=200)
+        hits = visitor.post("/console/playground", **place, query=HOSTILE, dense="1", keyword="1", expect=200)
+        cited = visitor.post("/console/playground", **place, query="script alert", ask="1", expect=200)
         refused = visitor.post("/console/playground", **place, query="q", filters=HOSTILE, expect=422)
         unknown = visitor.get("/console/document", **place, doc_id=f"no {HOSTILE}", expect=404)
         nowhere = visitor.get(f"/console/{HOSTILE}", expect=404)
         showing = 0
-        for answer in (*pages, found, asked, refused, unknown, nowhere):
+        for answer in (*pages, hits, cited, refused, unknown, nowhere):
             assert not re.search(r"<script>|<img|onerror=alert\(2\)>", answer.text), answer.url
             assert ">49" not in answer.text and " 49 }" not in answer.text
             showing += "&lt;script&gt;alert(1)" in answer.text
@@ -214,7 +215,7 @@ def _filled_with(text: str, service: Service, place: dict[str, str]) -> dict[str
 
 def test_a_file_is_uploaded_worked_on_found_retried_and_deleted(visitor: Visitor, team: TeamClient) -> None:
     service = team.service
-    place = {"namespace": "ships"}
+    place: dict[str, Any] = {"namespace": "ships"}
     sent = visitor.post("/console/documents/upload", **place, title="", file=("harbour.pdf", files.pdf()))
     job = sent.headers["location"].partition("?")[0]
     waiting = visitor.get(job).text
@@ -245,7 +246,7 @@ def test_a_file_is_uploaded_worked_on_found_retried_and_deleted(visitor: Visitor
 def test_a_document_shows_its_revisions_with_what_an_edit_added_and_its_chunks_page_by_page(
     visitor: Visitor, team: TeamClient
 ) -> None:
-    place = {"namespace": "ships", "doc_id": "d"}
+    place: dict[str, Any] = {"namespace": "ships", "doc_id": "d"}
     paragraphs = [
         f"Paragraph {number} is about ship {number} and its crew of {number + 7}. " * 12 for number in range(60)
     ]
@@ -274,7 +275,7 @@ def test_the_text_of_chunks_that_overlap_is_shown_once(visitor: Visitor, team: T
 def test_the_playground_shows_each_side_and_its_curl_line_and_answers_with_citations(
     visitor: Visitor, team: TeamClient
 ) -> None:
-    place = {"namespace": "ships"}
+    place: dict[str, Any] = {"namespace": "ships"}
     for number, language in enumerate(("en", "de")):
         text = f"Ships sail the seven seas. Fleet {number}."
         team.post("/v1/docs/upsert", {**place, "doc_id": f"d{number}", "text": text, "metadata": {"lang": language}})
@@ -291,22 +292,22 @@ def test_the_playground_shows_each_side_and_its_curl_line_and_answers_with_citat
 
 
 def test_a_key_is_made_shown_once_and_revoked_and_its_session_ends(visitor: Visitor, team: TeamClient) -> None:
-    fields = {"name": "for the harbour", "days": "3", "scope-admin": "1"}
-    made = visitor.post("/console/keys", **fields, expect=200)
-    [key] = re.findall(r"adf_[0-9a-f]{16}_[0-9a-f]{64}", made.text)
-    assert made.headers["cache-control"] == "no-store"
+    fields: dict[str, Any] = {"name": "for the harbour", "days": "3", "scope-admin": "1"}
+    answer = visitor.post("/console/keys", **fields, expect=200)
+    [key] = re.findall(r"adf_[0-9a-f]{16}_[0-9a-f]{64}", answer.text)
+    assert answer.headers["cache-control"] == "no-store"
     listed = visitor.get("/console/keys").text
     assert "for the harbour" in listed and key not in listed
     own = Visitor.with_key(team.service, key)
     assert "this session" in own.get("/console/keys").text
-    assert "scope operator" in own.post("/console/keys", **{"scope-operator": "1"}, expect=403).text
+    assert "scope operator" in own.post("/console/keys", expect=403, **_ticked("operator")).text
     own.post("/console/keys/revoke", key_id=key.split("_")[1])
     assert own.get("/console/keys", expect=303).headers["location"].startswith("/console/sign-in")
     assert "key.revoked" in visitor.get("/console/audit").text
 
 
 def test_a_version_is_built_activated_and_rolled_back(visitor: Visitor, team: TeamClient) -> None:
-    place = {"namespace": "ships"}
+    place: dict[str, Any] = {"namespace": "ships"}
     team.post("/v1/docs/upsert", {**place, "doc_id": "d", "text": "Ships sail."})
     visitor.post("/console/versions", **place, name="prompted", document_prompt="passage: ")
     team.service.work()
@@ -357,7 +358,7 @@ def test_who_is_on_this_machine(client: str | None, host: str, *, expected: bool
 
 
 def test_the_lists_read_no_more_rows_the_more_there_are(visitor: Visitor, team: TeamClient) -> None:
-    place = {"namespace": "ships"}
+    place: dict[str, Any] = {"namespace": "ships"}
     docs = [{**place, "doc_id": f"d{number:03}", "text": "Ships."} for number in range(120)]
     team.post("/v1/docs/upsert/batch", {"docs": docs})
     seen: list[str] = []
@@ -380,6 +381,10 @@ def _called(visitor: Visitor, route: Any, known: dict[str, Any], *, token: str |
     more = {"token": token} if token else {}
     file = ("cats.txt", b"Cats.") if route.path.endswith("/upload") else None
     return visitor.post(path, expect=None, file=file, **{**FILLED, **known, **more})
+
+
+def _ticked(scope: str) -> dict[str, Any]:
+    return {f"scope-{scope}": "1"}
 
 
 GIVEN = {"tenant_id", "namespace", "doc_id"}

@@ -39,11 +39,11 @@ def test_what_another_team_has_looks_like_what_nobody_has(world: World) -> None:
         for names in [*((name,) for name in _names(route)), _names(route)]:
             absent = world.absent()
             real, unreal = ({**own, **{name: each[name] for name in names}} for each in (theirs, absent))
-            answer, compared = (_asked(visitor, route, values) for values in (real, unreal))
+            answer, compared = (_answer_to(visitor, route, values) for values in (real, unreal))
             assert answer.status_code < 500, answer.text
             assert _view(answer, real, names) == _view(compared, unreal, names), f"{route.path}: {names}"
     assert world.readings_of(world.one, theirs) == before
-    texts = [_asked(visitor, route, own).text for route in reads()]
+    texts = [_answer_to(visitor, route, own).text for route in reads()]
     assert [name for name, value in theirs.items() if name != "url" and any(str(value) in text for text in texts)] == []
 
 
@@ -55,8 +55,8 @@ def test_the_same_names_lead_their_own_team_to_what_it_has(world: World) -> None
         if route.path in OWN_ALONE | LISTS_OF_A_TENANT:
             continue
         known = world.owned(world.one) if "POST" in (route.methods or ()) else shared
-        absent = world.absent()
-        answer, missed = _asked(admin, route, known), _asked(admin, route, {**absent, "tenant_id": world.one.name})
+        absent = {**world.absent(), "tenant_id": world.one.name}
+        answer, missed = (_answer_to(admin, route, values) for values in (known, absent))
         assert answer.status_code in (200, 303, 409), f"{route.path} does not find its own: {answer.text}"
         assert _view(answer, known, list(known)) != _view(missed, absent, list(absent)), route.path
 
@@ -68,7 +68,7 @@ def _names(route: ConsoleRoute) -> tuple[str, ...]:
     return (*re.findall(r"{(\w+)}", route.path), "tenant_id", "namespace", *more)
 
 
-def _asked(visitor: Visitor, route: ConsoleRoute, known: Known) -> Any:
+def _answer_to(visitor: Visitor, route: ConsoleRoute, known: Known) -> Any:
     path = route.path.format(**known)
     sent = {name: known[name] for name in SENT if name in known}
     if "GET" in (route.methods or ()):

@@ -36,6 +36,13 @@ def test_every_module_and_package_of_the_service_is_installed() -> None:
     assert {each.rstrip("*") for each in setuptools["packages"]["find"]["include"]} == packages
 
 
+def test_every_file_of_the_console_is_installed() -> None:
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["web"]
+    packaged = {path for pattern in patterns for path in (ROOT / "web").glob(pattern)}
+    there = {path for path in (ROOT / "web").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert packaged == there and len(there) > 15
+
+
 def test_the_versions_of_the_lock_are_those_of_the_requirement_files() -> None:
     locked = {normal(name): version for name, version in LOCK.items()}
     required = pinned("requirements.txt", "requirements-dev.txt")

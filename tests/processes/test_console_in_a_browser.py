@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,6 +35,26 @@ GUIDE = {
     "weather": ("Weather", "A falling barometer warns of wind. Reef the mainsail before the wind is strong."),
     "harbour": ("Entering a harbour", "Lower the sails outside the harbour and enter under power, slowly."),
 }
+RULES = """# Rules of the harbour
+
+## Entering
+
+Call the harbour master on channel 12 before you pass the outer light, and wait for an answer. Ships that leave have the
+right of way in the narrows. The speed in the harbour is four knots, and three between the moorings. Sails are lowered
+before the inner light; who enters under sail because the engine has failed says so on the radio. In fog nobody enters
+without radar, and the horn on the mole is sounded twice a minute.
+
+## Mooring
+
+Berths 1 to 40 are for members, 41 to 60 for guests, and the long quay is for ships of more than fifteen metres. Guests
+moor where the harbour master sends them and pay on the day of arrival. Two lines to the shore and a spring are the
+least; in a gale, which the flag at the office announces, every line is doubled. Fenders hang on both sides.
+
+## Fees
+
+A night costs two euros for each metre, water and power included. Whoever stays for a week pays for six nights. Fees of
+members are due in March. What is not paid within a month is doubled, and the berth is given to the next on the list.
+"""
 SCREENS = (
     *("", "/jobs", "/documents", "/documents?namespace=sailing", "/document?namespace=sailing&doc_id=weather"),
     *("/playground?namespace=sailing", "/versions?namespace=sailing", "/usage", "/keys", "/audit", "/erasures"),
@@ -163,7 +184,7 @@ def test_a_key_is_made_and_its_session_ends_when_it_is_revoked(console: Console)
     browser.type(key + ENTER)
     browser.until_text("Overview", "h1")
     console.runtime.accounts.keys.revoke("acme", key.split("_")[1], by=ANYONE)
-    browser.until_text("Sign in", "h1")  # the page asks by itself, and is told to go there
+    browser.until_text("Sign in", "h1")  # the page asks by itself, and is described to go there
 
 
 def test_every_screen_fits_a_phone_is_fit_for_all_and_asks_nobody_else(console: Console) -> None:
@@ -190,7 +211,7 @@ def test_the_pictures_of_readme_are_taken(console: Console) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     console.sign_in()
     _fill(console)
-    for name, path in (("overview", ""), ("document", "/document?namespace=sailing&doc_id=harbour-rules")):
+    for name, path in (("overview", ""), ("document", "/document?namespace=sailing&doc_id=rules")):
         browser.show_as(width=1100, height=640)
         console.open(path)
         (folder / f"console-{name}.png").write_bytes(browser.picture())
@@ -205,16 +226,15 @@ def _fill(console: Console) -> None:
     """Documents, an answer, an erasure, a second version."""
     runtime = console.runtime
     docs = runtime.ingest.documents
-    place = {"tenant_id": "acme", "namespace": "sailing"}
+    place: dict[str, Any] = {"tenant_id": "acme", "namespace": "sailing"}
     for doc_id, (title, text) in GUIDE.items():
         docs.upsert([NewDoc(**place, doc_id=doc_id, title=title, text=text, metadata={"chapter": title, "year": 2026})])
-    long = "\n\n".join(f"## {title}\n\n{text * 8}" for title, text in GUIDE.values())
-    docs.upsert(
-        [NewDoc(**place, doc_id="harbour-rules", title="Rules of the harbour", text=f"# Rules\n\n{long}", metadata={})]
-    )
-    if len(runtime.index.index_versions.list(*place.values())) == 1:
-        prompts = NewVersion(name="with-prompts", prompts=NewPrompts(document="passage: "))
-        runtime.index.index_versions.create(*place.values(), prompts, by=ANYONE)
+    for rules in (RULES, f"{RULES} Bells are rung at noon."):
+        docs.upsert([NewDoc(**place, doc_id="rules", title="Rules of the harbour", text=rules, metadata={})])
+    versions = runtime.index.index_versions
+    if len(versions.list("acme", "sailing")) == 1:
+        new = NewVersion(name="with-prompts", prompts=NewPrompts(document="passage: "))
+        versions.create("acme", "sailing", new, by=ANYONE)
     runtime.erasure.requests.accept(ErasureRequest(**place, doc_ids=["nothing"], requested_by="the operator"))
     console.work()
 
@@ -231,7 +251,7 @@ def _check(browser: Browser, screen: str) -> None:
         assert not wide, f"{screen or 'the overview'} scrolls sideways at 360 px"
         browser.show_as(width=1280, scheme=scheme)
         if AXE.exists():
-            found = browser.run(AXE.read_text() + "; return axe.run().then(({violations}) => violations)")
-            serious = [each for each in found if each["impact"] in ("serious", "critical")]
-            told = [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in serious]
-            assert told == [], f"{screen or 'the overview'}, {scheme}"
+            results = browser.run(AXE.read_text() + "; return axe.run().then(({violations}) => violations)")
+            serious = [each for each in results if each["impact"] in ("serious", "critical")]
+            described = [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in serious]
+            assert described == [], f"{screen or 'the overview'}, {scheme}"

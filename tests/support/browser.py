@@ -56,8 +56,8 @@ class Browser:
     def address(self) -> str:
         return str(self.run("return location.href"))
 
-    def until_text(self, wanted: str, selector: str = "body") -> None:
-        until(lambda: wanted in self.text(selector), PATIENCE_SECONDS)
+    def until_text(self, text: str, selector: str = "body") -> None:
+        until(lambda: text in self.text(selector), PATIENCE_SECONDS)
 
     def type(self, keys: str) -> None:
         """To whatever has the focus, as a keyboard does."""
@@ -116,7 +116,7 @@ def running_browser(folder: Path) -> Iterator[Browser]:
     with subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True, cwd=folder) as driver:
         try:
             assert driver.stdout is not None
-            port = next(found[1] for line in driver.stdout if (found := re.search(r"successfully on port (\d+)", line)))
+            port = next(match[1] for line in driver.stdout if (match := re.search(r"successfully on port (\d+)", line)))
             url = f"http://127.0.0.1:{port}/session"
             session = f"{url}/{call(url, {'capabilities': {'alwaysMatch': _capabilities(folder)}})['sessionId']}"
             yield Browser(session)

@@ -36,10 +36,10 @@ class Visitor:
         return self._ask("POST", path, expect, files=[*parts, *([("file", file)] if file else [])])
 
     def token(self) -> str:
-        found = TOKEN.search(self._ask("GET", "/console/sign-in", None).text)
-        if found is None:  # a page that has forms for everybody who is signed in, or with open doors
-            found = TOKEN.search(self.get("/console/playground", tenant_id="any", namespace="any", expect=None).text)
-        return found[1] if found else "none"
+        match = TOKEN.search(self._ask("GET", "/console/sign-in", None).text)
+        if match is None:  # a page that has forms for everybody who is signed in, or with open doors
+            match = TOKEN.search(self.get("/console/playground", tenant_id="any", namespace="any", expect=None).text)
+        return match[1] if match else "none"
 
     def _ask(self, method: str, path: str, expect: int | None, **request: Any) -> Any:
         client = self.service.client
