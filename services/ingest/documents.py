@@ -23,9 +23,9 @@ from services.index.publishing import Publisher, supersede
 from services.index.quotas import stored_in
 from services.index.stored_vectors import require_stored
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
+from services.ingest.mirrored import cuts_of
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
-from services.ingest.recutting import cuts_of
 from services.ingest.rows import describe, newest_revisions, require_doc
 from services.ingest.writing import NewRows
 
