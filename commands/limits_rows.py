@@ -13,7 +13,7 @@ from api.v1.documents import ChunkIn, DocIn, ETag
 from api.v1.evaluation import EvalIn
 from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
-from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionIn
+from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionChunkingIn, VersionIn
 from commands.limit_bounds import Bound, Section, largest, of_type
 from commands.limits_of_events import EVENTS
 from commands.limits_of_operating import ACCOUNTS, ERASURE, JOBS, PROCESSES
@@ -213,7 +213,8 @@ VERSIONS = Section(
         Bound("`name` of an index version", largest(VersionIn, "name"), "422", _CHARS),
         Bound("`index_version`, `against`, `expected_active`", of_type(Word), "422", _CHARS),
         Bound("Prompts for a `query` and a `document`", largest(PromptsIn, "query"), "422", _CHARS),
-        Bound("Keys of `chunking`, which is refused", limits.MAX_METADATA_KEYS, "422"),
+        Bound("`chunk_tokens` of `chunking`", largest(VersionChunkingIn, "chunk_tokens"), "422"),
+        Bound("`chunk_overlap` of `chunking`", largest(VersionChunkingIn, "chunk_overlap"), "422", _CHARS),
         Bound("`If-Match` of an activation", 255, "422", _CHARS),
         Bound("`k`, `min_overlap`, `max_ndcg_drop` and `share`, in this order", f"{MAX_K}, 1, 1, 1", "422"),
         Bound("`max_p95_ratio`", largest(GatesIn, "max_p95_ratio"), "422"),

@@ -12,6 +12,7 @@ from domain import JobStatus
 
 if TYPE_CHECKING:
     from runtime.parts import Runtime
+    from services.index.index_versions import NewVersion
     from services.index.version_info import VersionInfo
 
 commands = group()
@@ -78,23 +79,7 @@ def create(  # noqa: PLR0913 - one for each option
     wait: Annotated[bool, typer.Option(help="Wait until the job has ended.")] = False,
 ) -> None:
     """Queue the building of another version, and print the job's id."""
-    from services.index.chunking import read_chunking
-    from services.index.gates import read_gates
-    from services.index.index_versions import NewVersion
-    from services.index.version_names import NewPrompts
-
-    has_prompts = query_prompt is not None or document_prompt is not None
-    with plain_errors():
-        gates = read_gates(gate or ())
-        options = read_chunking(chunking) if chunking else None
-    new = NewVersion(
-        name=name,
-        embedding_version=embedding_version,
-        prompts=NewPrompts(query_prompt, document_prompt) if has_prompts else None,
-        chunking=options,
-        activate=activate,
-        gates=gates,
-    )
+    new = _new_version(name, embedding_version, (query_prompt, document_prompt), chunking, activate, gate)
     with opened(context) as runtime:
         job_id = runtime.index.index_versions.create(tenant, namespace, new)
         say(job_id)
@@ -184,6 +169,30 @@ def free_version(context: typer.Context, name: str) -> None:
     with opened(context) as runtime:
         vectors = runtime.index.versions.free(name)
     say(f"version {name} is free; {vectors} vectors were deleted")
+
+
+def _new_version(
+    name: str,
+    embedding_version: str | None,
+    prompts: tuple[str | None, str | None],
+    chunking: list[str] | None,
+    activate: str,
+    gate: list[str] | None,
+) -> NewVersion:
+    from services.index.chunking import read_chunking
+    from services.index.gates import read_gates
+    from services.index.index_versions import NewVersion
+    from services.index.version_names import NewPrompts
+
+    with plain_errors():
+        return NewVersion(
+            name=name,
+            embedding_version=embedding_version,
+            prompts=None if prompts == (None, None) else NewPrompts(*prompts),
+            chunking=read_chunking(chunking) if chunking else None,
+            activate=activate,
+            gates=read_gates(gate or ()),
+        )
 
 
 def _row(version: VersionInfo) -> tuple[object, ...]:

@@ -44,7 +44,7 @@ class PromptsIn(RequestBody):
     document: PromptText | None = None
 
 
-class ChunkingIn(RequestBody):
+class VersionChunkingIn(RequestBody):
     """How all documents are cut, but those that came in chunks of their own."""
 
     chunk_strategy: Word = Field("default", description="One of GET /v1/chunking/strategies")
@@ -73,7 +73,7 @@ class VersionIn(PlaceIn):
         None, description="Null: the one that serves; a new one requires the scope operator"
     )
     prompts: PromptsIn | None = Field(None, description="Other prompts for the same model")
-    chunking: ChunkingIn | None = Field(None, description="Another one for all documents; null: the active version's")
+    chunking: VersionChunkingIn | None = Field(None, description="For all documents; null: the active version's")
     activate: Literal["never", "when_ready", "if_passes"] = Field(
         "never", description="if_passes: once a comparison passes the gates"
     )

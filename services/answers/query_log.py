@@ -240,9 +240,9 @@ def _of_existing_places(session: Session, batch: Sequence[QueryRecord]) -> list[
     """Without those of namespaces that were erased meanwhile, and of mirrors that were deleted."""
     places = {(record.partition.team_id, record.partition.project_id) for record in batch}
     key = (Project.team_id, Project.id)
-    present = select(*key).where(tuple_(*key).in_(places), Project.erased_at.is_(None))
-    existing = {tuple(row) for row in session.execute(present)}
-    return [each for each in batch if (each.partition.team_id, each.partition.project_id) in existing]
+    erased = select(*key).where(tuple_(*key).in_(places), Project.erased_at.is_not(None))
+    gone = {tuple(row) for row in session.execute(erased)}
+    return [each for each in batch if (each.partition.team_id, each.partition.project_id) not in gone]
 
 
 def _without_erased(session: Session, batch: Sequence[QueryRecord], queries: list[dict[str, Any]]) -> list[Json]:

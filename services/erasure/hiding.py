@@ -19,8 +19,7 @@ from domain import Json
 from models import Chunk, Doc, Erasure, ErasureDoc, ErasureKind, Project, Revision, utc_now
 from services.erasure.steps import Steps, Stride
 from services.index.mirroring import mirrors_of
-from services.index.publishing import Publisher
-from services.index.superseding import supersede
+from services.index.publishing import Publisher, supersede
 from services.ingest.deleting import Order
 
 DOCS_PER_READ = 200

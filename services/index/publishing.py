@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, literal_column, select, update
+from sqlalchemy import ColumnElement, and_, update
 from sqlalchemy.orm import Session
 
 from database.batching import batched
-from database.prepared import PreparedStatement, attached, attributes_of, is_among, write_and_release
+from database.prepared import attached, write_and_release
 from domain import ChunkContent, Partition
 from engines.follower import Advance, Follower
 from engines.vectors.base import Growth, VectorStore
@@ -26,15 +26,26 @@ from models import (
     DocStatus,
     EmbeddingVersion,
     IndexRow,
-    Job,
     Project,
     Revision,
     RevisionStatus,
-    Team,
     utc_now,
 )
 from services.index.announcing import record_deleted, record_indexed
 from services.index.mirroring import CutDocs, Cuts, MirrorRows, hide_rows, mirrored_docs, read_mirror
+from services.index.publication_rows import (
+    COUNT_CHANGES,
+    DELETE_CHUNKS,
+    KILL_CHUNKS,
+    LIVE_CHUNKS,
+    PROJECT_NAMES,
+    RETIRE,
+    SHOW_CHUNKS,
+    SUPERSEDE,
+    TAKE_NUMBERS,
+    TAKE_NUMBERS_IN_TURN,
+    WAITING_REBUILD,
+)
 from snapshot import chunk_contents
 
 REBUILD = "rebuild_index"
@@ -61,9 +72,9 @@ class Publisher:
         *locks_team*: by the same statement lock the team's row first, so that its namespaces are written in turn.
         """
         key = {"the_team": project.team_id, "the_project": project.id}
-        take_numbers = _TAKE_NUMBERS_IN_TURN if locks_team else _TAKE_NUMBERS
+        take_numbers = TAKE_NUMBERS_IN_TURN if locks_team else TAKE_NUMBERS
         [values] = take_numbers.rows(session, {**key, "publications": publications, "chunks": chunks})
-        row = attached(session, Project, _PROJECT_NAMES, values)
+        row = attached(session, Project, PROJECT_NAMES, values)
         with session.no_autoflush:
             for follower in self.followers:
                 follower.follow(Advance(session, row, publications))
@@ -191,15 +202,15 @@ class Publisher:
         ids = [
             row[0]
             for batch in batched(live_ids, DOCS_PER_QUERY)
-            for row in _LIVE_CHUNKS.rows(session, {**key, "doc_ids": batch})
+            for row in LIVE_CHUNKS.rows(session, {**key, "doc_ids": batch})
         ]
         for follower in self.followers if ids else ():
             follower.hide(session, project, ids)
         dead = {**key, "the_seq": project.seq, "now": utc_now()}
         for batch in batched(ids, IDS_PER_QUERY):
-            _KILL_CHUNKS.rows(session, {**dead, "faiss_ids": batch})
+            KILL_CHUNKS.rows(session, {**dead, "faiss_ids": batch})
         for batch in batched(live_ids, DOCS_PER_QUERY):
-            project.live_bytes -= sum(row[0] for row in _RETIRE.rows(session, {**key, "doc_ids": batch}))
+            project.live_bytes -= sum(row[0] for row in RETIRE.rows(session, {**key, "doc_ids": batch}))
         project.live_chunks -= len(ids)
         return len(ids)
 
@@ -207,10 +218,10 @@ class Publisher:
         key = {"the_team": project.team_id, "the_project": project.id}
         is_due = False
         for version in project.indexed_versions:
-            for counted, built in _COUNT_CHANGES.rows(session, {**key, "version": version, "more": changes}):
+            for counted, built in COUNT_CHANGES.rows(session, {**key, "version": version, "more": changes}):
                 is_due |= self.vectors.is_rebuild_due(Growth(project.live_chunks, built, counted))
         of_namespace = {"the_team": project.team_id, "the_project": project.namespace_id}
-        if is_due and not _WAITING_REBUILD.rows(session, {**of_namespace, "job_key": REBUILD}):
+        if is_due and not WAITING_REBUILD.rows(session, {**of_namespace, "job_key": REBUILD}):
             self.request_rebuild(session, project)
 
 
@@ -221,7 +232,7 @@ def _make_visible(session: Session, project: Project, revisions: Sequence[Revisi
     numbered = [each for each in revisions if each.first_id is not None]
     ids = [each.first_id + index for each in numbered if each.first_id is not None for index in range(each.chunk_count)]
     for batch in batched(ids, IDS_PER_QUERY):
-        rows = _SHOW_CHUNKS.rows(session, {**key, "faiss_ids": batch, "the_seq": project.seq})
+        rows = SHOW_CHUNKS.rows(session, {**key, "faiss_ids": batch, "the_seq": project.seq})
         chunks += [ChunkContent(*row) for row in rows]
     for revision in revisions:
         if revision.first_id is None:  # of an older release
@@ -231,81 +242,22 @@ def _make_visible(session: Session, project: Project, revisions: Sequence[Revisi
     return sorted(chunks)
 
 
-def _in_project(table: type[Chunk | Doc | Revision]) -> ColumnElement[bool]:
-    return and_(table.team_id == bindparam("the_team"), table.project_id == bindparam("the_project"))
-
-
-_PROJECT_NAMES = attributes_of(Project)
-_TAKING = (
-    update(Project)
-    .where(Project.team_id == bindparam("the_team"), Project.id == bindparam("the_project"))
-    .values(
-        seq=Project.seq + bindparam("publications", type_=BigInteger()),
-        next_faiss_id=Project.next_faiss_id + bindparam("chunks", type_=BigInteger()),
-    )
-    .returning(Project)
-)
-_TEAM_IN_TURN = select(Team.id).where(Team.id == bindparam("the_team")).with_for_update().subquery()
-_TAKE_NUMBERS = PreparedStatement(_TAKING)
-_TAKE_NUMBERS_IN_TURN = PreparedStatement(_TAKING.where(Project.team_id == _TEAM_IN_TURN.c.id))
-# Joins the docs: with live_seq and dead_seq as conditions, SQLite would scan the whole project.
-_LIVE_CHUNKS = PreparedStatement(
-    select(Chunk.faiss_id)
-    .join(
-        Doc,
-        and_(
-            Chunk.team_id == Doc.team_id,
-            Chunk.project_id == Doc.project_id,
-            Chunk.doc_id == Doc.doc_id,
-            Chunk.revision == Doc.live_revision,
-        ),
-    )
-    .where(_in_project(Doc), is_among(Doc.doc_id, "doc_ids"))
-)
-_KILL_CHUNKS = PreparedStatement(
-    update(Chunk)
-    .where(_in_project(Chunk), is_among(Chunk.faiss_id, "faiss_ids"))
-    .values(dead_seq=bindparam("the_seq"), deleted_at=bindparam("now"))
-)
-# By the ids: with ranges of them SQLite would scan the whole project.
-_SHOW_CHUNKS = PreparedStatement(
-    update(Chunk)
-    .where(_in_project(Chunk), is_among(Chunk.faiss_id, "faiss_ids"))
-    .values(live_seq=bindparam("the_seq"))
-    .returning(Chunk.faiss_id, Chunk.embed_hash, Chunk.text, Chunk.header)
-)
-_RETIRE = PreparedStatement(
-    update(Revision)
-    .where(_in_project(Revision), is_among(Revision.doc_id, "doc_ids"), Revision.status == RevisionStatus.LIVE)
-    .values(status=RevisionStatus.RETIRED)
-    .returning(Revision.byte_count)
-)
-# With a literal, by which SQLite recognises the index of the jobs that wait.
-_WAITING_REBUILD = PreparedStatement(
-    select(Job.job_id).where(
-        Job.team_id == bindparam("the_team"),
-        Job.project_id == bindparam("the_project"),
-        Job.dedupe_key == bindparam("job_key"),
-        Job.status == literal_column("'pending'"),
-    )
-)
-_COUNT_CHANGES = PreparedStatement(
-    update(IndexRow)
-    .where(
-        IndexRow.team_id == bindparam("the_team"),
-        IndexRow.project_id == bindparam("the_project"),
-        IndexRow.embedding_version == bindparam("version"),
-    )
-    .values(changes=IndexRow.changes + bindparam("more", type_=BigInteger()))
-    .returning(IndexRow.changes, IndexRow.ntotal)
-)
-
-
 def request_rebuild(queue: JobQueue, session: Session, project: Project) -> str:
     """Returns the id of the namespace's only waiting rebuild job, queueing it if there is none."""
     if project.mirror_of is not None:
         project = session.get_one(Project, (project.team_id, project.mirror_of))
     return queue.create_job(session, REBUILD, {}, project=project, dedupe_key=REBUILD)
+
+
+def supersede(session: Session, project: Project, docs: Sequence[Doc]) -> None:
+    """Drop what of the docs was never live, since newer revisions or a deletion replace it: pending revisions, and the
+    chunks of failed ones. Only the newest revision of a doc can have such.
+    """
+    doc_ids = [doc.doc_id for doc in docs if doc.live_revision != doc.revision]
+    for batch in batched(doc_ids, DOCS_PER_QUERY):
+        parameters = {"the_team": project.team_id, "the_project": project.id, "doc_ids": batch}
+        SUPERSEDE.rows(session, parameters)
+        DELETE_CHUNKS.rows(session, parameters)
 
 
 def chunks_of(revision: Revision) -> ColumnElement[bool]:

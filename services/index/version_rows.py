@@ -98,9 +98,8 @@ def lock(
     session: Session, publisher: Publisher, tenant_id: str, namespace: str, *, locks_team: bool = False
 ) -> Project:
     """The namespace, whose row is locked until the commit. Raises NotFound."""
-    found = namespaces.require(session, tenant_id, namespace)
-    project, _ = publisher.next_numbers(session, found, publications=0, locks_team=locks_team)
-    return project
+    project = namespaces.require(session, tenant_id, namespace)
+    return publisher.next_numbers(session, project, publications=0, locks_team=locks_team)[0]
 
 
 def serve(

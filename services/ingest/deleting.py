@@ -22,8 +22,7 @@ from job_queue import JobQueue
 from models import Doc, Project, Revision, utc_now
 from services.index import namespaces
 from services.index.auditing import record
-from services.index.publishing import Publisher
-from services.index.superseding import supersede
+from services.index.publishing import Publisher, supersede
 from text.filter_spellings import parse
 from text.filters import METADATA, PAGE, Filter, conditions, matches
 

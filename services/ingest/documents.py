@@ -20,14 +20,13 @@ from services.index.announcing import record_indexed
 from services.index.auditing import record
 from services.index.counting import count_ingest
 from services.index.embedding import EmbeddingService
-from services.index.publishing import Publisher
+from services.index.publishing import Publisher, supersede
 from services.index.quotas import stored_in
 from services.index.stored_vectors import require_stored
-from services.index.superseding import supersede
 from services.ingest.drafts import Limits, NewDoc, UpsertResult
+from services.ingest.mirrored import cuts_of
 from services.ingest.planning import WritePlan, check_hash
 from services.ingest.preparing import Preparing
-from services.ingest.recutting import cuts_of
 from services.ingest.rows import describe, newest_revisions, require_doc
 from services.ingest.writing import NewRows
 

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 from database.engine import Database
 from domain import Json
 from engines.blobs.base import BlobStore
-from engines.embedders.base import Embedder
 from engines.extraction.extractor import Extractor
 from errors import Overtaken
 from job_lease import Lease
@@ -23,25 +22,10 @@ from scratch import Scratch
 from services.index.embedding import EmbeddingService
 from services.index.publishing import Publisher
 from services.ingest.drafts import Draft, DraftMaker, NewDoc, TokenCounter, draft_of_file
+from services.ingest.hosting import HostingCounter
 from services.ingest.rows import chunk_rows
 from text.extract.base import ExtractedText
 from text.hashing import utf8_length
-
-
-@dataclass(frozen=True, slots=True)
-class HostingCounter:
-    """Counts tokens, and between two counts lets other tenants' jobs run: cutting a book is a minute's work."""
-
-    embedder: Embedder
-    lease: Lease
-
-    @property
-    def max_tokens(self) -> int:
-        return self.embedder.max_tokens
-
-    def count_tokens(self, text: str) -> int:
-        self.lease.host_guests()
-        return self.embedder.count_tokens(text)
 
 
 @dataclass(frozen=True)

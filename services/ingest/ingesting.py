@@ -25,7 +25,8 @@ from services.index.quotas import QuotaService, stored_in
 from services.index.stored_vectors import of_chunks
 from services.ingest.extracting import ExtractingService
 from services.ingest.following import Following, texts_of
-from services.ingest.recutting import MirroredDocs, Recutting, cuts_of
+from services.ingest.mirrored import MirroredDocs, cuts_of
+from services.ingest.recutting import Recutting
 from services.ingest.rows import docs_by_id
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from domain import Amounts
 from errors import PreconditionFailed
 from models import Doc, Project, Revision, RevisionStatus
 from services.ingest.drafts import Draft, NewDoc, recipe_of
-from services.ingest.recutting import MirroredDocs
+from services.ingest.mirrored import MirroredDocs
 from services.ingest.rows import has_same_content, has_same_description, has_same_heading
 
 _UNKNOWN = Amounts(chunks=-(1 << 60), bytes=-(1 << 60))

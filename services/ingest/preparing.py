@@ -20,9 +20,10 @@ from services.index.lagging import CANNOT_EMBED, Lagging
 from services.index.quotas import QuotaService
 from services.ingest.checking import checked
 from services.ingest.drafts import DraftMaker, Limits, NewDoc
+from services.ingest.mirrored import MirroredDocs
 from services.ingest.own_chunks import require_same_dimension
 from services.ingest.planning import Changes, WritePlan, compare
-from services.ingest.recutting import MirroredDocs, Recutting
+from services.ingest.recutting import Recutting
 from services.ingest.rows import newest_revisions
 
 TEXTS_PER_STEP = 256

@@ -5,9 +5,9 @@ Documents that came in chunks of their own keep them: only their sender knows ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
@@ -18,44 +18,18 @@ from domain import Json, Mirror
 from errors import Invalid, Overtaken, Unreadable
 from job_lease import Lease
 from models import Chunk, Project, Revision, RevisionStatus
-from services.index.embedding import EmbeddingService
 from services.index.lagging import CANNOT_EMBED, Lagging
-from services.index.mirroring import Cuts
 from services.index.pacing import Pace
 from services.index.stored_vectors import require_stored
 from services.ingest.drafts import Draft, DraftMaker, NewDoc, TokenCounter
-from services.ingest.extracting import HostingCounter
+from services.ingest.hosting import HostingCounter
+from services.ingest.mirrored import CutDoc, MirroredDocs
 from services.ingest.rows import chunk_values
-from text.enrich import embedded_text
 
-CutDoc = Sequence[Mapping[str, Any]]
+if TYPE_CHECKING:
+    from services.index.embedding import EmbeddingService
+
 _COPIED = ("chunk_index", "text", "header", "section", "page_start", "page_end", "char_start", "char_end")
-
-
-@dataclass(frozen=True, slots=True)
-class MirroredDocs:
-    """Documents as a mirror has them, by doc_id, with the *vectors* of their texts that were not stored yet."""
-
-    mirror: Mirror
-    docs: Mapping[str, CutDoc]
-    vectors: Mapping[bytes, bytes] = field(default_factory=dict)
-    computed: int = 0
-
-    @property
-    def texts(self) -> dict[bytes, str]:
-        """The texts to embed, by the keys of their vectors."""
-        return {
-            row["embed_hash"]: embedded_text(row["text"], row["header"]) for rows in self.docs.values() for row in rows
-        }
-
-    def only(self, doc_ids: set[str]) -> MirroredDocs:
-        chosen = replace(self, docs={doc_id: rows for doc_id, rows in self.docs.items() if doc_id in doc_ids})
-        keys = chosen.texts
-        return replace(chosen, vectors={key: vector for key, vector in self.vectors.items() if key in keys})
-
-
-def cuts_of(mirrored: Sequence[MirroredDocs]) -> Cuts:
-    return {each.mirror.id: each.docs for each in mirrored}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from services.index.mirroring import (
     WRITE_REVISIONS,
     values_of,
 )
-from services.index.superseding import supersede
+from services.index.publishing import supersede
 from services.ingest.drafts import NewDoc
 from services.ingest.pending_blobs import attach
 from services.ingest.planning import WritePlan

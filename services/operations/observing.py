@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -118,38 +118,40 @@ class ObservingService:
         )
         with self.database.read() as session:
             rows = session.execute(query.order_by(Team.name, Project.name)).all()
-            searched = [_searched(session, project, index) for _, project, index in rows]
-            mirrors = _mirrors(session)
-            waiting = [
-                sum(count_waiting(session, each) for each in (project, *mirrors[project.team_id, project.id]))
-                for _, project, _ in rows
+            mirrors, have_several = _mirrors(session), {tuple(row) for row in session.execute(_HAVE_VERSIONS)}
+            return [
+                self._stats(session, *row, mirrors, has_several=(row[1].team_id, row[1].id) in have_several)
+                for row in rows
             ]
-            have_several = {tuple(row) for row in session.execute(_HAVE_VERSIONS)}
-            versions = [
-                _versions(session, project) if (project.team_id, project.id) in have_several else []
-                for _, project, _ in rows
-            ]
-        return [
-            IndexStats(
-                tenant_id=tenant,
-                namespace=project.name,
-                embedding_version=index.embedding_version,
-                ntotal=indexed.live_chunks,
-                dimension=index.dimension,
-                dirty=self.vectors.is_dirty(Snapshot(indexed, index)),
-                updated_at=index.updated_at,
-                seq=project.seq,
-                covered_seq=index.covered_seq,
-                checkpoint_ntotal=index.ntotal,
-                live_docs=project.live_docs,
-                deleted_chunks=deleted_chunks,
-                problem=index.problem,
-                versions=of_version,
-            )
-            for (tenant, project, _), (indexed, index), deleted_chunks, of_version in zip(
-                rows, searched, waiting, versions, strict=True
-            )
-        ]
+
+    def _stats(
+        self,
+        session: Session,
+        tenant_id: str,
+        project: Project,
+        index: IndexRow,
+        mirrors: Mapping[tuple[int, int], Sequence[Project]],
+        *,
+        has_several: bool,
+    ) -> IndexStats:
+        searched, index = _searched(session, project, index)
+        holders = (project, *mirrors.get((project.team_id, project.id), ()))
+        return IndexStats(
+            tenant_id=tenant_id,
+            namespace=project.name,
+            embedding_version=index.embedding_version,
+            ntotal=searched.live_chunks,
+            dimension=index.dimension,
+            dirty=self.vectors.is_dirty(Snapshot(searched, index)),
+            updated_at=index.updated_at,
+            seq=project.seq,
+            covered_seq=index.covered_seq,
+            checkpoint_ntotal=index.ntotal,
+            live_docs=project.live_docs,
+            deleted_chunks=sum(count_waiting(session, each) for each in holders),
+            problem=index.problem,
+            versions=_versions(session, project) if has_several else [],
+        )
 
     def _read_queue(self, workers: list[WorkerInfo], waiting: list[Backlog]) -> None:
         """Two small reads, and no count of the jobs: health is polled."""
