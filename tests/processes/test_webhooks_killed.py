@@ -16,7 +16,8 @@ from domain import EventType
 from event_log import record_events
 from models import Project
 from tests.support.examples import is_thorough
-from tests.support.processes import free_port, until, worker_process
+from tests.support.postgres import free_port
+from tests.support.processes import until, worker_process
 from tests.support.receiver import Message, answering, receiving
 from tests.support.service import PLACE, Service
 
