@@ -77,6 +77,8 @@ _llm_tokens = Counter("adf_llm_tokens", "Tokens that the language model counted.
 _deliveries = Counter(
     "adf_webhook_deliveries", "Tries to deliver an event to a webhook, by outcome.", ["outcome"], registry=REGISTRY
 )
+for _outcome in ("delivered", "retried", "failed", "gone", "dropped"):
+    _deliveries.labels(_outcome)  # a rate needs the zero before the first one
 
 DATABASE_RETRIES = Counter(
     "adf_database_retries", "Transactions that the database interrupted and that were tried again.", registry=REGISTRY

@@ -135,6 +135,8 @@ def furnished(session: Session, key: str | None) -> dict[str, str]:
     job = post("/index/rebuild", place)["job_id"]
     post("/index/versions", {**place, "name": "two", "prompts": {"document": "About cats: "}})
     known = {**place, "doc_id": "doc", "job_id": job, "index_version": "two"}
+    hook = {"tenant_id": place["tenant_id"], "url": "https://93.184.216.34/hook"}
+    known["webhook_id"] = post("/webhooks", hook)["webhook_id"]
     if key:
         post("/teams", {"tenant_id": "acme"})
         known["key_id"] = post("/teams/keeper/api-keys", {"scopes": ["search"]})["key_id"]
