@@ -83,6 +83,12 @@ class Conflict(ServiceError):
     code = "conflict"
 
 
+class Ended(Conflict):
+    """It has ended or expired, and takes nothing more: trying again does not help."""
+
+    code = "ended"
+
+
 class PreconditionFailed(ServiceError):
     """If-Match or If-None-Match was not met."""
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from database.engine import Database
 from errors import DatabaseUnavailable
 
-HEAD = "0020"
+HEAD = "0025"
 MOVING = f"move-{HEAD}"
 """The revision of a database while it is the target of a move, so that no process uses it incomplete."""
 RESTORING = "restoring"

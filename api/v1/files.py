@@ -34,7 +34,7 @@ from errors import (
 )
 from runtime.parts import Runtime
 from services.ingest.drafts import NewDoc
-from services.ingest.uploading import doc_id_of
+from services.ingest.uploading import StoredFile, doc_id_of
 from settings import BATCH_DOCS_CEILING
 
 router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=StrictRoute)
@@ -94,13 +94,17 @@ async def upload(request: Request, runtime: InRuntime) -> Response:
 def get_file(doc_id: DocId, tenant_id: TenantId, namespace: Namespace, runtime: InRuntime) -> StreamingResponse:
     """The raw file of a document, byte for byte, as a download."""
     file = runtime.ingest.uploads.open(tenant_id, namespace, doc_id)
-    headers = {
+    return StreamingResponse(file.pieces, headers=attachment_headers(file))
+
+
+def attachment_headers(file: StoredFile) -> dict[str, str]:
+    return {
         "Content-Type": file.mime_type,
         "Content-Length": str(file.byte_count),
         "Content-Disposition": _attachment(file.filename),
         "ETag": f'"{file.sha256}"',
+        **NEVER_RUN,
     }
-    return StreamingResponse(file.pieces, headers={**headers, **NEVER_RUN})
 
 
 async def _received(request: Request, runtime: Runtime, form: Form) -> Response:

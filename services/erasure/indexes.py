@@ -21,6 +21,7 @@ from errors import DatabaseUnavailable
 from models import Erasure, IndexRow, IndexVersion, Job, Project, Team
 from services.erasure.steps import Steps
 from services.index.publishing import Publisher
+from services.ingest.file_objects import forget_store
 
 ERASE = "erase"
 WAIT_SECONDS, LOOK_SECONDS = 600.0, 0.1
@@ -57,12 +58,14 @@ class IndexRemoval:
             self.vectors.forget(session, key)
         self._sweep(erasure, project, version, steps)
 
-    def forget_versions(self, project: Project, steps: Steps) -> None:
+    def forget_names(self, project: Project, steps: Steps) -> None:
+        """Of its index versions, and of itself as a vector store."""
         with steps.step(85, {}) as session:
             current = session.get_one(Project, (project.team_id, project.id), with_for_update=True)
             current.other_versions, current.shadow = None, None
             of_project = and_(IndexVersion.team_id == project.team_id, IndexVersion.project_id == project.id)
             session.execute(delete(IndexVersion).where(of_project))
+            forget_store(session, project.team_id, project.id)
 
     def drop_shells(self) -> int:
         count = 0
@@ -74,6 +77,7 @@ class IndexRemoval:
                 return 0
         for project in projects:
             with self.database.write() as session:
+                forget_store(session, project.team_id, project.id)
                 session.execute(delete(Project).where(Project.team_id == project.team_id, Project.id == project.id))
             count += 1
         with self.database.write() as session:

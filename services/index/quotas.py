@@ -6,11 +6,11 @@ A writer that quotas concern locks its team's row first (Publisher.next_numbers)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, func, select, update
 from sqlalchemy.orm import Session
 
 from database.engine import Database
@@ -63,6 +63,15 @@ class QuotaService:
             stored = Amounts(growth.documents, growth.chunks, growth.bytes)
             _require(self._of(session, project.team_id), stored, growth)
 
+    def add_file_bytes(self, session: Session, team_id: int, more: int) -> None:
+        """Count the bytes of a file object that this transaction stores. Raises QuotaExceeded."""
+        add_file_bytes(session, team_id, more)
+        team = session.get_one(Team, team_id, populate_existing=True)
+        if team.has_quotas or any(self.defaults.values):
+            grown = Amounts(bytes=more)
+            quotas = self._of(session, team_id)
+            _require(replace(quotas, used=quotas.used - grown), grown, grown)
+
     def of_team(self, tenant_id: str) -> TeamQuotas:
         """Raises NotFound."""
         with self.database.read() as session:
@@ -77,6 +86,11 @@ class QuotaService:
         allowed = Amounts(*(default if quota is None else quota for quota, default in pairs))
         midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), now.tzinfo)
         return TeamQuotas(name, Amounts(*used), allowed, midnight)
+
+
+def add_file_bytes(session: Session, team_id: int, more: int) -> None:
+    counted = update(Team).where(Team.id == team_id).values(file_bytes=Team.file_bytes + more)
+    session.execute(counted, execution_options={"synchronize_session": False})
 
 
 def _require(quotas: TeamQuotas, stored: Amounts, growth: Amounts) -> None:
@@ -119,7 +133,8 @@ _USED = PreparedStatement(
     select(
         Team.name,
         *_COLUMNS,
-        *(_sum(column, *_OF_OTHERS) for column in (Project.live_docs, Project.live_chunks, Project.live_bytes)),
+        *(_sum(column, *_OF_OTHERS) for column in (Project.live_docs, Project.live_chunks)),
+        _sum(Project.live_bytes, *_OF_OTHERS) + Team.file_bytes,
         _sum(
             IngestUsage.chunks_embedded,
             IngestUsage.team_id == bindparam("the_team"),
