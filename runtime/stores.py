@@ -9,22 +9,16 @@ from services.stores.expiring import StoreExpiry
 from services.stores.files import FileService
 from services.stores.store_files import StoreFileService
 from services.stores.stores import StoreService
+from services.stores.tenants import Tenants
 from services.stores.uploads import UploadPartsService
 from settings import Settings
 
 
 def open_stores(settings: Settings, database: Database, index: Index, ingest: Ingest) -> Stores:
     blobs, pending = ingest.blobs, ingest.pending_blobs
-    files = FileService(
-        database,
-        blobs,
-        pending,
-        ingest.quotas,
-        ingest.documents.delete,
-        settings.max_name_chars,
-        creates_tenants=settings.auth_mode == "open",
-    )
-    stores = StoreService(database, index.embedding, files, settings.max_name_chars)
+    tenants = Tenants(settings.max_name_chars, are_created=settings.auth_mode == "open")
+    files = FileService(database, blobs, pending, ingest.quotas, ingest.documents.delete, tenants)
+    stores = StoreService(database, index.embedding, tenants)
     store_files = StoreFileService(
         database,
         blobs,
@@ -44,6 +38,6 @@ def open_stores(settings: Settings, database: Database, index: Index, ingest: In
         ),
         stores=stores,
         store_files=store_files,
-        batches=BatchService(database, store_files, ingest.jobs.cancel),
+        batches=BatchService(database, stores.use, store_files.attach_all, ingest.jobs.cancel),
         expiry=StoreExpiry(database, ingest.deleting),
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from api.openai.common import OpenAIBody
+from api.openai.bodies import OpenAIBody
 
 FEWEST_TOKENS, MOST_TOKENS = 100, 4096
 

@@ -1,6 +1,6 @@
 """What all routes of OpenAI's API share: whose they are, how they are read, and how their answers are shaped.
 
-Unknown fields and parameters are ignored: a newer client may send them. The tenant is the key's; without keys it is
+Unknown parameters are ignored: a newer client may send them. The tenant is the key's; without keys it is
 the header OpenAI-Organization, which the clients send for their parameter organization, or else "default".
 """
 
@@ -12,17 +12,15 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.dependencies import Caller, InRuntime, unquoted
 from api.routing import StrictRoute, WritingRoute
-from api.strings import LONGEST_CURSOR, DocName, Line, Name, Word, as_name
+from api.strings import LONGEST_CURSOR, DocName, Name, as_name
 from services.index.names import check_name
 from services.stores.paging import ListPage, Order, PageQuery
 
 ORGANIZATION = "openai-organization"
 DEFAULT_TENANT = "default"
-MAX_KEYS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512
 POLL_HELPER, POLL_AFTER = "x-stainless-poll-helper", "openai-poll-after-ms"
 SHORTEST_POLL_MS, LONGEST_POLL_MS = 200, 5000
 
@@ -80,24 +78,6 @@ InPage = Annotated[PageQuery, Depends(_page)]
 StatusFilter = Literal["in_progress", "completed", "failed", "cancelled"]
 
 
-class OpenAIBody(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-_Key = Annotated[str, Field(max_length=MAX_KEY_CHARS), AfterValidator(as_name)]
-_Text = Annotated[str, Field(max_length=MAX_VALUE_CHARS), AfterValidator(as_name)]
-_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Attributes = Annotated[
-    dict[_Key, bool | Annotated[int, Field(strict=True)] | _Number | _Text], Field(max_length=MAX_KEYS)
-]
-Metadata = Annotated[dict[_Key, _Text], Field(max_length=MAX_KEYS)]
-StoreName = Annotated[Line, Field(max_length=256)]
-Purpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
-Filename = Annotated[Line, Field(min_length=1, max_length=1000)]
-MimeType = Annotated[Line, Field(max_length=255)]
-FileId = Word
-
-
 def answer(value: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse(dict(value), headers=dict(headers or {}))
 
@@ -119,7 +99,3 @@ def poll_headers(request: Request, since: datetime, *, is_waiting: bool) -> dict
         return {}
     waited_ms = int(1000 * (datetime.now(UTC) - since).total_seconds())
     return {POLL_AFTER: str(min(max(waited_ms // 4, SHORTEST_POLL_MS), LONGEST_POLL_MS))}
-
-
-def seconds(time: datetime | None) -> int | None:
-    return None if time is None else int(time.timestamp())

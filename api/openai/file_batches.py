@@ -9,25 +9,15 @@ from pydantic import Field
 
 from api.access import needs
 from api.dependencies import IdInPath, InRuntime
+from api.openai.bodies import Attributes, FileId, OpenAIBody
 from api.openai.chunking import ChunkingStrategyIn, overlap_of
-from api.openai.common import (
-    Attributes,
-    FileId,
-    InPage,
-    OpenAIBody,
-    OpenAIWritingRoute,
-    StatusFilter,
-    Tenant,
-    answer,
-    listed,
-    poll_headers,
-)
+from api.openai.common import InPage, OpenAIWritingRoute, StatusFilter, Tenant, answer, listed, poll_headers
 from api.openai.shapes import file_batch, store_file
 from api.openai.store_files import ATTACHING, StoreFileIn
 from api.responses import raises
 from domain import Scope
 from errors import Invalid, NotFound
-from services.stores.store_files import Attachment
+from services.stores.store_file_rows import Attachment
 
 router = APIRouter(
     prefix="/v1/vector_stores/{vector_store_id}/file_batches", tags=["openai"], route_class=OpenAIWritingRoute

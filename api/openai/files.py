@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from api.access import needs
 from api.dependencies import After, IdInPath, InRuntime
 from api.forms import NO_FILE, ONE_FILE, Form, checked, drain, form_schema, receive
-from api.openai.common import OpenAIBody, OpenAIRoute, Purpose, Tenant, answer, deleted, listed
+from api.openai.bodies import OpenAIBody, Purpose
+from api.openai.common import OpenAIRoute, Tenant, answer, deleted, listed
 from api.openai.shapes import file_object
 from api.responses import QUOTAS, raises
 from api.v1.files import FILE, attachment_headers

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from api.openai.common import seconds
 from domain import Json
 from services.ingest.browsing import ChunkInfo
 from services.search.question import Passage
 from services.stores.batches import BatchInfo
 from services.stores.files import FileInfo
-from services.stores.store_files import FILENAME, StoreFileInfo, attributes_of
+from services.stores.store_file_rows import FILENAME, StoreFileInfo, attributes_of
 from services.stores.stores import FileCounts, StoreInfo
 from services.stores.uploads import PartInfo, UploadInfo
 
@@ -23,8 +23,8 @@ def file_object(file: FileInfo) -> Json:
         "id": file.id,
         "object": "file",
         "bytes": file.byte_count,
-        "created_at": seconds(file.created_at),
-        "expires_at": seconds(file.expires_at),
+        "created_at": _seconds(file.created_at),
+        "expires_at": _seconds(file.expires_at),
         "filename": file.filename,
         "purpose": SHOWN_PURPOSES.get(file.purpose, file.purpose),
         "status": "processed",
@@ -37,8 +37,8 @@ def upload(info: UploadInfo) -> Json:
         "id": info.id,
         "object": "upload",
         "bytes": info.byte_count,
-        "created_at": seconds(info.created_at),
-        "expires_at": seconds(info.expires_at),
+        "created_at": _seconds(info.created_at),
+        "expires_at": _seconds(info.expires_at),
         "filename": info.filename,
         "purpose": info.purpose,
         "status": info.status,
@@ -47,7 +47,7 @@ def upload(info: UploadInfo) -> Json:
 
 
 def upload_part(part: PartInfo) -> Json:
-    created_at = seconds(part.created_at)
+    created_at = _seconds(part.created_at)
     return {"id": part.id, "object": "upload.part", "created_at": created_at, "upload_id": part.upload_id}
 
 
@@ -59,7 +59,7 @@ def vector_store(info: StoreInfo) -> Json:
     return {
         "id": store.id,
         "object": "vector_store",
-        "created_at": seconds(store.project.created_at),
+        "created_at": _seconds(store.project.created_at),
         "name": info.name,
         "description": settings.description if settings is not None else None,
         "namespace": store.namespace,
@@ -67,8 +67,8 @@ def vector_store(info: StoreInfo) -> Json:
         "file_counts": _counts(info.counts),
         "status": "expired" if info.is_expired else waiting,
         "expires_after": None if days is None else {"anchor": "last_active_at", "days": days},
-        "expires_at": seconds(info.expires_at),
-        "last_active_at": seconds(info.last_active_at),
+        "expires_at": _seconds(info.expires_at),
+        "last_active_at": _seconds(info.last_active_at),
         "metadata": settings.store_metadata if settings is not None else {},
     }
 
@@ -79,7 +79,7 @@ def store_file(info: StoreFileInfo, chunk_tokens: int) -> Json:
     return {
         "id": info.doc_id,
         "object": "vector_store.file",
-        "created_at": seconds(info.created_at),
+        "created_at": _seconds(info.created_at),
         "vector_store_id": info.store_id,
         "filename": info.filename,
         "status": info.status,
@@ -94,7 +94,7 @@ def file_batch(info: BatchInfo) -> Json:
     return {
         "id": info.batch.id,
         "object": "vector_store.files_batch",
-        "created_at": seconds(info.batch.created_at),
+        "created_at": _seconds(info.batch.created_at),
         "vector_store_id": info.store_id,
         "status": info.status,
         "file_counts": _counts(info.counts),
@@ -128,3 +128,7 @@ def _last_error(info: StoreFileInfo) -> Any:
         return None
     message = info.error or "It failed."
     return {"code": "server_error" if info.was_read else "invalid_file", "message": message}
+
+
+def _seconds(time: datetime | None) -> int | None:
+    return None if time is None else int(time.timestamp())

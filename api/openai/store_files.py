@@ -9,13 +9,11 @@ from pydantic import Field
 
 from api.access import needs
 from api.dependencies import IdInPath, InRuntime
+from api.openai.bodies import Attributes, FileId, OpenAIBody
 from api.openai.chunking import ChunkingStrategyIn, overlap_of
 from api.openai.common import (
-    Attributes,
-    FileId,
     FileIdInStore,
     InPage,
-    OpenAIBody,
     OpenAIWritingRoute,
     StatusFilter,
     Tenant,
@@ -29,7 +27,7 @@ from api.responses import EMBEDDING, QUOTAS, raises
 from domain import Scope
 from errors import BlobStoreUnavailable, Conflict, Ended, NotFound, Unreadable
 from runtime.parts import Runtime
-from services.stores.store_files import Attachment, StoreFileInfo
+from services.stores.store_file_rows import Attachment, StoreFileInfo
 
 router = APIRouter(prefix="/v1/vector_stores/{vector_store_id}/files", tags=["openai"], route_class=OpenAIWritingRoute)
 

@@ -11,20 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from api.access import needs
 from api.dependencies import Caller, IdInPath, InRuntime
 from api.fields import UnparsedFilters
+from api.openai.bodies import FileId, Metadata, OpenAIBody, StoreName
 from api.openai.chunking import ChunkingStrategyIn, overlap_of
-from api.openai.common import (
-    FileId,
-    InPage,
-    Metadata,
-    OpenAIBody,
-    OpenAIRoute,
-    OpenAIWritingRoute,
-    StoreName,
-    Tenant,
-    answer,
-    deleted,
-    listed,
-)
+from api.openai.common import InPage, OpenAIRoute, OpenAIWritingRoute, Tenant, answer, deleted, listed
 from api.openai.filters import parsed_filters
 from api.openai.shapes import search_hit, vector_store
 from api.responses import EMBEDDING, QUOTAS, raises
@@ -35,7 +24,7 @@ from domain import Scope
 from errors import BlobStoreUnavailable, Ended, NotFound, Overloaded, Unreadable
 from services.search.checking import MAX_QUERIES, QuestionLimits, choose_mode
 from services.search.question import Question
-from services.stores.store_files import Attachment
+from services.stores.store_file_rows import Attachment
 from services.stores.stores import NewStore, Store
 
 router = APIRouter(prefix="/v1/vector_stores", tags=["openai"], route_class=OpenAIWritingRoute)
@@ -145,14 +134,14 @@ async def search_vector_store(
     """The best chunks for a query, or for several together. has_more: there are others; no page has them."""
     store = await run_in_threadpool(runtime.stores.stores.use, tenant, vector_store_id)
     limits = runtime.search.limits
-    found = await answer_of(_question(store, body, limits), runtime, caller)
-    hits = found.passages[: body.max_num_results]
+    result = await answer_of(_question(store, body, limits), runtime, caller)
+    hits = result.passages[: body.max_num_results]
     return answer(
         {
             "object": "vector_store.search_results.page",
             "search_query": _queries(body),
             "data": [search_hit(passage) for passage in hits],
-            "has_more": len(found.passages) > len(hits),
+            "has_more": len(result.passages) > len(hits),
             "next_page": None,
         }
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, func, select
 from sqlalchemy.orm import Session
 
 from database.engine import Database
@@ -18,7 +18,7 @@ from database.prepared import PreparedStatement
 from domain import QUOTA_NAMES, Amounts
 from errors import DailyQuotaExceeded, QuotaExceeded
 from models import IngestUsage, Project, Team, utc_now
-from services.index.counting import day_of
+from services.index.counting import add_file_bytes, day_of
 from services.index.namespaces import require_team
 
 
@@ -86,11 +86,6 @@ class QuotaService:
         allowed = Amounts(*(default if quota is None else quota for quota, default in pairs))
         midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), now.tzinfo)
         return TeamQuotas(name, Amounts(*used), allowed, midnight)
-
-
-def add_file_bytes(session: Session, team_id: int, more: int) -> None:
-    counted = update(Team).where(Team.id == team_id).values(file_bytes=Team.file_bytes + more)
-    session.execute(counted, execution_options={"synchronize_session": False})
 
 
 def _require(quotas: TeamQuotas, stored: Amounts, growth: Amounts) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete
 from sqlalchemy.orm import Session
 
 from models import BatchFile, FileBatch, FileObject, Upload, UploadPart, VectorStoreRow
-from services.index.quotas import add_file_bytes
+from services.index.counting import add_file_bytes
 from services.ingest.pending_blobs import doom
 
 

@@ -19,12 +19,11 @@ from models import BatchFile, Doc, FileBatch, Revision, utc_now
 from services.ingest.rows import DocView
 from services.stores.ids import BATCH, new_id
 from services.stores.paging import ListPage, PageQuery, rows_of
-from services.stores.store_files import (
+from services.stores.store_file_rows import (
     STATUS_OF_REVISION,
     Attachment,
     FileStatus,
     StoreFileInfo,
-    StoreFileService,
     described,
 )
 from services.stores.stores import FileCounts, Store, require_store
@@ -57,14 +56,15 @@ class BatchInfo:
 @dataclass(frozen=True)
 class BatchService:
     database: Database
-    store_files: StoreFileService
+    use_store: Callable[[str, str], Store]
+    attach_all: Callable[[Store, Sequence[Attachment]], list[str]]
     cancel_job: CancelJob
 
     def create(self, tenant_id: str, store_id: str, attachments: Sequence[Attachment]) -> BatchInfo:
         """Of two attachments of one file the later one holds. Raises NotFound, and has then attached none."""
         unique = list({each.file_id: each for each in attachments}.values())
-        store = self.store_files.stores.use(tenant_id, store_id)
-        job_ids = self.store_files.attach_all(store, unique)
+        store = self.use_store(tenant_id, store_id)
+        job_ids = self.attach_all(store, unique)
         team_id, project_id = store.key
         key = {"team_id": team_id, "project_id": project_id}
         batch = FileBatch(**key, id=new_id(BATCH), job_ids=job_ids)

@@ -16,15 +16,14 @@ from domain import RawFile
 from engines.blobs.base import BlobStore
 from errors import NotFound
 from models import Doc, FileObject, Project, Team, utc_now
-from services.index import namespaces
 from services.index.auditing import record
-from services.index.names import check_new_name
 from services.index.quotas import QuotaService
 from services.ingest.file_objects import remove_file_objects
 from services.ingest.pending_blobs import PendingBlobs, attach
 from services.ingest.uploading import StoredFile
 from services.stores.ids import FILE, new_id
 from services.stores.paging import ListPage, PageQuery, rows_of
+from services.stores.tenants import Tenants
 from times import shifted
 
 IDS_PER_QUERY = 500
@@ -59,28 +58,18 @@ class FileInfo:
 
 @dataclass(frozen=True)
 class FileService:
-    """*creates_tenants*: one that does not exist comes into being with its first file."""
-
     database: Database
     blobs: BlobStore
     pending: PendingBlobs
     quotas: QuotaService
     delete_doc: DeleteDoc
-    name_chars: int
-    creates_tenants: bool
+    tenants: Tenants
 
     def keep(self, tenant_id: str, file: NewFile) -> FileInfo:
         """Store the file. Raises QuotaExceeded."""
         self.database.refuse_when_nearly_full()
         with self.database.write() as session:
-            return FileInfo.of(self.add(session, self.team(session, tenant_id), file))
-
-    def team(self, session: Session, tenant_id: str) -> Team:
-        """Raises NotFound."""
-        if not self.creates_tenants:
-            return namespaces.require_team(session, tenant_id)
-        check_new_name("tenant_id", tenant_id, self.name_chars)
-        return namespaces.locked_team(session, tenant_id)
+            return FileInfo.of(self.add(session, self.tenants.team(session, tenant_id), file))
 
     def add(self, session: Session, team: Team, file: NewFile) -> FileObject:
         raw, now = file.raw, utc_now()

@@ -1,78 +1,42 @@
 """The files of a vector store: the documents of its namespace, whichever door they came through.
 
-A file object is attached as the document whose doc_id is the file's id, with a copy of its blob. Attributes are those
-of the document's metadata that are numbers, strings, true or false.
+A file object is attached as the document whose doc_id is the file's id, with a copy of its blob.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
-
-from sqlalchemy import ColumnElement, literal_column, select
-from sqlalchemy.orm import Session
+from dataclasses import dataclass
 
 from database.batching import batched
 from database.engine import Database
 from database.repeating import repeatable
 from domain import Json, RawFile
 from engines.blobs.base import BlobStore
-from models import Doc, DocStatus, File, FileObject, Revision, RevisionStatus
+from models import Doc, FileObject, Revision
 from services.ingest.browsing import BrowsingService, ChunkInfo
 from services.ingest.describing import DescribingService
 from services.ingest.documents import DocumentService
 from services.ingest.drafts import AUTO, NewDoc
 from services.ingest.pending_blobs import PendingBlobs
-from services.ingest.rows import IDS_PER_QUERY, DocView, require_doc, select_docs
+from services.ingest.rows import DocView, require_doc, select_docs
 from services.ingest.uploading import UploadService
 from services.stores.files import FileService
 from services.stores.paging import ListPage, PageQuery, rows_of
+from services.stores.store_file_rows import (
+    CHARS_PER_TOKEN,
+    Attachment,
+    FileStatus,
+    StoreFileInfo,
+    attributes_of,
+    described,
+    has_status,
+)
 from services.stores.stores import Store, StoreService, require_store
 
-FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 COPIES_AT_ONCE = 8
 CHUNKS_PER_READ = 1000
-CHARS_PER_TOKEN = 4
-"""Of English text, roughly: overlaps are set in tokens there, and in characters here."""
-
-STATUS_OF_REVISION: Mapping[str, FileStatus] = {
-    RevisionStatus.PENDING: "in_progress",
-    RevisionStatus.LIVE: "completed",
-    RevisionStatus.RETIRED: "completed",
-    RevisionStatus.FAILED: "failed",
-    RevisionStatus.CANCELLED: "cancelled",
-    RevisionStatus.SUPERSEDED: "cancelled",
-}
-FILENAME = "filename"
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """*overlap* is the share of a chunk that repeats the one before."""
-
-    file_id: str
-    attributes: Json = field(default_factory=dict)
-    overlap: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class StoreFileInfo:
-    """*overlap_tokens* is None if the document was not cut from a file."""
-
-    store_id: str
-    doc_id: str
-    filename: str
-    status: FileStatus
-    error: str | None
-    was_read: bool
-    byte_count: int
-    attributes: Json
-    overlap_tokens: int | None
-    created_at: datetime
-    updated_at: datetime
 
 
 @dataclass(frozen=True)
@@ -122,7 +86,7 @@ class StoreFileService:
         with self.database.read() as session:
             store = require_store(session, tenant_id, store_id)
             query = select_docs(store.project, Revision.revision == Doc.revision)
-            query = query.where(Doc.deleted_at.is_(None), *_has_status(status))
+            query = query.where(Doc.deleted_at.is_(None), *has_status(status))
             rows = rows_of(session, query, Doc.doc_id, page)
             return ListPage(described(session, store, [DocView(*row) for row in rows.data]), rows.has_more)
 
@@ -168,50 +132,3 @@ class StoreFileService:
             chunk_overlap=round(attachment.overlap * self.chunk_tokens * CHARS_PER_TOKEN),
             file=raw,
         )
-
-
-def attributes_of(metadata: Json, filename: str) -> Json:
-    """What the door can show of metadata: not the name of the file, which is shown beside them."""
-    scalars = {key: value for key, value in metadata.items() if isinstance(value, str | int | float)}
-    return {key: value for key, value in scalars.items() if (key, value) != (FILENAME, filename)}
-
-
-def described(session: Session, store: Store, views: Sequence[DocView]) -> list[StoreFileInfo]:
-    names = _files(session, store, [view.doc.doc_id for view in views if view.revision.blob_uri is not None])
-    return [_described(store.id, view, names.get((view.doc.doc_id, view.revision.revision))) for view in views]
-
-
-def _described(store_id: str, view: DocView, file: File | None) -> StoreFileInfo:
-    doc, revision = view.doc, view.revision
-    filename = file.filename if file else str(revision.doc_metadata.get(FILENAME) or revision.title or doc.doc_id)
-    return StoreFileInfo(
-        store_id=store_id,
-        doc_id=doc.doc_id,
-        filename=filename,
-        status=STATUS_OF_REVISION[revision.status],
-        error=doc.error,
-        was_read=revision.chunk_count > 0,
-        byte_count=revision.byte_count,
-        attributes=attributes_of(revision.doc_metadata, filename),
-        overlap_tokens=file.read_options["chunk_overlap"] // CHARS_PER_TOKEN if file else None,
-        created_at=doc.created_at,
-        updated_at=doc.updated_at,
-    )
-
-
-def _files(session: Session, store: Store, doc_ids: Sequence[str]) -> dict[tuple[str, int], File]:
-    files: dict[tuple[str, int], File] = {}
-    for batch in batched(doc_ids, IDS_PER_QUERY):
-        of_docs = (File.team_id == store.key[0], File.project_id == store.key[1], File.doc_id.in_(batch))
-        files |= {(file.doc_id, file.revision): file for file in session.scalars(select(File).where(*of_docs))}
-    return files
-
-
-def _has_status(status: FileStatus | None) -> list[ColumnElement[bool]]:
-    """Of documents that are not ready there are few, which have an index of their own: its condition is repeated."""
-    if status is None:
-        return []
-    if status == "completed":
-        return [Doc.status == DocStatus.READY]
-    is_status: Any = Revision.status.in_([name for name, shown in STATUS_OF_REVISION.items() if shown == status])
-    return [Doc.status != literal_column("'ready'"), is_status]

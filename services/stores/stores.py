@@ -21,9 +21,9 @@ from services.index import namespaces
 from services.index.counting import day_of
 from services.index.embedding import EmbeddingService
 from services.index.names import check_new_name
-from services.stores.files import FileService
 from services.stores.ids import project_number, store_id
 from services.stores.paging import ListPage, PageQuery, rows_of
+from services.stores.tenants import Tenants
 from times import shifted
 
 TOUCHED_EVERY = timedelta(hours=1)
@@ -93,8 +93,7 @@ class NewStore:
 class StoreService:
     database: Database
     embedding: EmbeddingService
-    files: FileService
-    name_chars: int
+    tenants: Tenants
 
     def create(self, tenant_id: str, new: NewStore) -> StoreInfo:
         """Create a namespace, named like the store if that name is fit and free. Loads the model."""
@@ -102,7 +101,7 @@ class StoreService:
         version = self.embedding.version
         dimension = self.embedding.embedder(version).dimension
         with self.database.write() as session:
-            self.files.team(session, tenant_id)
+            self.tenants.team(session, tenant_id)
             team = namespaces.locked_team(session, tenant_id)
             namespace = self._free_name(session, tenant_id, new.name)
             project = namespaces.add(session, team, namespace, embedding_version=version, dimension=dimension)
@@ -170,14 +169,14 @@ class StoreService:
     def _free_name(self, session: Session, tenant_id: str, name: str) -> str:
         """Of several stores of one name the first has it as its namespace's."""
         try:
-            check_new_name("name", name, self.name_chars)
+            check_new_name("name", name, self.tenants.name_chars)
         except Invalid:
             name = _UNNAMED
         else:
             if namespaces.find(session, tenant_id, name) is None:
                 return name
         suffix = f"-{token_hex(_SUFFIX_BYTES)}"
-        return f"{name[: self.name_chars - len(suffix)]}{suffix}"
+        return f"{name[: self.tenants.name_chars - len(suffix)]}{suffix}"
 
 
 def require_store(session: Session, tenant_id: str, store_id: str, *, for_update: bool = False) -> Store:
@@ -225,8 +224,8 @@ def last_activity(session: Session, row: VectorStoreRow) -> datetime | None:
     changed = session.scalar(select(func.max(Doc.updated_at)).where(*in_project))
     days = () if row.last_active_at is None else (LoggedQuery.day >= day_of(row.last_active_at),)
     of_log = (LoggedQuery.team_id == row.team_id, LoggedQuery.project_id == row.project_id, *days)
-    asked = session.scalar(select(func.max(LoggedQuery.created_at)).where(*of_log))
-    return max((each for each in (row.last_active_at, changed, asked) if each is not None), default=None)
+    searched = session.scalar(select(func.max(LoggedQuery.created_at)).where(*of_log))
+    return max((each for each in (row.last_active_at, changed, searched) if each is not None), default=None)
 
 
 def _stores(tenant_id: str) -> Any:

@@ -28,6 +28,7 @@ LIFETIME_HOURS = 1
 KEPT_DAYS = 1
 """How long it can be looked up what became of an upload."""
 UPLOADS_PER_SWEEP = 100
+MOST_TIMES_ANNOUNCED = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ class UploadPartsService:
         now = utc_now()
         with self.database.write() as session:
             upload = Upload(
-                team_id=self.files.team(session, tenant_id).id,
+                team_id=self.files.tenants.team(session, tenant_id).id,
                 id=new_id(UPLOAD),
                 filename=plain_filename(new.filename),
                 purpose=new.purpose,
@@ -125,16 +126,17 @@ class UploadPartsService:
         return UploadInfo.of(upload)
 
     def add_part(self, tenant_id: str, upload_id: str, raw: RawFile) -> PartInfo:
-        """Raises NotFound, Ended, and Invalid for more bytes than were announced."""
+        """Raises NotFound, Ended, and Invalid for far more bytes than were announced.
+
+        A client that missed an answer sends a part again: what it does not name in the end is deleted.
+        """
         with self.database.write() as session:
             upload = _required(session, tenant_id, upload_id, for_update=True)
             _require_pending(upload)
             sizes = session.scalars(select(UploadPart.byte_count).where(*_of(upload))).all()
-            if sum(sizes) + raw.byte_count > upload.byte_count:
+            if (size := sum(sizes) + raw.byte_count) > MOST_TIMES_ANNOUNCED * upload.byte_count:
                 raise Invalid(
-                    f"With this part the upload has {sum(sizes) + raw.byte_count} bytes, and {upload.byte_count} were "
-                    "announced.",
-                    param="data",
+                    f"With this part the upload has {size} bytes, and {upload.byte_count} were announced.", param="data"
                 )
             row = UploadPart(
                 team_id=upload.team_id, upload_id=upload_id, id=new_id(PART), blob=raw.blob, byte_count=raw.byte_count

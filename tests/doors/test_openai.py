@@ -27,7 +27,7 @@ def upload(client: OpenAI, text: str, name: str = "note.txt") -> str:
     return client.files.create(file=(name, text.encode()), purpose="assistants").id
 
 
-def found(client: OpenAI, store_id: str, query: str, **more: Any) -> list[str]:
+def hit_files(client: OpenAI, store_id: str, query: str, **more: Any) -> list[str]:
     return [hit.file_id for hit in client.vector_stores.search(store_id, query=query, **more).data]
 
 
@@ -93,7 +93,7 @@ def test_their_client_runs_every_route(service: Service, client: OpenAI) -> None
     content = client.vector_stores.files.content(note.id, vector_store_id=store.id)
     assert [part.text for part in content] == ["Cats sleep all day."]
     deleted = client.vector_stores.files.delete(note.id, vector_store_id=store.id)
-    assert (deleted.deleted, found(client, store.id, "Who sleeps?").count(note.id)) == (True, 0)
+    assert (deleted.deleted, hit_files(client, store.id, "Who sleeps?").count(note.id)) == (True, 0)
     assert client.files.retrieve(note.id).id == note.id
 
     renamed = client.vector_stores.update(store.id, name="beasts", metadata=None, expires_after=None)
