@@ -10,17 +10,24 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 
-from api.dependencies import Caller, InRuntime, unquoted
-from api.routing import StrictRoute, WritingRoute
-from api.strings import LONGEST_CURSOR, DocName, Name, as_name
+from api.dependencies import InRuntime, unquoted
+from api.routing import KEYED, StrictRoute, WritingRoute
+from api.strings import LONGEST_CURSOR, DocName, as_name
 from services.index.names import check_name
 from services.stores.paging import ListPage, Order, PageQuery
 
 ORGANIZATION = "openai-organization"
 DEFAULT_TENANT = "default"
+HEADER = {
+    "name": "OpenAI-Organization",
+    "in": "header",
+    "required": False,
+    "description": "The tenant, where no API key says it",
+    "schema": {"type": "string", "maxLength": 256},
+}
 POLL_HELPER, POLL_AFTER = "x-stainless-poll-helper", "openai-poll-after-ms"
 SHORTEST_POLL_MS, LONGEST_POLL_MS = 200, 5000
 
@@ -29,6 +36,9 @@ class OpenAIRoute(StrictRoute):
     """Its tenant is in no path and no body."""
 
     def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
+        own = options.get("openapi_extra") or {}
+        keyed = KEYED["parameters"] if isinstance(self, WritingRoute) and "POST" in options["methods"] else []
+        options["openapi_extra"] = {**own, "parameters": [HEADER, *keyed]}
         super().__init__(path, endpoint, **options)
         self.query_parameters = type(self.query_parameters)(self.query_parameters.names, ignores_others=True)
 
@@ -40,17 +50,12 @@ class OpenAIWritingRoute(OpenAIRoute, WritingRoute):
     """Likewise, with Idempotency-Key."""
 
 
-async def _tenant(
-    runtime: InRuntime,
-    caller: Caller,
-    organization: Annotated[
-        Name | None, Header(alias=ORGANIZATION, description="The tenant, where no API key says it")
-    ] = None,
-) -> str:
+async def _tenant(request: Request) -> str:
+    caller, settings = request.state.principal, request.state.runtime.settings
     if caller.tenant_id is not None:
-        return caller.tenant_id
-    tenant = organization or DEFAULT_TENANT
-    check_name(ORGANIZATION, tenant, runtime.settings.max_name_chars)
+        return str(caller.tenant_id)
+    tenant = request.headers.get(ORGANIZATION) or DEFAULT_TENANT
+    check_name(ORGANIZATION, tenant, settings.max_name_chars)
     return tenant
 
 

@@ -23,7 +23,7 @@ from api.v1.search import answer_of
 from domain import Scope
 from errors import BlobStoreUnavailable, Ended, NotFound, Overloaded, Unreadable
 from services.search.checking import MAX_QUERIES, QuestionLimits, choose_mode
-from services.search.question import Question
+from services.search.question import Answer, Question
 from services.stores.store_file_rows import Attachment
 from services.stores.stores import NewStore, Store
 
@@ -132,9 +132,12 @@ async def search_vector_store(
     vector_store_id: IdInPath, body: StoreSearchIn, tenant: Tenant, runtime: InRuntime, caller: Caller
 ) -> Response:
     """The best chunks for a query, or for several together. has_more: there are others; no page has them."""
-    store = await run_in_threadpool(runtime.stores.stores.use, tenant, vector_store_id)
-    limits = runtime.search.limits
-    result = await answer_of(_question(store, body, limits), runtime, caller)
+    stores, limits = runtime.stores.stores, runtime.search.limits
+    store = stores.used_lately(tenant, vector_store_id)
+    result = None if store is None else await answer_of(_question(store, body, limits), runtime, caller)
+    if store is None or result is None or not _is_of(store, result):
+        store = await run_in_threadpool(stores.use, tenant, vector_store_id)
+        result = await answer_of(_question(store, body, limits), runtime, caller)
     hits = result.passages[: body.max_num_results]
     return answer(
         {
@@ -145,6 +148,12 @@ async def search_vector_store(
             "next_page": None,
         }
     )
+
+
+def _is_of(store: Store, result: Answer) -> bool:
+    """Not if the namespace was erased, though another may have its name by now."""
+    partition = result.partition
+    return partition is not None and (partition.team_id, partition.project_id) == store.key
 
 
 def _changes(body: VectorStoreChangeIn) -> dict[str, Any]:

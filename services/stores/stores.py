@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from secrets import token_hex
 from typing import Any
@@ -24,9 +24,10 @@ from services.index.names import check_new_name
 from services.stores.ids import project_number, store_id
 from services.stores.paging import ListPage, PageQuery, rows_of
 from services.stores.tenants import Tenants
-from times import shifted
+from times import EARLIEST, shifted
 
 TOUCHED_EVERY = timedelta(hours=1)
+MOST_REMEMBERED = 1000
 _UNNAMED = "store"
 _SUFFIX_BYTES = 4
 
@@ -94,6 +95,7 @@ class StoreService:
     database: Database
     embedding: EmbeddingService
     tenants: Tenants
+    _used: dict[tuple[str, str], tuple[Store, datetime]] = field(default_factory=dict, init=False, repr=False)
 
     def create(self, tenant_id: str, new: NewStore) -> StoreInfo:
         """Create a namespace, named like the store if that name is fit and free. Loads the model."""
@@ -142,23 +144,35 @@ class StoreService:
             session.flush()
             return _described(session, [replace(store, settings=row)])[0]
 
+    def used_lately(self, tenant_id: str, store_id: str) -> Store | None:
+        """The store that use() returned within the last hour, without a query. It cannot have expired since: no time
+        is shorter than a day. It may have been erased: its namespace is then another, or none.
+        """
+        store, until = self._used.get((tenant_id, store_id), (None, EARLIEST))
+        return store if utc_now() < until else None
+
     @repeatable
     def use(self, tenant_id: str, store_id: str) -> Store:
         """The store, for something to be searched in it or added to it. Raises Ended if it has expired."""
         with self.database.read() as session:
             store = require_store(session, tenant_id, store_id)
-            settings = store.settings
-            if settings is None or settings.expires_days is None:
-                return store
-            is_expired = _info(session, store, FileCounts()).is_expired
-        if is_expired:
+            info = _info(session, store, FileCounts())
+        self._require_unexpired(store, info)
+        until = min(each for each in (utc_now() + TOUCHED_EVERY, info.expires_at) if each is not None)
+        if len(self._used) >= MOST_REMEMBERED:
+            self._used.clear()
+        self._used[tenant_id, store_id] = store, until
+        return store
+
+    def _require_unexpired(self, store: Store, info: StoreInfo) -> None:
+        if info.is_expired:
             raise Ended(
-                f"Vector store {store_id} has expired: set expires_after anew, and add its files again.",
+                f"Vector store {store.id} has expired: set expires_after anew, and add its files again.",
                 param="vector_store_id",
             )
-        if settings.last_active_at is None or settings.last_active_at < utc_now() - TOUCHED_EVERY:
+        active = info.last_active_at
+        if info.expires_at is not None and (active is None or active < utc_now() - TOUCHED_EVERY):
             self._touch(store)
-        return store
 
     def _touch(self, store: Store) -> None:
         with self.database.write() as session:
