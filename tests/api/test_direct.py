@@ -35,6 +35,9 @@ REQUESTS: dict[str, tuple[str, Any, dict[str, str]]] = {
     "trailing slash": ("search/", SEARCH, {}),
     "a declared header": ("docs/upsert", DOC, {"if-match": "none"}),
     "a key of idempotency": ("docs/upsert", DOC, {"idempotency-key": "k"}),
+    "no vector store": ("vector_stores/vs_0/search", {"query": "cats"}, {}),
+    "another's vector store": ("vector_stores/vs_0/search?x=1", {"query": "cats"}, {"openai-organization": "acme"}),
+    "no query": ("vector_stores/vs_0/search", {"max_num_results": 51}, {}),
     "too long a key": ("docs/upsert", DOC, {"idempotency-key": "k" * 256}),
 }
 

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import pytest
 from openai import OpenAI
 
 from tests.support.files import pdf
+from tests.support.openai_client import client_of, hit_files
 from tests.support.service import Service
-
-
-def client_of(service: Service, key: str = "none", **options: Any) -> OpenAI:
-    """Without retries, which would hide what was answered."""
-    options = {"max_retries": 0, "base_url": "http://testserver/v1", **options}
-    return OpenAI(api_key=key, http_client=service.client, _strict_response_validation=True, **options)
 
 
 @pytest.fixture
 def client(service: Service) -> OpenAI:
     return client_of(service)
-
-
-def upload(client: OpenAI, text: str, name: str = "note.txt") -> str:
-    return client.files.create(file=(name, text.encode()), purpose="assistants").id
-
-
-def hit_files(client: OpenAI, store_id: str, query: str, **more: Any) -> list[str]:
-    return [hit.file_id for hit in client.vector_stores.search(store_id, query=query, **more).data]
 
 
 def test_their_client_runs_every_route(service: Service, client: OpenAI) -> None:
