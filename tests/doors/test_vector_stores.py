@@ -15,6 +15,7 @@ from housekeeping import Housekeeping
 from models import Doc, FileObject, IngestUsage, LoggedQuery, Team, Upload, UploadPart, VectorStoreRow, utc_now
 from tests.support.accounts import keyed
 from tests.support.openai_client import client_of, hit_files, upload
+from tests.support.processes import until
 from tests.support.service import Service
 
 __all__ = ["keyed"]
@@ -276,9 +277,14 @@ def test_a_store_that_nobody_uses_expires_at_once_and_is_emptied(service: Servic
         assert (revived.status, hit_files(there, store.id, "cats")) == ("completed", [])
 
 
+def logged(service: Service) -> int:
+    with service.runtime.database.read() as session:
+        return session.scalars(select(func.count()).select_from(LoggedQuery)).one()
+
+
 def age(service: Service, *, by_all_doors: bool = False) -> None:
     """Let vector stores say that they were used two days ago; and with *by_all_doors* everything else too."""
-    service.runtime.answers.query_log.flush()
+    until(lambda: logged(service) == 1)  # written a moment after the answer
     ago = utc_now() - timedelta(days=2)
     with service.runtime.database.write() as session:
         session.execute(update(VectorStoreRow).values(last_active_at=ago, expires_at=ago + timedelta(days=1)))
