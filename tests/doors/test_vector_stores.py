@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from sqlalchemy import func, select, update
 
 from housekeeping import Housekeeping
 from models import Doc, FileObject, IngestUsage, LoggedQuery, Team, Upload, UploadPart, VectorStoreRow, utc_now
+from services.operations.manifests import raw_file_names
 from tests.support.accounts import keyed
 from tests.support.openai_client import client_of, hit_files, upload
 from tests.support.processes import until
@@ -316,3 +318,52 @@ def test_files_and_uploads_whose_time_is_over_are_missing_at_once_and_deleted(se
     with service.runtime.database.read() as session:
         assert session.scalars(select(FileObject.id)).all() == session.scalars(select(UploadPart.id)).all() == []
         assert session.scalars(select(Team.file_bytes)).one() == 0
+
+
+def test_an_erased_document_takes_its_file_object_along(service: Service, client: OpenAI, tmp_path: Path) -> None:
+    """Nothing of its content is left in any raw file; a deleted vector store leaves its file objects."""
+    word = "Quixovarblestone"
+    one, other = (client.vector_stores.create(name=name) for name in ("one", "other"))
+    files = [upload(client, f"{word} {n} sleeps.", f"{n}.txt") for n in range(3)]
+    client.vector_stores.file_batches.create(one.id, file_ids=files[:2])
+    client.vector_stores.file_batches.create(other.id, file_ids=files[1:])
+    service.work()
+    erasure = service.post("/v1/erasures", {**place("one"), "doc_ids": files[:1]}, expect=202)
+    service.work()
+    receipt = service.get(f"/v1/erasures/{erasure['erasure_id']}")["receipt"]
+    erased = {each["store"]: (each["erased"], each["left"]) for each in receipt["stores"]}
+    assert (erased["file_objects"], erased["raw_files"]) == ((1, 0), (1, 0))
+    assert [each.id for each in client.files.list(order="asc")] == files[1:]
+    client.vector_stores.delete(other.id)
+    service.work()
+    assert [each.id for each in client.files.list(order="asc")] == files[1:]
+    with pytest.raises(openai.NotFoundError):
+        client.vector_stores.search(other.id, query="cats")
+    assert client.vector_stores.create(name="other").model_extra["namespace"] == "other"  # type: ignore[index]
+    assert raw_files_with(tmp_path, word) == named(service) != []
+    service.client.request("DELETE", f"/v1/teams/{TENANT}", json={"confirm_tenant_id": TENANT})
+    service.work()
+    assert raw_files_with(tmp_path, word) == named(service) == []
+
+
+def raw_files_with(folder: Path, word: str) -> list[str]:
+    contents = {path: path.read_bytes() for path in (folder / "raw_files").rglob("*") if path.is_file()}
+    return sorted(f"{path.parent.name}/{path.name}" for path, content in contents.items() if word.encode() in content)
+
+
+def named(service: Service) -> list[str]:
+    """The raw files that a backup would keep."""
+    with service.runtime.database.read() as session:
+        return raw_file_names(session)
+
+
+def test_a_store_that_was_erased_is_missing_though_another_has_its_name(service: Service, client: OpenAI) -> None:
+    store = client.vector_stores.create(name="s").id
+    attach(client, store, "Cats sleep.")
+    service.work()
+    assert len(hit_files(client, store, "cats")) == 1  # and is remembered
+    service.client.request("DELETE", f"/v1/teams/{TENANT}/projects/s", json={"confirm_namespace": "s"})
+    service.post("/v1/docs/upsert", {**place("s"), "doc_id": "new", "text": "Cats sleep."})
+    with pytest.raises(openai.NotFoundError):
+        client.vector_stores.search(store, query="cats")
+    assert hit_files(client, our_store(client, "s"), "cats") == ["new"]
