@@ -18,6 +18,7 @@ from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
 from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionIn
 from commands.limit_bounds import Bound, Section, largest, of_type
+from commands.limits_openai import OPENAI
 from database.engine import RESERVE_BYTES
 from database.postgres import POOL_TIMEOUT_SECONDS
 from engines.keywords.cache import CACHE_BYTES
@@ -109,7 +110,7 @@ NAMES = Section(
             "max_name_chars",
             "422",
         ),
-        Bound("`doc_id`, each of `doc_ids`", "max_doc_id_chars", "422"),
+        Bound("`doc_id`, each of `doc_ids`, `file_id` in a vector store", "max_doc_id_chars", "422"),
         Bound("A new name or `doc_id`, in UTF-8", MAX_NAME_BYTES, "422", "bytes"),
         Bound("`title`", largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),
         Bound("`mime_type`", largest(DocIn, "mime_type"), "422", _CHARS),
@@ -302,4 +303,7 @@ PROCESSES = Section(
     ),
 )
 
-SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, VERSIONS, ACCOUNTS, JOBS, ERASURE, PROCESSES)
+SECTIONS = (
+    *(CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, VERSIONS),
+    *(OPENAI, ACCOUNTS, JOBS, ERASURE, PROCESSES),
+)

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from api.access import needs
 from api.dependencies import IdInPath, InRuntime
+from api.openai.attaching import ATTACHING, StoreFileIn
 from api.openai.bodies import Attributes, FileId, OpenAIBody
 from api.openai.chunking import ChunkingStrategyIn, overlap_of
 from api.openai.common import InPage, OpenAIWritingRoute, StatusFilter, Tenant, answer, listed, poll_headers
 from api.openai.shapes import file_batch, store_file
-from api.openai.store_files import ATTACHING, StoreFileIn
 from api.responses import raises
 from domain import Scope
 from errors import Invalid, NotFound

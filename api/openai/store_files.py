@@ -9,8 +9,8 @@ from pydantic import Field
 
 from api.access import needs
 from api.dependencies import IdInPath, InRuntime
-from api.openai.bodies import Attributes, FileId, OpenAIBody
-from api.openai.chunking import ChunkingStrategyIn, overlap_of
+from api.openai.attaching import ATTACHING, StoreFileIn
+from api.openai.bodies import Attributes, OpenAIBody
 from api.openai.common import (
     FileIdInStore,
     InPage,
@@ -23,24 +23,13 @@ from api.openai.common import (
     poll_headers,
 )
 from api.openai.shapes import file_content, store_file
-from api.responses import EMBEDDING, QUOTAS, raises
+from api.responses import raises
 from domain import Scope
-from errors import BlobStoreUnavailable, Conflict, Ended, NotFound, Unreadable
+from errors import NotFound
 from runtime.parts import Runtime
-from services.stores.store_file_rows import Attachment, StoreFileInfo
+from services.stores.store_file_rows import StoreFileInfo
 
 router = APIRouter(prefix="/v1/vector_stores/{vector_store_id}/files", tags=["openai"], route_class=OpenAIWritingRoute)
-
-ATTACHING = (*EMBEDDING, *QUOTAS, NotFound, Conflict, Ended, Unreadable, BlobStoreUnavailable)
-
-
-class StoreFileIn(OpenAIBody):
-    file_id: FileId
-    attributes: Attributes | None = None
-    chunking_strategy: ChunkingStrategyIn | None = None
-
-    def to_attachment(self) -> Attachment:
-        return Attachment(self.file_id, dict(self.attributes or {}), overlap_of(self.chunking_strategy))
 
 
 class AttributesIn(OpenAIBody):
