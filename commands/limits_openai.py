@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api import limits
-from api.openai import bodies, chunking, file_batches, files, uploads, vector_stores
+from api.openai import bodies, chunking, file_batches, uploads, vector_stores
 from api.strings import LONGEST_CURSOR
 from commands.limit_bounds import Bound, Section, largest, of_type
 from services.search.checking import MAX_QUERIES
@@ -21,7 +21,7 @@ OPENAI = Section(
         Bound("An upload that is not complete", LIFETIME_HOURS, "It has expired", "hour"),
         Bound("`filename`", of_type(bodies.Filename), "422", _CHARS),
         Bound("`mime_type` of an upload", of_type(bodies.MimeType), "422", _CHARS),
-        Bound("`seconds` of a file's `expires_after`, `expires_after[seconds]`", files.MOST_SECONDS, "422"),
+        Bound("`seconds` of a file's `expires_after`, `expires_after[seconds]`", bodies.MOST_SECONDS, "422"),
         Bound("`days` of a vector store's `expires_after`", vector_stores.MOST_DAYS, "422"),
         Bound("`name` of a vector store, `OpenAI-Organization`", of_type(bodies.StoreName), "422", _CHARS),
         Bound("`description` of a vector store", largest(vector_stores.VectorStoreIn, "description"), "422", _CHARS),

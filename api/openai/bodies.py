@@ -8,6 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.strings import Line, Word, as_name
 
+FEWEST_SECONDS, MOST_SECONDS = 3600, 2_592_000
+"""How long a file object may be kept."""
+
 MAX_KEYS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512
 
 

@@ -14,8 +14,11 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from api.dependencies import InRuntime, unquoted
+from api.forms import NO_FILE, Form
 from api.routing import KEYED, StrictRoute, WritingRoute
 from api.strings import LONGEST_CURSOR, DocName, as_name
+from domain import RawFile
+from errors import Invalid
 from services.index.names import check_name
 from services.stores.paging import ListPage, Order, PageQuery
 
@@ -29,6 +32,7 @@ HEADER = {
     "schema": {"type": "string", "maxLength": 256},
 }
 POLL_HELPER, POLL_AFTER = "x-stainless-poll-helper", "openai-poll-after-ms"
+ONE_AT_A_TIME = "One file is accepted at a time: send several requests."
 SHORTEST_POLL_MS, LONGEST_POLL_MS = 200, 5000
 
 
@@ -104,3 +108,9 @@ def poll_headers(request: Request, since: datetime, *, is_waiting: bool) -> dict
         return {}
     waited_ms = int(1000 * (datetime.now(UTC) - since).total_seconds())
     return {POLL_AFTER: str(min(max(waited_ms // 4, SHORTEST_POLL_MS), LONGEST_POLL_MS))}
+
+
+def one_file(form: Form, param: str) -> RawFile:
+    if not form.files:
+        raise Invalid(NO_FILE, param=param)
+    return form.files[0]

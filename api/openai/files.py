@@ -11,21 +11,18 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
 from api.dependencies import After, IdInPath, InRuntime
-from api.forms import NO_FILE, ONE_FILE, Form, checked, drain, form_schema, receive
-from api.openai.bodies import OpenAIBody, Purpose
-from api.openai.common import OpenAIRoute, Tenant, answer, deleted, listed
+from api.forms import ONE_FILE, Form, checked, drain, form_schema, receive
+from api.openai.bodies import FEWEST_SECONDS, MOST_SECONDS, OpenAIBody, Purpose
+from api.openai.common import ONE_AT_A_TIME, OpenAIRoute, Tenant, answer, deleted, listed, one_file
 from api.openai.shapes import file_object
 from api.responses import QUOTAS, raises
 from api.v1.files import FILE, attachment_headers
-from domain import RawFile, Scope
-from errors import BlobStoreUnavailable, Invalid, NotFound, ServiceError, Unreadable
+from domain import Scope
+from errors import BlobStoreUnavailable, NotFound, ServiceError, Unreadable
 from services.stores.files import NewFile
 from services.stores.paging import Order, PageQuery
 
 router = APIRouter(prefix="/v1/files", tags=["openai"], route_class=OpenAIRoute)
-
-FEWEST_SECONDS, MOST_SECONDS = 3600, 2_592_000
-ONE_AT_A_TIME = "One file is accepted at a time: send several requests."
 
 
 class FileForm(OpenAIBody):
@@ -94,9 +91,3 @@ def delete_file(file_id: IdInPath, tenant: Tenant, runtime: InRuntime) -> Respon
     """Delete a file, and take it out of every vector store."""
     runtime.stores.files.delete(tenant, file_id)
     return deleted(file_id, "file")
-
-
-def one_file(form: Form, param: str) -> RawFile:
-    if not form.files:
-        raise Invalid(NO_FILE, param=param)
-    return form.files[0]

@@ -11,9 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from api.access import needs
 from api.dependencies import IdInPath, InRuntime
 from api.forms import ONE_FILE, Form, drain, receive
-from api.openai.bodies import Filename, MimeType, OpenAIBody, Purpose
-from api.openai.common import OpenAIRoute, OpenAIWritingRoute, Tenant, answer
-from api.openai.files import FEWEST_SECONDS, MOST_SECONDS, ONE_AT_A_TIME, one_file
+from api.openai.bodies import FEWEST_SECONDS, MOST_SECONDS, Filename, MimeType, OpenAIBody, Purpose
+from api.openai.common import ONE_AT_A_TIME, OpenAIRoute, OpenAIWritingRoute, Tenant, answer, one_file
 from api.openai.shapes import upload, upload_part
 from api.responses import QUOTAS, raises
 from api.strings import Word

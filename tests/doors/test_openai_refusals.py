@@ -105,7 +105,7 @@ def test_what_newer_clients_send_is_ignored_and_words_are_not_guessed(client: Op
         lambda: client.files.create(file=("a.txt", b"Cats."), purpose="other"),  # type: ignore[arg-type]
         lambda: client.vector_stores.files.list(store, filter="done"),  # type: ignore[arg-type]
         lambda: client.vector_stores.list(order="up"),  # type: ignore[arg-type]
-        lambda: client.vector_stores.create(expires_after={"anchor": "created_at", "days": 1}),  # type: ignore[typeddict-item]
+        lambda: client.vector_stores.create(expires_after={"anchor": "created_at", "days": 1}),  # type: ignore[arg-type]
         lambda: client.files.create(file=("a.txt", b""), purpose="assistants"),
     ):
         with pytest.raises(openai.UnprocessableEntityError) as error:
