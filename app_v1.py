@@ -43,6 +43,8 @@ from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.mcp.endpoint import McpSessions, add_mcp
 from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId
+from api.openai import file_batches, store_files, uploads, vector_stores
+from api.openai import files as openai_files
 from api.problems import add_handlers
 from api.strings import with_limits
 from api.v1 import (
@@ -135,8 +137,13 @@ RESOURCES = (
     keys,
     health,
     exposition,
+    openai_files,
+    uploads,
+    vector_stores,
+    store_files,
+    file_batches,
 )
-
+ROUTERS = (*(each.router for each in RESOURCES), uploads.parts_router, vector_stores.search_router)
 
 MIDDLEWARES = (RequestId, Cors, InternalErrors, GzipBodies, PlainRequests, LimitedBodies, HeadAndOptions)
 
@@ -179,8 +186,8 @@ def create_app(settings: Settings | None = None) -> App:
         middleware=[*(Middleware(each) for each in MIDDLEWARES), Middleware(DirectRoutes, all_routes())],
     )
     add_mcp(app)
-    for each in RESOURCES:
-        app.include_router(each.router)
+    for router in ROUTERS:
+        app.include_router(router)
     add_front_page(app)
     add_docs_pages(app)
     add_console(app)
@@ -189,7 +196,7 @@ def create_app(settings: Settings | None = None) -> App:
 
 
 def all_routes() -> Iterator[BaseRoute]:
-    return (route for each in RESOURCES for route in each.router.routes)
+    return (route for router in ROUTERS for route in router.routes)
 
 
 def _prepare_process(used: Settings) -> None:

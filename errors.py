@@ -89,6 +89,12 @@ class Gone(ServiceError):
     code = "gone"
 
 
+class Ended(Conflict):
+    """It has ended or expired, and takes nothing more: trying again does not help."""
+
+    code = "ended"
+
+
 class PreconditionFailed(ServiceError):
     """If-Match or If-None-Match was not met."""
 

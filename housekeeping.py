@@ -60,6 +60,10 @@ class Housekeeping:
             Chore(runtime.erasure.erasing.drop_shells, MINUTE),
             Chore(lambda: runtime.operations.audit.prune(settings.audit_keep_days), MINUTE),
             Chore(lambda: runtime.ingest.pending_blobs.sweep(grace_seconds=grace_seconds), MINUTE),
+            Chore(runtime.stores.files.sweep, MINUTE),
+            Chore(runtime.stores.uploads.sweep, MINUTE),
+            Chore(runtime.stores.expiry.sweep, MINUTE),
+            Chore(lambda: runtime.stores.batches.prune(settings.job_keep_days), MINUTE),
         ]
         if settings.text_compression == "zstd":
             self.chores.append(Chore(InBackground(runtime.operations.compressing.run), MINUTE))

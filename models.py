@@ -12,6 +12,9 @@ Documents
     revisions           an accepted content of a document
     files               the raw file of a revision
     pending_blobs       a raw file that no revision has adopted yet
+    file_objects        a raw file that was uploaded by itself, to be attached as a document
+    uploads             a file object that is uploaded in parts
+    upload_parts        one of its parts
     chunks              a piece of a revision, and between which seqs it is visible
 Indexes
     embedding_versions  a way of turning text into vectors
@@ -21,6 +24,10 @@ Indexes
     index_versions      a namespace's name for one way to index it
     vectors             the vector of a live chunk, where pgvector searches it
     keywords            the words of a live chunk
+Vector stores
+    vector_stores       what a namespace is called as a vector store, and when it expires
+    file_batches        files that were attached to one together
+    batch_files         one of them
 Jobs
     jobs                a unit of work in the queue
     workers             a worker process that signed on
@@ -148,7 +155,8 @@ class Team(Base):
 
     With *erased_at*, here and in projects, the row is only a shell, under another name, until its jobs are pruned.
     *system_prompt* is the language model's system prompt for this team; null: the service's default. Requests may
-    override it only with *allow_system_prompt*. The quotas are its own: null is the default, 0 none.
+    override it only with *allow_system_prompt*. The quotas are its own: null is the default, 0 none. *file_bytes* are
+    those of its file objects and of parts of uploads, for the quota of bytes.
     """
 
     __tablename__ = "teams"
@@ -162,6 +170,7 @@ class Team(Base):
     quota_chunks: Mapped[int | None] = mapped_column(BigInteger)
     quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
     quota_embedded_chunks_per_day: Mapped[int | None] = mapped_column(BigInteger)
+    file_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     erased_at: Mapped[datetime | None]
 
@@ -408,6 +417,130 @@ class PendingBlob(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     is_doomed: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class FileObject(Base):
+    """A raw file that was uploaded by itself, and can be attached to vector stores. *blob* is its own.
+
+    The document that it is attached as has its *id* as doc_id, and a copy of the blob.
+    """
+
+    __tablename__ = "file_objects"
+    __table_args__ = (partial_index("ix__file_objects__expiring", "expires_at IS NOT NULL", "expires_at"),)
+
+    team_id: Mapped[int] = mapped_column(ForeignKey("teams.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    byte_count: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    mime_type: Mapped[str]
+    declared: Mapped[str]
+    blob: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime | None]
+
+
+class UploadStatus(StrEnum):
+    """pending -> completed or cancelled. One that is pending beyond its time has expired."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Upload(Base):
+    """A file object that arrives in parts. *byte_count* is what its client announced.
+
+    *file_seconds* is how long the file object shall be kept; null: until it is deleted.
+    """
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index(None, "expires_at"),)
+
+    team_id: Mapped[int] = mapped_column(ForeignKey("teams.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    declared: Mapped[str]
+    byte_count: Mapped[int] = mapped_column(BigInteger)
+    file_seconds: Mapped[int | None]
+    status: Mapped[str] = mapped_column(default=UploadStatus.PENDING)
+    file_id: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime]
+
+
+class UploadPart(Base):
+    __tablename__ = "upload_parts"
+    __table_args__ = (ForeignKeyConstraint(["team_id", "upload_id"], ["uploads.team_id", "uploads.id"]),)
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    upload_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    blob: Mapped[str]
+    byte_count: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class VectorStoreRow(Base):
+    """What is known of a namespace as a vector store. A namespace without a row is one too, under its own name.
+
+    *expires_at* is *expires_days* after *last_active_at*, which is kept only where there are *expires_days*;
+    *expired_at*: its documents were deleted.
+    """
+
+    __tablename__ = "vector_stores"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        partial_index("ix__vector_stores__expiring", "expires_at IS NOT NULL", "expires_at"),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    name: Mapped[str]
+    description: Mapped[str | None]
+    store_metadata: Mapped[Json] = mapped_column("metadata", default=dict)
+    expires_days: Mapped[int | None]
+    last_active_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    expired_at: Mapped[datetime | None]
+
+
+class FileBatch(Base):
+    """Files that were attached to a vector store together. How they fare, their documents say.
+
+    *job_ids* are the jobs that publish them: what *cancelled_at* has cancelled.
+    """
+
+    __tablename__ = "file_batches"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "project_id"], ["projects.team_id", "projects.id"]),
+        Index(None, "created_at"),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger)
+    job_ids: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    cancelled_at: Mapped[datetime | None]
+
+
+class BatchFile(Base):
+    """A file of a batch, by the document that it is attached as."""
+
+    __tablename__ = "batch_files"
+    __table_args__ = (
+        ForeignKeyConstraint(["team_id", "batch_id"], ["file_batches.team_id", "file_batches.id"], ondelete="CASCADE"),
+        Index(None, "team_id", "project_id", "doc_id"),
+    )
+
+    team_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    batch_id: Mapped[str] = mapped_column(primary_key=True)
+    doc_id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(BigInteger)
 
 
 class Chunk(Base):
@@ -983,6 +1116,10 @@ TENANT_DATA: frozenset[str] = frozenset(
         *("idempotency_keys.response_body", "idempotency_keys.response_headers", "idempotency_keys.tenant_id"),
         *("erasures.work", "erasure_docs.doc_id", "index_versions.name", "events.data", "webhooks.url"),
         *("webhooks.last_error", "webhook_deliveries.answer_excerpt", "webhook_deliveries.error"),
+        *("file_objects.filename", "file_objects.sha256", "file_objects.mime_type", "file_objects.declared"),
+        *("file_objects.id", "file_objects.blob", "uploads.filename", "uploads.declared", "uploads.file_id"),
+        *("upload_parts.blob", "vector_stores.name", "vector_stores.description", "vector_stores.metadata"),
+        "batch_files.doc_id",
     }
 )
 """Every column that holds what a tenant sent, or what was made of it: an erasure has to reach each of them."""
@@ -1018,7 +1155,9 @@ SERVICE_DATA: frozenset[str] = frozenset(
         *("index_versions.activate", "index_versions.gates", "index_versions.figures", "index_versions.shadow"),
         *("index_versions.problem", "audit_log.action", "audit_log.actor", "audit_log.details", "audit_log.hash"),
         *("audit_log.object", "audit_log.previous_hash", "audit_log.request_id", "audit_log.tenant_id"),
-        *("audit_chain.hash", "audit_chain.previous_hash"),
+        *("audit_chain.hash", "audit_chain.previous_hash", "file_objects.purpose", "uploads.id", "uploads.purpose"),
+        *("uploads.status", "upload_parts.id", "upload_parts.upload_id", "file_batches.id", "file_batches.job_ids"),
+        "batch_files.batch_id",
     }
 )
 """Every other column of text, bytes or JSON: nothing in it comes from a document."""

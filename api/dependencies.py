@@ -63,7 +63,7 @@ KeyHolder = Annotated[Principal, Depends(_key_holder)]
 
 
 async def _doc_id(doc_id: Annotated[DocName, Path(description=ENCODED)], runtime: InRuntime) -> str:
-    name = _unquoted("doc_id", doc_id)
+    name = unquoted("doc_id", doc_id)
     check_name("doc_id", name, runtime.settings.max_doc_id_chars)
     return name
 
@@ -91,7 +91,7 @@ async def _namespace(runtime: InRuntime, namespace: Annotated[Name, Query()]) ->
 
 
 async def _namespace_in_path(namespace: Annotated[Name, Path(description=ENCODED)], runtime: InRuntime) -> str:
-    name = _unquoted("namespace", namespace)
+    name = unquoted("namespace", namespace)
     check_name("namespace", name, runtime.settings.max_name_chars)
     return name
 
@@ -103,7 +103,7 @@ async def _namespace_if_any(
 
 
 async def _team(tenant_id: Annotated[Name, Path(description=ENCODED)], runtime: InRuntime, caller: Caller) -> str:
-    name = _unquoted("tenant_id", tenant_id)
+    name = unquoted("tenant_id", tenant_id)
     check_name("tenant_id", name, runtime.settings.max_name_chars)
     return name if caller.may(Scope.OPERATOR) else visible(caller, name) or name
 
@@ -170,7 +170,7 @@ def unquoted_etag(value: str | None) -> str | None:
     return value.strip().removeprefix("W/").strip('"') if value else None
 
 
-def _unquoted(field: str, value: str) -> str:
+def unquoted(field: str, value: str) -> str:
     try:
         return unquote(value, errors="strict")
     except UnicodeDecodeError as error:

@@ -40,7 +40,6 @@ MAX_MESSAGE_CHARS, MAX_DETAIL_CHARS = 300, 4000
 MAX_CHUNKS = 100_000
 MAX_METADATA_KEYS = 10_000
 
-_COMPARE = re.compile(r"/v1/index/versions/[^/]+/compare")
 _MAX_DIGITS = 18  # far more than any limit, far less than Python reads
 _VALUE_BYTES, _STRING_BYTES, _LONG_STRING_BYTES = 64, 200, 64
 
@@ -63,7 +62,15 @@ class BodyLimit:
 
 
 COMPARE = "/v1/index/versions/{index_version}/compare"
-FIXED_BODY_BYTES = {"/v1/search": MIB, "/v1/ask": MIB, "/v1/docs/fetch": MIB, "/v1/eval": 8 * MIB, COMPARE: 8 * MIB}
+PARTS, STORE_SEARCH = "/v1/uploads/{upload_id}/parts", "/v1/vector_stores/{vector_store_id}/search"
+FILE_BATCHES = "/v1/vector_stores/{vector_store_id}/file_batches"
+FIXED_BODY_BYTES = {
+    **dict.fromkeys(("/v1/search", "/v1/ask", "/v1/docs/fetch", STORE_SEARCH, "/v1/vector_stores"), MIB),
+    **dict.fromkeys(("/v1/eval", COMPARE, FILE_BATCHES), 8 * MIB),
+}
+_WITH_NAMES = [
+    (re.compile(re.sub(r"{\w+}", "[^/]+", path)), path) for path in (COMPARE, PARTS, STORE_SEARCH, FILE_BATCHES)
+]
 OTHER_BODY_BYTES = 256 * KIB
 STREAM = "/v1/docs/upsert/stream"
 UPLOADS = ("/v1/docs/upload", "/v1/docs/preview", "/console/documents/upload")
@@ -84,15 +91,16 @@ def body_limits(settings: Settings) -> Iterable[BodyLimit]:
 
 
 def body_limit(path: str, settings: Settings) -> BodyLimit:
-    path = COMPARE if _COMPARE.fullmatch(path) else path
-    limit = _limits_by_path(settings.max_upload_mb, settings.max_body_mb).get(path)
-    return limit or BodyLimit(path, OTHER_BODY_BYTES)
+    limits = _limits_by_path(settings.max_upload_mb, settings.max_body_mb)
+    if path not in limits:
+        path = next((template for pattern, template in _WITH_NAMES if pattern.fullmatch(path)), path)
+    return limits.get(path) or BodyLimit(path, OTHER_BODY_BYTES)
 
 
 @lru_cache
 def _limits_by_path(max_upload_mb: int, max_body_mb: int) -> dict[str, BodyLimit]:
     limits = [
-        *(BodyLimit(path, max_upload_mb * MIB, "MAX_UPLOAD_MB") for path in UPLOADS),
+        *(BodyLimit(path, max_upload_mb * MIB, "MAX_UPLOAD_MB") for path in (*UPLOADS, "/v1/files", PARTS)),
         *(BodyLimit(f"/v1/docs/{name}", max_body_mb * MIB, "MAX_BODY_MB") for name in ("upsert", "upsert/batch")),
         BodyLimit(STREAM, sys.maxsize, is_stream=True),
         *(BodyLimit(path, largest) for path, largest in FIXED_BODY_BYTES.items()),

@@ -21,7 +21,7 @@ from metrics import count_request
 
 PRINTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 SLOWEST_BYTES = 10_000
-WITH_NAMES = ("/v1/docs/", "/v1/teams/")
+WITH_NAMES = ("/v1/docs/", "/v1/teams/", "/v1/vector_stores/")
 
 
 class RequestId:
@@ -162,8 +162,8 @@ class _Body:
 class PlainRequests:
     """A doc_id or a team may contain any character, a slash too; and curl -d need not declare that it sends JSON.
 
-    A trailing slash makes no difference. Below /v1/docs/ and /v1/teams/ routes are matched against the encoded path, so
-    that an encoded slash does not split a name; the route decodes it.
+    A trailing slash makes no difference. Below WITH_NAMES routes are matched against the encoded path, so that an
+    encoded slash does not split a name; the route decodes it.
     """
 
     def __init__(self, app: ASGIApp) -> None:

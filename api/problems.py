@@ -66,6 +66,8 @@ async def _service_error(request: Request, error: Exception) -> Problem:
     answer = problem(request, status, str(error), code=error.code, param=error.param)
     if isinstance(error, errors.Unauthenticated):
         answer.headers["WWW-Authenticate"] = 'Bearer realm="ai3-datafactory"'
+    if isinstance(error, errors.Ended):
+        answer.headers["x-should-retry"] = "false"  # OpenAI's clients repeat what is answered by a 409 otherwise
     if isinstance(error, errors.RateLimited):
         answer.headers.update(rate_limit_headers(error.limit, remaining=0, seconds=error.seconds))
         answer.headers["Retry-After"] = str(error.seconds)

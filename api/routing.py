@@ -128,7 +128,7 @@ class StrictRoute(APIRoute):
         if not self.admits_restricted:
             refuse_restricted(state.principal)
         actor.set(f"key:{state.principal.key_id}" if state.principal.key_id else "anyone")
-        state.tenant = state.principal.tenant_id or request.path_params.get("tenant_id")
+        state.tenant = state.principal.tenant_id or self.tenant_of(request)
         _refuse_nul(request)
         self.query_parameters.check(request.scope["query_string"])
         async with AsyncExitStack() as held:
@@ -140,6 +140,11 @@ class StrictRoute(APIRoute):
         if (quota := state.quota) is not None:
             answer.headers.update(rate_limit_headers(quota.limit, remaining=quota.remaining, seconds=quota.seconds))
         return answer
+
+    def tenant_of(self, request: Request) -> str | None:
+        """The tenant that the head of a request without a key names."""
+        tenant: str | None = request.path_params.get("tenant_id")
+        return tenant
 
     async def answer(self, request: StrictRequest, handle: Handler) -> Response:
         return await handle(request)

@@ -22,6 +22,7 @@ STATUS_OF_ERROR: Mapping[type[ServiceError], HTTPStatus] = {
     errors.QuotaExceeded: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.DailyQuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Conflict: HTTPStatus.CONFLICT,
+    errors.Ended: HTTPStatus.CONFLICT,
     errors.VersionUnavailable: HTTPStatus.CONFLICT,
     errors.VersionMismatch: HTTPStatus.CONFLICT,
     errors.Gone: HTTPStatus.GONE,

@@ -17,6 +17,7 @@ from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionChunkingIn, Ve
 from commands.limit_bounds import Bound, Section, largest, of_type
 from commands.limits_of_events import EVENTS
 from commands.limits_of_operating import ACCOUNTS, ERASURE, JOBS, PROCESSES
+from commands.limits_openai import OPENAI
 from engines.keywords.cache import CACHE_BYTES
 from engines.keywords.lexemes import MAX_BYTES as MAX_WORD_BYTES
 from engines.vectors.graphs import MAX_HALF_DIMENSIONS
@@ -100,7 +101,7 @@ NAMES = Section(
             "max_name_chars",
             "422",
         ),
-        Bound("`doc_id`, each of `doc_ids`", "max_doc_id_chars", "422"),
+        Bound("`doc_id`, each of `doc_ids`, `file_id` in a vector store", "max_doc_id_chars", "422"),
         Bound("A new name or `doc_id`, in UTF-8", MAX_NAME_BYTES, "422", "bytes"),
         Bound("`title`", largest(DocIn, "title"), "422; a file's own title is cut off", _CHARS),
         Bound("`mime_type`", largest(DocIn, "mime_type"), "422", _CHARS),
@@ -236,6 +237,7 @@ SECTIONS = (
     SEARCH,
     ANSWERS,
     VERSIONS,
+    OPENAI,
     ACCOUNTS,
     JOBS,
     EVENTS,

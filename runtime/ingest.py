@@ -20,6 +20,7 @@ from services.index.quotas import QuotaService
 from services.ingest.browsing import BrowsingService
 from services.ingest.cutting import draft
 from services.ingest.deleting import DeletingService
+from services.ingest.describing import DescribingService
 from services.ingest.documents import DocumentService
 from services.ingest.drafts import DraftMaker, Limits
 from services.ingest.extracting import ExtractingService
@@ -70,6 +71,7 @@ def open_ingest(
         quotas=quotas,
         mirrors=MirrorBuilding(database, publisher, recutting),
         deleting=DeletingService(database, queue, publisher),
+        describing=DescribingService(database, publisher, _limits(settings)),
     )
 
 

@@ -23,6 +23,7 @@ from runtime.operations import open_operations
 from runtime.parts import Erasing, Index, Ingest, Runtime, Search
 from runtime.queue import open_queue
 from runtime.search import open_search
+from runtime.stores import open_stores
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,21 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             compression=compression_of(settings),
             silence_seconds=settings.worker_silence_seconds,
         )
+        stores = open_stores(settings, database, index, ingest)
         yield Runtime(
-            settings, database, queue, index, events, ingest, search, answers, accounts, evaluation, erasure, operations
+            settings,
+            database,
+            queue,
+            index,
+            events,
+            ingest,
+            search,
+            answers,
+            accounts,
+            evaluation,
+            erasure,
+            operations,
+            stores,
         )
 
 

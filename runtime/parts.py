@@ -38,6 +38,7 @@ from services.index.version_building import VersionBuilder
 from services.index.versions import VersionService
 from services.ingest.browsing import BrowsingService
 from services.ingest.deleting import DeletingService
+from services.ingest.describing import DescribingService
 from services.ingest.documents import DocumentService
 from services.ingest.fetching import FetchService
 from services.ingest.ingesting import IngestingService
@@ -62,6 +63,12 @@ from services.search.checking import QuestionLimits
 from services.search.executor import QueryExecutor
 from services.search.reranking import RerankingService
 from services.search.searching import SearchService
+from services.stores.batches import BatchService
+from services.stores.expiring import StoreExpiry
+from services.stores.files import FileService
+from services.stores.store_files import StoreFileService
+from services.stores.stores import StoreService
+from services.stores.uploads import UploadPartsService
 from services.webhooks.courier import Courier
 from services.webhooks.hooks import WebhookService
 from services.webhooks.outbox import HookOutbox
@@ -97,6 +104,7 @@ class Ingest:
     quotas: QuotaService
     mirrors: MirrorBuilding
     deleting: DeletingService
+    describing: DescribingService
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,16 @@ class Erasing:
 
 
 @dataclass(frozen=True)
+class Stores:
+    files: FileService
+    uploads: UploadPartsService
+    stores: StoreService
+    store_files: StoreFileService
+    batches: BatchService
+    expiry: StoreExpiry
+
+
+@dataclass(frozen=True)
 class Operations:
     audit: AuditService
     idempotency: IdempotencyService
@@ -188,3 +206,4 @@ class Runtime:
     evaluation: Evaluation
     erasure: Erasing
     operations: Operations
+    stores: Stores

@@ -35,7 +35,7 @@ from errors import (
 )
 from runtime.parts import Runtime
 from services.ingest.drafts import NewDoc
-from services.ingest.uploading import doc_id_of
+from services.ingest.uploading import StoredFile, doc_id_of
 from settings import BATCH_DOCS_CEILING
 
 router = APIRouter(prefix="/v1/docs", tags=["files"], route_class=StrictRoute)
@@ -97,13 +97,17 @@ def get_file(
 ) -> StreamingResponse:
     """The raw file of a document, byte for byte, as a download."""
     file = runtime.ingest.uploads.open(tenant_id, namespace, doc_id, restriction=restriction)
-    headers = {
+    return StreamingResponse(file.pieces, headers=attachment_headers(file))
+
+
+def attachment_headers(file: StoredFile) -> dict[str, str]:
+    return {
         "Content-Type": file.mime_type,
         "Content-Length": str(file.byte_count),
         "Content-Disposition": _attachment(file.filename),
         "ETag": f'"{file.sha256}"',
+        **NEVER_RUN,
     }
-    return StreamingResponse(file.pieces, headers={**headers, **NEVER_RUN})
 
 
 async def _received(request: Request, runtime: Runtime, form: Form, seconds: float | None) -> Response:

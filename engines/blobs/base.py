@@ -27,6 +27,9 @@ class BlobStore(Protocol):
     def adopt(self, path: Path, name: str) -> None:
         """Store the closed file at *path*, durably. It is gone afterwards where the store could move it."""
 
+    def copy(self, source: str, name: str) -> None:
+        """Store the blob *source* under another name too, durably and without its bytes passing through here."""
+
     def names(self) -> Iterator[str]:
         """The names of all blobs, in no order; with them those of remains of interrupted writes."""
 

@@ -67,6 +67,12 @@ class BucketStore:
     def adopt(self, path: Path, name: str) -> None:
         copy_into(self, path, name)
 
+    def copy(self, source: str, name: str) -> None:
+        import obstore
+
+        with _translated_errors():
+            obstore.copy(self._store, source, name)
+
     def names(self) -> Iterator[str]:
         import obstore
 

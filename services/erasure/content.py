@@ -62,6 +62,7 @@ VERIFIED = {
     "revisions": "counted again by document: none is left",
     "files": "counted again by document: none is left",
     "raw_files": "deleted from the blob store, which names them no more",
+    "file_objects": "files that the documents were attached from, with their raw files; counted again by document",
     "chunks": "counted again by document: none is left",
     "keywords": "counted again by chunk: none is left",
     "vectors": "removed, in every embedding version, with the last chunk that had the text",

@@ -81,6 +81,9 @@ class ErasingService:
         for project in self._projects(erasure):
             self.indexes.await_others(erasure, project.id, steps)
             self._remove_from(key, project, steps)
+        if erasure.kind == ErasureKind.TENANT:
+            with steps.step(78, {}) as session:
+                self._count(session, key, self.rows.remove_all_files(session, erasure.team_id))
         self.rows.delete_doomed()
         for project in self._projects(erasure):
             self._add(key, steps, jobs=self.traces.erase_jobs(erasure, project.id, steps))
@@ -111,6 +114,7 @@ class ErasingService:
         self, key: tuple[int, str], project: Project, docs: Sequence[ErasureDoc], stride: Stride, steps: Steps
     ) -> None:
         place = (project.team_id, project.id)
+        keeps_files = self._read(key).scope.get("keeps_files", False)
         while True:
             with self.database.read() as session:
                 chunks = chunks_of_docs(session, docs, limit=stride.rows)
@@ -125,8 +129,9 @@ class ErasingService:
             steps.give_way()
             with steps.step(75, {}) as session, stride.measured():
                 lock_project(session, place)
-                removed: Counter[str] = Counter()
-                for doc in docs[start : start + 10]:
+                some = docs[start : start + 10]
+                removed = self.rows.remove_attached_files(session, place, some, keeps_files=keeps_files)
+                for doc in some:
                     removed += self.rows.remove_revisions(session, place, doc.doc_id, doc.last_revision or 0)
                 self._count(session, key, removed if project.mirror_of is None else Counter())
             stride.pause()
@@ -136,7 +141,7 @@ class ErasingService:
         for project in self._projects(erasure):
             for version in self._versions_of(project):
                 self.indexes.forget(erasure, project, version, steps)
-            self.indexes.forget_versions(project, steps)
+            self.indexes.forget_names(project, steps)
         if erasure.kind == ErasureKind.TENANT:
             while True:
                 with self.database.read() as session:
@@ -174,7 +179,7 @@ class ErasingService:
     def _look(self, erasure: Erasure) -> tuple[Json, set[bytes], int]:
         """What is left, by store; the keyed names of the documents, and how many they are."""
         left: Counter[str] = Counter()
-        work = erasure.work or {}
+        work, keeps_files = erasure.work or {}, erasure.scope.get("keeps_files", False)
         names: set[bytes] = set(as_keys(erasure.doc_keys or b""))
         with self.database.write() as session:
             keys = self.ledger.name_keys(session)
@@ -185,7 +190,7 @@ class ErasingService:
                     of_project = and_(_of(erasure), ErasureDoc.project_id == project.id, ErasureDoc.doc_id > after)
                     query = select(ErasureDoc).where(of_project).order_by(ErasureDoc.doc_id).limit(DOCS_PER_READ)
                     docs = session.scalars(query).all()
-                    left += count_left(session, docs)
+                    left += count_left(session, docs, keeps_files=keeps_files)
                 if not docs:
                     break
                 after = docs[-1].doc_id

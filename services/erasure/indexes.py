@@ -21,6 +21,7 @@ from errors import DatabaseUnavailable
 from models import Erasure, EventRow, IndexRow, IndexVersion, Job, Project, Team
 from services.erasure.steps import Steps
 from services.index.publishing import Publisher
+from services.ingest.file_objects import forget_store
 
 ERASE = "erase"
 WAIT_SECONDS, LOOK_SECONDS = 600.0, 0.1
@@ -57,12 +58,14 @@ class IndexRemoval:
             self.vectors.forget(session, key)
         self._sweep(erasure, project, version, steps)
 
-    def forget_versions(self, project: Project, steps: Steps) -> None:
+    def forget_names(self, project: Project, steps: Steps) -> None:
+        """Of its index versions, and of itself as a vector store."""
         with steps.step(85, {}) as session:
             current = session.get_one(Project, (project.team_id, project.id), with_for_update=True)
             current.other_versions, current.shadow, current.mirrors, current.serving_mirror = None, None, None, None
             of_project = and_(IndexVersion.team_id == project.team_id, IndexVersion.project_id == project.id)
             session.execute(delete(IndexVersion).where(of_project))
+            forget_store(session, project.team_id, project.id)
 
     def drop_shells(self) -> int:
         count = 0
@@ -77,6 +80,7 @@ class IndexRemoval:
             with self.database.write() as session:
                 of_shell = and_(EventRow.team_id == project.team_id, EventRow.project_id == project.id)
                 session.execute(update(EventRow).where(of_shell).values(project_id=None))
+                forget_store(session, project.team_id, project.id)
                 session.execute(delete(Project).where(Project.team_id == project.team_id, Project.id == project.id))
             count += 1
         with self.database.write() as session:

@@ -65,7 +65,10 @@ class ErasureReplayer:
 
     def _apply_to(self, team: Team, project: Project, entry: Json, keys: NameKeys, common: Any) -> bool:
         if entry["kind"] == ErasureKind.NAMESPACE:
-            accepted = self.requests.accept_namespace(team.name, project.name, confirmed=project.name, **common)
+            keeps_files = entry["scope"].get("keeps_files", False)
+            accepted = self.requests.accept_namespace(
+                team.name, project.name, confirmed=project.name, keeps_files=keeps_files, **common
+            )
             self._complete(team.id, accepted)
             return True
         place = {"tenant_id": team.name, "namespace": project.name, **common}

@@ -34,13 +34,17 @@ MANAGE = "manage.py"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErasureRequest:
-    """Exactly one of *doc_ids*, *filters* and *everything*; without *namespace*, in all of the tenant's."""
+    """Exactly one of *doc_ids*, *filters* and *everything*; without *namespace*, in all of the tenant's.
+
+    *keeps_files*: the file objects that the documents were attached from stay.
+    """
 
     tenant_id: str
     namespace: str | None = None
     doc_ids: Sequence[str] | None = None
     filters: Json | None = None
     everything: bool = False
+    keeps_files: bool = False
     reason: str | None = None
     requested_by: str = MANAGE
 
@@ -92,11 +96,23 @@ class ErasureService:
 
     @repeatable
     def accept_namespace(
-        self, tenant_id: str, namespace: str, *, confirmed: str, reason: str | None, requested_by: str
+        self,
+        tenant_id: str,
+        namespace: str,
+        *,
+        confirmed: str,
+        reason: str | None,
+        requested_by: str,
+        keeps_files: bool = False,
     ) -> AcceptedErasure:
         """Erase a namespace, confirmed by its name. It is gone at once, and its name is free again."""
         request = ErasureRequest(
-            tenant_id=tenant_id, namespace=namespace, reason=reason, requested_by=requested_by, everything=True
+            tenant_id=tenant_id,
+            namespace=namespace,
+            everything=True,
+            keeps_files=keeps_files,
+            reason=reason,
+            requested_by=requested_by,
         )
         self.database.make_room_to_delete()
         with self.database.write() as session:
@@ -162,6 +178,7 @@ class ErasureService:
                 "tenant": keys.tenant(team.name),
                 "namespace": None if request.namespace is None else place[0],
                 "before": before,
+                **({"keeps_files": True} if request.keeps_files else {}),
             },
             requested_by=request.requested_by,
             reason=request.reason,

@@ -19,12 +19,14 @@ from database.engine import Database, DatabaseKind
 from engines.blobs.base import BlobStore
 from job_queue import FINISHED
 from models import (
+    BatchFile,
     Chunk,
     Doc,
     Embedding,
     EmbeddingVersion,
     ErasureDoc,
     File,
+    FileObject,
     IndexVersion,
     Job,
     KeywordRow,
@@ -34,6 +36,8 @@ from models import (
     VectorRow,
 )
 from services.index.publishing import REBUILD
+from services.ingest.file_objects import remove_file_objects, remove_parts, remove_uploads
+from services.ingest.pending_blobs import doom
 
 HASHES_PER_QUERY = 200
 _NO_SYNC: dict[str, Any] = {"synchronize_session": False}
@@ -102,9 +106,9 @@ class RowRemoval:
         of_revisions = and_(*(getattr(Revision, name) == value for name, value in key.items()))
         is_listed = and_(of_revisions, Revision.revision.between(first, last))
         blobs = session.scalars(select(Revision.blob_uri).where(is_listed, Revision.blob_uri.is_not(None))).all()
-        for blob in {blob for blob in blobs if blob is not None}:
-            session.merge(PendingBlob(name=blob, is_doomed=True))
-            removed["raw_files"] += 1
+        names = {blob for blob in blobs if blob is not None}
+        doom(session, names)
+        removed["raw_files"] = len(names)
         removed["files"] = _deleted(session, delete(File).where(of_files))
         removed["revisions"] = _deleted(session, delete(Revision).where(is_listed))
         is_bare = and_(
@@ -114,6 +118,22 @@ class RowRemoval:
         )
         removed["documents"] = _deleted(session, delete(Doc).where(is_bare))
         return removed
+
+    def remove_attached_files(
+        self, session: Session, place: tuple[int, int], docs: Sequence[ErasureDoc], *, keeps_files: bool
+    ) -> Counter[str]:
+        """The file objects that the documents were attached from, unless they are kept, and their names in batches."""
+        ids = [doc.doc_id for doc in docs]
+        in_project = and_(BatchFile.team_id == place[0], BatchFile.project_id == place[1])
+        session.execute(delete(BatchFile).where(in_project, BatchFile.doc_id.in_(ids)), execution_options=_NO_SYNC)
+        blobs = [] if keeps_files else remove_file_objects(session, place[0], FileObject.id.in_(ids))
+        return Counter(file_objects=len(blobs))
+
+    def remove_all_files(self, session: Session, team_id: int) -> Counter[str]:
+        """All file objects and uploads of a team."""
+        blobs = [*remove_file_objects(session, team_id), *remove_parts(session, team_id)]
+        remove_uploads(session, team_id)
+        return Counter(file_objects=len(blobs))
 
     def delete_doomed(self) -> int:
         """Delete the raw files that are doomed, a few at a time. Returns how many there were."""
@@ -142,10 +162,13 @@ def chunks_of_docs(session: Session, docs: Sequence[ErasureDoc], *, limit: int) 
     return chunks
 
 
-def count_left(session: Session, docs: Sequence[ErasureDoc]) -> Counter[str]:
+def count_left(session: Session, docs: Sequence[ErasureDoc], *, keeps_files: bool) -> Counter[str]:
     """What the database still has of the documents."""
     left: Counter[str] = Counter()
     for doc in docs:
+        of_file = (FileObject.team_id == doc.team_id, FileObject.id == doc.doc_id)
+        if not keeps_files:
+            left["file_objects"] += session.scalar(select(func.count()).select_from(FileObject).where(*of_file)) or 0
         for store, table in (("chunks", Chunk), ("revisions", Revision), ("files", File)):
             left[store] += session.scalar(select(func.count()).select_from(table).where(_of_doc(table, doc))) or 0
         for first, count in doc.chunk_ranges:

@@ -91,22 +91,32 @@ def _nearest(session: Session, tenant_id: str, namespace: str) -> list[str]:
 def create(database: Database, tenant_id: str, namespace: str, *, embedding_version: str, dimension: int) -> Project:
     """Returns the namespace; creates it, with its tenant and first index row, if it does not exist."""
     with database.write() as session:
-        session.execute(insert_or_ignore(session, Team).values(name=tenant_id))
-        session.execute(select(Team.id).where(Team.name == tenant_id).with_for_update())  # one creator at a time
+        team = locked_team(session, tenant_id)
         project = find(session, tenant_id, namespace)
         if project is not None:
             return project
-        numbering = update(Team).where(Team.name == tenant_id).values(next_project_id=Team.next_project_id + 1)
-        team_id, next_id = session.execute(numbering.returning(Team.id, Team.next_project_id)).one()
-        project = Project(team_id=team_id, id=next_id - 1, name=namespace, embedding_version=embedding_version)
-        project.has_quotas = session.get_one(Team, team_id).has_quotas
-        session.add(project)
-        session.flush()
-        key = {"team_id": team_id, "project_id": project.id, "embedding_version": embedding_version}
-        session.add(IndexRow(**key, dimension=dimension))
-        session.flush()
-        record(session, "namespace.created", tenant_id=tenant_id, object=namespace, embedding_version=embedding_version)
-        return project
+        return add(session, team, namespace, embedding_version=embedding_version, dimension=dimension)
+
+
+def locked_team(session: Session, name: str) -> Team:
+    """Its row, new if there is none: of several creators in it one at a time goes on from here."""
+    session.execute(insert_or_ignore(session, Team).values(name=name))
+    return session.scalars(select(Team).where(Team.name == name).with_for_update()).one()
+
+
+def add(session: Session, team: Team, namespace: str, *, embedding_version: str, dimension: int) -> Project:
+    """Creates a namespace with its first index row in a team that is locked and has none of this name."""
+    numbering = update(Team).where(Team.id == team.id).values(next_project_id=Team.next_project_id + 1)
+    next_id = session.execute(numbering.returning(Team.next_project_id)).scalar_one()
+    project = Project(team_id=team.id, id=next_id - 1, name=namespace, embedding_version=embedding_version)
+    project.has_quotas = team.has_quotas
+    session.add(project)
+    session.flush()
+    key = {"team_id": team.id, "project_id": project.id, "embedding_version": embedding_version}
+    session.add(IndexRow(**key, dimension=dimension))
+    session.flush()
+    record(session, "namespace.created", tenant_id=team.name, object=namespace, embedding_version=embedding_version)
+    return project
 
 
 def external_version(tenant_id: str, namespace: str, dimension: int) -> str:

@@ -6,7 +6,7 @@ A writer that quotas concern locks its team's row first (Publisher.next_numbers)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from database.prepared import PreparedStatement
 from domain import QUOTA_NAMES, Amounts
 from errors import DailyQuotaExceeded, QuotaExceeded
 from models import IngestUsage, Project, Team, utc_now
-from services.index.counting import day_of
+from services.index.counting import add_file_bytes, day_of
 from services.index.namespaces import require_team
 
 
@@ -62,6 +62,15 @@ class QuotaService:
         if self.concern(project) and any(amount > 0 for amount in growth.values):
             stored = Amounts(growth.documents, growth.chunks, growth.bytes)
             _require(self._of(session, project.team_id), stored, growth)
+
+    def add_file_bytes(self, session: Session, team_id: int, more: int) -> None:
+        """Count the bytes of a file object that this transaction stores. Raises QuotaExceeded."""
+        add_file_bytes(session, team_id, more)
+        team = session.get_one(Team, team_id, populate_existing=True)
+        if team.has_quotas or any(self.defaults.values):
+            grown = Amounts(bytes=more)
+            quotas = self._of(session, team_id)
+            _require(replace(quotas, used=quotas.used - grown), grown, grown)
 
     def of_team(self, tenant_id: str) -> TeamQuotas:
         """Raises NotFound."""
@@ -120,7 +129,8 @@ _USED = PreparedStatement(
     select(
         Team.name,
         *_COLUMNS,
-        *(_sum(column, *_OF_OTHERS) for column in (Project.live_docs, Project.live_chunks, Project.live_bytes)),
+        *(_sum(column, *_OF_OTHERS) for column in (Project.live_docs, Project.live_chunks)),
+        _sum(Project.live_bytes, *_OF_OTHERS) + Team.file_bytes,
         _sum(
             IngestUsage.chunks_embedded,
             IngestUsage.team_id == bindparam("the_team"),

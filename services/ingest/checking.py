@@ -24,7 +24,7 @@ def checked(doc: NewDoc, limits: Limits) -> NewDoc:
     check_new_name("doc_id", doc.doc_id, limits.doc_id_chars)
     for field in ("title", "mime_type"):
         check_line(field, getattr(doc, field) or "")
-    _check_metadata(doc.doc_id, doc.metadata, limits, param="metadata")
+    check_metadata(doc.doc_id, doc.metadata, limits, param="metadata")
     if doc.file is not None:
         if doc.chunk_strategy not in (AUTO, *STRATEGY_NAMES):
             message = f"There is no strategy {doc.chunk_strategy!r}; there are {AUTO}, {', '.join(STRATEGY_NAMES)}."
@@ -55,11 +55,11 @@ def _with_checked_chunks(doc: NewDoc, limits: Limits) -> NewDoc:
     chunks = clean_chunks(doc.chunks, doc.doc_id)
     for number, chunk in enumerate(chunks):
         owner = f"{doc.doc_id}, chunk {number}"
-        _check_metadata(owner, chunk.metadata or {}, limits, param=f"chunks.{number}.metadata")
+        check_metadata(owner, chunk.metadata or {}, limits, param=f"chunks.{number}.metadata")
     return replace(doc, chunks=chunks, text=joined_text(chunks))
 
 
-def _check_metadata(owner: str, metadata: Json, limits: Limits, *, param: str) -> None:
+def check_metadata(owner: str, metadata: Json, limits: Limits, *, param: str) -> None:
     try:
         size = len(json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode())
     except (RecursionError, ValueError) as error:

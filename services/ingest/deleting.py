@@ -75,12 +75,19 @@ class DeletingService:
         self.database.make_room_to_delete()
         with self.database.write() as session:
             project = namespaces.require(session, tenant_id, namespace)
-            project, _ = self.publisher.next_numbers(session, project)
-            payload = {"filters": filters, "before_seq": project.seq}
-            job_id = self.queue.create_job(session, DELETE, payload, project=project)
-            action = "namespace.emptied" if filters is None else "documents.deleted_by_filter"
-            record(session, action, tenant_id=tenant_id, object=namespace, filters=filters, job_id=job_id)
-            return job_id
+            return self._queue(session, project, tenant_id, filters)
+
+    def queue_all(self, session: Session, project: Project, tenant_id: str) -> str:
+        """Queue the deletion of a whole namespace in the caller's transaction. Returns the job's id."""
+        return self._queue(session, project, tenant_id, None)
+
+    def _queue(self, session: Session, project: Project, tenant_id: str, filters: Json | None) -> str:
+        current, _ = self.publisher.next_numbers(session, project)
+        payload = {"filters": filters, "before_seq": current.seq}
+        job_id = self.queue.create_job(session, DELETE, payload, project=current)
+        action = "namespace.emptied" if filters is None else "documents.deleted_by_filter"
+        record(session, action, tenant_id=tenant_id, object=current.name, filters=filters, job_id=job_id)
+        return job_id
 
     def delete(self, lease: Lease) -> Json:
         """Walk the namespace and delete step by step; a job that was interrupted goes on behind its last step."""

@@ -8,7 +8,7 @@ to a missing blob, and is then deleted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, CursorResult, delete, select, update
@@ -32,10 +32,13 @@ class PendingBlobs:
 
     def reserve(self) -> str:
         """Records and returns a new name, under which a blob may be stored from now on."""
-        name = new_name()
+        return self.reserve_many(1)[0]
+
+    def reserve_many(self, count: int) -> list[str]:
+        names = [new_name() for _ in range(count)]
         with self.database.write() as session:
-            session.add(PendingBlob(name=name))
-        return name
+            session.add_all(PendingBlob(name=name) for name in names)
+        return names
 
     def delete_unattached(self, names: Sequence[str]) -> None:
         """Delete those of the blobs that no revision refers to. What cannot be deleted now is left to the sweep."""
@@ -66,6 +69,14 @@ class PendingBlobs:
         with self.database.write() as session:
             session.execute(delete(PendingBlob).where(PendingBlob.name.in_(names)))
         return len(names)
+
+
+def doom(session: Session, names: Iterable[str]) -> None:
+    """Give up blobs that a row referred to until now: they are deleted after the caller's commit, at the latest by the
+    sweep.
+    """
+    for name in names:
+        session.merge(PendingBlob(name=name, is_doomed=True))
 
 
 def attach(session: Session, name: str) -> None:

@@ -118,7 +118,15 @@ class IncomingFile:
                 kind = kind_of(self._head, self.filename, self.declared)
             except Unreadable as error:
                 raise Unreadable(f"{self.filename!r} cannot be accepted. {error}", param="file") from error
-        return RawFile(self.blob, self.filename, self._hash.hexdigest(), self._size, kind.mime_type, self.declared)
+        return self._received(kind.mime_type)
+
+    def close(self, mime_type: str) -> RawFile:
+        """Make it durable, whatever it is."""
+        with self._writing:
+            return self._received(mime_type)
+
+    def _received(self, mime_type: str) -> RawFile:
+        return RawFile(self.blob, self.filename, self._hash.hexdigest(), self._size, mime_type, self.declared)
 
     def abort(self) -> None:
         """Discard the file. Does nothing after finish()."""

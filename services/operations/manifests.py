@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from database.engine import DatabaseKind
 from domain import MIRROR_MARK
 from errors import DamagedBackup, Invalid
-from models import Base, IndexRow, Project, Revision, Team
+from models import Base, FileObject, IndexRow, Project, Revision, Team, UploadPart
 
 FORMAT = 1
 
@@ -113,9 +113,18 @@ def facts_of(session: Session) -> SnapshotFacts:
         columns=columns,
         rows=row_counts(session, list(columns)),
         namespaces=namespace_counts(session),
-        raw_files=list(session.scalars(_distinct(Revision.blob_uri))),
+        raw_files=raw_file_names(session),
         index_files=list(session.scalars(_distinct(IndexRow.faiss_path))),
     )
+
+
+def raw_file_names(session: Session) -> list[str]:
+    """The raw files that the rows name, of a database with any schema."""
+    existing = set(inspect(session.connection()).get_table_names())
+    columns = [
+        each for each in (Revision.blob_uri, FileObject.blob, UploadPart.blob) if each.class_.__tablename__ in existing
+    ]
+    return sorted({name for each in columns for name in session.scalars(_distinct(each))})
 
 
 def _columns(session: Session) -> dict[str, list[str]]:

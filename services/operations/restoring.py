@@ -19,7 +19,7 @@ from durable import sync_folder
 from engines.blobs.base import BlobStore
 from errors import BlobStoreUnavailable, Conflict, DamagedBackup, Invalid
 from migrations.upgrade import HEAD, bring_up_to_date, is_known, set_revision
-from models import IndexRow, Job, Revision
+from models import IndexRow, Job
 from services.operations.backing_up import Report
 from services.operations.backup_store import RAW, BackupStore
 from services.operations.database_copies import (
@@ -29,7 +29,7 @@ from services.operations.database_copies import (
     remove_sqlite,
 )
 from services.operations.database_urls import sqlite_file, sqlite_url
-from services.operations.manifests import BackupManifest, BackupPart, namespace_counts, row_counts
+from services.operations.manifests import BackupManifest, BackupPart, namespace_counts, raw_file_names, row_counts
 from services.operations.moving import finish_postgres
 
 
@@ -172,16 +172,14 @@ class RestoringService:
     def _require_raw_files(self, session: Session) -> None:
         """Raises DamagedBackup."""
         kept = {part.name.removeprefix(RAW) for part in self.manifest.raw_files} | set(self.manifest.missing)
-        names = set(session.scalars(select(Revision.blob_uri).where(Revision.blob_uri.is_not(None)).distinct()))
-        if lacking := sorted(name for name in names if name is not None and name not in kept):
+        if lacking := [name for name in raw_file_names(session) if name not in kept]:
             raise DamagedBackup(f"The backup lacks {len(lacking)} raw files that documents refer to: {lacking[0]}, …")
 
 
 def named_files(session: Session) -> tuple[set[str], set[str]]:
     """The raw files and the index files that the restored rows name: not those of what was erased again."""
-    raw_files = session.scalars(select(Revision.blob_uri).where(Revision.blob_uri.is_not(None)).distinct())
     indexes = session.scalars(select(IndexRow.faiss_path).where(IndexRow.faiss_path.is_not(None)))
-    return {name for name in raw_files if name}, {name for name in indexes if name}
+    return set(raw_file_names(session)), {name for name in indexes if name}
 
 
 def require_same_kind(manifest: BackupManifest, target: str) -> None:

@@ -72,6 +72,7 @@ class World:
                 "POST", "/v1/docs/upload", data=place, files={"file": ("cats.txt", b"Cats in a file.")}, expect=200
             ),
         ]
+        known |= _openai_objects(team, known["namespace"])
         version = {"name": known["index_version"], "prompts": {"document": f"Of {team.name}: "}}
         building = {"tenant_id": team.name, "namespace": known["namespace"], **version}
         team.ask("POST", "/v1/index/versions", json=building, scope=Scope.OPERATOR, expect=202)
@@ -138,6 +139,21 @@ def restrictions(own: Known) -> dict[str, Known]:
 def _is_read(route: str) -> bool:
     """Or one that is open to strangers, or hands on what the key may."""
     return route.startswith("GET ") or route.endswith(("/search", "/ask", "/eval", "/derive"))
+
+
+def _openai_objects(team: TeamClient, namespace: str) -> Known:
+    """The namespace as a vector store with a batch of one file, and an upload with all of its parts."""
+    stores = team.get("/v1/vector_stores")["data"]
+    [store] = [each["id"] for each in stores if each["namespace"] == namespace]
+    cats = {"file": ("cats.txt", b"Cats in a file.")}
+    file = team.ask("POST", "/v1/files", data={"purpose": "assistants"}, files=cats, expect=200)["id"]
+    batch = team.post(f"/v1/vector_stores/{store}/file_batches", {"file_ids": [file]})["id"]
+    announced = {"filename": "cats.txt", "purpose": "assistants", "bytes": 15, "mime_type": "text/plain"}
+    upload = team.post("/v1/uploads", announced)["id"]
+    data = {"data": ("part", b"Cats in a file.")}
+    part = team.ask("POST", f"/v1/uploads/{upload}/parts", files=data, expect=200)["id"]
+    ids = {"vector_store_id": store, "file_id": file, "batch_id": batch, "upload_id": upload}
+    return {**ids, "part_ids": [part], "file_ids": [file], "data": ("part", b"Cats.", "text/plain")}
 
 
 def _without(values: Known, name: str) -> Known:

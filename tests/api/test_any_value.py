@@ -69,7 +69,8 @@ VALUES: list[Any] = [
     {"created_at": {"$lt": "0001-01-01T00:00:00+23:59"}},
 ]
 KNOWN = {**PLACE, "doc_id": "doc", "job_id": "no-job", "key_id": "0" * 16}
-KNOWN |= {"index_version": "other", "erasure_id": "no-erasure"}
+KNOWN |= {"index_version": "other", "erasure_id": "no-erasure", "vector_store_id": "no-store"}
+KNOWN |= {"file_id": "no-file", "batch_id": "no-batch", "upload_id": "no-upload"}
 
 
 def requests(route: Route) -> Iterator[tuple[str, dict[str, Any]]]:

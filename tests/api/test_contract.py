@@ -137,10 +137,21 @@ def furnished(session: Session, key: str | None) -> dict[str, str]:
     known = {**place, "doc_id": "doc", "job_id": job, "index_version": "two"}
     hook = {"tenant_id": place["tenant_id"], "url": "https://93.184.216.34/hook"}
     known["webhook_id"] = post("/webhooks", hook)["webhook_id"]
+    known |= openai_objects(session, headers, post)
     if key:
         post("/teams", {"tenant_id": "acme"})
         known["key_id"] = post("/teams/keeper/api-keys", {"scopes": ["search"]})["key_id"]
     return known
+
+
+def openai_objects(session: Session, headers: dict[str, str], post: Any) -> dict[str, str]:
+    url, form = "http://testserver/v1/files", {"purpose": "assistants"}
+    answer = session.post(url, data=form, files={"file": ("cats.txt", b"Cats in a file.")}, headers=headers)
+    file, store = answer.json()["id"], post("/vector_stores", {"name": "store"})["id"]
+    batch = post(f"/vector_stores/{store}/file_batches", {"file_ids": [file]})["id"]
+    announced = {"filename": "cats.txt", "purpose": "assistants", "bytes": 15, "mime_type": "text/plain"}
+    upload = post("/uploads", announced)["id"]
+    return {"file_id": file, "vector_store_id": store, "batch_id": batch, "upload_id": upload}
 
 
 def _name_what_is_there(parts: list[Any], known: dict[str, str]) -> None:

@@ -35,6 +35,9 @@ REQUESTS: dict[str, tuple[str, Any, dict[str, str]]] = {
     "trailing slash": ("search/", SEARCH, {}),
     "a declared header": ("docs/upsert", DOC, {"if-match": "none"}),
     "a key of idempotency": ("docs/upsert", DOC, {"idempotency-key": "k"}),
+    "no vector store": ("vector_stores/vs_0/search", {"query": "cats"}, {}),
+    "another's vector store": ("vector_stores/vs_0/search?x=1", {"query": "cats"}, {"openai-organization": "acme"}),
+    "no query": ("vector_stores/vs_0/search", {"max_num_results": 51}, {}),
     "too long a key": ("docs/upsert", DOC, {"idempotency-key": "k" * 256}),
 }
 
@@ -42,6 +45,7 @@ REQUESTS: dict[str, tuple[str, Any, dict[str, str]]] = {
 def test_routes_that_take_nothing_but_a_body_have_a_short_way() -> None:
     calls = [call for route in all_routes() if (call := DirectCall.of(route))]
     taken = {"/v1/search", "/v1/docs/upsert", "/v1/eval", "/v1/index/versions/rollback"}
+    taken.add("/v1/vector_stores/{vector_store_id}/search")
     assert {call.route.path for call in calls} == taken
 
 

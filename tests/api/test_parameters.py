@@ -16,6 +16,9 @@ def test_every_route_refuses_a_parameter_that_it_does_not_have(shared_service: S
         path = route.path.format(**dict.fromkeys(route.in_path, "x"))
         answer = shared_service.client.request(route.method, path, params={**PLACE, "zzz": ""})
         problem = answer.json()
+        if route.operation["tags"] == ["openai"]:  # a newer client of theirs may send more
+            assert "zzz" not in answer.text, route
+            continue
         assert (answer.status_code, problem["error"]["code"]) == (422, "invalid_request"), route
         assert "zzz: There is no such parameter" in problem["detail"], route
 

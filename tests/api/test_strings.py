@@ -59,6 +59,13 @@ def furnished(team: TeamClient) -> dict[str, Any]:
     key = team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, expect=201)["key_id"]
     erasure = team.post("/v1/erasures", {**place, "doc_ids": ["nothing"]}, expect=202)["erasure_id"]
     known = {**place, "doc_id": "doc", "job_id": job, "key_id": key, "erasure_id": erasure, "index_version": "initial"}
+    [store] = [each["id"] for each in team.get("/v1/vector_stores")["data"] if each["namespace"] == "place"]
+    cats = {"file": ("cats.txt", b"Cats in a file.")}
+    file = team.ask("POST", "/v1/files", data={"purpose": "assistants"}, files=cats, expect=200)["id"]
+    batch = team.post(f"/v1/vector_stores/{store}/file_batches", {"file_ids": [file]})["id"]
+    announced = {"filename": "cats.txt", "purpose": "assistants", "bytes": 15, "mime_type": "text/plain"}
+    upload = team.post("/v1/uploads", announced)["id"]
+    known |= {"vector_store_id": store, "file_id": file, "batch_id": batch, "upload_id": upload}
     return {**known, "url": "ftp://nowhere", "reembed": True}
 
 

@@ -79,6 +79,9 @@ def furnish(service: Service) -> None:
         service.delete(f"doc-{number:02d}")
     service.upsert("doc-01", prose(99))
     upload(service, "letter", "A letter on winter.")
+    file = {"file": ("alone.txt", b"A file that is attached to nothing.")}
+    answer = service.client.post("/v1/files", data={"purpose": "assistants"}, files=file)
+    assert answer.status_code == 200, answer.text
     service.work()
 
 
@@ -165,7 +168,10 @@ def test_a_restored_backup_equals_the_service_and_deleted_documents_stay_deleted
         assert audit.verify().problems == []
         assert [row.object for row in audit.page(limit=9, action="backup.restored")] == [manifest.id]
         after.upsert("next", "Sequences go on.")
-    assert [part.name[:4] for part in manifest.raw_files] == ["raw/"]
+        [alone] = after.get("/v1/files")["data"]
+        content = after.client.get(f"/v1/files/{alone['id']}/content").content
+        assert content == b"A file that is attached to nothing."
+    assert [part.name[:4] for part in manifest.raw_files] == ["raw/", "raw/"]
     assert sorted(path.name for path in target.iterdir()) == sorted([manifest.id, "raw"])
 
 

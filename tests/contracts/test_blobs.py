@@ -58,6 +58,27 @@ def test_a_file_is_adopted_and_named_like_one_that_was_written(store: BlobStore,
     assert list(store.names()) == [name]
 
 
+def test_a_copy_outlives_what_it_was_copied_from(store: BlobStore) -> None:
+    source, copy = put(store, LARGE), new_name()
+    store.copy(source, copy)
+    store.delete(source)
+    assert b"".join(store.read(copy)) == LARGE
+    assert {source, copy} & set(store.names()) == {copy}
+    with pytest.raises(BlobStoreUnavailable, match="A raw file is not in"):
+        store.copy(source, new_name())
+
+
+def test_a_folder_that_cannot_link_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    store = FolderStore(tmp_path / "raw", min_free_bytes=0)
+    source, copy = put(store, LARGE), new_name()
+    store.copy(source, copy)
+    assert b"".join(store.read(copy)) == LARGE
+
+
 def test_a_tidy_folder_holds_no_empty_one(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "raw", min_free_bytes=0)
     store.delete(put(store, b"small"))
