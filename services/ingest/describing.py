@@ -13,6 +13,7 @@ from database.repeating import repeatable
 from domain import Json
 from models import Doc, Revision, utc_now
 from services.index import namespaces
+from services.index.announcing import record_indexed
 from services.index.publishing import Publisher
 from services.ingest.checking import check_metadata
 from services.ingest.drafts import Limits
@@ -44,6 +45,8 @@ class DescribingService:
                 revision.accepted_seq = project.seq
                 if revision.revision == current.doc.live_revision:
                     revision.published_seq, revision.published_at = project.seq, now
+                    self.publisher.redescribe(session, project, revision)
+                    record_indexed(session, project, [revision])
             current.doc.updated_at = now
 
 

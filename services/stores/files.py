@@ -17,6 +17,7 @@ from engines.blobs.base import BlobStore
 from errors import NotFound
 from models import Doc, FileObject, Project, Team, utc_now
 from services.index.auditing import record
+from services.index.namespaces import is_listed
 from services.index.quotas import QuotaService
 from services.ingest.file_objects import remove_file_objects
 from services.ingest.pending_blobs import PendingBlobs, attach
@@ -170,7 +171,7 @@ def _required(session: Session, tenant_id: str, file_ids: Sequence[str]) -> list
 def _attached_to(session: Session, file: FileObject) -> list[str]:
     """The namespaces that have it as a document."""
     in_project = (Project.team_id == Doc.team_id, Project.id == Doc.project_id)
-    of_team = select(Project.id).where(Project.team_id == file.team_id, Project.erased_at.is_(None))
+    of_team = select(Project.id).where(Project.team_id == file.team_id, is_listed())
     query = select(Project.name).join(Doc, and_(*in_project))
     is_doc = (Doc.team_id == file.team_id, Doc.project_id.in_(of_team), Doc.doc_id == file.id)
     return list(session.scalars(query.where(*is_doc, Doc.deleted_at.is_(None)).order_by(Project.name)))

@@ -21,6 +21,7 @@ from services.index import namespaces
 from services.index.counting import day_of
 from services.index.embedding import EmbeddingService
 from services.index.names import check_new_name
+from services.index.namespaces import is_listed
 from services.stores.ids import project_number, store_id
 from services.stores.paging import ListPage, PageQuery, rows_of
 from services.stores.tenants import Tenants
@@ -246,7 +247,7 @@ def _stores(tenant_id: str) -> Any:
     is_settings = and_(VectorStoreRow.team_id == Project.team_id, VectorStoreRow.project_id == Project.id)
     query = select(Project, VectorStoreRow).join(Team, Team.id == Project.team_id)
     query = query.outerjoin(VectorStoreRow, is_settings)
-    return query.where(Team.name == tenant_id, Project.erased_at.is_(None))
+    return query.where(Team.name == tenant_id, is_listed())
 
 
 def _described(session: Session, stores: Sequence[Store]) -> list[StoreInfo]:
