@@ -40,6 +40,7 @@ from api.front_page import add_front_page
 from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId
+from api.openai import chat, embeddings, models
 from api.problems import add_handlers
 from api.strings import with_limits
 from api.v1 import (
@@ -127,6 +128,9 @@ RESOURCES = (
     keys,
     health,
     exposition,
+    models,
+    chat,
+    embeddings,
 )
 
 

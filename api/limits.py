@@ -64,6 +64,7 @@ class BodyLimit:
 
 COMPARE = "/v1/index/versions/{index_version}/compare"
 FIXED_BODY_BYTES = {"/v1/search": MIB, "/v1/ask": MIB, "/v1/docs/fetch": MIB, "/v1/eval": 8 * MIB, COMPARE: 8 * MIB}
+CHATS = ("/v1/chat/completions", "/v1/embeddings")
 OTHER_BODY_BYTES = 256 * KIB
 STREAM = "/v1/docs/upsert/stream"
 
@@ -95,6 +96,7 @@ def _limits_by_path(max_upload_mb: int, max_body_mb: int) -> dict[str, BodyLimit
         *(BodyLimit(f"/v1/docs/{name}", max_body_mb * MIB, "MAX_BODY_MB") for name in ("upsert", "upsert/batch")),
         BodyLimit(STREAM, sys.maxsize, is_stream=True),
         *(BodyLimit(path, largest) for path, largest in FIXED_BODY_BYTES.items()),
+        *(BodyLimit(path, MIB) for path in CHATS),
     ]
     return {each.path: each for each in limits}
 

@@ -19,7 +19,10 @@ _CUTOFF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class QueryParameters:
+    """*ignores_others*: those that the route does not have are not read."""
+
     names: Collection[str]
+    ignores_others: bool = False
 
     @classmethod
     def of(cls, dependant: Dependant) -> QueryParameters:
@@ -35,7 +38,8 @@ class QueryParameters:
             return
         pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)[:MAX_NAMES]
         sent = [name for name, _ in pairs]
-        problems = [(name, self._unknown(name)) for name in dict.fromkeys(sent) if name not in self.names]
+        others = () if self.ignores_others else [name for name in dict.fromkeys(sent) if name not in self.names]
+        problems = [(name, self._unknown(name)) for name in others]
         problems += [(name, "It is there twice: send it once.") for name in self.names if sent.count(name) > 1]
         if problems:
             raise RequestValidationError(

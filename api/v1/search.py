@@ -17,8 +17,9 @@ from api.responses import EMBEDDING, raises
 from api.routing import StrictRoute
 from api.strings import Name, QueryText, Word, at_most
 from api.v1.common import Out, PlaceIn, SearchedIndexOut
-from domain import Mode, Scope
+from domain import Mode, Principal, Scope
 from errors import NotFound, Overloaded, VersionMismatch
+from runtime.parts import Runtime
 from services.ingest.own_chunks import unit_vector
 from services.search.checking import MAX_QUERIES, QuestionLimits, checked, choose_mode
 from services.search.question import Answer, Fusion, Passage, Question, Side
@@ -119,13 +120,19 @@ class SearchOut(Out):
 @raises(*EMBEDDING, VersionMismatch, NotFound, Overloaded)
 async def search(body: SearchIn, runtime: InRuntime, caller: Caller) -> SearchOut:
     """The best chunks of a namespace for a query. Deleted and replaced ones are never among them."""
+    question = _question(body, runtime.search.limits)
+    answer = await answer_of(question, runtime, caller)
+    return _search_out(answer, body, question)
+
+
+async def answer_of(question: Question, runtime: Runtime, caller: Principal) -> Answer:
+    """Search, log and shadow, for every door. Raises Invalid for a question that is not as it should be."""
     started = time.perf_counter()
-    question = checked(_question(body, runtime.search.limits), runtime.search.limits)
-    answer = await asyncio.wrap_future(runtime.search.questions.submit(question))
+    answer = await asyncio.wrap_future(runtime.search.questions.submit(checked(question, runtime.search.limits)))
     latency_ms = round(1000 * (time.perf_counter() - started))
     runtime.answers.query_log.add_search(question, answer, latency_ms=latency_ms, api_key_id=caller.key_id)
     runtime.evaluation.shadowing.offer(question, answer)
-    return _search_out(answer, body, question)
+    return answer
 
 
 def _question(body: SearchIn, limits: QuestionLimits) -> Question:

@@ -70,6 +70,7 @@ VALUES: list[Any] = [
 ]
 KNOWN = {**PLACE, "doc_id": "doc", "job_id": "no-job", "key_id": "0" * 16}
 KNOWN |= {"index_version": "other", "erasure_id": "no-erasure"}
+KNOWN |= {"model": "acme/project_001", "knowledge_id": "acme/project_001", "file_id": "no-file"}
 
 
 def requests(route: Route) -> Iterator[tuple[str, dict[str, Any]]]:

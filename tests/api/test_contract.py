@@ -135,6 +135,8 @@ def furnished(session: Session, key: str | None) -> dict[str, str]:
     job = post("/index/rebuild", place)["job_id"]
     post("/index/versions", {**place, "name": "two", "prompts": {"document": "About cats: "}})
     known = {**place, "doc_id": "doc", "job_id": job, "index_version": "two"}
+    name = "place" if key else "acme/place"
+    known |= {"model": name, "knowledge_id": name, "file_id": "no-file"}
     if key:
         post("/teams", {"tenant_id": "acme"})
         known["key_id"] = post("/teams/keeper/api-keys", {"scopes": ["search"]})["key_id"]

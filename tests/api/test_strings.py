@@ -59,6 +59,7 @@ def furnished(team: TeamClient) -> dict[str, Any]:
     key = team.post(f"{team.own}/api-keys", {"scopes": ["search"]}, expect=201)["key_id"]
     erasure = team.post("/v1/erasures", {**place, "doc_ids": ["nothing"]}, expect=202)["erasure_id"]
     known = {**place, "doc_id": "doc", "job_id": job, "key_id": key, "erasure_id": erasure, "index_version": "initial"}
+    known |= {"model": "place", "knowledge_id": "place", "file_id": "no-file"}
     return {**known, "url": "ftp://nowhere", "reembed": True}
 
 
