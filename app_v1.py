@@ -34,6 +34,7 @@ from api.access import SECURITY_SCHEMES
 from api.access_log import AccessLog
 from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
+from api.dify import retrieval
 from api.direct import DirectRoutes
 from api.docs_page import add_docs_pages
 from api.front_page import add_front_page
@@ -131,6 +132,7 @@ RESOURCES = (
     models,
     chat,
     embeddings,
+    retrieval,
 )
 
 
