@@ -38,6 +38,8 @@ from api.dify import retrieval
 from api.direct import DirectRoutes
 from api.docs_page import add_docs_pages
 from api.front_page import add_front_page
+from api.librechat import files as librechat_files
+from api.librechat import reading as librechat_reading
 from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId
@@ -133,6 +135,8 @@ RESOURCES = (
     chat,
     embeddings,
     retrieval,
+    librechat_files,
+    librechat_reading,
 )
 
 

@@ -97,6 +97,7 @@ def _limits_by_path(max_upload_mb: int, max_body_mb: int) -> dict[str, BodyLimit
         BodyLimit(STREAM, sys.maxsize, is_stream=True),
         *(BodyLimit(path, largest) for path, largest in FIXED_BODY_BYTES.items()),
         *(BodyLimit(path, MIB) for path in CHATS),
+        *(BodyLimit(f"/v1/librechat/{name}", max_upload_mb * MIB, "MAX_UPLOAD_MB") for name in ("embed", "text")),
     ]
     return {each.path: each for each in limits}
 

@@ -26,10 +26,10 @@ def footer(citations: Sequence[Passage], *, is_quoted: bool) -> str:
 def annotations(answer: str, citations: Sequence[Passage], namespace: str) -> list[Json]:
     """An url_citation for each marker in *answer*; its indices count the characters of the message."""
     by_rank = {each.rank: each for each in citations}
-    found_at = [(match, by_rank.get(int(match[1]))) for match in _MARKER.finditer(answer)]
+    markers = [(match, by_rank.get(int(match[1]))) for match in _MARKER.finditer(answer)]
     return [
         {"type": "url_citation", "url_citation": {**_span(match), **_source(passage, namespace)}}
-        for match, passage in found_at
+        for match, passage in markers
         if passage is not None
     ]
 
