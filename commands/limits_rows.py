@@ -17,6 +17,7 @@ from api.v1.keys import KeyIn, RotateIn
 from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
 from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionIn
+from commands.door_limits import DOORS
 from commands.limit_bounds import Bound, Section, largest, of_type
 from database.engine import RESERVE_BYTES
 from database.postgres import POOL_TIMEOUT_SECONDS
@@ -302,4 +303,18 @@ PROCESSES = Section(
     ),
 )
 
-SECTIONS = (CONNECTIONS, BODIES, NAMES, DOCUMENTS, FILES, SEARCH, ANSWERS, VERSIONS, ACCOUNTS, JOBS, ERASURE, PROCESSES)
+SECTIONS = (
+    CONNECTIONS,
+    BODIES,
+    NAMES,
+    DOCUMENTS,
+    FILES,
+    SEARCH,
+    ANSWERS,
+    DOORS,
+    VERSIONS,
+    ACCOUNTS,
+    JOBS,
+    ERASURE,
+    PROCESSES,
+)

@@ -174,10 +174,10 @@ def test_embeddings_are_those_of_the_services_model_in_both_encodings(shared: Se
     decoded = lenient.embeddings.create(model=version, input=texts[0]).data[0].embedding
     assert isinstance(encoded["data"][0]["embedding"], str)
     assert np.allclose(decoded, one.data[0].embedding)
-    asked = client.embeddings.create(
+    as_query = client.embeddings.create(
         model=version, input=texts[0], encoding_format="float", extra_body={"input_type": "query"}
     )
-    assert np.abs(np.array(asked.data[0].embedding) - embedder.embed_queries([texts[0]])[0]).max() < 1e-2
+    assert np.abs(np.array(as_query.data[0].embedding) - embedder.embed_queries([texts[0]])[0]).max() < 1e-2
 
 
 @pytest.mark.parametrize(

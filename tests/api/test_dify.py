@@ -47,8 +47,8 @@ def condition(name: Any, operator: str, **value: Any) -> dict[str, Any]:
 
 
 def matching(service: Service, *conditions: Any, operator: str = "and") -> set[str]:
-    asked = body(metadata_condition={"logical_operator": operator, "conditions": list(conditions)})
-    return {each["metadata"]["doc_id"] for each in service.post(URL, asked)["records"]}
+    request = body(metadata_condition={"logical_operator": operator, "conditions": list(conditions)})
+    return {each["metadata"]["doc_id"] for each in service.post(URL, request)["records"]}
 
 
 def test_records_have_the_cosine_of_the_chunk_and_metadata_that_are_never_null(books: Service) -> None:

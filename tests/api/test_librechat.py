@@ -177,6 +177,9 @@ def shared_chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     ("path", "body", "said"),
     [
         ("query", {"query": "cats"}, "file_id"),
+        ("query", {"query": "cats", "file_id": "a\x00b"}, "file_id"),
+        ("query", {"query": "cats", "file_id": "a\ud800b"}, "JSON"),
+        ("query", {"query": "cats", "file_id": "f", "entity_id": "a\r\nb"}, "entity_id"),
         ("query", {"file_id": "f", "query": " "}, "empty"),
         ("query", {"file_id": "f", "query": "cats", "k": 0}, "k"),
         ("query", {"file_id": "f", "query": "cats", "k": 1001}, "MAX_TOP_K"),
