@@ -36,14 +36,17 @@ from api.access_log import AccessLog
 from api.bodies import LargeBodies
 from api.connections import GuardedProtocol
 from api.console.mounting import add_console
+from api.dify import retrieval
 from api.direct import DirectRoutes
 from api.docs_page import add_docs_pages
 from api.front_page import add_front_page
+from api.librechat import files as librechat_files
+from api.librechat import reading as librechat_reading
 from api.listening import reachable_addresses
 from api.manners import Cors, GzipBodies, HeadAndOptions
 from api.mcp.endpoint import McpSessions, add_mcp
 from api.middleware import InternalErrors, LimitedBodies, PlainRequests, RequestId
-from api.openai import file_batches, store_files, uploads, vector_stores
+from api.openai import chat, embeddings, file_batches, models, store_files, uploads, vector_stores
 from api.openai import files as openai_files
 from api.problems import add_handlers
 from api.strings import with_limits
@@ -142,6 +145,12 @@ RESOURCES = (
     vector_stores,
     store_files,
     file_batches,
+    models,
+    chat,
+    embeddings,
+    retrieval,
+    librechat_files,
+    librechat_reading,
 )
 ROUTERS = (*(each.router for each in RESOURCES), uploads.parts_router, vector_stores.search_router)
 

@@ -224,6 +224,12 @@ class Settings(BaseSettings):
         20.0, gt=0, description="Time that a stopping worker has to finish its current job"
     )
 
+    librechat_jwt_secret: SecretStr = Field(SecretStr(""), description="LibreChat's JWT_SECRET; empty: no token opens")
+    librechat_tenant_id: str = Field("default", min_length=1, description="Tenant of the files of LibreChat's users")
+    librechat_namespace: str = Field(
+        "librechat", min_length=1, description="Namespace of these files, and of no others"
+    )
+
     cors_origins: Annotated[str, AfterValidator(check_origins)] = Field(
         "", description="Origins whose pages may call the API from a browser, separated by commas; *: all; empty: none"
     )

@@ -23,7 +23,10 @@ from services.accounts.rate_limits import FailureLimiter, Quota, RateLimiter
 from text.restriction import restriction_of
 
 NO_KEY = "This requires an API key: send the header Authorization: Bearer adf_…"
-SECURITY_SCHEMES = {"ApiKey": {"type": "http", "scheme": "bearer", "description": "Only with AUTH_MODE=keys"}}
+SECURITY_SCHEMES = {
+    "ApiKey": {"type": "http", "scheme": "bearer", "description": "Only with AUTH_MODE=keys"},
+    "LibreChat": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A token of LibreChat's"},
+}
 
 
 class Admission(Protocol):
@@ -83,7 +86,7 @@ async def admit(request: Request, any_of: tuple[Scope, ...]) -> tuple[Principal,
         if not any_of:
             return STRANGER, None
         if isinstance(error, Unauthenticated):
-            await _count_failure(request, accounts)
+            await count_failure(request, accounts)
         raise
     limits = accounts.rate_limits
     quota = limits.hit(principal) if limits.is_local else await run_in_threadpool(limits.hit, principal)
@@ -131,7 +134,7 @@ def _declare(any_of: tuple[Scope, ...]) -> Callable[[Endpoint], Endpoint]:
     return declare
 
 
-async def _count_failure(request: Request, accounts: Admission) -> None:
+async def count_failure(request: Request, accounts: Admission) -> None:
     """The address is the peer's or, behind a trusted proxy, the one that the proxy reports."""
     failures, address = accounts.login_failures, request.client.host if request.client else ""
     if failures.is_local:

@@ -71,6 +71,7 @@ FIXED_BODY_BYTES = {
 _WITH_NAMES = [
     (re.compile(re.sub(r"{\w+}", "[^/]+", path)), path) for path in (COMPARE, PARTS, STORE_SEARCH, FILE_BATCHES)
 ]
+CHATS = ("/v1/chat/completions", "/v1/embeddings")
 OTHER_BODY_BYTES = 256 * KIB
 STREAM = "/v1/docs/upsert/stream"
 UPLOADS = ("/v1/docs/upload", "/v1/docs/preview", "/console/documents/upload")
@@ -104,6 +105,8 @@ def _limits_by_path(max_upload_mb: int, max_body_mb: int) -> dict[str, BodyLimit
         *(BodyLimit(f"/v1/docs/{name}", max_body_mb * MIB, "MAX_BODY_MB") for name in ("upsert", "upsert/batch")),
         BodyLimit(STREAM, sys.maxsize, is_stream=True),
         *(BodyLimit(path, largest) for path, largest in FIXED_BODY_BYTES.items()),
+        *(BodyLimit(path, MIB) for path in CHATS),
+        *(BodyLimit(f"/v1/librechat/{name}", max_upload_mb * MIB, "MAX_UPLOAD_MB") for name in ("embed", "text")),
     ]
     return {each.path: each for each in limits}
 

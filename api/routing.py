@@ -23,8 +23,10 @@ from api.parameters import QueryParameters
 from api.problems import errors_in_body, problem
 from api.responses import answers_of, merged
 from api.tenants import BodyContext
+from domain import Principal
 from errors import Conflict, Invalid, ServiceError
 from logs import actor
+from services.accounts.rate_limits import Quota
 from services.operations.idempotency import StoredResponse
 from text import strict_json
 
@@ -124,7 +126,7 @@ class StrictRoute(APIRoute):
         """What *handle* answers to an admitted caller whose request is of the right form."""
         state = request.state
         state.route = self.path_format
-        state.principal, state.quota = await admit(request, self.any_of)
+        state.principal, state.quota = await self.admission(request)
         if not self.admits_restricted:
             refuse_restricted(state.principal)
         actor.set(f"key:{state.principal.key_id}" if state.principal.key_id else "anyone")
@@ -140,6 +142,10 @@ class StrictRoute(APIRoute):
         if (quota := state.quota) is not None:
             answer.headers.update(rate_limit_headers(quota.limit, remaining=quota.remaining, seconds=quota.seconds))
         return answer
+
+    async def admission(self, request: Request) -> tuple[Principal, Quota | None]:
+        """Who calls, and what is left of their limits. Raises Unauthenticated, Forbidden and RateLimited."""
+        return await admit(request, self.any_of)
 
     def tenant_of(self, request: Request) -> str | None:
         """The tenant that the head of a request without a key names."""

@@ -14,6 +14,7 @@ from api.v1.evaluation import EvalIn
 from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
 from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionChunkingIn, VersionIn
+from commands.door_limits import DOORS
 from commands.limit_bounds import Bound, Section, largest, of_type
 from commands.limits_of_events import EVENTS
 from commands.limits_of_operating import ACCOUNTS, ERASURE, JOBS, PROCESSES
@@ -237,6 +238,7 @@ SECTIONS = (
     SEARCH,
     ANSWERS,
     VERSIONS,
+    DOORS,
     OPENAI,
     ACCOUNTS,
     JOBS,

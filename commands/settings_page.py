@@ -61,6 +61,7 @@ SECTIONS = (
     SettingsSection("Erasure", "keep_deleted_days"),
     SettingsSection("Chunks and indexes", "chunk_tokens"),
     SettingsSection("Jobs and workers", "job_lease_seconds"),
+    SettingsSection("LibreChat", "librechat_jwt_secret"),
     SettingsSection("Connections", "cors_origins"),
     SettingsSection("Limits", "max_body_mb", LIMITS),
     SettingsSection("Metrics", "metrics_port"),

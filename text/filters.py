@@ -64,7 +64,14 @@ class Contains:
     text: str | None
 
 
-Test = Exists | OneOf | Compares | Contains
+@dataclass(frozen=True, slots=True)
+class EndsWith:
+    """The value is a string that ends with *text*."""
+
+    text: str
+
+
+Test = Exists | OneOf | Compares | Contains | EndsWith
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +135,16 @@ def holds(test: Test, value: Any) -> bool:
             return identity(value) in accepted
         case Compares(operator, limit):
             return kind(value) == kind(limit) and _ORDERS[operator](value, limit)
-        case Contains(accepted, text):
-            if isinstance(value, list):
-                return any(identity(each) == accepted for each in value)
-            return text is not None and isinstance(value, str) and text in value
+        case Contains():
+            return _contains(value, test)
+        case EndsWith(text):
+            return isinstance(value, str) and value.endswith(text)
+
+
+def _contains(value: Any, test: Contains) -> bool:
+    if isinstance(value, list):
+        return any(identity(each) == test.element for each in value)
+    return test.text is not None and isinstance(value, str) and test.text in value
 
 
 def lookup(fields: Fields, key: str) -> Any:

@@ -117,7 +117,7 @@ async def ask(
     if body.stream:
         first = await anext(events)  # an error before the first event is a problem of its own
         return EventStream(_streamed(request, first, events), headers=NOT_BUFFERED)
-    answered = await _unless_disconnected(request, events)
+    answered = await unless_disconnected(request, events)
     return Response(status_code=CLIENT_CLOSED_REQUEST) if answered is None else AskOut.model_validate(answered)
 
 
@@ -147,7 +147,7 @@ def _to_ask(body: AskIn, question: Question, *, api_key_id: str | None) -> AskRe
     )
 
 
-async def _unless_disconnected(request: Request, events: AsyncGenerator[Event, None]) -> FinalAnswer | None:
+async def unless_disconnected(request: Request, events: AsyncGenerator[Event, None]) -> FinalAnswer | None:
     """The last of *events*; None, with all work cancelled, if the client disconnects before it."""
     work, disconnected = asyncio.create_task(_last(events)), asyncio.create_task(_disconnected(request))
     try:

@@ -131,6 +131,19 @@ class AccountService:
             )
             return [_project(team_name, row) for row in session.scalars(query.order_by(Project.name).limit(limit))]
 
+    def project(self, team_name: str, namespace: str) -> ProjectInfo:
+        """Raises NotFound."""
+        with self.database.read() as session:
+            return _project(team_name, namespaces.require(session, team_name, namespace))
+
+    def all_projects(self, team_name: str | None, *, limit: int) -> list[ProjectInfo]:
+        """Returns at most *limit* namespaces by name, of one team, which need not exist, or of all."""
+        query = select(Team.name, Project).join(Project, Project.team_id == Team.id).where(Project.erased_at.is_(None))
+        if team_name is not None:
+            query = query.where(Team.name == team_name)
+        with self.database.read() as session:
+            return [_project(*row) for row in session.execute(query.order_by(Team.name, Project.name).limit(limit))]
+
 
 def _set_quotas(session: Session, team: Team, quotas: Mapping[str, int | None]) -> None:
     """In the rows of its namespaces too, where writers look. The team's row is locked, so none is being created."""

@@ -43,10 +43,14 @@ class AskRequest:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The passages that the answer is based on. A passage's *rank* counts from 1; the marker [1] refers to it."""
+    """The passages that the answer is based on. A passage's *rank* counts from 1; the marker [1] refers to it.
+
+    *missing* says that there is no such namespace, where there is none.
+    """
 
     query_id: str
     passages: list[Passage]
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class AskingService:
         exchange = _Exchange(request, search, started)
         try:
             exchange.set_sources(self._select_passages(search))
-            yield Sources(exchange.query_id, exchange.sources)
+            yield Sources(exchange.query_id, exchange.sources, search.hint if search.partition is None else None)
             async with aclosing(self._pieces(exchange)) as pieces:
                 async for text in pieces:
                     exchange.texts.append(text)

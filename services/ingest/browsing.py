@@ -126,6 +126,16 @@ class BrowsingService:
             return DocumentPage(documents, page.next_cursor, total)
 
     @repeatable
+    def text(self, tenant_id: str, namespace: str, doc_id: str) -> str:
+        """Returns the whole text that a search can return passages of; "" before the document is searchable."""
+        with self.database.read() as session:
+            project = namespaces.require(session, tenant_id, namespace)
+            doc = require_doc(session, project, doc_id).doc
+            key = (project.team_id, project.id, doc_id, doc.live_revision)
+            revision = session.get(Revision, key) if doc.live_revision is not None else None
+            return revision.text or "" if revision is not None else ""
+
+    @repeatable
     def require_content(self, tenant_id: str, namespace: str, doc_id: str, *, expected_hash: str | None) -> None:
         """Raises NotFound for a document that was never stored, or was erased; one that was deleted is there."""
         with self.database.read() as session:

@@ -90,10 +90,20 @@ class PreviewService:
         """Raises Overloaded, and whatever accepting the document and extracting its file raise."""
         [checked] = self.preparing.check([with_filename(doc)])
         model = self.preparing.model(checked)
+        with self._slot():
+            return self.previewer.preview(path, checked, model)
+
+    def text(self, path: Path, file: RawFile) -> str:
+        """Returns the text of a file alone. Raises Overloaded and Unreadable."""
+        with self._slot():
+            return self.previewer.extractor.extract(path, file.filename, declared=file.declared).text
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
         if not self.slots.acquire(blocking=False):
             raise Overloaded(f"{MAX_CONCURRENT} files are being previewed already: try again in a moment.")
         try:
-            return self.previewer.preview(path, checked, model)
+            yield
         finally:
             self.slots.release()
 

@@ -138,6 +138,8 @@ def furnished(session: Session, key: str | None) -> dict[str, str]:
     hook = {"tenant_id": place["tenant_id"], "url": "https://93.184.216.34/hook"}
     known["webhook_id"] = post("/webhooks", hook)["webhook_id"]
     known |= openai_objects(session, headers, post)
+    name = "place" if key else "acme/place"
+    known |= {"model": name, "knowledge_id": name}
     if key:
         post("/teams", {"tenant_id": "acme"})
         known["key_id"] = post("/teams/keeper/api-keys", {"scopes": ["search"]})["key_id"]

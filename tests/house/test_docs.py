@@ -46,7 +46,7 @@ ADDRESS = "http://localhost:8000"
 METHODS = "GET|POST|PUT|PATCH|DELETE"
 # Variables that others read: S3 clients, Compose.
 FOREIGN = {"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ALLOW_HTTP"} | {
-    "POSTGRES_PASSWORD"
+    *("POSTGRES_PASSWORD", "JWT_SECRET", "RAG_API_URL")
 }
 TENANT = "acme"
 SAME = {"doc_id", "answer", "status", "code", "detail", "result"}

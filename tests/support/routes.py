@@ -17,7 +17,7 @@ from domain import Scope
 Json = dict[str, Any]
 NDJSON = "application/x-ndjson"
 EXAMPLE = "doc_123"
-PLACE = {"tenant_id", "namespace"}
+PLACE = {"tenant_id", "namespace", "knowledge_id"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Route:
         """The scopes of which one is required; none if it is public."""
         security = self.operation["security"]
         return set() if {} in security else {Scope(each) for one in security for each in one["ApiKey"]}
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether API keys open it, and no tokens of somebody else's."""
+        return any("ApiKey" in each for each in self.operation["security"])
 
     @property
     def in_path(self) -> set[str]:
