@@ -73,9 +73,7 @@ class VersionIn(PlaceIn):
         None, description="Null: the one that serves; a new one requires the scope operator"
     )
     prompts: PromptsIn | None = Field(None, description="Other prompts for the same model")
-    chunking: VersionChunkingIn | None = Field(
-        None, description="For all documents; null: the active version's"
-    )
+    chunking: VersionChunkingIn | None = Field(None, description="For all documents; null: the active version's")
     activate: Literal["never", "when_ready", "if_passes"] = Field(
         "never", description="if_passes: once a comparison passes the gates"
     )

@@ -289,7 +289,7 @@ class Filled:
         with self.database.read() as session:
             snapshot = read_snapshot(session, "t", "n")
             assert snapshot is not None
-            [group] = self.filtering.groups(session, snapshot.project, ("a", "b"), [parse(filters)])
+            [group] = self.filtering.groups(session, snapshot.project, [parse(filters)])
             with self.store.open_partition(snapshot.key, DIMENSION) as opened:
                 assert opened.catch_up(session, snapshot) is None
                 return opened.search(queries, k=k, allowed=group.allowed)
