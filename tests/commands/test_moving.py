@@ -231,7 +231,9 @@ def test_an_installation_goes_to_postgres_and_back_and_answers_the_same(
 
 def test_a_version_with_another_chunking_moves_too(small: Settings, postgres_url: str, tmp_path: Path) -> None:
     with open_service(small) as service:
-        service.upsert("ships", "The first ship sails at nine in the morning. The second ship waits for the fog to lift.")
+        service.upsert(
+            "ships", "The first ship sails at nine in the morning. The second ship waits for the fog to lift."
+        )
         sentences = {"chunk_strategy": "sentences", "chunk_tokens": 16}
         version = {**PLACE, "name": "sentences", "chunking": sentences, "activate": "when_ready"}
         service.post("/v1/index/versions", version, expect=202)
