@@ -31,8 +31,8 @@ class Lagging:
             key = project.team_id, project.id
             locked = session.get_one(Project, key, with_for_update=True)
             of_project = (IndexVersion.team_id == key[0], IndexVersion.project_id == key[1])
-            is_it = (IndexVersion.chunks_of == project.id, IndexVersion.embedding_version == version)
-            row = session.scalar(select(IndexVersion).where(*of_project, *is_it))
+            is_version = (IndexVersion.chunks_of == project.id, IndexVersion.embedding_version == version)
+            row = session.scalar(select(IndexVersion).where(*of_project, *is_version))
             if row is None or version not in (locked.other_versions or ()):
                 return
             locked.other_versions = [each for each in locked.other_versions or () if each != version] or None

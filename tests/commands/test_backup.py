@@ -85,6 +85,13 @@ def furnish(service: Service) -> None:
     service.work()
 
 
+def cut_anew(service: Service) -> None:
+    """Let a version with another chunking serve."""
+    small = {**PLACE, "name": "small", "chunking": {"chunk_tokens": 32}, "activate": "when_ready"}
+    service.post("/v1/index/versions", small, expect=202)
+    service.work()
+
+
 def upload(service: Service, doc_id: str, content: str) -> None:
     files = {"file": (f"{doc_id}.txt", content.encode(), "text/plain")}
     answer = service.client.post("/v1/docs/upload", data={**PLACE, "doc_id": doc_id}, files=files)
@@ -153,7 +160,9 @@ def test_a_restored_backup_equals_the_service_and_deleted_documents_stay_deleted
     service: Service, target: Path, new_url: str, tmp_path: Path
 ) -> None:
     furnish(service)
+    cut_anew(service)
     before, rows = state_of(service), rows_of(service.settings.database_url)
+    chunks = {name: service.search("winter", top_k=99, index_version=name)["chunks"] for name in ("initial", "small")}
     manifest = back_up(service, target, with_indexes=True)
     service.upsert("later", "What came after the backup.")
     with restored_service(service, target, new_url, tmp_path / "new") as after:
@@ -163,6 +172,11 @@ def test_a_restored_backup_equals_the_service_and_deleted_documents_stay_deleted
         assert after.client.get("/v1/docs/letter/file", params=PLACE).content == b"A letter on winter."
         assert rows_of(new_url) == rows
         after.work()
+        assert after.problems() == []
+        for name, expected in chunks.items():
+            assert after.search("winter", top_k=99, index_version=name)["chunks"] == expected
+        after.upsert("doc-02", prose(98))
+        after.post("/v1/index/versions/rollback", PLACE)
         assert after.problems() == []
         audit = after.runtime.operations.audit
         assert audit.verify().problems == []

@@ -224,6 +224,25 @@ def test_an_installation_goes_to_postgres_and_back_and_answers_the_same(
     assert rows_of(home.database_url) == original
 
 
+def test_a_version_with_another_chunking_moves_too(small: Settings, postgres_url: str, tmp_path: Path) -> None:
+    with open_service(small) as service:
+        service.upsert(
+            "ships", "The first ship sails at nine in the morning. The second ship waits for the fog to lift."
+        )
+        sentences = {"chunk_strategy": "sentences", "chunk_tokens": 16}
+        version = {**PLACE, "name": "sentences", "chunking": sentences, "activate": "when_ready"}
+        service.post("/v1/index/versions", version, expect=202)
+        service.work()
+        expected = [service.search(QUERIES[0], top_k=50, index_version=name) for name in ("initial", "sentences")]
+    assert all(part.is_equal for part in move(small.database_url, postgres_url))
+    with open_service(settings_in(tmp_path, database_url=postgres_url)) as service:
+        service.work()
+        assert service.problems() == []
+        for name, answer in zip(("initial", "sentences"), expected, strict=True):
+            chunks = service.search(QUERIES[0], top_k=50, index_version=name)["chunks"]
+            assert {chunk["text"] for chunk in chunks} == {chunk["text"] for chunk in answer["chunks"]}
+
+
 def test_documents_that_did_not_change_need_no_model_after_the_move(small: Settings, postgres_url: str) -> None:
     move(small.database_url, postgres_url)
     changed = {"database_url": postgres_url, "embedding_version": MODEL, "embed_model_name": "/there/is/no/such/model"}

@@ -14,8 +14,11 @@ from domain import MIRROR_MARK
 from engines.embedders.base import Embedder
 from models import Chunk, Doc, Embedding, KeywordRow, Project, Revision
 from services.index.pacing import FIRST_TEXTS
+from services.operations.exporting import ExportOptions
+from services.operations.importing import ImportTarget
 from tests.service.test_index_versions import VERSIONS, activate, delete, rollback, states, version
 from tests.support.embedding_server import embedding_server
+from tests.support.plans import executed
 from tests.support.processes import until, worker_process
 from tests.support.service import MODEL, PLACE, Service, end_leases, every_store, open_service, settings_in, vectors_of
 
@@ -328,3 +331,35 @@ def test_a_document_counts_once(service: Service) -> None:
         service.get("/v1/docs/list", hidden, expect=404)
         hit = service.post("/v1/search", {**hidden, "query": "gulls"})
         assert hit["chunks"] == []
+
+
+def test_an_export_has_the_chunks_that_serve_and_an_import_reaches_every_version(service: Service) -> None:
+    service.batch({f"doc-{number}": text_of(number) for number in range(3)})
+    small = built(service, activate="when_ready")["chunks"]
+    options = ExportOptions(with_vectors=True)
+    file = b"".join(service.runtime.operations.exporting.export("acme", options))
+    archive = service.settings.index_dir.parent / "export.tar.zst"
+    archive.write_bytes(file)
+    importing = service.runtime.operations.importing
+    [there] = importing.run(importing.open(archive), ImportTarget("other"), lambda *_: None)
+    assert (there.result.chunks_created, there.result.chunks_embedded) == (small, 0)
+    for number in range(3):
+        service.delete(f"doc-{number}")
+    importing.run(importing.open(archive), ImportTarget("acme"), lambda *_: None)
+    assert_same_documents(service, {"doc-0", "doc-1", "doc-2"})
+
+
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+def test_a_mirror_costs_no_walk(service: Service) -> None:
+    service.batch({f"doc-{number}": text_of(number) for number in range(4)})
+    built(service, activate="when_ready")
+    service.search("gulls", index_version="initial")
+    with executed() as beside:
+        service.upsert("doc-2", text_of("woken"))
+        service.batch({"doc-3": text_of("woken too")}, async_mode=True)
+        service.work()
+        service.search("gulls", mode="hybrid")
+        service.search("gulls", mode="hybrid", index_version="initial")
+        service.chunks("doc-2")
+        service.delete("doc-0")
+    assert not (walks := beside.walks()), walks

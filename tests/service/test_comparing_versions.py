@@ -137,6 +137,19 @@ def test_versions_are_handled_from_the_command_line(tmp_path: Path) -> None:
         verified = CliRunner(env=environment(settings)).invoke(manage.app, ["verify"]).stdout
         assert re.search(r"ok +acme/project_001, beside it \S+-prompts-\w+: 9 docs", verified)
         assert verified.endswith("1 namespaces clean\n")
+        assert (
+            "'chunk_tokens=odd' is no option of a chunking"
+            in run("create", "three", "--chunking", "chunk_tokens=odd", exit_code=1).stderr
+        )
+        run("create", "three", "--chunking", "chunk_tokens=16", "--chunking", "chunk_strategy=sentences")
+        service.work()
+        working = pool.submit(until, service.worker.run_one)
+        output = run("compare", "three", "--queries", str(queries), "--k", "3").stdout
+        working.result()
+        assert "3 documents of each answer" in output
+        assert "k is from 1 to" in run("compare", "three", "--queries", str(queries), "--k", "0", exit_code=1).stderr
+        assert re.search("three +ready .* chunk_strategy=sentences .*chunk_tokens=16", run("list").stdout)
+        assert run("delete", "three").stdout == "three is deleted\n"
         assert run("activate", "two").stdout == "two serves acme/project_001\n"
         assert run("rollback", "--expected-active", "two").stdout == "initial serves acme/project_001 again\n"
         assert "'initial' is the active one" in run("delete", "initial", exit_code=1).stderr
