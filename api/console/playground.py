@@ -119,8 +119,8 @@ def _top_k(visit: Visit) -> int:
 def _curl(visit: Visit, path: str, body: Json) -> str:
     base = str(visit.request.base_url).rstrip("/")
     key = "" if visit.is_open else ' -H "Authorization: Bearer $KEY"'
-    body = shlex.quote(json.dumps(body, ensure_ascii=False))
-    return f"curl -sS {shlex.quote(base + path)}{key} -H 'Content-Type: application/json' -d {body}"
+    sent = shlex.quote(json.dumps(body, ensure_ascii=False))
+    return f"curl -sS {shlex.quote(base + path)}{key} -H 'Content-Type: application/json' -d {sent}"
 
 
 ROUTES = [get(PATH, playground), post(PATH, play)]
