@@ -56,6 +56,12 @@ def admit(visit: Visit, any_of: tuple[Scope, ...]) -> Visit:
     return replace(visit, principal=principal)
 
 
+def count_tenant(visit: Visit) -> None:
+    """Without keys, count the request for the tenant that it names. Raises RateLimited."""
+    if visit.named_tenant is not None:
+        visit.runtime.accounts.rate_limits.hit_tenant(visit.named_tenant)
+
+
 def count_failure(request: Request) -> None:
     """Raises RateLimited."""
     accounts: Admission = request.state.runtime.accounts

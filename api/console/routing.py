@@ -19,7 +19,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from api.access import needed_by
-from api.console.admission import PATH, admit, count_failure, require_console
+from api.console.admission import PATH, admit, count_failure, count_tenant, require_console
 from api.console.forms import read_form
 from api.console.visits import Visit, cookie_of
 from api.forms import Form, drain
@@ -57,7 +57,7 @@ async def _answered(request: Request, *, screen: Screen, any_of: tuple[Scope, ..
     request.state.route = path
     visit = Visit(request, cookie_of(request))
     try:
-        await run_in_threadpool(require_console, request)
+        require_console(request)
         if any_of:
             visit = await run_in_threadpool(admit, visit, any_of)
             actor.set(f"key:{visit.principal.key_id}" if visit.principal.key_id else "anyone")
@@ -86,6 +86,8 @@ async def _shown(screen: Screen, visit: Visit) -> Response:
 
 
 async def _called(screen: Screen, visit: Visit) -> Response:
+    if visit.is_open and visit.runtime.accounts.rate_limits.is_on:
+        await run_in_threadpool(count_tenant, visit)
     if iscoroutinefunction(screen):
         answer: Response = await screen(visit)
         return answer

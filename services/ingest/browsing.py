@@ -68,8 +68,8 @@ class ChunkInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionInfo:
-    """An accepted content of a document. *new_chunks* are those whose text the revision before did not have: what an
-    edit had embedded. None for a revision of more than MOST_COMPARED chunks.
+    """An accepted content of a document. *new_chunks* are those that the revision before did not have: only they can
+    have needed embedding. None for a revision of more than MOST_COMPARED chunks.
     """
 
     revision: int

@@ -337,6 +337,16 @@ def test_without_keys_the_console_is_for_callers_on_this_machine_unless_it_is_on
             assert Visitor(service).get("/console", expect=404)
 
 
+def test_without_keys_a_tenants_rate_limit_holds_in_the_console_too(tmp_path: Path) -> None:
+    with open_service(settings_in(tmp_path, console="on", rate_limit_per_tenant="2/minute")) as service:
+        visitor = Visitor(service)
+        token = visitor.token()
+        statuses = [visitor.get("/console/jobs", **PLACE, expect=None).status_code for _ in range(2)]
+        written = visitor.post("/console/documents/upload", **PLACE, token=token, file=("a.txt", b"A."), expect=None)
+        assert (statuses, written.status_code) == ([200, 200], 429)
+        assert visitor.get("/console/jobs", tenant_id="another")
+
+
 @pytest.mark.parametrize(
     ("client", "host", "expected"),
     [
