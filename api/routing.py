@@ -181,7 +181,8 @@ def _refuse_nul(request: Request) -> None:
 
 
 async def _handle_keyed(request: StrictRequest, handle: Handler, key: str) -> Response:
-    return await answer_once(request, handle, key, tenant=_tenant(await request.json()), content=await request.body())
+    tenant = request.state.tenant or ""
+    return await answer_once(request, handle, key, tenant=tenant, content=await request.body())
 
 
 async def answer_once(request: Request, handle: Handler, key: str, *, tenant: str, content: bytes) -> Response:

@@ -72,6 +72,23 @@ def test_without_keys_the_organization_is_the_tenant(service: Service) -> None:
     assert service.get("/v1/teams/one/projects")["data"][0]["namespace"] == "s"
 
 
+def test_a_key_of_idempotency_is_the_organizations_own(service: Service) -> None:
+    key = {"Idempotency-Key": "once"}
+    one, other = (client_of(service, organization=name, default_headers=key) for name in ("one", "other"))
+    first, again, third = (each.vector_stores.create(name="s").id for each in (one, one, other))
+    assert (first == again, first == third) == (True, False)
+    assert (one.vector_stores.retrieve(first).name, other.vector_stores.retrieve(third).name) == ("s", "s")
+
+
+def test_requests_are_limited_by_organization(service: Service) -> None:
+    with service.restarted(rate_limit_per_tenant="2/minute") as limited:
+        one, other = (client_of(limited, organization=name) for name in ("one", "other"))
+        assert [list(one.files.list()), list(one.vector_stores.list())] == [[], []]
+        with pytest.raises(openai.RateLimitError) as refused:
+            one.files.list()
+        assert (refused.value.code, list(other.files.list())) == ("rate_limited", [])
+
+
 def test_a_file_batch_is_refused_as_a_whole(client: OpenAI) -> None:
     store = client.vector_stores.create().id
     file = upload(client, "Cats sleep.")
