@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict
 
 from api.routing import StrictRoute
+from domain import Mode
 from services.search.checking import QuestionLimits
 from services.search.question import Passage, Question
 from text.filters import Filter
@@ -63,7 +64,7 @@ def question_with_cosines(
     place: tuple[str, str], query: str, top_k: int, *, filters: Filter | None, limits: QuestionLimits
 ) -> Question:
     """For an API whose scores run from 0 to 1: words alone have none, so mode keyword becomes hybrid."""
-    mode = "dense" if limits.default_mode == "dense" else "hybrid"
+    mode: Mode = "dense" if limits.default_mode == "dense" else "hybrid"
     return Question(*place, query, top_k, filters=filters, mode=mode, rerank=limits.has_reranker)
 
 

@@ -18,7 +18,7 @@ from api.access import needs
 from api.dependencies import Caller, InRuntime
 from api.doors import DoorBody, DoorRoute, NamedTenant, place_of
 from api.headers import NOT_BUFFERED
-from api.openai.citing import annotations, footer
+from api.openai.citing import footer, url_citations
 from api.problems import problem_of
 from api.responses import EMBEDDING, raises
 from api.strings import Key, Word, without_nul
@@ -90,8 +90,8 @@ class Completion:
         return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage_of(final)}
 
     def whole(self, final: FinalAnswer) -> Json:
-        message = {"role": "assistant", "content": final.answer + self.footer(final), "refusal": None}
-        message |= {"annotations": annotations(final.answer, final.citations, self.namespace)}
+        message: Json = {"role": "assistant", "content": final.answer + self.footer(final), "refusal": None}
+        message |= {"annotations": url_citations(final.answer, final.citations, self.namespace)}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason_of(final)}
         named = {"system_fingerprint": final.model, "usage": usage_of(final)}
         return {**self._head("chat.completion"), "choices": [choice], **named}
@@ -209,7 +209,7 @@ async def _streamed(
 
 
 def _last_chunks(final: FinalAnswer, completion: Completion, *, includes_usage: bool) -> Iterator[Json]:
-    cited = annotations(final.answer, final.citations, completion.namespace)
+    cited = url_citations(final.answer, final.citations, completion.namespace)
     yield completion.chunk({"content": completion.footer(final), "annotations": cited})
     yield completion.chunk({}, reason_of(final))
     if includes_usage:

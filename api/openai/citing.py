@@ -23,7 +23,7 @@ def footer(citations: Sequence[Passage], *, is_quoted: bool) -> str:
     return "".join(f"\n\n{part}" for part in (*lines, "\n".join(sources)) if part)
 
 
-def annotations(answer: str, citations: Sequence[Passage], namespace: str) -> list[Json]:
+def url_citations(answer: str, citations: Sequence[Passage], namespace: str) -> list[Json]:
     """An url_citation for each marker in *answer*; its indices count the characters of the message."""
     by_rank = {each.rank: each for each in citations}
     markers = [(match, by_rank.get(int(match[1]))) for match in _MARKER.finditer(answer)]
