@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api import limits
-from api.dify.retrieval import ConditionIn, MetadataConditionIn
+from api.dify.retrieval import MOST_NAMES, MetadataConditionIn
 from api.librechat.files import WAIT_SECONDS
 from api.librechat.reading import MOST_FILES
 from api.openai.chat import LONGEST_MESSAGE, LONGEST_SYSTEM_PROMPT, MOST_PARTS, ChatIn
@@ -29,7 +29,7 @@ DOORS = Section(
         Bound("`input` as a list", largest(EmbeddingsIn, "input"), "422"),
         Bound("`score_threshold`", 1, "422"),
         Bound("`conditions` of Dify's", largest(MetadataConditionIn, "conditions"), "422"),
-        Bound("Several names (`name`) of a condition", largest(ConditionIn, "name"), "422"),
+        Bound("Several names (`name`) of a condition", MOST_NAMES, "422"),
         Bound("`role`, `input_type`, `comparison_operator`, `entity_id`", of_type(Word), "422", _CHARS),
         Bound("Body of `/v1/librechat/embed`, `/v1/librechat/text`", "max_upload_mb", "413"),
         Bound("`file_id`", "max_doc_id_chars", "422"),

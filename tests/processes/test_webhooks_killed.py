@@ -103,7 +103,7 @@ def _receive(port: int, received: list[Message], random: Random, is_over: Event)
     """Is away now and then, and fails now and then, also after it has taken a message."""
 
     def take(handler: BaseHTTPRequestHandler, message: Message) -> None:
-        status = random.choice([204, 204, 204, 204, 500, 503])
+        status = 204 if random.random() < 0.9 else random.choice([500, 503])
         if status == 204 or random.random() < 0.5:
             received.append(message)
         answering(status)(handler, message)
