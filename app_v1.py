@@ -194,6 +194,11 @@ def create_app(settings: Settings | None = None) -> App:
         redirect_slashes=False,
         middleware=[*(Middleware(each) for each in MIDDLEWARES), Middleware(DirectRoutes, all_routes())],
     )
+    _add_faces(app)
+    return app
+
+
+def _add_faces(app: App) -> None:
     add_mcp(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -201,7 +206,6 @@ def create_app(settings: Settings | None = None) -> App:
     add_docs_pages(app)
     add_console(app)
     add_handlers(app)
-    return app
 
 
 def all_routes() -> Iterator[BaseRoute]:

@@ -24,6 +24,7 @@ from runtime.parts import Erasing, Index, Ingest, Runtime, Search
 from runtime.queue import open_queue
 from runtime.search import open_search
 from runtime.stores import open_stores
+from services.operations.scheduled_backups import ScheduledBackups
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -73,28 +74,20 @@ def _wings(settings: Settings, database: Database) -> Iterator[Runtime]:
             vectors=index.vectors,
             embedding=index.embedding,
             ingest=ingest,
-            backups=open_scheduled_backups(
-                settings, database, ingest.blobs, index_dir=index.vectors.folder, ledger=erasure.ledger
-            ),
+            backups=_backups(settings, database, index, ingest, erasure),
             compression=compression_of(settings),
             silence_seconds=settings.worker_silence_seconds,
         )
         stores = open_stores(settings, database, index, ingest)
-        yield Runtime(
-            settings,
-            database,
-            queue,
-            index,
-            events,
-            ingest,
-            search,
-            answers,
-            accounts,
-            evaluation,
-            erasure,
-            operations,
-            stores,
-        )
+        wings = events, ingest, search, answers, accounts, evaluation, erasure, operations, stores
+        yield Runtime(settings, database, queue, index, *wings)
+
+
+def _backups(
+    settings: Settings, database: Database, index: Index, ingest: Ingest, erasure: Erasing
+) -> ScheduledBackups:
+    folder = index.vectors.folder
+    return open_scheduled_backups(settings, database, ingest.blobs, index_dir=folder, ledger=erasure.ledger)
 
 
 def _erasure(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from api.access import Admission, refuse_restricted
-from api.console.visits import Visit
-from domain import ANYONE, Scope
+from domain import ANYONE, Principal, Scope
 from errors import Forbidden, Unauthenticated
 from runtime.parts import Runtime
 
@@ -41,25 +39,25 @@ def is_local(request: Request) -> bool:
     return _is_loopback(request.client.host if request.client else "") and (host == "localhost" or _is_loopback(host))
 
 
-def admit(visit: Visit, any_of: tuple[Scope, ...]) -> Visit:
-    """The visit with who makes it. Raises Unauthenticated, Forbidden and RateLimited."""
-    accounts = visit.runtime.accounts
+def admit(runtime: Runtime, session: str | None, any_of: tuple[Scope, ...]) -> Principal:
+    """Who makes a visit; *session* is the cookie of one. Raises Unauthenticated, Forbidden and RateLimited."""
+    accounts = runtime.accounts
     if accounts.are_open:
-        return replace(visit, principal=ANYONE)
-    if not visit.cookie_of_session:
+        return ANYONE
+    if session is None:
         raise Unauthenticated(SIGN_IN)
-    principal = accounts.sessions.principal(visit.cookie)
+    principal = accounts.sessions.principal(session)
     accounts.rate_limits.hit(principal)
     if not principal.may(*any_of):
         raise Forbidden(f"This requires a key with the scope {' or '.join(any_of)}.")
     refuse_restricted(principal)
-    return replace(visit, principal=principal)
+    return principal
 
 
-def count_tenant(visit: Visit) -> None:
+def count_tenant(runtime: Runtime, named_tenant: str | None) -> None:
     """Without keys, count the request for the tenant that it names. Raises RateLimited."""
-    if visit.named_tenant is not None:
-        visit.runtime.accounts.rate_limits.hit_tenant(visit.named_tenant)
+    if named_tenant is not None:
+        runtime.accounts.rate_limits.hit_tenant(named_tenant)
 
 
 def count_failure(request: Request) -> None:

@@ -6,6 +6,7 @@ A route declares its scopes with @needs, like those of the API; one that declare
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import TypeAlias
@@ -59,7 +60,9 @@ async def _answered(request: Request, *, screen: Screen, any_of: tuple[Scope, ..
     try:
         require_console(request)
         if any_of:
-            visit = await run_in_threadpool(admit, visit, any_of)
+            session = visit.cookie if visit.cookie_of_session else None
+            principal = await run_in_threadpool(admit, visit.runtime, session, any_of)
+            visit = replace(visit, principal=principal)
             actor.set(f"key:{visit.principal.key_id}" if visit.principal.key_id else "anyone")
             request.state.tenant = visit.principal.tenant_id
         answer = await _shown(screen, visit)
@@ -87,7 +90,7 @@ async def _shown(screen: Screen, visit: Visit) -> Response:
 
 async def _called(screen: Screen, visit: Visit) -> Response:
     if visit.is_open and visit.runtime.accounts.rate_limits.is_on:
-        await run_in_threadpool(count_tenant, visit)
+        await run_in_threadpool(count_tenant, visit.runtime, visit.named_tenant)
     if iscoroutinefunction(screen):
         answer: Response = await screen(visit)
         return answer

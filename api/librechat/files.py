@@ -44,14 +44,14 @@ WAIT_SECONDS = 600.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
 
-class FileForm(DoorBody):
+class EmbedForm(DoorBody):
     """The fields beside the file."""
 
     file_id: DocName
     entity_id: Word | None = Field(None, description="An agent: who names it may read the file too")
 
 
-FORM = {"requestBody": form_schema(FileForm, ONE_FILE)}
+FORM = {"requestBody": form_schema(EmbedForm, ONE_FILE)}
 
 
 @router.post("/embed", openapi_extra=FORM)
@@ -93,19 +93,19 @@ async def extract_text(request: Request, runtime: InRuntime) -> Response:
     return JSONResponse({"text": text, **_named(fields, file)})
 
 
-async def _received(request: Request, intake: Intake, form: Form) -> tuple[FileForm, RawFile]:
+async def _received(request: Request, intake: Intake, form: Form) -> tuple[EmbedForm, RawFile]:
     await receive(request, intake, form, most_files=1, too_many=ONE)
-    fields = checked(FileForm, form.fields, {"principal": request.state.principal})
+    fields = checked(EmbedForm, form.fields, {"principal": request.state.principal})
     if not form.files:
         raise Invalid(NO_FILE, param="file")
     return fields, form.files[0]
 
 
-def _named(fields: FileForm, file: RawFile) -> Json:
+def _named(fields: EmbedForm, file: RawFile) -> Json:
     return {"file_id": fields.file_id, "filename": file.filename, "known_type": True}
 
 
-def _store(runtime: Runtime, user: str, fields: FileForm, file: RawFile) -> None:
+def _store(runtime: Runtime, user: str, fields: EmbedForm, file: RawFile) -> None:
     """The precondition keeps two users apart who send the same file_id at once."""
     known = current(runtime, user, fields.file_id)
     doc = NewDoc(

@@ -185,12 +185,9 @@ class BrowsingService:
         with self.database.read() as session:
             project = namespaces.require(session, tenant_id, namespace)
             require_doc(session, project, doc_id)
-            of_doc = (
-                Revision.team_id == project.team_id,
-                Revision.project_id == project.id,
-                Revision.doc_id == doc_id,
-            )
-            newest = select(Revision).where(*of_doc).order_by(Revision.revision.desc()).limit(limit)
+            of_project = (Revision.team_id == project.team_id, Revision.project_id == project.id)
+            of_doc = select(Revision).where(*of_project, Revision.doc_id == doc_id)
+            newest = of_doc.order_by(Revision.revision.desc()).limit(limit)
             rows = list(session.scalars(newest.options(defer(Revision.text))))
             return [_revision(row, _new_chunks(session, row)) for row in rows]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from domain import Hit
-from services.search.question import FoundBy, Fusion, Side
+from services.search.question import Candidate, FoundBy, Fusion, Side
 
 CANDIDATES = 200
 """How many hits of each list are fused; top_k if that is larger."""
@@ -52,20 +52,6 @@ class RankedList:
     hits: Sequence[Hit]
     scale: Scale = Scale()
     others: Mapping[int, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """*similarity* is the highest cosine similarity with a query; None if no dense list knows it.
-
-    *relevance* is what the floor is compared with; None if the question has none.
-    """
-
-    faiss_id: int
-    score: float
-    found_by: tuple[FoundBy, ...]
-    similarity: float | None = None
-    relevance: float | None = None
 
 
 def fuse(lists: Sequence[RankedList], fusion: Fusion) -> list[tuple[int, float]]:

@@ -15,8 +15,7 @@ from database.batching import batched
 from database.prepared import PreparedStatement, is_among
 from domain import Ids, Json, Vectors, chunk_id
 from models import Chunk, Revision
-from services.search.fusing import Candidate
-from services.search.question import Passage
+from services.search.question import Candidate, Passage
 from snapshot import Snapshot, is_live, vectors_of
 from text.joining import Piece, joined
 

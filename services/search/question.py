@@ -138,6 +138,20 @@ class FoundBy:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """*similarity* is the highest cosine similarity with a query; None if no dense list knows it.
+
+    *relevance* is what the floor is compared with; None if the question has none.
+    """
+
+    faiss_id: int
+    score: float
+    found_by: tuple[FoundBy, ...]
+    similarity: float | None = None
+    relevance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A chunk as an answer presents it.
 

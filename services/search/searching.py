@@ -29,11 +29,11 @@ from services.index.embedding import EmbeddingService
 from services.index.namespaces import missing, not_here
 from services.search.arranging import arrange
 from services.search.filters.filtering import FilterService
-from services.search.fusing import Candidate, RankedList
+from services.search.fusing import RankedList
 from services.search.hints import NOTHING_PUBLISHED, hints, processing
 from services.search.laps import Laps
 from services.search.passages import own_vectors, with_context
-from services.search.question import Answer, Hint, Passage, Question, SearchTarget
+from services.search.question import Answer, Candidate, Hint, Passage, Question, SearchTarget
 from services.search.reading import Prepared, SnapshotReader, ranking
 from services.search.relevance import floor_of
 from services.search.reranking import RerankingService

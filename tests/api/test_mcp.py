@@ -205,8 +205,8 @@ def test_a_key_that_sees_a_part_finds_lists_and_fetches_no_more(keyed: Service) 
 
     async def talk(client: Client) -> None:
         assert {each.name for each in (await client.list_tools()).tools} == READING - {"list_namespaces"}
-        found = content_of(await client.call_tool("search", {"query": "harbour"}))["results"]
-        assert {each["doc_id"] for each in found} == {"open"}
+        hits = content_of(await client.call_tool("search", {"query": "harbour"}))["results"]
+        assert {each["doc_id"] for each in hits} == {"open"}
         listed = content_of(await client.call_tool("list_documents", {}))["documents"]
         assert [each["id"] for each in listed] == ["part/open"]
         assert content_of(await client.call_tool("fetch", {"id": "part/open"}))["text"] == "The open harbour."
