@@ -12,7 +12,9 @@ from sqlalchemy import func, select
 
 from domain import MIRROR_MARK
 from engines.embedders.base import Embedder
+from errors import Invalid
 from models import Chunk, Doc, Embedding, KeywordRow, Project, Revision
+from services.index.indexing import IndexingService
 from services.index.pacing import FIRST_TEXTS
 from services.operations.exporting import ExportOptions
 from services.operations.importing import ImportTarget
@@ -146,6 +148,10 @@ def assert_same_documents(service: Service, doc_ids: set[str]) -> None:
     assert service.problems() == []
 
 
+def broken(*_: Any, **__: Any) -> Any:
+    raise Invalid("The disk of the worker is full.")
+
+
 def rows_of(service: Service, doc_id: str) -> dict[str, int]:
     """How many rows of the document there are, in all layers."""
     tables = (Doc, Revision, Chunk)
@@ -157,7 +163,8 @@ def rows_of(service: Service, doc_id: str) -> dict[str, int]:
 
 
 @every_store
-def test_an_erasure_reaches_mirrors_that_serve_that_are_built_and_that_were_deleted(service: Service) -> None:
+@pytest.mark.parametrize("by", ["doc_ids", "filters"])
+def test_an_erasure_reaches_mirrors_that_serve_that_are_built_and_that_were_deleted(service: Service, by: str) -> None:
     texts = {f"doc-{number}": text_of(number) for number in range(4)}
     service.batch(texts)
     built(service)
@@ -166,13 +173,19 @@ def test_an_erasure_reaches_mirrors_that_serve_that_are_built_and_that_were_dele
     service.upsert("doc-1", text_of(1))
     built(service, "dropped", chunking={"chunk_strategy": "sentences", "chunk_tokens": 24})
     delete(service, "dropped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IndexingService, "complete", broken)
+        half = built(service, "half", chunking={"chunk_strategy": "sentences", "chunk_tokens": 20})
+    assert (half["state"], half["vectors"], half["chunks"] > 0) == ("failed", 0, True)
+    service.batch({"doc-1": text_of("pending")}, async_mode=True)
     create(service, "waiting", chunking={"chunk_strategy": "sentences", "chunk_tokens": 32})
     with service.runtime.database.read() as session:
         of_doc = select(Chunk.embed_hash).where(Chunk.doc_id == "doc-1", Chunk.text.contains("Tale"))
         hashes = set(session.scalars(of_doc))
         others = set(session.scalars(select(Chunk.embed_hash).where(Chunk.doc_id != "doc-1")))
     service.search("gulls", mode="hybrid")
-    receipt = service.post("/v1/erasures", {**PLACE, "doc_ids": ["doc-1"]}, expect=202)
+    body = {**PLACE, **({"doc_ids": ["doc-1"]} if by == "doc_ids" else {"filters": {"doc_id": "doc-1"}})}
+    receipt = service.post("/v1/erasures", body, expect=202)
     service.work()
     done = service.get(f"/v1/erasures/{receipt['erasure_id']}")
     stores = {each["store"]: each for each in done["receipt"]["stores"]}
