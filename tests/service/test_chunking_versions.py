@@ -376,3 +376,27 @@ def test_a_mirror_costs_no_walk(service: Service) -> None:
         service.chunks("doc-2")
         service.delete("doc-0")
     assert not (walks := beside.walks()), walks
+
+
+def test_what_is_erased_by_a_newer_content_that_waits_leaves_every_version(service: Service) -> None:
+    service.batch({f"doc-{number}": text_of(number) for number in range(2)})
+    built(service)
+    docs = [{**PLACE, "doc_id": "doc-1", "text": text_of("secret"), "metadata": {"secret": True}}]
+    service.post("/v1/docs/upsert/batch", {"docs": docs, "async_mode": True})
+    service.post("/v1/erasures", {**PLACE, "filters": {"secret": True}}, expect=202)
+    service.work()
+    assert rows_of(service, "doc-1") == {"docs": 0, "revisions": 0, "chunks": 0}
+    assert_same_documents(service, {"doc-0"})
+
+
+def test_a_title_that_heads_the_chunks_of_a_version_is_a_content_of_its_own(service: Service) -> None:
+    service.upsert("doc", text_of(1), title="Winter")
+    built(service, chunking={"chunk_strategy": "sentences", "enrich_context": True, **SMALL})
+    assert "Winter" in chunks_of(service, index_version="small", mode="keyword", query="winter")[0]["title"]
+    service.upsert("doc", text_of(1), title="Summer")
+    assert chunks_of(service, "summer", index_version="small", mode="keyword")
+    assert chunks_of(service, "winter", index_version="small", mode="keyword") == []
+    with service.runtime.database.read() as session:
+        live = select(Chunk.header).where(Chunk.dead_seq.is_(None), Chunk.header != "")
+        assert all("Summer" in header for header in session.scalars(live))
+    assert service.problems() == []
