@@ -12,7 +12,9 @@ from sqlalchemy import func, select
 
 from domain import MIRROR_MARK
 from engines.embedders.base import Embedder
+from errors import Invalid
 from models import Chunk, Doc, Embedding, KeywordRow, Project, Revision
+from services.index.indexing import IndexingService
 from services.index.pacing import FIRST_TEXTS
 from services.operations.exporting import ExportOptions
 from services.operations.importing import ImportTarget
@@ -146,6 +148,10 @@ def assert_same_documents(service: Service, doc_ids: set[str]) -> None:
     assert service.problems() == []
 
 
+def broken(*_: Any, **__: Any) -> Any:
+    raise Invalid("The disk of the worker is full.")
+
+
 def rows_of(service: Service, doc_id: str) -> dict[str, int]:
     """How many rows of the document there are, in all layers."""
     tables = (Doc, Revision, Chunk)
@@ -157,7 +163,8 @@ def rows_of(service: Service, doc_id: str) -> dict[str, int]:
 
 
 @every_store
-def test_an_erasure_reaches_mirrors_that_serve_that_are_built_and_that_were_deleted(service: Service) -> None:
+@pytest.mark.parametrize("by", ["doc_ids", "filters"])
+def test_an_erasure_reaches_mirrors_that_serve_that_are_built_and_that_were_deleted(service: Service, by: str) -> None:
     texts = {f"doc-{number}": text_of(number) for number in range(4)}
     service.batch(texts)
     built(service)
@@ -166,13 +173,19 @@ def test_an_erasure_reaches_mirrors_that_serve_that_are_built_and_that_were_dele
     service.upsert("doc-1", text_of(1))
     built(service, "dropped", chunking={"chunk_strategy": "sentences", "chunk_tokens": 24})
     delete(service, "dropped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IndexingService, "complete", broken)
+        half = built(service, "half", chunking={"chunk_strategy": "sentences", "chunk_tokens": 20})
+    assert (half["state"], half["vectors"], half["chunks"] > 0) == ("failed", 0, True)
+    service.batch({"doc-1": text_of("pending")}, async_mode=True)
     create(service, "waiting", chunking={"chunk_strategy": "sentences", "chunk_tokens": 32})
     with service.runtime.database.read() as session:
         of_doc = select(Chunk.embed_hash).where(Chunk.doc_id == "doc-1", Chunk.text.contains("Tale"))
         hashes = set(session.scalars(of_doc))
         others = set(session.scalars(select(Chunk.embed_hash).where(Chunk.doc_id != "doc-1")))
     service.search("gulls", mode="hybrid")
-    receipt = service.post("/v1/erasures", {**PLACE, "doc_ids": ["doc-1"]}, expect=202)
+    body = {**PLACE, **({"doc_ids": ["doc-1"]} if by == "doc_ids" else {"filters": {"doc_id": "doc-1"}})}
+    receipt = service.post("/v1/erasures", body, expect=202)
     service.work()
     done = service.get(f"/v1/erasures/{receipt['erasure_id']}")
     stores = {each["store"]: each for each in done["receipt"]["stores"]}
@@ -363,3 +376,27 @@ def test_a_mirror_costs_no_walk(service: Service) -> None:
         service.chunks("doc-2")
         service.delete("doc-0")
     assert not (walks := beside.walks()), walks
+
+
+def test_what_is_erased_by_a_newer_content_that_waits_leaves_every_version(service: Service) -> None:
+    service.batch({f"doc-{number}": text_of(number) for number in range(2)})
+    built(service)
+    docs = [{**PLACE, "doc_id": "doc-1", "text": text_of("secret"), "metadata": {"secret": True}}]
+    service.post("/v1/docs/upsert/batch", {"docs": docs, "async_mode": True})
+    service.post("/v1/erasures", {**PLACE, "filters": {"secret": True}}, expect=202)
+    service.work()
+    assert rows_of(service, "doc-1") == {"docs": 0, "revisions": 0, "chunks": 0}
+    assert_same_documents(service, {"doc-0"})
+
+
+def test_a_title_that_heads_the_chunks_of_a_version_is_a_content_of_its_own(service: Service) -> None:
+    service.upsert("doc", text_of(1), title="Winter")
+    built(service, chunking={"chunk_strategy": "sentences", "enrich_context": True, **SMALL})
+    assert "Winter" in chunks_of(service, index_version="small", mode="keyword", query="winter")[0]["title"]
+    service.upsert("doc", text_of(1), title="Summer")
+    assert chunks_of(service, "summer", index_version="small", mode="keyword")
+    assert chunks_of(service, "winter", index_version="small", mode="keyword") == []
+    with service.runtime.database.read() as session:
+        live = select(Chunk.header).where(Chunk.dead_seq.is_(None), Chunk.header != "")
+        assert all("Summer" in header for header in session.scalars(live))
+    assert service.problems() == []

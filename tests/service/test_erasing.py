@@ -16,6 +16,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from database.engine import Database
+from domain import Json
 from models import Base, Doc, Embedding, Job, LoggedQuery, Revision
 from services.erasure.receipts import verify_ledger
 from services.ingest.preparing import Preparing
@@ -34,11 +35,15 @@ def receipt_of(service: Service, erasure_id: str) -> Any:
     return service.get(f"/v1/erasures/{erasure_id}")["receipt"]
 
 
-def plant(service: Service) -> list[bytes]:
+def plant(service: Service, *, chunking: Json | None = None) -> list[bytes]:
     """A document with old revisions, a raw file, a logged question, a failed job and a kept answer. Returns what must
     be found nowhere after its erasure.
     """
     service.batch({f"doc-{n:02d}": f"Cats number {n} sleep all day." for n in range(30)})
+    if chunking is not None:
+        version = {**PLACE, "name": "small", "chunking": chunking, "activate": "when_ready"}
+        service.post("/v1/index/versions", version, expect=202)
+        service.work()
     service.upsert(f"{WORD}-1", f"The first {WORD} sleeps.", metadata={"of": WORD})
     service.upsert(f"{WORD}-1", f"The second {WORD} sleeps in the sun.", title=WORD)
     with service.runtime.database.read() as session:
@@ -109,14 +114,15 @@ def logging_service(service: Service) -> Iterator[Service]:
         yield logging
 
 
+@pytest.mark.parametrize("chunking", [None, {"chunk_tokens": 16}], ids=["own", "mirror"])
 def test_nothing_is_left_of_an_erased_document_and_the_rest_is_as_before(
-    logging_service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    logging_service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunking: Json | None
 ) -> None:
     service = logging_service
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     service.post("/v1/docs/upsert", {**OTHER, "doc_id": "theirs", "text": "Ships of others sail."})
-    needles = plant(service)
+    needles = plant(service, chunking=chunking)
     theirs = service.post("/v1/search", {**OTHER, "query": "ships"})["chunks"]
     until(lambda: bool(logged_questions(service)))
     assert places_of(service, needles, tmp_path)
