@@ -64,7 +64,7 @@ def test_nothing_that_a_request_or_a_worker_asks_walks_a_namespace(service: Serv
             assert len(service.post("/v1/search", {**PLACE, "vector": vector, **more})["chunks"]) == 5
         service.search("garden", mode="keyword")
         service.get("/v1/docs/doc-1/chunks", {**PLACE})
-        assert len(service.runtime.ingest.browsing.revisions(*PLACE.values(), "doc-1", limit=10)) > 1
+        assert len(service.runtime.ingest.browsing.revisions("acme", "project_001", "doc-1", limit=10)) > 1
     assert len(seen.statements) > 100
     assert not (walks := seen.walks()), "\n".join(f"{steps} {query}" for query, steps in walks.items())
     with service.runtime.database.read() as session:
