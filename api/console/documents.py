@@ -13,9 +13,11 @@ from api.access import needs
 from api.console.routing import get, post
 from api.console.visits import Visit
 from api.forms import checked
+from api.v1.common import actor
 from api.v1.files import UploadForm, docs_of
 from domain import Scope
 from errors import NotFound
+from services.erasure.requests import ErasureRequest
 from services.ingest.browsing import ChunkInfo, DocumentInfo
 from services.ingest.listing import DocQuery, Order
 
@@ -89,6 +91,19 @@ def delete(visit: Visit) -> Response:
 
 
 @needs(Scope.INGEST)
+def erase(visit: Visit) -> Response:
+    """For good, with a receipt, as DELETE with hard does."""
+    tenant_id, namespace = visit.place
+    doc_id = visit.required("doc_id")
+    visit.runtime.ingest.browsing.require_content(tenant_id, namespace, doc_id, expected_hash=None)
+    request = ErasureRequest(
+        tenant_id=tenant_id, namespace=namespace, doc_ids=[doc_id], requested_by=actor(visit.principal)
+    )
+    accepted = visit.runtime.erasure.requests.accept(request)
+    return visit.redirect(f"/console/erasures/{accepted.erasure_id}", **visit.carried)
+
+
+@needs(Scope.INGEST)
 def retry(visit: Visit) -> Response:
     job_id = visit.runtime.ingest.retrying.retry_document(*visit.place, visit.required("doc_id"))
     return visit.redirect(f"/console/jobs/{job_id}", **visit.carried)
@@ -154,5 +169,6 @@ ROUTES = [
     get(DOCUMENT, document),
     post(f"{PATH}/upload", upload),
     post(f"{DOCUMENT}/delete", delete),
+    post(f"{DOCUMENT}/erase", erase),
     post(f"{DOCUMENT}/retry", retry),
 ]

@@ -27,6 +27,7 @@ from worker import Worker
 pytestmark = needs_chromium
 
 AXE = Path(os.environ.get("AXE_JS", ROOT / ".venv/axe/package/axe.min.js"))
+VIOLATIONS = "return axe.run({resultTypes: ['violations']}).then(({violations}) => violations)"
 PICTURES = os.environ.get("PICTURES")
 """A folder for the pictures of README: PICTURES=docs/images script/test tests/processes/test_console_in_a_browser.py"""
 
@@ -245,13 +246,14 @@ def _failed(console: Console) -> str:
 
 
 def _check(browser: Browser, screen: str) -> None:
+    if AXE.exists():
+        browser.run(AXE.read_text())
     for scheme in ("light", "dark"):
         browser.show_as(width=360, scheme=scheme)
         wide = browser.run("return document.documentElement.scrollWidth > document.documentElement.clientWidth")
         assert not wide, f"{screen or 'the overview'} scrolls sideways at 360 px"
         browser.show_as(width=1280, scheme=scheme)
-        if AXE.exists():
-            results = browser.run(AXE.read_text() + "; return axe.run().then(({violations}) => violations)")
-            serious = [each for each in results if each["impact"] in ("serious", "critical")]
-            described = [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in serious]
-            assert described == [], f"{screen or 'the overview'}, {scheme}"
+        results = browser.run(VIOLATIONS) if AXE.exists() else []
+        serious = [each for each in results if each["impact"] in ("serious", "critical")]
+        described = [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in serious]
+        assert described == [], f"{screen or 'the overview'}, {scheme}"
