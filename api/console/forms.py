@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
 
-from api.console.visits import Visit
 from api.forms import Form, Intake, receive
-from api.problems import errors_in_body
 from errors import Forbidden
-from services.index.names import check_name
+from runtime.parts import Runtime
 from services.ingest.uploading import IncomingFile
 
 TOKEN = "token"  # noqa: S105  # the name of a field
 FOREIGN = "This form is not of your session, or has been open too long: go back, reload the page, and send it again."
 
-Model = TypeVar("Model", bound=BaseModel)
 
-
-async def read_form(visit: Visit, form: Form) -> None:
+async def read_form(request: Request, form: Form, *, token: str) -> None:
     """Read the body into *form*, of which the token is then taken out. Raises Forbidden, Invalid and TooLarge."""
-    if visit.request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    runtime: Runtime = request.state.runtime
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise Forbidden(FOREIGN)
-    most = visit.runtime.settings.max_batch_docs
+    most = runtime.settings.max_batch_docs
     too_many = f"At most {most} files are accepted at once (MAX_BATCH_DOCS). Send several uploads."
-    intake = _CheckedIntake(visit.runtime.ingest.uploads, form, visit.token)
-    await receive(visit.request, intake, form, most_files=most, too_many=too_many)
-    _require_token(form, visit.token)
+    intake = _CheckedIntake(runtime.ingest.uploads, form, token)
+    await receive(request, intake, form, most_files=most, too_many=too_many)
+    _require_token(form, token)
     del form.fields[TOKEN]
 
 
@@ -50,14 +45,3 @@ class _CheckedIntake:
 def _require_token(form: Form, token: str) -> None:
     if not any(hmac.compare_digest(sent.encode(), token.encode()) for sent in form.fields.get(TOKEN, [])):
         raise Forbidden(FOREIGN)
-
-
-def as_body(visit: Visit, model: type[Model], values: dict[str, Any]) -> Model:
-    """The values in the form in which the API takes them. Raises Invalid and RequestValidationError."""
-    for field in ("tenant_id", "namespace"):
-        if values.get(field) is not None:
-            check_name(field, values[field], visit.runtime.settings.max_name_chars)
-    try:
-        return model.model_validate(values, context={"principal": visit.principal})
-    except ValidationError as error:
-        raise RequestValidationError(errors_in_body(error)) from error

@@ -15,9 +15,8 @@ from typing import Any, get_args
 from starlette.responses import Response
 
 from api.access import needs
-from api.console.forms import as_body
 from api.console.routing import get, post
-from api.console.visits import Visit
+from api.console.visits import Visit, as_body
 from api.v1.ask import AskIn, AskOut, ask
 from api.v1.search import SearchIn, SearchOut, search
 from domain import Mode, Scope

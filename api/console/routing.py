@@ -78,7 +78,7 @@ async def _shown(screen: Screen, visit: Visit) -> Response:
         return await _called(screen, visit)
     form = Form()
     try:
-        await read_form(visit, form)
+        await read_form(visit.request, form, token=visit.token)
         return await _called(screen, visit.with_form(form))
     except ServiceError:
         await drain(visit.request)

@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 from starlette.responses import Response
 
 from api.access import needs
-from api.console.forms import as_body
 from api.console.routing import get, post
-from api.console.visits import Visit
+from api.console.visits import Visit, as_body
 from api.v1.versions import VersionIn, create_version
 from domain import Scope
 from errors import Conflict, Invalid

@@ -7,20 +7,25 @@ import hmac
 import secrets
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.console.rendering import HEADERS, rendered
 from api.forms import Form
+from api.problems import errors_in_body
 from api.tenants import visible
 from domain import STRANGER, Principal, Scope
 from errors import Invalid
 from runtime.parts import Runtime
 from services.accounts.sessions import SESSION_SECONDS
 from services.index.names import check_name
+
+Model = TypeVar("Model", bound=BaseModel)
 
 COOKIE = "console"
 VISITOR = "visitor"
@@ -175,3 +180,14 @@ class Visit:
             httponly=True,
             samesite="strict",
         )
+
+
+def as_body(visit: Visit, model: type[Model], values: dict[str, Any]) -> Model:
+    """The values in the form in which the API takes them. Raises Invalid and RequestValidationError."""
+    for field in ("tenant_id", "namespace"):
+        if values.get(field) is not None:
+            check_name(field, values[field], visit.runtime.settings.max_name_chars)
+    try:
+        return model.model_validate(values, context={"principal": visit.principal})
+    except ValidationError as error:
+        raise RequestValidationError(errors_in_body(error)) from error

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from api.access import needs, open_to_strangers
 from api.dependencies import Caller, InRuntime
@@ -35,6 +35,10 @@ class FileQueryIn(DoorBody):
     entity_id: Word | None = Field(None, description="The agent that the file was given to")
 
 
+class PassagesWithDistanceOut(RootModel[list[tuple[dict[str, Any], float]]]):
+    """Pairs of page_content with its metadata, and the distance."""
+
+
 @router.get("/health")
 @open_to_strangers
 def is_up() -> Response:
@@ -44,7 +48,7 @@ def is_up() -> Response:
 @router.post("/query")
 @needs(Scope.SEARCH)
 @raises(*EMBEDDING, VersionMismatch, Overloaded)
-async def query_file(body: FileQueryIn, user: User, runtime: InRuntime, caller: Caller) -> Response:
+async def query_file(body: FileQueryIn, user: User, runtime: InRuntime, caller: Caller) -> PassagesWithDistanceOut:
     """The best passages of a file, each with its distance: 1 less the cosine. None of a file that is another's."""
     question = question_with_cosines(
         place_in(runtime),
@@ -54,7 +58,7 @@ async def query_file(body: FileQueryIn, user: User, runtime: InRuntime, caller: 
         limits=runtime.search.limits,
     )
     answer = await answer_of(question, runtime, caller)
-    return JSONResponse([[_shown(each), 1 - cosine(each)] for each in answer.passages])
+    return PassagesWithDistanceOut([(_shown(each), 1 - cosine(each)) for each in answer.passages])
 
 
 @router.get("/documents/{file_id}/context", response_class=PlainTextResponse)

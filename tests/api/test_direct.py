@@ -44,8 +44,15 @@ REQUESTS: dict[str, tuple[str, Any, dict[str, str]]] = {
 
 def test_routes_that_take_nothing_but_a_body_have_a_short_way() -> None:
     calls = [call for route in all_routes() if (call := DirectCall.of(route))]
-    taken = {"/v1/search", "/v1/docs/upsert", "/v1/eval", "/v1/index/versions/rollback"}
-    taken |= {"/v1/vector_stores/{vector_store_id}/search", "/v1/dify/retrieval"}
+    taken = {
+        "/v1/search",
+        "/v1/docs/upsert",
+        "/v1/eval",
+        "/v1/index/versions/rollback",
+        "/v1/dify/retrieval",
+        "/v1/librechat/query",
+        "/v1/vector_stores/{vector_store_id}/search",
+    }
     assert {call.route.path for call in calls} == taken
 
 
