@@ -184,9 +184,9 @@ class Visit:
 
 def as_body(visit: Visit, model: type[Model], values: dict[str, Any]) -> Model:
     """The values in the form in which the API takes them. Raises Invalid and RequestValidationError."""
-    for field in ("tenant_id", "namespace"):
-        if values.get(field) is not None:
-            check_name(field, values[field], visit.runtime.settings.max_name_chars)
+    for name in ("tenant_id", "namespace"):
+        if values.get(name) is not None:
+            check_name(name, values[name], visit.runtime.settings.max_name_chars)
     try:
         return model.model_validate(values, context={"principal": visit.principal})
     except ValidationError as error:

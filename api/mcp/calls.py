@@ -18,10 +18,10 @@ from starlette.requests import Request
 from api.access import require
 from api.problems import errors_in_body
 from api.tenants import BodyContext, visible
-from api.v1 import teams
 from domain import Principal, Scope
 from errors import Invalid, NotFound
 from runtime.parts import Runtime
+from services.accounts.teams import ProjectInfo
 from services.index.names import check_name
 from text.restriction import Restriction, restriction_of
 
@@ -84,18 +84,20 @@ class ToolCaller:
         check_name("namespace", chosen, self.runtime.settings.max_name_chars)
         return chosen
 
-    async def namespaces(self, limit: int) -> teams.ProjectPage:
+    async def namespaces(self, limit: int) -> list[ProjectInfo]:
         """The tenant's first *limit* namespaces, by name. One without documents yet may not exist, and has none."""
         try:
-            return await run_in_threadpool(teams.list_projects, self.tenant_id, self.runtime, limit)
+            return await run_in_threadpool(
+                self.runtime.accounts.teams.projects, self.tenant_id, limit=limit, after=None
+            )
         except NotFound:
-            return teams.ProjectPage(data=[], has_more=False, next_cursor=None)
+            return []
 
     async def _only_namespace(self) -> str:
         if self.restriction is not None:
             names = sorted(self.restriction.namespaces or ())
         else:
-            names = [each.namespace for each in (await self.namespaces(NAMED)).data]
+            names = [each.namespace for each in await self.namespaces(NAMED)]
         if len(names) == 1:
             return names[0]
         some = f"it has {', '.join(map(repr, names[:NAMED]))}" if names else "it has none yet"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from api.mcp.references import DocReference
-from api.v1.ask import AskOut, CitationOut
-from api.v1.documents import DeleteOut, DocOut
-from api.v1.jobs import JobOut
-from api.v1.search import PassageOut, SearchOut
-from api.v1.teams import ProjectPage
 from domain import JobStatus, Json
+
+if TYPE_CHECKING:
+    from api.v1.ask import AskOut, CitationOut
+    from api.v1.documents import DeleteOut, DocOut
+    from api.v1.jobs import JobOut
+    from api.v1.search import PassageOut, SearchOut
+    from services.accounts.teams import ProjectInfo
 
 SNIPPET_CHARS, QUOTED_CHARS, ERROR_CHARS, TITLE_CHARS = 700, 300, 500, 200
 MOST_METADATA_CHARS = 4000
@@ -43,9 +46,9 @@ def answer_with_citations(answer: AskOut, namespace: str) -> Json:
     return _without_none({"answer": answer.answer, "citations": citations, "hint": answer.hint})
 
 
-def namespace_list(page: ProjectPage) -> Json:
-    names = [{"namespace": each.namespace, "documents": each.live_docs} for each in page.data]
-    return {"namespaces": names, "has_more": page.has_more}
+def namespace_list(namespaces: Sequence[ProjectInfo], *, has_more: bool) -> Json:
+    names = [{"namespace": each.namespace, "documents": each.live_docs} for each in namespaces]
+    return {"namespaces": names, "has_more": has_more}
 
 
 def document_list(documents: Sequence[DocOut], namespace: str, *, next_after: str | None) -> Json:

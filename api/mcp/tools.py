@@ -72,7 +72,8 @@ async def ask(caller: ToolCaller, arguments: AskArguments) -> Json:
 
 async def list_namespaces(caller: ToolCaller, arguments: ListNamespacesArguments) -> Json:  # noqa: ARG001
     """List the namespaces, with how many documents each has."""
-    return results.namespace_list(await caller.namespaces(MOST_LISTED))
+    listed = await caller.namespaces(MOST_LISTED + 1)
+    return results.namespace_list(listed[:MOST_LISTED], has_more=len(listed) > MOST_LISTED)
 
 
 async def list_documents(caller: ToolCaller, arguments: ListDocumentsArguments) -> Json:

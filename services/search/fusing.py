@@ -17,29 +17,12 @@ from itertools import chain
 
 from domain import Hit
 from services.search.question import Candidate, FoundBy, Fusion, Side
+from services.search.relevance import Scale
 
 CANDIDATES = 200
 """How many hits of each list are fused; top_k if that is larger."""
 
 _RANK_CONSTANT = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """The scores that are worth 0 and 1 in a list, and the weight of its vote.
-
-    *floor* is what an unrelated question may reach, on the scale from 0 to 1.
-    """
-
-    zero: float = 0.0
-    one: float = 1.0
-    weight: float = 1.0
-    floor: float = 0.0
-
-    @property
-    def factor(self) -> float:
-        """What a score contributes for each unit above *zero*."""
-        return self.weight / (self.one - self.zero) if self.one > self.zero else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +33,7 @@ class RankedList:
     side: Side
     query: int
     hits: Sequence[Hit]
-    scale: Scale = Scale()
+    scale: Scale = field(default_factory=Scale)
     others: Mapping[int, float] = field(default_factory=dict)
 
 

@@ -14,11 +14,11 @@ from domain import Hit, Ids, Vectors
 from engines.keywords.base import BEHIND, KeywordStore, Matches
 from engines.vectors.base import PartitionReader
 from services.search.arranging import ScoredIds, best_per_document
-from services.search.fusing import CANDIDATES, RankedList, Scale, explain, fuse, weighted
+from services.search.fusing import CANDIDATES, RankedList, explain, fuse, weighted
 from services.search.laps import Laps
 from services.search.passages import docs_of, passages_of, rows_of
 from services.search.question import Candidate, Passage, Question
-from services.search.relevance import words_floor
+from services.search.relevance import Scale, words_floor
 from snapshot import Snapshot
 from text.words import query_words
 

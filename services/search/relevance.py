@@ -7,8 +7,7 @@ together than by one of them. Words judge alone in mode keyword while the model 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from services.search.fusing import RankedList
+from dataclasses import dataclass
 
 MEANING_FLOOR = 0.45
 """Of a similarity, counted from what unrelated texts score with the model."""
@@ -16,6 +15,24 @@ MEANING_FLOOR = 0.45
 _WORDS_FLOOR = 0.12
 _ONE_WORD = 0.3
 _HIGHEST_WORDS_FLOOR = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The scores that are worth 0 and 1 in a list, and the weight of its vote.
+
+    *floor* is what an unrelated question may reach, on the scale from 0 to 1.
+    """
+
+    zero: float = 0.0
+    one: float = 1.0
+    weight: float = 1.0
+    floor: float = 0.0
+
+    @property
+    def factor(self) -> float:
+        """What a score contributes for each unit above *zero*."""
+        return self.weight / (self.one - self.zero) if self.one > self.zero else 0.0
 
 
 def words_floor(words: int) -> float:
@@ -26,7 +43,7 @@ def words_floor(words: int) -> float:
     return min(_WORDS_FLOOR + _ONE_WORD / max(words, 1), _HIGHEST_WORDS_FLOOR)
 
 
-def floor_of(lists: Sequence[RankedList]) -> float:
-    """The least score, as fuse() adds it, of a passage that has to do with the question."""
-    total = sum(ranked.scale.weight for ranked in lists)
-    return sum(ranked.scale.weight * ranked.scale.floor for ranked in lists) / total if total else 0.0
+def floor_of(scales: Sequence[Scale]) -> float:
+    """The least score, as fuse() adds it from lists of these scales, of a passage that has to do with the question."""
+    total = sum(scale.weight for scale in scales)
+    return sum(scale.weight * scale.floor for scale in scales) / total if total else 0.0

@@ -279,7 +279,9 @@ class SearchService:
         seq, key = reader.snapshot.project.seq, reader.snapshot.key
         lists = ranking(question, chosen.lists)
         reasons = hints(reader.session, reader.snapshot.project, question, lists, passages, matches)
-        floor, timings = floor_of(chosen.lists) if question.is_judged else None, reader.laps.milliseconds
+        floor, timings = None, reader.laps.milliseconds
+        if question.is_judged:
+            floor = floor_of([each.scale for each in chosen.lists])
         shadow = reader.snapshot.namespace.shadow if question.is_of_serving_version else None
         answer = Answer(
             passages, seq, key.embedding_version, chosen.is_exact, reasons, timings, key, floor=floor, shadow=shadow

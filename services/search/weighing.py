@@ -7,8 +7,7 @@ from typing import Protocol
 
 from engines.embedders.base import Embedder
 from engines.embedders.fitness import unrelated_similarity
-from services.search.fusing import Scale
-from services.search.relevance import MEANING_FLOOR
+from services.search.relevance import MEANING_FLOOR, Scale
 
 MIN_WEIGHT = 0.01
 """Of a blind model: its order still counts where no word is found."""

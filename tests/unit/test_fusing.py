@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from domain import Hit
 from services.search.arranging import arrange, best_per_document
-from services.search.fusing import RankedList, Scale, explain, fuse
+from services.search.fusing import RankedList, explain, fuse
 from services.search.question import FoundBy, Fusion, Passage, Question, Side
+from services.search.relevance import Scale
 
 EXACT_SCORES = st.integers(-64, 640).map(lambda number: number / 64)
 HITS = st.dictionaries(st.integers(0, 30), EXACT_SCORES, max_size=6).map(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from domain import Hit
-from services.search.fusing import RankedList, Scale, weighted
-from services.search.relevance import MEANING_FLOOR, floor_of, words_floor
+from services.search.fusing import RankedList, weighted
+from services.search.relevance import MEANING_FLOOR, Scale, floor_of, words_floor
 
 
 def dense(weight: float, *hits: Hit) -> RankedList:
@@ -36,7 +36,7 @@ def test_the_fewer_words_a_question_has_the_more_of_them_count() -> None:
     ids=["meaning", "words", "both", "a model that knows few words", "no words", "nothing"],
 )
 def test_the_floor_is_the_mean_of_both_sides_by_their_weights(lists: list[RankedList], floor: float) -> None:
-    assert floor_of(lists) == pytest.approx(floor)
+    assert floor_of([each.scale for each in lists]) == pytest.approx(floor)
 
 
 def test_a_single_side_is_measured_by_its_share_too() -> None:
