@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, or_, select
+from sqlalchemy import Select, and_, bindparam, func, literal_column, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from database.batching import batched
@@ -84,8 +84,11 @@ def read_mirror(session: Session, namespace: Project, mirror_id: int) -> Project
     return attached(session, Project, attributes_of(Project), values)
 
 
-def behind(namespace: Project, mirror_id: int) -> Select[Revision]:
-    """Selects the live revisions that the mirror does not have as they are now."""
+def behind(namespace: Project, mirror_id: int, *, since: int | None = None) -> Select[Revision]:
+    """Selects the live revisions that the mirror does not have as they are now; of those published after seq *since*.
+
+    The literal lets the index of the live ones be used.
+    """
     mirrored, shown = aliased(Doc), aliased(Revision)
     of_doc = and_(mirrored.team_id == Doc.team_id, mirrored.project_id == mirror_id, mirrored.doc_id == Doc.doc_id)
     is_shown = and_(
@@ -103,7 +106,10 @@ def behind(namespace: Project, mirror_id: int) -> Select[Revision]:
     query = select(Revision).select_from(Doc).join(Revision, is_live)
     query = query.outerjoin(mirrored, of_doc).outerjoin(shown, is_shown)
     is_behind = or_(shown.published_seq.is_(None), shown.published_seq < func.coalesce(Revision.published_seq, 0))
-    return query.where(Doc.team_id == namespace.team_id, Doc.project_id == namespace.id, is_behind)
+    query = query.where(Doc.team_id == namespace.team_id, Doc.project_id == namespace.id, is_behind)
+    if since is None:
+        return query
+    return query.where(Revision.status == literal_column("'live'"), Revision.published_seq > since)
 
 
 def mirrors_of(session: Session, namespace: Project) -> Sequence[Project]:

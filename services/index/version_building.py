@@ -19,8 +19,11 @@ from services.index.namespaces import EXTERNAL
 from services.index.version_rows import AT_ONCE, VersionRows, mirror_of_row, read_rows, serve
 from snapshot import chunks_without_vector
 
-CatchUp = Callable[[Lease, Project, Mirror, Json], None]
-"""Writes into a mirror the live documents that it does not have as they are now. The JSON is the job's result."""
+CatchUp = Callable[[Lease, Project, Mirror, Json], int]
+"""Writes into a mirror the live documents that it does not have as they are now. The JSON is the job's result.
+
+Returns the seq of the namespace up to which the mirror has all of them.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ class VersionBuilder:
         self.indexing.embedding.embedder(version)  # fail early: a model that cannot be loaded embeds no query either
         mirror, embedded = mirror_of_row(namespace, row), int(lease.claim.result.get("chunks_embedded", 0))
         built: BuildResult | None = None
+        covered_seq = 0
         while True:
             if mirror is not None:
-                catch_up(lease, namespace, mirror, {"chunks_embedded": embedded})
+                covered_seq = catch_up(lease, namespace, mirror, {"chunks_embedded": embedded})
             project = self._indexed(row)
             if built is None:
                 built, embedded = self.indexing.complete(lease, project, version, embedded)
@@ -49,7 +53,7 @@ class VersionBuilder:
                 embedded = self.indexing.embed_missing(lease, project, version, embedded)
             result = {"index_version": name, **summary(version, built), "chunks_embedded": embedded}
             result["chunks_reused"] = max(built.ntotal - embedded, 0)
-            if self._follow(lease, namespace, name, built, result):
+            if self._follow(lease, namespace, name, built, result, covered_seq=covered_seq):
                 break
         self.indexing.vectors.sweep(partition_of(project, version), built)
         return result
@@ -67,8 +71,12 @@ class VersionBuilder:
         with self.database.read() as session:
             return session.get_one(Project, (row.team_id, row.chunks_of))
 
-    def _follow(self, lease: Lease, namespace: Project, name: str, built: BuildResult, result: Json) -> bool:
-        """Returns False, and changes nothing, if what was published after *built* is not complete yet."""
+    def _follow(
+        self, lease: Lease, namespace: Project, name: str, built: BuildResult, result: Json, *, covered_seq: int
+    ) -> bool:
+        """Returns False, and changes nothing, if what was published after *built* is not complete yet, or documents
+        that were published after *covered_seq* are not in the mirror.
+        """
         version = str(result["embedding_version"])
         with lease.step(99, result) as session:
             current, _ = self.indexing.publisher.next_numbers(session, namespace, publications=0)
@@ -76,7 +84,7 @@ class VersionBuilder:
             row = _row(rows, name, version)
             indexed = current
             if row.chunks_of != current.id:
-                if session.execute(behind(current, row.chunks_of).limit(1)).first() is not None:
+                if session.execute(behind(current, row.chunks_of, since=covered_seq).limit(1)).first() is not None:
                     return False
                 indexed, _ = self.indexing.publisher.follow(session, current, row.chunks_of)
             unembedded = chunks_without_vector(partition_of(indexed, version)).where(Chunk.live_seq > built.covered_seq)

@@ -23,7 +23,7 @@ from services.index.pacing import Pace
 from services.index.stored_vectors import require_stored
 from services.ingest.drafts import Draft, DraftMaker, NewDoc, TokenCounter
 from services.ingest.hosting import HostingCounter
-from services.ingest.mirrored import CutDoc, MirroredDocs
+from services.ingest.mirrored import MirroredDocs
 from services.ingest.rows import chunk_values
 
 if TYPE_CHECKING:
@@ -48,19 +48,17 @@ class Recutting:
         cut = {doc.doc_id: chunk_values(draft if doc.chunks else self._cut(doc, mirror, model)) for doc, draft in pairs}
         return MirroredDocs(mirror, cut)
 
-    def of_revisions(
-        self, session: Session, lease: Lease, mirror: Mirror, revisions: Sequence[Revision]
-    ) -> MirroredDocs:
-        """As of_drafts(), of revisions of the namespace with their texts."""
+    def of_revisions(self, lease: Lease, mirror: Mirror, revisions: Sequence[Revision]) -> MirroredDocs:
+        """As of_drafts(), of revisions of the namespace with their texts. For no transaction: guests are hosted."""
+        with self.database.read() as session:
+            own = {each.doc_id: _own_chunks(session, each) for each in revisions if each.has_own_chunks}
         model = HostingCounter(self.embedding.embedder(mirror.version), lease)
-        cut: dict[str, CutDoc] = {}
-        for revision in revisions:
-            is_cut = not revision.has_own_chunks
-            doc = _document_of(revision)
-            cut[revision.doc_id] = (
-                chunk_values(self._cut(doc, mirror, model)) if is_cut else _own_chunks(session, revision)
-            )
-        return MirroredDocs(mirror, cut)
+        cut = {
+            each.doc_id: chunk_values(self._cut(_document_of(each), mirror, model))
+            for each in revisions
+            if not each.has_own_chunks
+        }
+        return MirroredDocs(mirror, {**own, **cut})
 
     def prepare(
         self, lease: Lease, project: Project, pending: Sequence[Revision], pace: Pace, *, require: Callable[[int], None]
@@ -102,11 +100,12 @@ class Recutting:
     ) -> MirroredDocs:
         with self.database.read() as session:
             revisions = _with_texts(session, project, pending)
-            cut = self.of_revisions(session, lease, mirror, revisions)
-            texts = cut.texts
-            missing = self.embedding.missing(session, project.team_id, mirror.version, texts)
         if len(revisions) < len(pending):
             raise Overtaken
+        cut = self.of_revisions(lease, mirror, revisions)
+        texts = cut.texts
+        with self.database.read() as session:
+            missing = self.embedding.missing(session, project.team_id, mirror.version, texts)
         require(len(missing))
         vectors: dict[bytes, bytes] = {}
         for step in batched(sorted(missing), pace.texts_per_step):

@@ -234,6 +234,15 @@ def test_a_deleted_version_leaves_nothing_behind_its_purge(service: Service) -> 
         built(now, "initial", chunking=None, embedding_version=MODEL, activate="when_ready")
         delete(now, "small")
         delete(now, "prompts")
+        assert built(now)["state"] == "ready"  # under the name of the one that waits for the purge
+        now.upsert("gone", text_of("gone"))
+        now.delete("gone")
+        now.rebuild()
+        purge(now)
+        assert rows_of(now, "gone") == {"docs": 0, "revisions": 0, "chunks": 0}
+        assert version(now, "small")["vectors"] == version(now, "small")["chunks"] > 3
+        assert now.problems() == []
+        delete(now, "small")
         purge(now)
         assert counts(now) == before
         assert now.problems() == []

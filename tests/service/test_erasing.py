@@ -41,9 +41,7 @@ def plant(service: Service, *, chunking: Json | None = None) -> list[bytes]:
     """
     service.batch({f"doc-{n:02d}": f"Cats number {n} sleep all day." for n in range(30)})
     if chunking is not None:
-        version = {**PLACE, "name": "small", "chunking": chunking, "activate": "when_ready"}
-        service.post("/v1/index/versions", version, expect=202)
-        service.work()
+        let_serve(service, chunking)
     service.upsert(f"{WORD}-1", f"The first {WORD} sleeps.", metadata={"of": WORD})
     service.upsert(f"{WORD}-1", f"The second {WORD} sleeps in the sun.", title=WORD)
     with service.runtime.database.read() as session:
@@ -60,6 +58,13 @@ def plant(service: Service, *, chunking: Json | None = None) -> list[bytes]:
     service.search(f"Who is {WORD}?")
     service.rebuild()
     return [WORD.encode(), WORD.lower().encode(), *vectors]
+
+
+def let_serve(service: Service, chunking: Json) -> None:
+    """A version with another chunking."""
+    version = {**PLACE, "name": "small", "chunking": chunking, "activate": "when_ready"}
+    service.post("/v1/index/versions", version, expect=202)
+    service.work()
 
 
 def logged_questions(service: Service) -> list[str]:
@@ -195,6 +200,7 @@ def test_an_erasure_that_is_killed_at_any_point_is_complete_when_it_goes_on(
 
     monkeypatch.setattr(Database, "write", deadly)
     service.batch({f"doc-{n}": f"Cats number {n}." for n in range(5)})
+    let_serve(service, {"chunk_tokens": 16})
     for kill_at in range(1, 21):
         service.upsert("doomed", f"The Zorblax number {kill_at} sleeps.", metadata={"of": "Zorblax"})
         service.rebuild() if kill_at % 3 == 0 else None
