@@ -113,6 +113,7 @@ async def _signed_out(visit: Visit, error: Unauthenticated) -> Response:
 async def _problem_page(visit: Visit, error: Exception) -> Response:
     problem = await problem_of(visit.request, error)
     message = problem.error["message"]
-    answer = await run_in_threadpool(visit.page, "problem.html", status_code=problem.status_code, message=message)
+    page = visit.where_it_can_be().page
+    answer = await run_in_threadpool(page, "problem.html", status_code=problem.status_code, message=message)
     answer.headers.update({k: v for k, v in problem.headers.items() if k in ("retry-after", "ratelimit-limit")})
     return answer

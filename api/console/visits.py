@@ -44,12 +44,15 @@ def new_visitor() -> str:
 
 @dataclass(frozen=True)
 class Visit:
-    """*cookie* is the session, or what stands for none. *form* is what a write brought, its token checked."""
+    """*cookie* is the session, or what stands for none. *form* is what a write brought, its token checked.
+    *is_nowhere*: the names of a tenant and a namespace in the request are not looked at.
+    """
 
     request: Request
     cookie: str
     principal: Principal = STRANGER
     form: Form = field(default_factory=Form)
+    is_nowhere: bool = False
 
     def with_form(self, form: Form) -> Visit:
         return replace(self, form=form)
@@ -128,6 +131,14 @@ class Visit:
         """What a link or a form goes on with."""
         return {"tenant_id": self.named_tenant, "namespace": self.namespace}
 
+    def where_it_can_be(self) -> Visit:
+        """The same visit, or one without a place if the request names one that no place can have."""
+        try:
+            _ = self.carried
+        except Invalid:
+            return replace(self, is_nowhere=True)
+        return self
+
     @property
     def named_place(self) -> dict[str, str | None]:
         """As a body of the API names it: with a key, without the tenant."""
@@ -139,7 +150,7 @@ class Visit:
         return f"{self.request.url.path}?{query}" if query else self.request.url.path
 
     def _name(self, field: str) -> str | None:
-        name = self.value(field)
+        name = None if self.is_nowhere else self.value(field)
         if name is not None:
             check_name(field, name, self.runtime.settings.max_name_chars)
         return name

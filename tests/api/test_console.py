@@ -338,6 +338,28 @@ def test_a_version_is_built_activated_and_rolled_back(visitor: Visitor, team: Te
     assert team.get("/v1/index/versions", params=place)["active"] == "initial"
 
 
+@one_database
+@pytest.mark.parametrize("name", ["%00", "%20", "n" * 5000, "%ff", "%E2%80%AE"])
+def test_a_name_that_nothing_can_have_is_a_page_that_says_so(name: str, visitor: Visitor) -> None:
+    for path in ("/console", "/console/documents", "/console/jobs", "/console/playground"):
+        for field in ("namespace", "tenant_id"):
+            answer = visitor.get(f"{path}?{field}={name}", expect=None)
+            assert answer.status_code in (200, 404, 422) and answer.headers["content-type"].startswith("text/html")
+    assert visitor.get(f"/console/jobs/{name}", expect=None).headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_no_value_of_any_parameter_of_the_console_is_an_error_of_the_service(visitor: Visitor) -> None:
+    """Postgres takes the fewest values."""
+    names = ("after", "status", "find", "order", "doc_id", "from", "action", "next")
+    for route in reads():
+        path = route.path.format(job_id="%00", erasure_id="%00")
+        for name in names:
+            for value in ("\x00", "9" * 40, "\u202e'"):
+                answer = visitor.get(path, expect=None, **{"namespace": "ships", name: value})
+                assert answer.status_code < 500, f"{path}, {name}={value!r}: {answer.text}"
+
+
 @pytest.mark.parametrize(("mode", "status"), [("auto", 403), ("on", 200), ("off", 404)])
 def test_without_keys_the_console_is_for_callers_on_this_machine_unless_it_is_on(
     mode: str, status: int, tmp_path: Path
