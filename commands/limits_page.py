@@ -63,9 +63,16 @@ def markdown() -> str:
 
 def _sections() -> tuple[Section, ...]:
     """Imported here, since the models of all requests come with them: no other command needs those."""
-    from commands.limits_rows import SECTIONS
+    from commands import limits_rows as rows
+    from commands.limits_of_doors import DOORS
+    from commands.limits_of_events import EVENTS
+    from commands.limits_of_openai import OPENAI
+    from commands.limits_of_operating import ACCOUNTS, ERASURE, JOBS, PROCESSES
 
-    return SECTIONS
+    return (
+        *(rows.CONNECTIONS, rows.BODIES, rows.NAMES, rows.DOCUMENTS, rows.FILES, rows.SEARCH, rows.ANSWERS),
+        *(DOORS, OPENAI, rows.VERSIONS, ACCOUNTS, JOBS, EVENTS, ERASURE, PROCESSES),
+    )
 
 
 def _written(section: Section) -> str:

@@ -14,11 +14,7 @@ from api.v1.evaluation import EvalIn
 from api.v1.preview import PreviewForm
 from api.v1.search import SearchIn
 from api.v1.versions import CompareIn, GatesIn, PromptsIn, VersionChunkingIn, VersionIn
-from commands.door_limits import DOORS
 from commands.limit_bounds import Bound, Section, largest, of_type
-from commands.limits_of_events import EVENTS
-from commands.limits_of_operating import ACCOUNTS, ERASURE, JOBS, PROCESSES
-from commands.limits_openai import OPENAI
 from engines.keywords.cache import CACHE_BYTES
 from engines.keywords.lexemes import MAX_BYTES as MAX_WORD_BYTES
 from engines.vectors.graphs import MAX_HALF_DIMENSIONS
@@ -227,22 +223,4 @@ VERSIONS = Section(
         Bound("Queries of a comparison that are listed as most changed", MOST_CHANGED, "Not listed"),
         Bound("Searches that wait for a shadow", MOST_WAITING, "Dropped and counted in `shadow`"),
     ),
-)
-
-SECTIONS = (
-    CONNECTIONS,
-    BODIES,
-    NAMES,
-    DOCUMENTS,
-    FILES,
-    SEARCH,
-    ANSWERS,
-    VERSIONS,
-    DOORS,
-    OPENAI,
-    ACCOUNTS,
-    JOBS,
-    EVENTS,
-    ERASURE,
-    PROCESSES,
 )
