@@ -59,6 +59,8 @@ def open_erasure(
             list_backups,
             publish_ledger,
         ),
-        purging=PurgingService(database, rows, settings.keep_deleted_days, MirrorRemoval(database, rows)),
+        purging=PurgingService(
+            database, rows, settings.keep_deleted_days, MirrorRemoval(database, rows, index.vectors)
+        ),
         ledger=ledger,
     )

@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session
 
 from database.dialects import insert_or_ignore
 from database.engine import Database
+from domain import Partition
+from engines.vectors.base import VectorStore
 from models import Chunk, Doc, IndexRow, LoggedQuery, Project, QueryCitation
 from services.erasure.rows import ChunkKey, RowRemoval, lock_project
 from services.erasure.steps import Stride
@@ -28,6 +30,7 @@ _NO_SYNC: dict[str, Any] = {"synchronize_session": False}
 class MirrorRemoval:
     database: Database
     rows: RowRemoval
+    vectors: VectorStore
 
     def remove_dropped(self) -> int:
         """One run. Returns how many rows of questions, chunks and documents it removed or changed."""
@@ -56,6 +59,8 @@ class MirrorRemoval:
                 of_mirror = (IndexRow.team_id == mirror.team_id, IndexRow.project_id == mirror.id)
                 session.execute(delete(IndexRow).where(*of_mirror))
                 session.execute(delete(Project).where(Project.team_id == mirror.team_id, Project.id == mirror.id))
+        if not count:
+            self.vectors.sweep(Partition(mirror.team_id, mirror.id, mirror.embedding_version))
         stride.pause()
         return count
 

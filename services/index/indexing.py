@@ -64,7 +64,7 @@ class IndexingService:
         built, _ = self.complete(lease, project, version)
         with lease.step(99, summary(version, built)) as session:
             current, _ = self.publisher.next_numbers(session, project, publications=0)
-            if version in current.indexed_versions:
+            if version in current.indexed_versions and current.erased_at is None:
                 self.vectors.take_over(session, current, version, built)
         self.vectors.sweep(partition_of(project, version), built)
         return summary(version, built)

@@ -141,6 +141,8 @@ class Publisher:
         existing = mirrored_docs(session, mirror, [doc.doc_id for doc in docs])
         rows = MirrorRows.of(mirror, existing, docs, revisions, cut, first_id=first_id)
         self.publish(session, mirror, rows.docs, rows.revisions, rows.contents)
+        for mirrored, revision in zip(rows.revisions, revisions, strict=True):
+            mirrored.published_at = revision.published_at
         rows.write(session)
         write_and_release(session, mirror)
 

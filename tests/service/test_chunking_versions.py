@@ -245,6 +245,7 @@ def test_a_deleted_version_leaves_nothing_behind_its_purge(service: Service) -> 
         delete(now, "small")
         purge(now)
         assert counts(now) == before
+        assert len(now.index_files()) == (1 if now.keeps_files else 0)
         assert now.problems() == []
         assert set(by_doc(chunks_of(now))) == {"doc-0", "doc-1", "doc-2"}
 
@@ -342,6 +343,9 @@ def test_a_document_counts_once(service: Service) -> None:
     counted = {each["name"]: (each["chunks"], each["vectors"]) for each in after["versions"]}
     small = version(service, "small")["chunks"]
     assert counted == {"initial": (3, 3), "small": (small, small)}
+    with service.runtime.database.read() as session:
+        times = session.scalars(select(Revision.published_at).where(Revision.status == "live")).all()
+    assert len(set(times)) == 1  # a filter on updated_at is the same in both
     activate(service, "small")
     assert (service.stats()["ntotal"], service.stats()["live_docs"]) == (small, 3)
     [project] = service.get("/v1/teams/acme/projects")["data"]
