@@ -6,7 +6,7 @@ from api import limits
 from api.dify.retrieval import MOST_NAMES, MetadataConditionIn
 from api.librechat.files import WAIT_SECONDS
 from api.librechat.reading import MOST_FILES
-from api.openai.chat import LONGEST_MESSAGE, LONGEST_SYSTEM_PROMPT, MOST_PARTS, ChatIn
+from api.openai.chat import LONGEST_MESSAGE, LONGEST_SYSTEM_PROMPT, MOST_FIELDS, MOST_PARTS, ChatIn
 from api.openai.embeddings import EmbeddingsIn
 from api.strings import Key, Word
 from commands.limit_bounds import Bound, Section, largest, of_type
@@ -21,6 +21,7 @@ DOORS = Section(
         Bound("`messages` of a chat", largest(ChatIn, "messages"), "422"),
         Bound("`content` of a message", LONGEST_MESSAGE, "422", _CHARS),
         Bound("The same in parts (`content`)", MOST_PARTS, "422"),
+        Bound("Fields of a part (`content`)", MOST_FIELDS, "422"),
         Bound("Messages of the system together", LONGEST_SYSTEM_PROMPT, "422", _CHARS),
         Bound("`stream_options`", largest(ChatIn, "stream_options"), "422"),
         Bound("`max_completion_tokens`, `dimensions`", largest(ChatIn, "max_completion_tokens"), "422"),

@@ -36,6 +36,7 @@ def open_erasure(
 ) -> Erasing:
     ledger = ErasureLedger(database, ReceiptSigner(settings.receipt_key_file, settings.receipt_key.get_secret_value()))
     hiding, rows = Hiding(database, index.publisher), RowRemoval(database, blobs)
+    mirrors = MirrorRemoval(database, rows, index.vectors)
 
     def search_for(tenant_id: str, namespace: str, text: str) -> list[str]:
         mode = settings.search_mode if index.embedding.is_ready else "keyword"
@@ -59,8 +60,6 @@ def open_erasure(
             list_backups,
             publish_ledger,
         ),
-        purging=PurgingService(
-            database, rows, settings.keep_deleted_days, MirrorRemoval(database, rows, index.vectors)
-        ),
+        purging=PurgingService(database, rows, settings.keep_deleted_days, mirrors),
         ledger=ledger,
     )

@@ -34,15 +34,16 @@ from services.search.question import Question
 router = APIRouter(prefix="/v1/chat", tags=["openai"], route_class=DoorRoute)
 
 TOP_K = 5
-MOST_MESSAGES, MOST_PARTS, LONGEST_MESSAGE = 2000, 100, 1_000_000
+MOST_MESSAGES, MOST_PARTS, MOST_FIELDS, LONGEST_MESSAGE = 2000, 100, 20, 1_000_000
 LONGEST_SYSTEM_PROMPT = 20_000
 INSTRUCTING = ("system", "developer")
 REASONS = ("stop", "length", "content_filter")
 STREAM = {200: {"description": "With stream: chunks", "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
+Part = Annotated[dict[str, Any], Field(max_length=MOST_FIELDS)]
 Content = (
     Annotated[str, Field(max_length=LONGEST_MESSAGE)]
-    | Annotated[list[dict[str, Any]], Field(fail_fast=True, max_length=MOST_PARTS)]
+    | Annotated[list[Part], Field(fail_fast=True, max_length=MOST_PARTS)]
 )
 
 

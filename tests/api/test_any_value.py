@@ -70,7 +70,7 @@ VALUES: list[Any] = [
 ]
 KNOWN = {**PLACE, "doc_id": "doc", "job_id": "no-job", "key_id": "0" * 16}
 KNOWN |= {"index_version": "other", "erasure_id": "no-erasure", "vector_store_id": "no-store"}
-KNOWN |= {"file_id": "no-file", "batch_id": "no-batch", "upload_id": "no-upload"}
+KNOWN |= {"file_id": "no-file", "batch_id": "no-batch", "upload_id": "no-upload", "webhook_id": "no-hook"}
 KNOWN |= {"model": "acme/project_001", "knowledge_id": "acme/project_001"}
 
 

@@ -14,6 +14,7 @@ from app_v1 import create_app
 from errors import DatabaseUnavailable
 from runtime.opening import open_runtime
 from tests.support.examples import examples
+from tests.support.routes import OTHERS
 from tests.support.service import PLACE, Service, open_service, settings_in
 
 DOC = {**PLACE, "doc_id": "doc", "text": "Cats sleep."}
@@ -97,9 +98,10 @@ def test_a_field_that_is_missing_is_named(with_one: Service) -> None:
 
 
 def test_no_request_takes_a_field_that_nobody_knows() -> None:
-    """Every body of every route: one that is new has to be as strict."""
+    """Every body of every route of ours: one that is new has to be as strict. Newer clients of others may send more."""
     document = create_app().openapi()
-    routes = [route for path in document["paths"].values() for route in path.values() if "requestBody" in route]
+    operations = [route for path in document["paths"].values() for route in path.values()]
+    routes = [each for each in operations if "requestBody" in each and not OTHERS.intersection(each["tags"])]
     bodies = [next(iter(route["requestBody"]["content"].values()))["schema"] for route in routes]
     assert len(bodies) > 10
     for body in bodies:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.routes import routes_of
+from tests.support.routes import OTHERS, routes_of
 from tests.support.service import PLACE, Service
 
 
@@ -15,10 +15,10 @@ def test_every_route_refuses_a_parameter_that_it_does_not_have(shared_service: S
     for route in routes:
         path = route.path.format(**dict.fromkeys(route.in_path, "x"))
         answer = shared_service.client.request(route.method, path, params={**PLACE, "zzz": ""})
-        problem = answer.json()
-        if route.operation["tags"] == ["openai"]:  # a newer client of theirs may send more
+        if OTHERS.intersection(route.operation["tags"]):  # a newer client of theirs may send more
             assert "zzz" not in answer.text, route
             continue
+        problem = answer.json()
         assert (answer.status_code, problem["error"]["code"]) == (422, "invalid_request"), route
         assert "zzz: There is no such parameter" in problem["detail"], route
 

@@ -66,7 +66,8 @@ def furnished(team: TeamClient) -> dict[str, Any]:
     announced = {"filename": "cats.txt", "purpose": "assistants", "bytes": 15, "mime_type": "text/plain"}
     upload = team.post("/v1/uploads", announced)["id"]
     known |= {"vector_store_id": store, "file_id": file, "batch_id": batch, "upload_id": upload}
-    known |= {"model": "place", "knowledge_id": "place"}
+    hook = team.post("/v1/webhooks", {"url": "https://93.184.216.34/hook"}, expect=201)["webhook_id"]
+    known |= {"model": "place", "knowledge_id": "place", "webhook_id": hook}
     return {**known, "url": "ftp://nowhere", "reembed": True}
 
 

@@ -517,7 +517,7 @@ def test_the_commands_say_what_they_did_and_what_is_wrong(tmp_path: Path, target
         furnish(service)
     done = run(settings, "backup", target, "--with-indexes")
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(rf"backup \S+ in {target}: [\d.]+ MB, 1 raw files, [\d.]+ s\n", done.stdout)
+    assert re.fullmatch(rf"backup \S+ in {target}: [\d.]+ MB, 2 raw files, [\d.]+ s\n", done.stdout)
     new = settings.model_copy(update={"index_dir": tmp_path / "new_indices"})
     to_new = ("--to", f"sqlite:///{tmp_path}/new.db", "--blobs-to", f"file://{tmp_path}/new_raw")
     done = run(new, "restore", target, *to_new)

@@ -20,6 +20,10 @@ EXAMPLE = "doc_123"
 PLACE = {"tenant_id", "namespace", "knowledge_id"}
 
 
+OTHERS = frozenset({"openai", "dify", "librechat"})
+"""Tags of the routes that speak the APIs of others."""
+
+
 @dataclass(frozen=True)
 class Route:
     method: str
