@@ -34,9 +34,11 @@ class DoorRoute(StrictRoute):
         return request.headers.get(ORGANIZATION)
 
 
-class DoorBody(BaseModel):
+class LenientBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
+
+class DoorBody(LenientBody):
     @property
     def tenant_id(self) -> str:
         """The tenant, where neither a key nor a header names it: for rate limits, and for the log."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from api.openai.bodies import Attributes, FileId, OpenAIBody
+from api.doors import LenientBody
+from api.openai.bodies import Attributes, FileId
 from api.openai.chunking import ChunkingStrategyIn, overlap_of
 from api.responses import EMBEDDING, QUOTAS
 from errors import BlobStoreUnavailable, Conflict, Ended, NotFound, Unreadable
@@ -11,7 +12,7 @@ from services.stores.store_file_rows import Attachment
 ATTACHING = (*EMBEDDING, *QUOTAS, NotFound, Conflict, Ended, Unreadable, BlobStoreUnavailable)
 
 
-class StoreFileIn(OpenAIBody):
+class StoreFileIn(LenientBody):
     file_id: FileId
     attributes: Attributes | None = None
     chunking_strategy: ChunkingStrategyIn | None = None

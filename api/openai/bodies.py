@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from api.strings import Line, Word, as_name
 
@@ -12,10 +12,6 @@ FEWEST_SECONDS, MOST_SECONDS = 3600, 2_592_000
 """How long a file object may be kept."""
 
 MAX_KEYS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512
-
-
-class OpenAIBody(BaseModel):
-    model_config = ConfigDict(extra="ignore")
 
 
 _Key = Annotated[str, Field(max_length=MAX_KEY_CHARS), AfterValidator(as_name)]

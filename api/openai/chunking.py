@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from api.openai.bodies import OpenAIBody
+from api.doors import LenientBody
 
 FEWEST_TOKENS, MOST_TOKENS = 100, 4096
 
 
-class StaticChunkingIn(OpenAIBody):
+class StaticChunkingIn(LenientBody):
     max_chunk_size_tokens: Annotated[int, Field(ge=FEWEST_TOKENS, le=MOST_TOKENS)]
     chunk_overlap_tokens: Annotated[int, Field(ge=0, le=MOST_TOKENS // 2)]
 
@@ -26,7 +26,7 @@ class StaticChunkingIn(OpenAIBody):
         return self
 
 
-class ChunkingStrategyIn(OpenAIBody):
+class ChunkingStrategyIn(LenientBody):
     type: Literal["auto", "static"]
     static: StaticChunkingIn | None = None
 

@@ -14,16 +14,15 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from api.dependencies import InRuntime, unquoted
+from api.doors import DEFAULT_TENANT, ORGANIZATION, DoorRoute
 from api.forms import NO_FILE, Form
-from api.routing import KEYED, StrictRoute, WritingRoute
+from api.routing import KEYED, WritingRoute
 from api.strings import LONGEST_CURSOR, DocName, as_name
 from domain import RawFile
 from errors import Invalid
 from services.index.names import check_name
 from services.stores.paging import ListPage, Order, PageQuery
 
-ORGANIZATION = "openai-organization"
-DEFAULT_TENANT = "default"
 HEADER = {
     "name": "OpenAI-Organization",
     "in": "header",
@@ -36,7 +35,7 @@ ONE_AT_A_TIME = "One file is accepted at a time: send several requests."
 SHORTEST_POLL_MS, LONGEST_POLL_MS = 200, 5000
 
 
-class OpenAIRoute(StrictRoute):
+class OpenAIRoute(DoorRoute):
     """Its tenant is in no path and no body."""
 
     def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
@@ -44,7 +43,6 @@ class OpenAIRoute(StrictRoute):
         keyed = KEYED["parameters"] if isinstance(self, WritingRoute) and "POST" in options["methods"] else []
         options["openapi_extra"] = {**own, "parameters": [HEADER, *keyed]}
         super().__init__(path, endpoint, **options)
-        self.query_parameters = type(self.query_parameters)(self.query_parameters.names, ignores_others=True)
 
     def tenant_of(self, request: Request) -> str:
         return request.headers.get(ORGANIZATION) or DEFAULT_TENANT

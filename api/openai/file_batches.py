@@ -9,8 +9,9 @@ from pydantic import Field
 
 from api.access import needs
 from api.dependencies import IdInPath, InRuntime
+from api.doors import LenientBody
 from api.openai.attaching import ATTACHING, StoreFileIn
-from api.openai.bodies import Attributes, FileId, OpenAIBody
+from api.openai.bodies import Attributes, FileId
 from api.openai.chunking import ChunkingStrategyIn, overlap_of
 from api.openai.common import InPage, OpenAIWritingRoute, StatusFilter, Tenant, answer, listed, poll_headers
 from api.openai.shapes import file_batch, store_file
@@ -26,7 +27,7 @@ router = APIRouter(
 MOST_FILES = 2000
 
 
-class FileBatchIn(OpenAIBody):
+class FileBatchIn(LenientBody):
     """Either file_ids, with attributes and chunking_strategy for all, or files, each with its own."""
 
     file_ids: Annotated[list[FileId], Field(fail_fast=True, min_length=1, max_length=MOST_FILES)] | None = None

@@ -11,8 +11,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
 from api.dependencies import After, IdInPath, InRuntime
+from api.doors import LenientBody
 from api.forms import ONE_FILE, Form, checked, drain, form_schema, receive
-from api.openai.bodies import FEWEST_SECONDS, MOST_SECONDS, OpenAIBody, Purpose
+from api.openai.bodies import FEWEST_SECONDS, MOST_SECONDS, Purpose
 from api.openai.common import ONE_AT_A_TIME, OpenAIRoute, Tenant, answer, deleted, listed, one_file
 from api.openai.shapes import file_object
 from api.responses import QUOTAS, raises
@@ -25,7 +26,7 @@ from services.stores.paging import Order, PageQuery
 router = APIRouter(prefix="/v1/files", tags=["openai"], route_class=OpenAIRoute)
 
 
-class FileForm(OpenAIBody):
+class FileForm(LenientBody):
     """The fields beside the file."""
 
     purpose: Purpose

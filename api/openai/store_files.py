@@ -9,8 +9,9 @@ from pydantic import Field
 
 from api.access import needs
 from api.dependencies import IdInPath, InRuntime
+from api.doors import LenientBody
 from api.openai.attaching import ATTACHING, StoreFileIn
-from api.openai.bodies import Attributes, OpenAIBody
+from api.openai.bodies import Attributes
 from api.openai.common import (
     FileIdInStore,
     InPage,
@@ -32,7 +33,7 @@ from services.stores.store_file_rows import StoreFileInfo
 router = APIRouter(prefix="/v1/vector_stores/{vector_store_id}/files", tags=["openai"], route_class=OpenAIWritingRoute)
 
 
-class AttributesIn(OpenAIBody):
+class AttributesIn(LenientBody):
     attributes: Attributes | None = Field(description="All of them; null: none")
 
 

@@ -10,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
 from api.dependencies import IdInPath, InRuntime
+from api.doors import LenientBody
 from api.forms import ONE_FILE, Form, drain, receive
-from api.openai.bodies import FEWEST_SECONDS, MOST_SECONDS, Filename, MimeType, OpenAIBody, Purpose
+from api.openai.bodies import FEWEST_SECONDS, MOST_SECONDS, Filename, MimeType, Purpose
 from api.openai.common import ONE_AT_A_TIME, OpenAIRoute, OpenAIWritingRoute, Tenant, answer, one_file
 from api.openai.shapes import upload, upload_part
 from api.responses import QUOTAS, raises
@@ -28,12 +29,12 @@ ONE_PART = {"type": "object", "properties": {"data": ONE_FILE}, "required": ["da
 PART_FORM = {"required": True, "content": {"multipart/form-data": {"schema": ONE_PART}}}
 
 
-class FileExpiryIn(OpenAIBody):
+class FileExpiryIn(LenientBody):
     anchor: Literal["created_at"] = "created_at"
     seconds: Annotated[int, Field(ge=FEWEST_SECONDS, le=MOST_SECONDS)]
 
 
-class UploadIn(OpenAIBody):
+class UploadIn(LenientBody):
     filename: Filename
     purpose: Purpose
     bytes: Annotated[int, Field(ge=1, le=2**53, description="Of the whole file")]
@@ -41,7 +42,7 @@ class UploadIn(OpenAIBody):
     expires_after: FileExpiryIn | None = None
 
 
-class CompletionIn(OpenAIBody):
+class CompletionIn(LenientBody):
     part_ids: Annotated[list[Word], Field(fail_fast=True, min_length=1, max_length=MAX_PARTS)]
     md5: Word | None = Field(None, description="Of the whole file, in hex: a 422 if it differs")
 

@@ -10,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access import needs
 from api.dependencies import Caller, IdInPath, InRuntime
+from api.doors import LenientBody
 from api.fields import UnparsedFilters
-from api.openai.bodies import FileId, Metadata, OpenAIBody, StoreName
+from api.openai.bodies import FileId, Metadata, StoreName
 from api.openai.chunking import ChunkingStrategyIn, overlap_of
 from api.openai.common import InPage, OpenAIRoute, OpenAIWritingRoute, Tenant, answer, deleted, listed
 from api.openai.filters import parsed_filters
@@ -35,12 +36,12 @@ MOST_FILES_AT_CREATION = 500
 MOST_DAYS = 365
 
 
-class ExpiryIn(OpenAIBody):
+class ExpiryIn(LenientBody):
     anchor: Literal["last_active_at"] = "last_active_at"
     days: Annotated[int, Field(ge=1, le=MOST_DAYS)]
 
 
-class VectorStoreIn(OpenAIBody):
+class VectorStoreIn(LenientBody):
     name: StoreName | None = Field(None, description="The namespace gets it too, if it is free")
     description: Annotated[StoreName | None, Field(max_length=512)] = None
     file_ids: Annotated[list[FileId], Field(fail_fast=True, max_length=MOST_FILES_AT_CREATION)] | None = None
@@ -49,18 +50,18 @@ class VectorStoreIn(OpenAIBody):
     chunking_strategy: ChunkingStrategyIn | None = None
 
 
-class VectorStoreChangeIn(OpenAIBody):
+class VectorStoreChangeIn(LenientBody):
     name: StoreName | None = None
     metadata: Metadata | None = Field(None, description="Null: none")
     expires_after: ExpiryIn | None = Field(None, description="Null: never")
 
 
-class RankingOptionsIn(OpenAIBody):
+class RankingOptionsIn(LenientBody):
     ranker: Literal["none", "auto", "default-2024-11-15"] = Field("auto", description="none: no reranking")
     score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class StoreSearchIn(OpenAIBody):
+class StoreSearchIn(LenientBody):
     query: QueryText | Annotated[list[QueryText], Field(fail_fast=True, min_length=1, max_length=MAX_QUERIES)]
     filters: UnparsedFilters | None = Field(None, description="Conditions on attributes")
     max_num_results: Annotated[int, Field(ge=1, le=MOST_RESULTS)] = 10
